@@ -1,0 +1,53 @@
+"""Variational autoencoders whose posterior, likelihood and prior are real TFP distributions.
+
+Importing this package is quick: TensorFlow is loaded when a name that needs it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# The public names, each with the module that defines it.
+_PUBLIC = {
+    "VAE": "probvae.model",
+    "conv_vae": "probvae.model",
+    "log_weights": "probvae.objectives",
+    "elbo": "probvae.objectives",
+    "iwae": "probvae.objectives",
+    "save": "probvae.checkpoints",
+    "load": "probvae.checkpoints",
+    "Architecture": "probvae.config",
+    "Training": "probvae.config",
+    "InputError": "probvae.errors",
+}
+__all__ = [
+    "VAE",
+    "Architecture",
+    "InputError",
+    "Training",
+    "conv_vae",
+    "elbo",
+    "iwae",
+    "load",
+    "log_weights",
+    "save",
+]
+
+if TYPE_CHECKING:
+    from probvae.checkpoints import load, save
+    from probvae.config import Architecture, Training
+    from probvae.errors import InputError
+    from probvae.model import VAE, conv_vae
+    from probvae.objectives import elbo, iwae, log_weights
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use (PEP 562)."""
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'probvae' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

@@ -1,0 +1,142 @@
+"""Saving and loading: config.json and weights.npz in a folder, no pickle, each written atomically."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from probvae import config
+from probvae.config import Training
+from probvae.errors import InputError
+from probvae.model import VAE, build
+
+CONFIG, WEIGHTS = "config.json", "weights.npz"
+
+
+def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Args:
+      path: the file to make or replace.
+      write: writes the content to the binary file that it is given.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = None) -> None:
+    """Save a model: config.json and weights.npz.
+
+    Args:
+      vae: the model. Where its networks are the caller's own, config.json holds no architecture,
+        and `load` needs a model of the same shape.
+      folder: made if absent; the two files are replaced if present.
+      training: how it was trained, kept in config.json.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / CONFIG, config.to_json(vae.architecture, training))
+    save_weights(vae, folder / WEIGHTS)
+
+
+def save_weights(vae: VAE, path: Path) -> None:
+    """Write every variable of the model to an .npz file, keyed by its place and name."""
+    arrays = {key: variable.numpy() for key, variable in _variables(vae).items()}
+    write_atomic(path, lambda file: np.savez(file, **arrays))
+
+
+def load(folder: str | os.PathLike[str], vae: VAE | None = None) -> VAE:
+    """Load a model that `save` or `probvae-train` wrote.
+
+    Args:
+      folder: where config.json and weights.npz are.
+      vae: a model to load the weights into, for networks of one's own; by default the model is
+        rebuilt from config.json.
+
+    Returns:
+      The model, which gives the same numbers as the one saved.
+
+    Raises:
+      InputError: a file is missing or damaged, or the weights do not fit the model.
+    """
+    folder = Path(folder)
+    if vae is None:
+        architecture, _ = read_config(folder)
+        if architecture is None:
+            raise InputError(
+                f"{folder / CONFIG} holds no architecture, because the networks were not built by "
+                "probvae: build the same model and call probvae.load(folder, vae)."
+            )
+        vae = build(architecture)
+    load_weights(vae, folder / WEIGHTS)
+    return vae
+
+
+def read_config(folder: Path) -> tuple[config.Architecture | None, Training | None]:
+    """Read config.json of a run folder; errors as in `probvae.config.from_json`."""
+    path = folder / CONFIG
+    try:
+        return config.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}. Expected a run folder.") from None
+
+
+def load_weights(vae: VAE, path: Path) -> None:
+    """Assign weights saved by `save_weights`; all of them or, on an error, none."""
+    variables = _variables(vae)
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise InputError(f"{path} cannot be read as weights: {error}.") from None
+    except Exception as error:  # zipfile and zlib raise their own on damaged files
+        raise InputError(f"{path} is damaged: {error}.") from None
+    missing, unknown = variables.keys() - arrays.keys(), arrays.keys() - variables.keys()
+    if missing or unknown:
+        raise InputError(
+            f"{path} does not fit the model: it lacks {sorted(missing)[:3]} and has the unknown "
+            f"{sorted(unknown)[:3]}. Load it into a model of the architecture that was saved."
+        )
+    for key, variable in variables.items():
+        if arrays[key].shape != tuple(variable.shape):
+            raise InputError(
+                f"{path}: {key} must have shape {list(variable.shape)} for this model; it has "
+                f"{list(arrays[key].shape)}."
+            )
+    for key, variable in variables.items():
+        variable.assign(arrays[key])
+
+
+def _variables(vae: VAE) -> dict[str, Any]:
+    """Every variable once, by a name that does not depend on what else the process has built."""
+    named, seen = {}, set()
+    for part, module in (("encoder", vae.encoder), ("decoder", vae.decoder), ("prior", vae.prior)):
+        for index, variable in enumerate(module.variables):
+            if id(variable) not in seen:
+                seen.add(id(variable))
+                kind = variable.name.rsplit("/", 1)[-1].removesuffix(":0")  # kernel, bias, ...
+                named[f"{part}/{index}/{kind}"] = variable
+    return named

@@ -1,0 +1,99 @@
+"""What the commands share: errors of one line and a quiet start of TensorFlow."""
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import click
+
+from probvae.errors import InputError
+
+
+class Failure(click.ClickException):
+    """An error that the user can mend: one line on standard error, exit code 2."""
+
+    exit_code = 2
+
+
+class Command(click.Command):
+    """A command that reports bad input and a full or read-only disk in one line, without a traceback."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the options; a mistake in them is one line too."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            message = error.format_message().rstrip(".")
+            raise Failure(f"{message}. See {self.name} --help.") from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (InputError, ArithmeticError) as error:
+            raise Failure(" ".join(str(error).split())) from None
+        except OSError as error:
+            raise Failure(f"{error.strerror or error}: {error.filename or 'file'}.") from None
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Load TensorFlow without what its C++ parts print; where loading fails, show it after all."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as noise, _stderr_into(noise.fileno()) as stderr:
+        try:
+            import tensorflow as tf
+
+            tf.get_logger().setLevel("ERROR")
+            tf.zeros([])  # the first operation starts the devices, which print too
+            yield
+        except BaseException:
+            noise.seek(0)
+            os.write(stderr, noise.read())
+            raise
+
+
+@contextlib.contextmanager
+def _stderr_into(target: int) -> Iterator[int]:
+    original = os.dup(2)
+    os.dup2(target, 2)
+    try:
+        yield original
+    finally:
+        os.dup2(original, 2)
+        os.close(original)
+
+
+class StopOnSignal:
+    """Turns the first Ctrl-C (or SIGTERM) into a wish that the work looks at; the second one kills."""
+
+    SIGNALS: ClassVar = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, on_stop: Callable[[], None]) -> None:
+        self.on_stop = on_stop
+        self.received: int | None = None
+
+    def __call__(self) -> bool:
+        """Return whether a signal has come."""
+        return self.received is not None
+
+    def __enter__(self) -> "StopOnSignal":
+        self.before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: Any) -> None:
+        self.received = number
+        self._restore()
+        self.on_stop()

@@ -1,0 +1,172 @@
+"""Matplotlib figures: functions of arrays and distributions that return a `Figure`.
+
+No pyplot and no global state; a figure is shown by a notebook and saved by `figure.savefig`.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+DPI = 120
+INK, MUTED, ACCENT = "#1b1b1f", "#6b6f76", "#2a6f97"
+
+
+def _style(axes: Axes) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(colors=MUTED, labelsize=8)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(MUTED)
+
+
+def tile(images: np.ndarray, columns: int, *, gap: int = 1) -> np.ndarray:
+    """Put images side by side, row by row.
+
+    Args:
+      images: [N, H, W, C] in [0, 1], C = 1 or 3.
+      columns: images a row.
+      gap: white pixels between two images.
+
+    Returns:
+      [rows * (H + gap) - gap, columns * (W + gap) - gap, C].
+
+    >>> tile(np.zeros([4, 28, 28, 1]), 2).shape
+    (57, 57, 1)
+    """
+    n, h, w, c = images.shape
+    rows = -(-n // columns)
+    canvas = np.ones([rows * (h + gap) - gap, columns * (w + gap) - gap, c])
+    for i, image in enumerate(images):
+        top, left = (i // columns) * (h + gap), (i % columns) * (w + gap)
+        canvas[top : top + h, left : left + w] = image
+    return canvas
+
+
+def _show(axes: Axes, picture: np.ndarray, **options: Any) -> None:
+    if picture.shape[-1] not in (1, 3):
+        picture = picture.mean(axis=-1, keepdims=True)  # no colour space is known for it
+    picture = picture[..., 0] if picture.shape[-1] == 1 else picture
+    axes.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest", **options)
+
+
+def image_grid(images: np.ndarray, *, columns: int = 4, title: str = "") -> Figure:
+    """Show images [N, H, W, C], values in [0, 1], in a grid with a title above it."""
+    picture = tile(images, columns)
+    width = 4.0
+    height = width * picture.shape[0] / picture.shape[1]
+    figure = Figure(figsize=(width, height + 0.36), dpi=DPI)
+    axes = figure.add_axes((0.02, 0.02, 0.96, (height - 0.08) / (height + 0.36)))
+    _show(axes, picture)
+    axes.set_axis_off()
+    figure.text(0.5, 1 - 0.18 / (height + 0.36), title, ha="center", va="center", fontsize=9, color=INK)
+    return figure
+
+
+def latent_manifold(mean: Callable[[np.ndarray], np.ndarray], *, n: int = 20) -> Figure:
+    """Show p(x|z)'s mean over an n x n grid of a two-dimensional z.
+
+    The grid lies at equal steps of probability, from 5% to 95% of each normal coordinate; z[0] grows to
+    the right and z[1] upwards.
+
+    Args:
+      mean: from z [N, 2] to images [N, H, W, C] in [0, 1].
+      n: images a side.
+    """
+    from scipy.stats import norm
+
+    quantiles = norm.ppf(np.linspace(0.05, 0.95, n))
+    z0, z1 = np.meshgrid(quantiles, quantiles[::-1])
+    picture = tile(mean(np.stack([z0.ravel(), z1.ravel()], axis=1).astype(np.float32)), n, gap=0)
+    figure = Figure(figsize=(7, 7.2), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    _show(axes, picture, extent=(0, n, 0, n), aspect="auto")
+    ticks = np.linspace(0, n - 1, 7).round().astype(int)
+    labels = [f"{quantiles[i]:.2f}" for i in ticks]
+    axes.set_xticks(ticks + 0.5, labels)
+    axes.set_yticks(ticks + 0.5, labels)
+    axes.set_xlabel("z[0]", color=INK)
+    axes.set_ylabel("z[1]", color=INK)
+    axes.set_title("Mean of p(x|z) over the latent plane", fontsize=10, color=INK)
+    _style(axes)
+    return figure
+
+
+def latent_means(loc: np.ndarray, labels: np.ndarray | None = None) -> Figure:
+    """Show the means of q(z|x), [N, 2], as points, coloured by integer labels [N] where given."""
+    figure = Figure(figsize=(7, 6.2), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    limit = float(np.quantile(np.abs(loc), 0.999)) * 1.1 + 1e-6
+    size = float(np.clip(30_000 / len(loc), 3, 24))
+    if labels is None:
+        axes.scatter(loc[:, 0], loc[:, 1], s=size, color=ACCENT, alpha=0.5, linewidths=0)
+    else:
+        classes = np.unique(labels)
+        colours = matplotlib.colormaps["tab10" if len(classes) <= 10 else "turbo"]
+        for i, label in enumerate(classes):
+            colour = colours(i if len(classes) <= 10 else i / (len(classes) - 1))
+            points = loc[labels == label]
+            axes.scatter(
+                points[:, 0], points[:, 1], s=size, color=colour, alpha=0.6, linewidths=0, label=str(label)
+            )
+        if len(classes) <= 20:
+            axes.legend(
+                frameon=False,
+                loc="center left",
+                bbox_to_anchor=(1, 0.5),
+                fontsize=9,
+                markerscale=(30 / size) ** 0.5,
+            )
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    axes.set_xlabel("z[0]", color=INK)
+    axes.set_ylabel("z[1]", color=INK)
+    axes.set_title("Means of q(z|x), test images", fontsize=10, color=INK)
+    _style(axes)
+    return figure
+
+
+def learning_curves(curves: dict[str, Sequence[float]], epochs: Sequence[float]) -> Figure:
+    """Show one panel for each entry of `curves`: its name, and its value in nats at each of `epochs`."""
+    figure = Figure(figsize=(3.4 * len(curves), 3.0), dpi=DPI, layout="constrained")
+    for i, (name, values) in enumerate(curves.items()):
+        axes = figure.add_subplot(1, len(curves), i + 1)
+        axes.plot(epochs, values, color=ACCENT, marker="o", markersize=3, linewidth=1.5)
+        axes.set_title(f"{name} (nats)", fontsize=10, color=INK, loc="left")
+        axes.set_xlabel("epoch", color=MUTED, fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y", color="#e4e5e8", linewidth=0.7)
+        axes.annotate(
+            f"{values[-1]:.2f}",
+            (epochs[-1], values[-1]),
+            textcoords="offset points",
+            xytext=(0, 7),
+            ha="right",
+            fontsize=8,
+            color=ACCENT,
+        )
+        axes.margins(y=0.18)
+        _style(axes)
+    return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """Render a figure as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def to_gif(frames: Sequence[bytes], *, seconds: float = 6.0) -> bytes:
+    """Join PNG frames of one size into an animated GIF of about `seconds`, the last frame held."""
+    images = [Image.open(io.BytesIO(frame)).convert("RGB") for frame in frames]
+    step = int(np.clip(1000 * seconds / len(images), 60, 600))
+    durations = [step] * (len(images) - 1) + [step + 1500]
+    buffer = io.BytesIO()
+    images[0].save(buffer, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
+    return buffer.getvalue()

@@ -1,0 +1,355 @@
+"""The VAE: a prior p(z), an encoder that returns q(z|x), a decoder that returns p(x|z)."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+import tf_keras
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability import layers as tfpl
+
+from probvae import objectives
+from probvae.config import Architecture
+from probvae.likelihoods import LIKELIHOODS
+from probvae.networks import conv_decoder, conv_encoder
+from probvae.posteriors import POSTERIORS
+from probvae.priors import PRIORS
+from probvae.seeds import Seed, as_seed, fold_in, split
+
+Objective = Callable[..., tf.Tensor]
+
+
+class VAE(tf_keras.Model):
+    """A variational autoencoder made of three distributions.
+
+    Args:
+      prior: p(z), a `tfd.Distribution` of event shape [L]; its variables are trained too.
+      encoder: Keras model from x [B, *E] to q(z|x): its last layer is a `tfp.layers` distribution
+        layer of event shape [L].
+      decoder: Keras model from z [B, L] to p(x|z), likewise of event shape E.
+      **kwargs: passed to `tf_keras.Model`.
+
+    Raises:
+      ValueError: encoder, decoder and prior do not fit together, or a layer adds the KL to the
+        loss (the bound holds it already).
+
+    >>> vae = conv_vae((28, 28, 1), latent_dim=2)
+    >>> x = tf.zeros([5, 28, 28, 1])
+    >>> vae.posterior(x).sample(3, seed=(0, 1)).shape.as_list()
+    [3, 5, 2]
+    >>> vae.likelihood(tf.zeros([3, 5, 2])).log_prob(x).shape.as_list()
+    [3, 5]
+    """
+
+    architecture: Architecture | None = None  # set where `conv_vae` made the model
+
+    def __init__(
+        self,
+        prior: tfd.Distribution,
+        encoder: tf_keras.Model,
+        decoder: tf_keras.Model,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.prior = prior
+        self.encoder = encoder
+        self.decoder = decoder
+        _refuse_kl_regularizers([*encoder.submodules, *decoder.submodules])
+        self.latent_dim = int(prior.event_shape[-1])
+        self._folded_encoder = _Folded(encoder)
+        self._folded_decoder = _Folded(decoder)
+        event_shape = self.likelihood(tf.zeros([self.latent_dim])).event_shape  # p(x|z = 0)
+        self.event_shape = tuple(event_shape.as_list())
+        self._check_encoder()
+        self.built = True
+        self._means = _Means(("loss", "elbo", "log_likelihood", "kl"))
+
+    def _check_encoder(self) -> None:
+        event_shape = self.posterior(tf.zeros((1, *self.event_shape))).event_shape
+        if event_shape.as_list() != [self.latent_dim]:
+            raise ValueError(
+                f"The encoder must return q(z|x) of event shape [{self.latent_dim}], that of the "
+                f"prior; it returned event shape {event_shape.as_list()}."
+            )
+
+    def posterior(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """Return q(z|x), batch [..., B] and event [L], for x of shape [..., B, *E]."""
+        return self._folded_encoder(x, training, event_ndims=len(self.event_shape))
+
+    def likelihood(self, z: tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """Return p(x|z), batch [..., B] and event E, for z of shape [..., B, L]."""
+        return self._folded_decoder(z, training, event_ndims=1)
+
+    def joint(self) -> tfd.JointDistribution:
+        """Return p(z, x) = p(z) p(x|z) as a joint distribution of `z` and `x`.
+
+        `vae.joint().experimental_pin(x=x)` is the unnormalized p(z|x) that `tfp.mcmc` and `tfp.vi`
+        work on: its `unnormalized_log_prob(z)` takes z [..., B, L] and returns [..., B], in nats.
+        """
+        return tfd.JointDistributionNamed({"z": self.prior, "x": lambda z: self.likelihood(z)})
+
+    def sample(self, num_samples: int, seed: Seed = None) -> tf.Tensor:
+        """Draw x from the model: z ~ p(z), x ~ p(x|z); [num_samples, *E]."""
+        seed_z, seed_x = split(seed, 2)
+        z = self.prior.sample(num_samples, seed=seed_z)
+        return self.likelihood(z).sample(seed=seed_x)
+
+    def reconstruct(self, x: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+        """Return the mean of p(x|z) at one draw z ~ q(z|x), of the shape of x."""
+        z = self.posterior(x).sample(seed=as_seed(seed))
+        return self.likelihood(z).mean()
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """Return p(x|z) at z = E[z] under q(z|x): a reconstruction without noise."""
+        return self.likelihood(self.posterior(x, training).mean(), training)
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        objective: Objective | str = "elbo",
+        *,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        """Prepare `fit` and `evaluate`; there is no loss to choose, the bound is the objective.
+
+        Args:
+          optimizer: as in Keras.
+          objective: a name in `probvae.objectives.OBJECTIVES` or a function
+            `(vae, x, *, seed) -> [B]` to be maximised, such as
+            `functools.partial(probvae.iwae, num_samples=5)`.
+          seed: of the draws of z; every training and evaluation step derives its own from it.
+          **kwargs: passed to Keras.
+
+        Raises:
+          ValueError: an unknown objective, or a loss is passed.
+        """
+        if "loss" in kwargs:
+            raise ValueError("A VAE takes no loss: it maximises `objective`, by default the ELBO.")
+        super().compile(optimizer, **kwargs)
+        if isinstance(objective, str):
+            if objective not in objectives.OBJECTIVES:
+                names = ", ".join(objectives.OBJECTIVES)
+                raise ValueError(f"Expected an objective among {names}; got {objective!r}.")
+            objective = objectives.OBJECTIVES[objective]
+        self.objective: Objective = objective
+        self.seed = seed
+
+    @property
+    def metrics(self) -> list[tf_keras.metrics.Metric]:
+        """The running means that Keras resets at every epoch."""
+        return [*self._means.by_name.values(), *super().metrics]
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Take one step of gradient ascent on the bound; Keras calls it in `fit`."""
+        x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
+        seed = fold_in(self.seed, self.optimizer.iterations)
+        bound = ascend(self, self.optimizer, self.objective, x, seed)
+        return self._means.update({"loss": -bound, "elbo": bound})
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Evaluate the ELBO and its two parts, in nats; Keras calls it in `evaluate`.
+
+        Every call of `evaluate` repeats the same draws: two calls give the same numbers.
+        """
+        x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
+        seed = fold_in(fold_in(self.seed, -1), self._test_counter)
+        terms = objectives.log_terms(self, x, seed=seed)
+        return self._means.update(
+            {
+                "loss": -terms.log_weights,
+                "elbo": terms.log_weights,
+                "log_likelihood": terms.log_likelihood,
+                "kl": terms.log_posterior - terms.log_prior,
+            }
+        )
+
+    def predict_step(self, data: Any) -> tf.Tensor:
+        """Return the mean of p(x|z); Keras calls it in `predict`."""
+        x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
+        return self(x).mean()
+
+    def get_config(self) -> dict[str, Any]:
+        """Refuse Keras's own format, which would pickle the distribution layers' functions."""
+        raise NotImplementedError(
+            "Save a VAE with probvae.save(vae, folder) and load it with probvae.load(folder), or "
+            "use vae.save_weights(path)."
+        )
+
+
+def ascend(vae: VAE, optimizer: Any, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Take one optimizer step up the mean over the batch of the objective.
+
+    Losses that Keras layers add (weight decay, say) are subtracted from it.
+
+    Returns:
+      The objective before the step, [B], nats per example.
+    """
+    variables = vae.trainable_variables
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(variables)
+        bound = objective(vae, x, seed=seed)
+        loss = tf.add_n([-tf.reduce_mean(bound), *vae.losses])
+    optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+    return bound
+
+
+def conv_vae(image_shape: tuple[int, int, int] = (28, 28, 1), *, seed: int = 0, **choices: Any) -> VAE:
+    """Build the tutorial's convolutional VAE, for any image shape, width, latent size and posterior.
+
+    Args:
+      image_shape: (height, width, channels).
+      seed: of the initial weights.
+      **choices: fields of `probvae.Architecture`: `latent_dim`, `posterior`, `prior`, `likelihood`,
+        `filters`.
+
+    Returns:
+      A `VAE`; `probvae.save` keeps its architecture with its weights.
+
+    Raises:
+      InputError: a choice is unknown or out of range, or the images are too small.
+
+    References:
+      TensorFlow's tutorial "Convolutional Variational Autoencoder" (tensorflow.org/tutorials).
+    """
+    return build(Architecture(image_shape=image_shape, **choices), seed=seed)
+
+
+def build(architecture: Architecture, *, seed: int = 0) -> VAE:
+    """Build the VAE that `architecture` describes, with initial weights from `seed`."""
+    a = architecture
+    likelihood = LIKELIHOODS[a.likelihood]
+    encoder_trunk = conv_encoder(a.image_shape, filters=a.filters, seed=3 * seed)
+    decoder_trunk = conv_decoder(
+        a.image_shape,
+        a.latent_dim,
+        filters=a.filters,
+        channels=a.image_shape[2] * likelihood.params_per_value,
+        seed=3 * seed + 1,
+    )
+    encoder_head = POSTERIORS[a.posterior](a.latent_dim, seed=3 * seed + 2)
+    vae = VAE(
+        PRIORS[a.prior](a.latent_dim),
+        tf_keras.Sequential([*encoder_trunk, *encoder_head], name="encoder"),
+        tf_keras.Sequential([*decoder_trunk, likelihood.head(a.image_shape)], name="decoder"),
+        name="vae",
+    )
+    vae.architecture = architecture
+    return vae
+
+
+def _refuse_kl_regularizers(layers: Iterable[Any]) -> None:
+    for layer in layers:
+        if isinstance(getattr(layer, "activity_regularizer", None), tfpl.KLDivergenceRegularizer):
+            raise ValueError(
+                f"Layer {layer.name!r} has a KLDivergenceRegularizer, so the KL would count twice: "
+                "the bound holds it already. Remove the regularizer."
+            )
+
+
+class _Means:
+    """Running means by name; a plain object, so that Keras counts none of them as weights."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.by_name = {name: tf_keras.metrics.Mean(name) for name in names}
+
+    def update(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        for name, value in values.items():
+            self.by_name[name].update_state(value)
+        return {name: self.by_name[name].result() for name in values}
+
+
+class _Split(NamedTuple):
+    """A network and the distribution layer that ends it."""
+
+    network: Callable[..., tf.Tensor]
+    head: Callable[[tf.Tensor], tfd.Distribution]
+
+
+class _Folded:
+    """A Keras model of one batch axis that ends in a distribution, for any number of batch axes.
+
+    A convolution takes one batch axis, so the leading axes [S, B] are folded into one below the
+    distribution layer and unfolded above it.
+    """
+
+    def __init__(self, model: tf_keras.Model) -> None:
+        self.model = model
+        self.split = None
+        if getattr(model, "inputs", None) and isinstance(model.layers[-1], tfpl.DistributionLambda):
+            head = model.layers[-1]
+            self.split = _Split(tf_keras.Model(model.inputs, head.input), head)
+
+    def __call__(self, x: tf.Tensor, training: bool, *, event_ndims: int) -> tfd.Distribution:
+        x = tf.convert_to_tensor(x)
+        if x.shape.rank == event_ndims + 1:
+            return self.model(x, training=training)
+        leading = tf.shape(x)[: x.shape.rank - event_ndims]
+        folded = tf.reshape(x, [-1, *x.shape[x.shape.rank - event_ndims :]])
+        if self.split is None:
+            return _Unfolded(self.model(folded, training=training), leading)
+        params = self.split.network(folded, training=training)
+        return self.split.head(tf.reshape(params, tf.concat([leading, params.shape[1:]], 0)))
+
+
+class _Unfolded(tfd.Distribution):
+    """A distribution of one batch axis, its batch reshaped to `leading`.
+
+    `tfd.BatchReshape` neither broadcasts x against the batch nor takes a shape known only at run time.
+    """
+
+    def __init__(self, distribution: tfd.Distribution, leading: tf.Tensor) -> None:
+        parameters = dict(locals())
+        self.distribution, self.leading = distribution, leading
+        super().__init__(
+            dtype=distribution.dtype,
+            reparameterization_type=distribution.reparameterization_type,
+            validate_args=False,
+            allow_nan_stats=distribution.allow_nan_stats,
+            parameters=parameters,
+            name="unfolded",
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
+        raise NotImplementedError("The batch shape of an unfolded distribution is given, not inferred.")
+
+    def _batch_shape(self) -> tf.TensorShape:
+        static = tf.get_static_value(self.leading, partial=True)
+        return tf.TensorShape([None] * self.leading.shape[0] if static is None else static)
+
+    def _batch_shape_tensor(self) -> tf.Tensor:
+        return self.leading
+
+    def _event_shape(self) -> tf.TensorShape:
+        return self.distribution.event_shape
+
+    def _event_shape_tensor(self) -> tf.Tensor:
+        return self.distribution.event_shape_tensor()
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        event_shape = self.event_shape_tensor()
+        full = tf.broadcast_dynamic_shape(tf.shape(x), tf.concat([self.leading, event_shape], 0))
+        samples = full[: tf.size(full) - tf.size(self.leading) - tf.size(event_shape)]
+        folded = tf.reshape(tf.broadcast_to(x, full), tf.concat([samples, [-1], event_shape], 0))
+        log_prob = self.distribution.log_prob(folded)
+        return tf.reshape(log_prob, tf.concat([samples, self.leading], 0))
+
+    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+        return self._unfold(self.distribution.sample(n, seed=seed), [n])
+
+    def _mean(self) -> tf.Tensor:
+        return self._unfold(self.distribution.mean())
+
+    def _mode(self) -> tf.Tensor:
+        return self._unfold(self.distribution.mode())
+
+    def _variance(self) -> tf.Tensor:
+        return self._unfold(self.distribution.variance())
+
+    def _stddev(self) -> tf.Tensor:
+        return self._unfold(self.distribution.stddev())
+
+    def _unfold(self, x: tf.Tensor, samples: Any = ()) -> tf.Tensor:
+        samples = tf.cast(samples, tf.int32)
+        return tf.reshape(x, tf.concat([samples, self.leading, self.event_shape_tensor()], 0))

@@ -1,0 +1,107 @@
+import dataclasses
+import json
+
+import pytest
+
+from probvae import (
+    Architecture,
+    InputError,
+    Training,
+    data,
+    likelihoods,
+    objectives,
+    posteriors,
+    priors,
+    training,
+)
+from probvae.config import CHOICES, RECIPES, from_json, to_json
+
+REGISTRIES = {
+    "posterior": posteriors.POSTERIORS,
+    "prior": priors.PRIORS,
+    "likelihood": likelihoods.LIKELIHOODS,
+    "objective": objectives.OBJECTIVES,
+    "binarize": data.BINARIZATIONS,
+    "schedule": training.SCHEDULES,
+}
+
+
+def test_choices_are_the_registries():
+    assert {name: tuple(registry) for name, registry in REGISTRIES.items()} == CHOICES
+
+
+def test_json_there_and_back():
+    architecture = Architecture((9, 8, 3), latent_dim=7, posterior="tril", filters=(5,))
+    chosen = Training(data="digits", epochs=3, learning_rate=1)
+    assert from_json(to_json(architecture, chosen)) == (architecture, chosen)
+    assert from_json(to_json(None)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"latent_dim": 0}, "latent_dim must be from 1 to 4,096; got 0"),
+        ({"latent_dim": 2.5}, "latent_dim must be of type int; got 2.5"),
+        ({"latent_dim": True}, "latent_dim must be of type int; got True"),
+        ({"posterior": "cauchy"}, "posterior must be one of diagonal, tril; got 'cauchy'"),
+        ({"filters": ()}, "filters must be a list of one or more integers"),
+        ({"filters": (3, -1)}, "filters must be from 1 to 4,096"),
+        ({"filters": "32"}, "filters must be a list of one or more integers; got '32'"),
+        ({"image_shape": (28, 28)}, "image_shape must be a list of 3 integers"),
+    ],
+)
+def test_bad_architecture(options, message):
+    with pytest.raises(InputError, match=message):
+        Architecture(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": -1}, "epochs must be from 0 to 1,000,000; got -1"),
+        ({"learning_rate": float("nan")}, "learning_rate must be from 0.0 to 10.0; got nan"),
+        ({"learning_rate": "fast"}, "learning_rate must be of type float; got 'fast'"),
+        ({"analytic_kl": True, "objective": "iwae"}, "analytic_kl is an option of the elbo objective"),
+    ],
+)
+def test_bad_training(options, message):
+    with pytest.raises(InputError, match=message):
+        Training(**options)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "must hold JSON"),
+        ("[]", "must hold an object"),
+        ("{}", "must be of format 1; it is of format None"),
+        ('{"format": 1, "colour": 2}', "unknown key 'colour'"),
+        (
+            '{"format": 1, "architecture": {"depth": 2}}',
+            "architecture in config.json has the unknown key 'depth'",
+        ),
+        ('{"format": 1, "architecture": [1]}', "architecture in config.json must be an object"),
+        ("[" * 100_000, "must hold JSON"),
+    ],
+)
+def test_bad_json(text, message):
+    with pytest.raises(InputError, match=message):
+        from_json(text)
+
+
+@pytest.mark.parametrize("cls", [Architecture, Training])
+def test_every_field_is_documented_and_survives(cls):
+    for field in dataclasses.fields(cls):
+        assert f"      {field.name}: " in cls.__doc__
+    part = {"Architecture": "architecture", "Training": "training"}[cls.__name__]
+    assert json.loads(to_json(Architecture(), Training()))[part].keys() == {
+        f.name for f in dataclasses.fields(cls)
+    }
+
+
+def test_recipes_are_valid_and_the_tutorials_is_the_tutorial():
+    for recipe in RECIPES.values():
+        Training(**recipe)
+    tutorial = Training(**RECIPES["tutorial"])
+    assert (tutorial.batch_size, tutorial.epochs, tutorial.learning_rate) == (32, 10, 1e-4)
+    assert (tutorial.num_samples, tutorial.binarize, tutorial.schedule) == (1, "threshold", "constant")

@@ -1,0 +1,143 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import tiny_vae
+
+import probvae
+from probvae import objectives
+from probvae.data import ImageData, prepare
+from probvae.seeds import fold_in, split
+from probvae.training import (
+    SCHEDULES,
+    NonFiniteError,
+    Training,
+    compile_steps,
+    compile_test,
+    epoch_batches,
+    fit,
+    make_objective,
+    make_optimizer,
+)
+
+IMAGES = np.random.default_rng(0).integers(0, 2, [43, 8, 8, 1]).astype(np.uint8)
+DATA = prepare(ImageData("tiny", IMAGES, IMAGES[:11], None, None, 1))
+FEW = Training(batch_size=8, epochs=3, learning_rate=1e-2)
+
+
+def test_fit_learns_and_its_history_is_the_models():
+    vae = tiny_vae()
+    rows = []
+    history = fit(vae, DATA, FEW, on_epoch=rows.append)
+    assert history == rows and [row.epoch for row in history] == [1, 2, 3]
+    assert history[-1].test_elbo > history[0].test_elbo
+    last = history[-1]
+    assert last.test_elbo == pytest.approx(last.test_log_likelihood - last.test_kl)
+    terms = compile_test(vae, FEW.seed)(DATA.test)
+    assert np.mean(terms.elbo) == pytest.approx(last.test_elbo)
+    assert last.images_per_second == pytest.approx(43 / last.seconds)
+
+
+def test_every_image_is_used_once_an_epoch():
+    used = []
+    fit(tiny_vae(), DATA, FEW, on_chunk=lambda epoch, images: used.append((epoch, images)))
+    assert [sum(n for e, n in used if e == epoch) for epoch in range(3)] == [43, 43, 43]
+    orders = [epoch_batches(43, 8, seed=0, epoch=epoch) for epoch in (0, 0, 1)]
+    assert sorted(orders[0]) == list(range(43))
+    np.testing.assert_array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], orders[2])
+
+
+def test_same_seed_same_weights_however_the_epoch_is_cut():
+    weights = []
+    for chunk, seed in ((1, 0), (5, 0), (5, 1)):
+        vae = tiny_vae()
+        steps = compile_steps(vae, make_optimizer(FEW, 43), probvae.elbo, DATA, seed)
+        order = epoch_batches(43, 8, seed=0, epoch=0)[:40].reshape(5, 8)
+        for start in range(0, 5, chunk):
+            steps(tf.constant(order[start : start + chunk]))
+        weights.append(np.concatenate([w.ravel() for w in vae.get_weights()]))
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert not np.array_equal(weights[1], weights[2])
+
+
+def test_compiled_steps_are_plain_gradient_steps():
+    """The same three steps by an eager GradientTape loop, to float precision."""
+    vae, plain = tiny_vae(), tiny_vae()
+    order = epoch_batches(43, 8, seed=0, epoch=0)[:24].reshape(3, 8)
+    total = compile_steps(vae, make_optimizer(FEW, 43), probvae.elbo, DATA, 5)(tf.constant(order))
+    optimizer, expected = make_optimizer(FEW, 43), 0.0
+    for step, batch in enumerate(order):
+        x = tf.constant(IMAGES[batch], tf.float32)
+        with tf.GradientTape() as tape:
+            bound = probvae.elbo(plain, x, seed=split(fold_in(5, step), 2)[1])
+            loss = -tf.reduce_mean(bound)
+        variables = plain.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        expected += float(tf.reduce_sum(bound))
+    assert float(total) == pytest.approx(expected, rel=1e-5)
+    for a, b in zip(vae.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_test_terms_repeat_and_do_not_depend_on_other_images():
+    vae = tiny_vae()
+    test = compile_test(vae, 0, batch_size=4)
+    first = test(DATA.test)
+    np.testing.assert_array_equal(first.elbo, test(DATA.test).elbo)
+    np.testing.assert_allclose(first.elbo, first.log_likelihood - first.kl, rtol=1e-5)
+    np.testing.assert_array_equal(test(DATA.test[:8]).elbo, first.elbo[:8])
+    assert len(first.elbo) == 11
+
+
+def test_should_stop_ends_at_a_step_with_a_row():
+    calls = []
+
+    def stop():
+        calls.append(0)
+        return len(calls) >= 1
+
+    history = fit(tiny_vae(), DATA, FEW, should_stop=stop)
+    assert len(history) == 1 and 0 < history[0].epoch <= 1
+    assert np.isfinite(history[0].test_elbo)
+
+
+def test_a_bound_that_is_not_finite_stops_with_advice():
+    vae = tiny_vae()
+    vae.decoder.trainable_variables[0].assign(tf.fill([2, 128], np.nan))
+    with pytest.raises(NonFiniteError, match=r"became nan in epoch 1, after step .* smaller learning rate"):
+        fit(vae, DATA, FEW)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules(name):
+    training = Training(learning_rate=0.5, schedule=name, epochs=2, batch_size=10, warmup_steps=4)
+    rate = make_optimizer(training, 100)._learning_rate
+    values = np.array([float(rate(tf.constant(step))) for step in range(21)])
+    np.testing.assert_allclose(values[0], 0.125, rtol=0.02)
+    expected = {
+        "constant": 0.5 + 0 * np.arange(21),
+        "cosine": 0.25 * (1 + np.cos(np.pi * np.arange(21) / 20)),
+    }
+    np.testing.assert_allclose(values[4:], expected[name][4:], atol=1e-6)
+
+
+def test_objective_options_reach_the_objective(x):
+    vae = tiny_vae()
+    for options, expected in [
+        ({}, probvae.elbo(vae, x, seed=1)),
+        ({"num_samples": 4}, probvae.elbo(vae, x, num_samples=4, seed=1)),
+        ({"analytic_kl": True}, probvae.elbo(vae, x, analytic_kl=True, seed=1)),
+        ({"objective": "iwae", "num_samples": 4}, probvae.iwae(vae, x, num_samples=4, seed=1)),
+    ]:
+        np.testing.assert_array_equal(make_objective(Training(**options))(vae, x, seed=1), expected)
+    assert set(objectives.OBJECTIVES) == {"elbo", "iwae"}
+
+
+@pytest.mark.parametrize("binarize", ["static", "dynamic"])
+def test_grey_images_train(binarize):
+    grey = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
+    data = prepare(ImageData("grey", grey, grey, None, None, 255), binarize=binarize)
+    history = fit(tiny_vae(), data, dataclasses.replace(FEW, binarize=binarize))
+    assert np.isfinite(history[-1].test_elbo)
