@@ -133,7 +133,7 @@ class Training(_Checked):
 # What a recipe changes from the defaults of `Training`.
 RECIPES: dict[str, dict[str, Any]] = {
     "tutorial": {},
-    "tuned": {"learning_rate": 1e-3, "schedule": "cosine"},
+    "tuned": {"learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 500},
 }
 
 

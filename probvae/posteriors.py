@@ -6,8 +6,10 @@ Each entry of `POSTERIORS` is a function `(latent_dim, *, seed) -> [Dense, distr
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
@@ -80,10 +82,18 @@ def tril(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
     The layer is `tfp.layers.MultivariateNormalTriL`; softplus + 1e-5 keeps the diagonal positive.
     """
     params_size = tfpl.MultivariateNormalTriL.params_size(latent_dim)
+    dense = _dense(params_size, seed)
+    dense.bias_initializer = tf_keras.initializers.Constant(_unit_tril_params(latent_dim))
     head = tfpl.MultivariateNormalTriL(
         latent_dim, convert_to_tensor_fn=tfd.Distribution.mean, name="posterior"
     )
-    return [_dense(params_size, seed), head]
+    return [dense, head]
+
+
+def _unit_tril_params(latent_dim: int) -> np.ndarray:
+    """Return the parameters of `tfp.layers.MultivariateNormalTriL` at loc 0 and scale I."""
+    scale = tfb.FillScaleTriL(diag_shift=np.float32(1e-5)).inverse(np.eye(latent_dim, dtype=np.float32))
+    return np.concatenate([np.zeros(latent_dim, np.float32), scale.numpy()])
 
 
 POSTERIORS: dict[str, Callable[..., list[tf_keras.layers.Layer]]] = {
