@@ -104,7 +104,8 @@ class Training(_Checked):
       learning_rate: Adam's, at the start.
       schedule: of the learning rate, a key of `probvae.training.SCHEDULES`.
       warmup_steps: steps in which the learning rate rises linearly from zero.
-      seed: of everything random: weights, order, binarization, draws of z.
+      seed: of weights, order, dynamic binarization and draws of z; what is drawn once for all runs
+        (a held-out tenth, static binarization) does not depend on it.
 
     Raises:
       InputError: a field of the wrong type, out of range, or no such choice.

@@ -18,7 +18,8 @@ DPI = 120
 INK, MUTED, ACCENT = "#1b1b1f", "#6b6f76", "#2a6f97"
 
 
-def _style(axes: Axes) -> None:
+def style(axes: Axes) -> None:
+    """Draw the axes lightly: two spines, small grey ticks."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(colors=MUTED, labelsize=8)
@@ -94,7 +95,7 @@ def latent_manifold(mean: Callable[[np.ndarray], np.ndarray], *, n: int = 20) ->
     axes.set_xlabel("z[0]", color=INK)
     axes.set_ylabel("z[1]", color=INK)
     axes.set_title("Mean of p(x|z) over the latent plane", fontsize=10, color=INK)
-    _style(axes)
+    style(axes)
     return figure
 
 
@@ -127,7 +128,7 @@ def latent_means(loc: np.ndarray, labels: np.ndarray | None = None) -> Figure:
     axes.set_xlabel("z[0]", color=INK)
     axes.set_ylabel("z[1]", color=INK)
     axes.set_title("Means of q(z|x), test images", fontsize=10, color=INK)
-    _style(axes)
+    style(axes)
     return figure
 
 
@@ -151,7 +152,7 @@ def learning_curves(curves: dict[str, Sequence[float]], epochs: Sequence[float])
             color=ACCENT,
         )
         axes.margins(y=0.18)
-        _style(axes)
+        style(axes)
     return figure
 
 

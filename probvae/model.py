@@ -80,6 +80,11 @@ class VAE(tf_keras.Model):
         """Return p(x|z), batch [..., B] and event E, for z of shape [..., B, L]."""
         return self._folded_decoder(z, training, event_ndims=1)
 
+    @property
+    def encoder_parts(self) -> "Split | None":
+        """The encoder's network and its distribution layer; None where it is no Keras graph."""
+        return self._folded_encoder.split
+
     def joint(self) -> tfd.JointDistribution:
         """Return p(z, x) = p(z) p(x|z) as a joint distribution of `z` and `x`.
 
@@ -87,6 +92,20 @@ class VAE(tf_keras.Model):
         work on: its `unnormalized_log_prob(z)` takes z [..., B, L] and returns [..., B], in nats.
         """
         return tfd.JointDistributionNamed({"z": self.prior, "x": lambda z: self.likelihood(z)})
+
+    def marginal(
+        self, num_samples: int = 100, method: str = "iwae", *, seed: Seed = 0
+    ) -> tfd.Distribution:
+        """Return p(x), this model as a distribution over x of event shape E.
+
+        Args:
+          num_samples: draws of z in `log_prob`, for the methods that draw.
+          method: iwae or elbo (lower bounds in expectation), or exact (up to three latent dimensions).
+          seed: of these draws.
+        """
+        from probvae.evaluation.marginal import Marginal
+
+        return Marginal(self, num_samples=num_samples, method=method, seed=seed)
 
     def sample(self, num_samples: int, seed: Seed = None) -> tf.Tensor:
         """Draw x from the model: z ~ p(z), x ~ p(x|z); [num_samples, *E]."""
@@ -259,8 +278,8 @@ class _Means:
         return {name: self.by_name[name].result() for name in values}
 
 
-class _Split(NamedTuple):
-    """A network and the distribution layer that ends it."""
+class Split(NamedTuple):
+    """A network, from inputs to parameters, and the distribution layer that ends it."""
 
     network: Callable[..., tf.Tensor]
     head: Callable[[tf.Tensor], tfd.Distribution]
@@ -278,7 +297,7 @@ class _Folded:
         self.split = None
         if getattr(model, "inputs", None) and isinstance(model.layers[-1], tfpl.DistributionLambda):
             head = model.layers[-1]
-            self.split = _Split(tf_keras.Model(model.inputs, head.input), head)
+            self.split = Split(tf_keras.Model(model.inputs, head.input), head)
 
     def __call__(self, x: tf.Tensor, training: bool, *, event_ndims: int) -> tfd.Distribution:
         x = tf.convert_to_tensor(x)

@@ -26,11 +26,9 @@ def run(
     recipe: str,
 ) -> None:
     """Load the data, train, and write the run folder."""
-    images = data.load(training.data, seed=training.seed)
+    images = data.load(training.data)
     architecture = Architecture(image_shape=images.image_shape, **architecture_options)
-    prepared = data.prepare(
-        images, binarize=training.binarize, likelihood=architecture.likelihood, seed=training.seed
-    )
+    prepared = data.prepare(images, binarize=training.binarize, likelihood=architecture.likelihood)
     vae = build(architecture, seed=training.seed)
     runs.prepare_folder(folder, overwrite=overwrite)
     recorder = runs.Recorder(folder, vae, training, images, prepared)

@@ -1,0 +1,88 @@
+"""probvae-evaluate: what a trained model is worth, with an error on every number."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from probvae import __version__
+from probvae.cli.common import Command, quiet_start
+
+AT_LEAST_ONE = click.IntRange(min=1)
+AT_LEAST_NONE = click.IntRange(min=0)
+
+
+@click.command("probvae-evaluate", cls=Command, context_settings={"max_content_width": 100})
+@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.option("--data", metavar="NAME|PATH", help="Other data than the run was trained on. [the run's]")
+@click.option("--limit", type=click.IntRange(min=2), metavar="N", help="Use the first N test images. [all]")
+@click.option(
+    "--num-samples",
+    type=AT_LEAST_ONE,
+    default=100,
+    metavar="K",
+    help="Draws of z for each image in the importance-weighted bound. [100]",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=1e-6, max=1),
+    default=4e-3,
+    metavar="NATS",
+    help="Of exact log p(x), for up to 3 latent dimensions. [0.004]",
+)
+@click.option(
+    "--train-images",
+    type=AT_LEAST_NONE,
+    default=2000,
+    metavar="N",
+    help="Training images to compare with. [2000]",
+)
+@click.option(
+    "--gap-images",
+    type=AT_LEAST_NONE,
+    default=50,
+    metavar="N",
+    help="Test and training images whose own posterior is optimized. [50]",
+)
+@click.option(
+    "--ais-images",
+    type=AT_LEAST_NONE,
+    default=20,
+    metavar="N",
+    help="Images for annealed importance sampling, and as many simulated ones for its bracket. [20]",
+)
+@click.option("--outliers", metavar="NAME|PATH", help="Another data set to tell from the test images.")
+@click.option(
+    "--compare",
+    type=click.Path(path_type=Path),
+    metavar="RUN_DIR",
+    help="Another evaluated run, paired by image.",
+)
+@click.option("--force", is_flag=True, help="Compare runs that were evaluated under different conditions.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar="N", help="Of every draw. [0]")
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Where to write. [RUN_DIR/evaluation]"
+)
+@click.option("--overwrite", is_flag=True, help="Replace an evaluation that is there.")
+@click.option("--quiet", is_flag=True, help="Print the table only.")
+@click.version_option(__version__, prog_name="probvae-evaluate")
+def main(run: Path, **options: Any) -> None:
+    r"""Evaluate a run of probvae-train.
+
+    \b
+    probvae-evaluate runs/mine
+    probvae-evaluate runs/mine --num-samples 5000 --limit 1000
+    probvae-evaluate runs/mine --compare runs/other
+    probvae-evaluate runs/mine --outliers fashion_mnist
+
+    Prints a table and writes metrics.json, per_example.npz, scores.csv and pictures. Each number has a
+    standard error over images (another test set would differ so much) and, apart from it, a Monte Carlo
+    error (other draws of z would). Ctrl-C ends it early and gives what it has.
+    """
+    with quiet_start():
+        from probvae.cli.evaluation_run import evaluate
+    evaluate(run, **options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Figures of an evaluation: functions of arrays and of a model that return a `Figure`."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from probvae.figures import ACCENT, DPI, INK, MUTED, style
+
+if TYPE_CHECKING:
+    from probvae.model import VAE
+
+TRUE, GIVEN = ACCENT, "#d1495b"
+SHARES = (0.5, 0.9, 0.99)  # of the probability inside each contour
+
+
+def bound_against_samples(num_samples: np.ndarray, curve: np.ndarray, log_marginal: float | None) -> Figure:
+    """Show the mean importance-weighted bound against the number of draws.
+
+    Args:
+      num_samples: [J], K.
+      curve: [J], the mean bound with K draws, nats.
+      log_marginal: the exact mean log p(x) of the same examples, drawn as a line; or None.
+    """
+    figure = Figure(figsize=(5.6, 3.6), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(num_samples, curve, color=GIVEN, marker="o", markersize=4, label="importance-weighted bound")
+    axes.annotate(
+        "ELBO", (num_samples[0], curve[0]), (6, -3), textcoords="offset points", fontsize=8, color=MUTED
+    )
+    if log_marginal is not None:
+        axes.axhline(log_marginal, color=TRUE, linewidth=1.5, label=f"log p(x), exact: {log_marginal:.2f}")
+        gap = log_marginal - curve[-1]
+        axes.set_title(
+            f"K = {num_samples[-1]:,} still misses {gap:.2f} nats", fontsize=10, color=INK, loc="left"
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("draws of z for each image, K", color=INK, fontsize=9)
+    axes.set_ylabel("nats per image", color=INK, fontsize=9)
+    axes.grid(axis="y", color="#e4e5e8", linewidth=0.7)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    style(axes)
+    return figure
+
+
+def gap_histogram(gaps: dict[str, np.ndarray]) -> Figure:
+    """Show the distribution over images of each gap, nats; the last 1% is gathered in the last bar."""
+    figure = Figure(figsize=(5.6, 3.4), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    top = max(float(np.quantile(values, 0.99)) for values in gaps.values())
+    bottom = min(0.0, *(float(values.min()) for values in gaps.values()))
+    edges = np.linspace(bottom, max(top, bottom + 1e-3), 41)
+    for (name, values), colour in zip(gaps.items(), (TRUE, GIVEN, "#edae49", "#66a182"), strict=False):
+        label = f"{name}: mean {values.mean():.2f}, most {values.max():.1f}"
+        shown = np.clip(values, edges[0], edges[-1])
+        axes.hist(
+            shown,
+            list(edges),
+            weights=np.full(len(values), 1 / len(values)),
+            color=colour,
+            alpha=0.55,
+            label=label,
+        )
+    axes.set_xlabel("nats", color=INK, fontsize=9)
+    axes.set_ylabel("share of the images", color=INK, fontsize=9)
+    axes.legend(frameon=False, fontsize=8)
+    style(axes)
+    return figure
+
+
+def posterior_contours(vae: "VAE", x: np.ndarray, *, points: int = 140) -> Figure:
+    """Show p(z|x) and q(z|x) of a model with L = 2 for a few images, as contours of equal density.
+
+    The contours hold 50%, 90% and 99% of the probability. p(z|x) is p(z) p(x|z) on a grid, normalized.
+
+    Args:
+      vae: a model of latent dimension 2.
+      x: images [N, H, W, C]; N up to 8 or so.
+      points: grid points along each axis.
+    """
+    figure = Figure(figsize=(3.0 * ((len(x) + 1) // 2), 6.4), dpi=DPI, layout="constrained")
+    for i, image in enumerate(np.asarray(x, np.float32)):
+        axes = figure.add_subplot(2, (len(x) + 1) // 2, i + 1)
+        axis_0, axis_1, log_p, log_q = _densities(vae, image[None], points)
+        for density, colour, line in ((log_p, TRUE, "solid"), (log_q, GIVEN, "dashed")):
+            levels, widths = _levels(density), (0.8, 1.2, 1.6)
+            axes.contour(
+                axis_0,
+                axis_1,
+                density,
+                levels,
+                colors=colour,
+                linestyles=line,
+                linewidths=widths[-len(levels) :],
+            )
+        if image.shape[-1] in (1, 3):
+            inset = axes.inset_axes((0.78, 0.78, 0.22, 0.22))
+            inset.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
+            inset.set_axis_off()
+        axes.set_xlabel("z[0]", fontsize=8, color=INK)
+        axes.set_ylabel("z[1]", fontsize=8, color=INK)
+        style(axes)
+    handles = [
+        Line2D([], [], color=TRUE, label="p(z|x), true"),
+        Line2D([], [], color=GIVEN, linestyle="dashed", label="q(z|x), the encoder's"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _densities(
+    vae: "VAE", x: np.ndarray, points: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Both log-densities on a grid that holds what matters of either: two axes and two [P, P]."""
+    q = vae.posterior(x)  # q(z|x)
+    mean, stddev = q.mean()[0].numpy(), q.stddev()[0].numpy()
+
+    def on_grid(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        axes = [np.linspace(a, b, points, dtype=np.float32) for a, b in zip(low, high, strict=True)]
+        z = tf.constant(np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2))
+        log_p = vae.prior.log_prob(z) + vae.likelihood(z).log_prob(x)
+        log_q = q.log_prob(z[:, None])[:, 0]
+        return axes[0], axes[1], *(log.numpy().reshape(points, points) for log in (log_p, log_q))
+
+    low, high = mean - 4 * stddev, mean + 4 * stddev
+    low, high = np.minimum(low, -4.5), np.maximum(high, 4.5)
+    for _ in range(3):  # find the true posterior's mass from ever closer
+        axis_0, axis_1, log_p, _log_q = on_grid(low, high)
+        heavy = log_p >= _levels(log_p)[0]
+        found = [axis[heavy.any(axis=i)] for i, axis in enumerate((axis_0, axis_1))]
+        spacing = np.array([axis_0[1] - axis_0[0], axis_1[1] - axis_1[0]])
+        true_low = np.array([f.min() for f in found]) - spacing
+        true_high = np.array([f.max() for f in found]) + spacing
+        low = np.minimum(mean - 3.5 * stddev, true_low - 0.1 * (true_high - true_low))
+        high = np.maximum(mean + 3.5 * stddev, true_high + 0.1 * (true_high - true_low))
+    return on_grid(low, high)
+
+
+def _levels(log_density: np.ndarray) -> list[float]:
+    """Heights of the contours that hold `SHARES` of the probability, rising."""
+    heights = np.sort(log_density.ravel())[::-1]
+    share = np.cumsum(np.exp(heights - heights[0]))
+    share /= share[-1]
+    levels = {float(heights[np.searchsorted(share, s)]) for s in SHARES}
+    return sorted(levels)

@@ -1,0 +1,198 @@
+"""ELBO and importance-weighted bounds with their Monte Carlo error and their own diagnosis.
+
+The K log-weights of a block of examples are drawn in chunks and kept whole only for that block, so the
+memory does not grow with K times the number of examples.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from probvae import objectives
+from probvae.seeds import Seed, fold_in
+
+if TYPE_CHECKING:
+    from probvae.model import VAE
+
+DECODES = 4000  # values of z that the decoder takes at once
+Progress = Callable[[float], None]
+
+
+class Stopped(Exception):  # noqa: N818
+    """Raised by an `on_progress` that wants an estimator to end; it returns the examples it has finished."""
+
+
+class Importance(NamedTuple):
+    """Estimates from K draws z ~ q(z|x) for each of N examples, in nats.
+
+    Attributes:
+      bound: [N], the importance-weighted bound log (1/K) sum_k w_k, below log p(x) in expectation.
+      standard_error: [N], Monte Carlo error of `bound`, by the delta method; not to be trusted where
+        `pareto_k` is above 0.7 or `effective_sample_size` is small.
+      elbo: [N], mean of log w.
+      elbo_standard_error: [N], its Monte Carlo error.
+      effective_sample_size: [N], (sum w)^2 / sum w^2, from 1 to K.
+      pareto_k: [N], shape of the weights' tail; None where arviz-stats is not installed. Above 0.7 the
+        draws from q(z|x) miss mass of p(z|x), and `bound` lies well below log p(x).
+      num_samples: [J], numbers of draws from 1 to K.
+      curve: [J, N], the bound with each of these numbers of draws, averaged over disjoint groups.
+    """
+
+    bound: np.ndarray
+    standard_error: np.ndarray
+    elbo: np.ndarray
+    elbo_standard_error: np.ndarray
+    effective_sample_size: np.ndarray
+    pareto_k: np.ndarray | None
+    num_samples: np.ndarray
+    curve: np.ndarray
+
+
+def importance(
+    vae: "VAE",
+    x: np.ndarray,
+    *,
+    num_samples: int = 500,
+    seed: Seed = 0,
+    on_progress: Progress = lambda fraction: None,
+) -> Importance:
+    """Estimate ELBO and importance-weighted bound of each example, with error and diagnosis.
+
+    Args:
+      vae: the model.
+      x: data [N, *E].
+      num_samples: K, draws of z for each example.
+      seed: an int or an int32 pair; example n gets its own draws whatever the other examples are.
+      on_progress: called with the fraction done; where it raises `Stopped`, the blocks of examples
+        finished so far are returned.
+
+    Returns:
+      `Importance` of float64 arrays.
+
+    Raises:
+      Stopped: by `on_progress`, before the first block was finished.
+
+    References:
+      Burda et al. 2016, arXiv:1509.00519 (the bound). Vehtari et al. 2024, arXiv:1507.02646 (pareto_k).
+    """
+    draw = _compile(vae)
+    block = max(1, min(len(x), 250, 40_000_000 // (8 * num_samples)))
+
+    def one_block(start: int) -> Importance:
+        images = tf.constant(x[start : start + block], tf.float32)
+        chunk = max(1, DECODES // len(images))
+        log_w = []
+        for first in range(0, num_samples, chunk):
+            size = min(chunk, num_samples - first)
+            key = fold_in(fold_in(seed, start), first)
+            log_w.append(draw(images, tf.constant(size), key).numpy())
+            on_progress((start + len(images) * (first + size) / num_samples) / len(x))
+        return summarize(np.concatenate(log_w))
+
+    return _join(until_stopped(one_block, range(0, len(x), block)))
+
+
+def until_stopped(work: Callable[[int], Any], starts: Iterable[int]) -> list[Any]:
+    """Collect `work(start)` for each start until `Stopped`; raise it on where nothing is finished yet."""
+    parts: list[Any] = []
+    for start in starts:
+        try:
+            parts.append(work(start))
+        except Stopped:
+            if not parts:
+                raise
+            break
+    return parts
+
+
+def summarize(log_weights: np.ndarray) -> Importance:
+    """Turn log-weights [K, N] into `Importance`.
+
+    >>> float(summarize(np.zeros([10, 1])).effective_sample_size[0])
+    10.0
+    """
+    log_w = np.asarray(log_weights, np.float64)
+    k = len(log_w)
+    bound = log_mean_exp(log_w)
+    relative = np.exp(log_w - bound)  # weights divided by their mean
+    ddof = min(1, k - 1)
+    numbers = np.array(sorted({*_geometric(k), k}))
+    return Importance(
+        bound=bound,
+        standard_error=relative.std(axis=0, ddof=ddof) / np.sqrt(k),
+        elbo=log_w.mean(axis=0),
+        elbo_standard_error=log_w.std(axis=0, ddof=ddof) / np.sqrt(k),
+        effective_sample_size=k / np.mean(relative**2, axis=0),
+        pareto_k=pareto_k(log_w),
+        num_samples=numbers,
+        curve=np.stack([_grouped(log_w, n) for n in numbers]),
+    )
+
+
+def log_mean_exp(log_w: np.ndarray) -> np.ndarray:
+    """Return log of the mean of exp(log_w) over the first axis.
+
+    >>> float(log_mean_exp(np.log([1.0, 3.0])).round(6)) == round(float(np.log(2.0)), 6)
+    True
+    """
+    top = log_w.max(axis=0)
+    return top + np.log(np.mean(np.exp(log_w - top), axis=0))
+
+
+def pareto_k(log_w: np.ndarray) -> np.ndarray | None:
+    """Return the Pareto shape of the largest weights, [N], from log-weights [K, N].
+
+    None where arviz-stats, an optional dependency, is absent; nan for fewer than 25 draws or a tail of
+    equal weights.
+    """
+    try:
+        from arviz_stats.base import array_stats
+    except ImportError:
+        return None
+
+    def shape(column: np.ndarray) -> float:
+        try:
+            return float(array_stats.psislw(-column, r_eff=1.0)[1])  # it takes minus log-weights
+        except ValueError:
+            return np.nan
+
+    if len(log_w) < 25:
+        return np.full(log_w.shape[1], np.nan)
+    with np.errstate(all="ignore"):
+        return np.array([shape(column) for column in log_w.T])
+
+
+def _geometric(k: int) -> list[int]:
+    """Return 1, 2, 5, 10, 20, 50, ... up to k."""
+    return [n * 10**e for e in range(9) for n in (1, 2, 5) if n * 10**e <= k]
+
+
+def _grouped(log_w: np.ndarray, n: int) -> np.ndarray:
+    """Mean over disjoint groups of n draws of the bound with n draws, [N]."""
+    groups = len(log_w) // n
+    return log_mean_exp(np.moveaxis(log_w[: groups * n].reshape(groups, n, -1), 1, 0)).mean(axis=0)
+
+
+def _join(parts: list[Importance]) -> Importance:
+    def over_examples(name: str) -> Any:
+        arrays = [getattr(part, name) for part in parts]
+        return None if arrays[0] is None else np.concatenate(arrays, axis=-1)
+
+    names = [name for name in Importance._fields if name != "num_samples"]
+    return Importance(num_samples=parts[0].num_samples, **{name: over_examples(name) for name in names})
+
+
+def _compile(vae: "VAE") -> Callable[..., tf.Tensor]:
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, *vae.event_shape]),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([2], tf.int32),
+        ]
+    )
+    def draw(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return objectives.log_weights(vae, x, num_samples=num_samples, seed=seed)  # [S, B]
+
+    return draw
