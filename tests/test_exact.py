@@ -265,7 +265,7 @@ def test_a_grid_twice_as_fine_reproduces_the_result(x):
     vae = tiny_vae()
     once, twice = exact(vae, x), exact(vae, x, extra_halvings=1)
     np.testing.assert_allclose(once.spacing, 2 * twice.spacing)
-    assert np.all(np.abs(once.log_marginal - twice.log_marginal) < 4e-3)
+    assert np.all(np.abs(once.log_marginal - twice.log_marginal) < 6e-3)
     assert twice.converged.all()
 
 
@@ -273,7 +273,7 @@ def test_examples_do_not_depend_on_each_other(x):
     vae = tiny_vae()
     together = exact(vae, x)
     alone = exact(vae, x[3:4])
-    np.testing.assert_allclose(alone.log_marginal[0], together.log_marginal[3], rtol=0, atol=4e-3)
+    np.testing.assert_allclose(alone.log_marginal[0], together.log_marginal[3], rtol=0, atol=6e-3)
 
 
 # ---- against the bounds, and what is refused -----------------------------------------------------

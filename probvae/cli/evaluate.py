@@ -26,9 +26,9 @@ AT_LEAST_NONE = click.IntRange(min=0)
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=1e-6, max=1),
-    default=4e-3,
+    default=6e-3,
     metavar="NATS",
-    help="Of exact log p(x), for up to 3 latent dimensions. [0.004]",
+    help="Of exact log p(x), for up to 3 latent dimensions. [0.006]",
 )
 @click.option(
     "--train-images",

@@ -61,7 +61,7 @@ def exact(
     vae: "VAE",
     x: tf.Tensor,
     *,
-    tolerance: float = 4e-3,
+    tolerance: float = 6e-3,
     extra_halvings: int = 0,
     max_points: int = 2_000_000,
     fast: bool = True,

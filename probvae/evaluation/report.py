@@ -50,8 +50,8 @@ class Options:
     """
 
     num_samples: int = 100
-    tolerance: float = 4e-3
-    train_images: int = 1000
+    tolerance: float = 6e-3
+    train_images: int = 2000
     gap_images: int = 50
     ais_images: int = 20
     seed: int = 0
