@@ -125,6 +125,8 @@ class Training(_Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.objective == "iwae" and self.num_samples == 1 and not self.analytic_kl:
+            raise InputError("iwae with one draw is the elbo: set num_samples to 2 or more (5, say).")
         if self.analytic_kl and self.objective != "elbo":
             raise InputError(
                 f"analytic_kl is an option of the elbo objective; got objective {self.objective!r}."

@@ -62,7 +62,7 @@ class VAE(tf_keras.Model):
         self.event_shape = tuple(event_shape.as_list())
         self._check_encoder()
         self.built = True
-        self._means = _Means(("loss", "elbo", "log_likelihood", "kl"))
+        self._means = _Means(("loss", "objective", "elbo", "log_likelihood", "kl"))
 
     def _check_encoder(self) -> None:
         event_shape = self.posterior(tf.zeros((1, *self.event_shape))).event_shape
@@ -93,9 +93,7 @@ class VAE(tf_keras.Model):
         """
         return tfd.JointDistributionNamed({"z": self.prior, "x": lambda z: self.likelihood(z)})
 
-    def marginal(
-        self, num_samples: int = 100, method: str = "iwae", *, seed: Seed = 0
-    ) -> tfd.Distribution:
+    def marginal(self, num_samples: int = 100, method: str = "iwae", *, seed: Seed = 0) -> tfd.Distribution:
         """Return p(x), this model as a distribution over x of event shape E.
 
         Args:
@@ -164,7 +162,7 @@ class VAE(tf_keras.Model):
         x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
         seed = fold_in(self.seed, self.optimizer.iterations)
         bound = ascend(self, self.optimizer, self.objective, x, seed)
-        return self._means.update({"loss": -bound, "elbo": bound})
+        return self._means.update({"loss": -bound, "objective": bound})
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Evaluate the ELBO and its two parts, in nats; Keras calls it in `evaluate`.

@@ -80,7 +80,7 @@ def elbo(
       NotImplementedError: `analytic_kl` where TFP knows no closed form for this pair.
 
     References:
-      Kingma & Welling 2014, arXiv:1312.6114, equations 7 (one sample) and 10 (analytic KL).
+      Kingma & Welling 2014, arXiv:1312.6114, section 2.3, both estimators.
     """
     if not analytic_kl:
         return tf.reduce_mean(log_weights(vae, x, num_samples=num_samples, seed=seed), axis=0)

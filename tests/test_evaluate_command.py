@@ -66,8 +66,12 @@ def test_every_number_has_its_errors_and_the_order_is_right(evaluated):
     results = content["results"]
     assert content["unfinished"] == [] and content["conditions"]["num_images"] == 30
     for key, result in results.items():
-        assert result["standard_error"] >= 0, key
-        assert f"{result['mean']:.2f}" in output or f"{result['mean']:.4f}" in output, key
+        assert key == "active_units" or result["standard_error"] >= 0, key
+        assert (
+            f"{result['mean']:.0f}" in output
+            or f"{result['mean']:.2f}" in output
+            or f"{result['mean']:.4f}" in output
+        ), key
     assert results["elbo"]["mean"] < results["iwae"]["mean"] < results["exact"]["mean"] + 0.05
     assert results["elbo"]["monte_carlo_error"] > 0
     with np.load(folder / "per_example.npz") as arrays:
@@ -108,9 +112,7 @@ def test_more_latent_dimensions_and_comparison(evaluated, runs):
     results = json.loads((runs / "five" / "evaluation" / "metrics.json").read_text())["results"]
     assert "exact" not in results and "ais" not in results
     assert "a lower bound of it" in results["test_approximation_gap"]["note"]
-    found = re.search(
-        r"log p\(x\) \(iwae\) minus that of .*two, paired over 30 images: (\S+) nats", result.output
-    )
+    found = re.search(r"IWAE bound .* minus that of .*two, paired over 30 images: (\S+) nats", result.output)
     with (
         np.load(runs / "five" / "evaluation" / "per_example.npz") as ours,
         np.load(runs / "two" / "evaluation" / "per_example.npz") as theirs,
@@ -123,7 +125,7 @@ def test_other_conditions_are_refused_unless_forced(evaluated, runs, tmp_path):
     refused = invoke(runs / "five", *few, "--output", tmp_path / "a")
     assert refused.exit_code == 2
     assert "not comparable: num samples is 7 in the first and 40 in the second" in refused.output
-    assert (tmp_path / "a" / "metrics.json").is_file()  # what was computed is not lost
+    assert not (tmp_path / "a").exists()  # refused before anything was computed
     assert invoke(runs / "five", *few, "--force", "--output", tmp_path / "b").exit_code == 0
 
 
@@ -142,6 +144,7 @@ def test_an_evaluation_is_replaced_only_when_asked(evaluated, runs):
         (["RUN", "--data", "digits"], r"takes images of shape \[8, 9, 1\]; digits holds \[28, 28, 1\]"),
         (["RUN", "--data", "absent.npz"], "There is no file absent.npz"),
         (["RUN", "--outliers", "digits"], r"takes images of shape \[8, 9, 1\]"),
+        (["RUN", "--outliers", "digits", "--train-images", "0"], "--outliers needs training images"),
         (["RUN", "--compare", "absent"], "holds no evaluation to compare with"),
         ([], "Missing argument"),
     ],
@@ -152,6 +155,29 @@ def test_bad_input_is_one_line(arguments, message, runs, tmp_path):
     assert result.exit_code == 2
     assert re.search(message, result.output), result.output
     assert result.output.startswith("Error: ") and len(result.output.splitlines()) == 1
+
+
+def test_the_run_itself_is_never_overwritten(runs):
+    before = (runs / "two" / "metrics.json").read_bytes()
+    refused = invoke(runs / "two", *FEW, "--output", runs / "two", "--overwrite")
+    assert refused.exit_code == 2 and "is a run folder" in refused.output
+    assert (runs / "two" / "metrics.json").read_bytes() == before
+
+
+def test_an_evaluation_of_other_weights_is_not_compared_with(evaluated, runs, tmp_path):
+    shutil.copytree(runs / "two", tmp_path / "run")
+    weights = dict(np.load(tmp_path / "run" / "weights.npz"))
+    np.savez(tmp_path / "run" / "weights.npz", **{k: v + 1 for k, v in weights.items()})
+    result = invoke(runs / "five", "--compare", tmp_path / "run", "--output", tmp_path / "out")
+    assert result.exit_code == 2 and "is of other weights than the run has now" in result.output
+
+
+def test_few_images_and_one_draw(runs, tmp_path):
+    options = ["--num-samples", 1, "--train-images", 3, "--gap-images", 0, "--ais-images", 0, "--limit", 2]
+    result = invoke(runs / "two", *options, "--output", tmp_path)
+    assert result.exit_code == 0, result.output
+    results = json.loads((tmp_path / "metrics.json").read_text())["results"]
+    assert results["elbo"]["monte_carlo_error"] is None and results["knn_accuracy"]["num_examples"] == 2
 
 
 def test_damaged_weights(runs, tmp_path):
@@ -174,7 +200,7 @@ def test_ctrl_c_gives_what_it_has(runs, tmp_path):
         output, error = process.communicate(timeout=120)
     assert process.returncode == 130, error
     assert "stopping: giving what is known" in error and "Traceback" not in error
-    assert "stopped early, without: " in output
+    assert "stopped early, without all of: " in output
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert {"elbo", "iwae"} <= content["results"].keys() and content["unfinished"]
 

@@ -171,7 +171,7 @@ def test_keras_fit_and_evaluate(vae, x):
     vae.compile(tf_keras.optimizers.Adam(1e-2), seed=1)
     stop = tf_keras.callbacks.EarlyStopping("val_elbo", mode="max", patience=50, restore_best_weights=True)
     history = vae.fit(x, epochs=20, validation_data=(x,), callbacks=[stop], verbose=0).history
-    assert set(history) == {"loss", "elbo", "val_loss", "val_elbo", "val_log_likelihood", "val_kl"}
+    assert set(history) == {"loss", "objective", "val_loss", "val_elbo", "val_log_likelihood", "val_kl"}
     assert history["val_elbo"][-1] > history["val_elbo"][0] + 1
     first, second = (vae.evaluate(x, verbose=0, return_dict=True) for _ in range(2))
     assert first == second

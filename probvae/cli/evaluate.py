@@ -49,7 +49,7 @@ AT_LEAST_NONE = click.IntRange(min=0)
     type=AT_LEAST_NONE,
     default=20,
     metavar="N",
-    help="Images for annealed importance sampling, and as many simulated ones for its bracket. [20]",
+    help="Images for annealed importance sampling, and up to 20 simulated ones for its bracket. [20]",
 )
 @click.option("--outliers", metavar="NAME|PATH", help="Another data set to tell from the test images.")
 @click.option(

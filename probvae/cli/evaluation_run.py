@@ -1,9 +1,11 @@
 """What probvae-evaluate does once its options are known and TensorFlow is loaded."""
 
 import functools
+import hashlib
 import io
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import IO, Any
@@ -43,11 +45,15 @@ def evaluate(
 ) -> None:
     """Load a run and its data, evaluate, print the table and write the files."""
     chosen = report.Options(**options)
-    vae, test, train, conditions, note = _load(run, data, limit, chosen)
-    other = None if outliers is None else _outliers(outliers, vae, conditions, limit)
     folder = output or run / "evaluation"
-    _prepare(folder, overwrite=overwrite)
+    vae, test, train, conditions, note = _load(run, data, limit, chosen)
+    if outliers is not None and len(train.x) < 2:
+        raise InputError("--outliers needs training images to compare with: set --train-images to 2 or more.")
+    other = None if outliers is None else _outliers(outliers, vae, conditions, limit)
     theirs = None if compare is None else _read(compare)
+    if theirs is not None and not force:
+        _refuse_unless_comparable(conditions, theirs, vae.latent_dim)
+    _prepare(folder, overwrite=overwrite)
     console = _Console(quiet=quiet)
     with StopOnSignal(console.stopping) as stop:
         console.stop = stop
@@ -55,12 +61,14 @@ def evaluate(
         click.echo(f"{run}, {len(test.x):,} test images of {conditions['data']}{note}\n\n{HEADER}")
         unfinished = run_stages(e, on_stage=console.stage, on_lines=console.lines)
         console.close()
-        _write(folder, e, {**conditions, "num_samples": chosen.num_samples}, unfinished)
-        if theirs is not None and "iwae" in e.arrays:
-            _print_comparison(e, conditions, theirs, compare, force=force)
+    _write(folder, e, conditions, unfinished)
+    for stage, why in e.skipped.items():
+        click.echo(f"skipped: {stage}, because {why}", err=True)
+    if theirs is not None and "iwae" in e.arrays:
+        _print_comparison(e, theirs, compare)
     if unfinished:
-        click.echo(f"\nstopped early, without: {', '.join(unfinished)}; in {folder}")
-        sys.exit(128 + (stop.received or 2))
+        click.echo(f"\nstopped early, without all of: {', '.join(unfinished)}; in {folder}")
+        sys.exit(128 + (stop.received or signal.SIGINT))
     click.echo(f"\nwritten to {folder}")
 
 
@@ -75,7 +83,13 @@ def _load(run: Path, source: str | None, limit: int | None, chosen: report.Optio
             f"{run} is no run of probvae-train: its config.json names no architecture or training."
         )
     vae = checkpoints.load(run)
-    images = data.load(source or training.data)
+    try:
+        images = data.load(source or training.data)
+    except InputError as error:
+        advice = (
+            "" if source else f" The run was trained on {training.data!r}; --data says where that is now."
+        )
+        raise InputError(f"{error}{advice}") from None
     if images.image_shape != architecture.image_shape:
         raise InputError(
             f"The model takes images of shape {list(architecture.image_shape)}; {images.name} holds "
@@ -83,18 +97,27 @@ def _load(run: Path, source: str | None, limit: int | None, chosen: report.Optio
         )
     prepared = data.prepare(images, binarize=training.binarize, likelihood=architecture.likelihood)
     fingerprint = images.fingerprint()
-    conditions = {
+    conditions: dict[str, Any] = {
         "data": images.name,
         "fingerprint_sha256": fingerprint,
         "binarize": training.binarize,
         "split": "test",
         "num_images": len(prepared.test[:limit]),
+        "num_samples": chosen.num_samples,
         "seed": chosen.seed,
+        "weights_sha256": _sha256(run / checkpoints.WEIGHTS),
     }
-    note = "" if fingerprint == _trained_on(run) else " (NOT the data that the run was trained on)"
+    if conditions["num_images"] < 2:
+        raise InputError(f"{images.name} has one test image; an evaluation needs two or more.")
+    other = _trained_on(run) not in (None, fingerprint)
+    note = " (NOT the data that the run was trained on)" if other else ""
     x = prepared.feed(prepared.train[: chosen.train_images], fold_in(0, 0)).numpy()
     test = report.Images(prepared.test[:limit].astype(np.float32), _first(images.test_labels, limit))
     return vae, test, report.Images(x, _first(images.train_labels, len(x))), conditions, note
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _first(labels: np.ndarray | None, n: int | None) -> np.ndarray | None:
@@ -118,17 +141,20 @@ def _outliers(source: str, vae: Any, conditions: dict[str, Any], limit: int | No
         )
     likelihood = vae.architecture.likelihood
     prepared = data.prepare(images, binarize=conditions["binarize"], likelihood=likelihood)
+    if len(prepared.test[:limit]) < 2:
+        raise InputError(f"{images.name} has one test image; outliers need two or more.")
     return prepared.test[:limit].astype(np.float32)
 
 
 def _prepare(folder: Path, *, overwrite: bool) -> None:
-    files = [folder / name for name in (METRICS, PER_EXAMPLE, SCORES, *PICTURES)]
     try:
         if folder.exists() and any(folder.iterdir()):
+            if (folder / checkpoints.CONFIG).exists():
+                raise InputError(f"{folder} is a run folder: choose another --output.")
             if not overwrite:
                 raise InputError(f"{folder} is in use: add --overwrite, or choose another --output.")
-            for path in files:
-                path.unlink(missing_ok=True)
+            for name in (METRICS, PER_EXAMPLE, SCORES, *PICTURES):
+                (folder / name).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(13, "Permission denied")
@@ -138,23 +164,46 @@ def _prepare(folder: Path, *, overwrite: bool) -> None:
 
 def _read(run: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read another run's evaluation: its conditions and its per-example arrays."""
-    folder = run / "evaluation" if (run / "evaluation").is_dir() else run
+    folder = run / "evaluation"
+    again = f"run probvae-evaluate {run} first"
     try:
         conditions = json.loads((folder / METRICS).read_text())["conditions"]
         with (folder / PER_EXAMPLE).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return conditions, {name: file[name] for name in file.files}
-    except Exception as error:
-        raise InputError(
-            f"{folder} holds no evaluation to compare with ({error}): run probvae-evaluate {run} first."
-        ) from None
+            arrays = {name: file[name] for name in file.files}
+        stale = conditions["weights_sha256"] != _sha256(run / checkpoints.WEIGHTS)
+    except Exception as error:  # json, numpy and zipfile raise many kinds on damaged files
+        raise InputError(f"{folder} holds no evaluation to compare with ({error}): {again}.") from None
+    if stale or "iwae" not in arrays:
+        why = "is of other weights than the run has now" if stale else "was stopped before its first result"
+        raise InputError(f"The evaluation in {folder} {why}: {again}, with --overwrite.")
+    return conditions, arrays
+
+
+def _method(latent_dim: int, arrays: dict[str, np.ndarray]) -> str:
+    """Name the best estimate that this model and another evaluation have in common."""
+    return "exact" if latent_dim <= report.EXACT_DIMENSIONS and "exact" in arrays else "iwae"
+
+
+def _refuse_unless_comparable(conditions: dict[str, Any], theirs: Any, latent_dim: int) -> None:
+    their_conditions, arrays = theirs
+    method = _method(latent_dim, arrays)
+    shared = {"method": method} if method == "iwae" else {"method": method, "num_samples": None}
+    refuse_unless_comparable({**conditions, **shared}, {**their_conditions, **shared})
 
 
 # ---- output --------------------------------------------------------------------------------------
 
 
 def _write(folder: Path, e: report.Evaluation, conditions: dict[str, Any], unfinished: list[str]) -> None:
-    content = {"conditions": conditions, "unfinished": unfinished, "results": report.metrics(e)}
-    checkpoints.write_text(folder / METRICS, json.dumps(content, indent=2) + "\n")
+    if "elbo" in e.arrays:
+        conditions = {**conditions, "num_images": len(e.arrays["elbo"])}  # fewer where it was stopped
+    content = {
+        "conditions": conditions,
+        "unfinished": unfinished,
+        "skipped": e.skipped,
+        "results": report.metrics(e),
+    }
+    checkpoints.write_text(folder / METRICS, json.dumps(content, indent=2, allow_nan=False) + "\n")
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **e.arrays)  # type: ignore[arg-type]
     checkpoints.write_atomic(folder / PER_EXAMPLE, lambda file: file.write(buffer.getvalue()))
@@ -191,23 +240,16 @@ def _put(content: bytes, file: IO[bytes]) -> None:
     file.write(content)
 
 
-def _print_comparison(
-    e: report.Evaluation, conditions: dict[str, Any], theirs: Any, other: Path | None, *, force: bool
-) -> None:
+def _print_comparison(e: report.Evaluation, theirs: Any, other: Path | None) -> None:
     """Print the paired difference of the best estimate that both evaluations have."""
-    their_conditions, arrays = theirs
+    _, arrays = theirs
     method = "exact" if "exact" in e.arrays and "exact" in arrays else "iwae"
-    if not force:
-        drawn = {"method": method}
-        ours = {**conditions, **drawn, "num_samples": e.options.num_samples if method == "iwae" else None}
-        them = {**their_conditions, **drawn}
-        them["num_samples"] = their_conditions.get("num_samples") if method == "iwae" else None
-        refuse_unless_comparable(ours, them)
-    d = paired_difference(e.arrays[method], arrays[method])
+    n = min(len(e.arrays[method]), len(arrays[method]))  # fewer where either was stopped
+    d = paired_difference(e.arrays[method][:n], arrays[method][:n])
+    what = "log p(x), exact," if method == "exact" else "IWAE bound (not log p(x): each misses its own part)"
     click.echo(
-        f"\nlog p(x) ({method}) minus that of {other}, paired over {len(arrays[method]):,} images:"
-        f" {d.mean:+.3f} nats, 95% interval {d.low:+.3f} to {d.high:+.3f}; "
-        f"higher on {d.first_better:.0%} of them"
+        f"\n{what} minus that of {other}, paired over {n:,} images: {d.mean:+.3f} nats, 95% interval "
+        f"{d.low:+.3f} to {d.high:+.3f}; higher on {d.first_better:.0%} of them"
     )
 
 
@@ -253,8 +295,10 @@ class _Console:
 
 def _as_text(line: report.Line) -> str:
     value = line.estimate
-    unit = "" if line.unit == "nats" else f" {line.unit}"
-    drawn = "" if value.monte_carlo_error is None else f"{value.monte_carlo_error:.3f}"
-    digits = 4 if abs(value.mean) < 10 else 2
-    numbers = f"{value.mean:12.{digits}f}{value.standard_error:10.3f}{drawn:>10}{value.num_examples:9,}"
+    unit = "" if line.unit in ("nats", "") else f" {line.unit}"
+    digits = 0 if float(value.mean).is_integer() and np.isnan(value.standard_error) else 2
+    digits = 4 if digits and abs(value.mean) < 10 else digits
+    errors = [value.standard_error, value.monte_carlo_error]
+    shown = ["" if v is None or np.isnan(v) else f"{v:.3f}" for v in errors]
+    numbers = f"{value.mean:12.{digits}f}{shown[0]:>10}{shown[1]:>10}{value.num_examples:9,}"
     return f"{line.name:44}{numbers}{unit}" + (f"\n      {line.note}" if line.note else "")

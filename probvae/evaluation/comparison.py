@@ -16,9 +16,9 @@ class MeanEstimate(NamedTuple):
 
     Attributes:
       mean: over examples.
-      standard_error: over examples: how far another test set of this size might lie.
+      standard_error: over examples: how far another test set of this size might lie; nan where unknown.
       monte_carlo_error: of the mean for these very examples, from the draws of z; None where nothing
-        was drawn.
+        was drawn, or too little to tell.
       low, high: t interval for the mean over the population of examples, at 95%.
       num_examples: N.
     """
@@ -50,6 +50,7 @@ def mean_estimate(values: np.ndarray, errors: np.ndarray | None = None) -> MeanE
     mean = float(np.mean(values, dtype=np.float64))
     error = float(np.std(values, ddof=1, dtype=np.float64) / np.sqrt(n))
     drawn = None if errors is None else float(np.sqrt(np.sum(np.square(errors, dtype=np.float64))) / n)
+    drawn = None if drawn is None or np.isnan(drawn) else drawn
     half = float(stats.t.ppf(0.975, n - 1)) * error
     return MeanEstimate(mean, error, drawn, mean - half, mean + half, n)
 

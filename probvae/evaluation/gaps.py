@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from probvae.errors import InputError
-from probvae.evaluation.importance import Progress, until_stopped
+from probvae.evaluation.importance import Progress, error_of_mean, until_stopped
 from probvae.seeds import Seed, fold_in
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Optimized(NamedTuple):
       standard_error: [N], its Monte Carlo error.
       amortized_elbo: [N], with the encoder's parameters, by the same number of draws.
       amortized_standard_error: [N], its Monte Carlo error.
+      gain_standard_error: [N], of elbo - amortized_elbo, whose draws are the same.
       parameters: [N, P], the optimized parameters of the encoder's distribution layer.
     """
 
@@ -36,11 +37,15 @@ class Optimized(NamedTuple):
     standard_error: np.ndarray
     amortized_elbo: np.ndarray
     amortized_standard_error: np.ndarray
+    gain_standard_error: np.ndarray
     parameters: np.ndarray
 
 
 class Gaps(NamedTuple):
-    """The parts of log p(x) - ELBO, each [N] in nats; none is negative but for Monte Carlo error.
+    """The parts of log p(x) - ELBO, each [N] in nats.
+
+    The ascent may end below the best ELBO of the family, so the approximation gap is, but for noise, too
+    large if anything, and the amortization gap too small.
 
     Attributes:
       approximation: log p(x) minus the ELBO of the best q of the family.
@@ -65,7 +70,7 @@ def optimize_posteriors(
     """Find the best q(z|x) of the encoder's family for each example (semi-amortized inference).
 
     Adam with a cosine fall of the learning rate ascends the ELBO of every example of a block at once;
-    where that did not improve on the encoder, the encoder's parameters are kept.
+    where other draws show no improvement on the encoder, the encoder's parameters are kept.
 
     Args:
       vae: the model; its weights do not change.
@@ -73,7 +78,7 @@ def optimize_posteriors(
       num_steps: of Adam.
       learning_rate: of Adam, at the start.
       num_samples: draws of z for each step and example.
-      num_evaluation_samples: draws for the ELBOs returned.
+      num_evaluation_samples: draws for that choice, and as many fresh ones for the ELBOs returned.
       seed: an int or an int32 pair.
       on_progress: called with the fraction done; it may raise `importance.Stopped`.
 
@@ -96,17 +101,27 @@ def optimize_posteriors(
     optimize = _compile(vae, split, block, num_steps, learning_rate, num_samples)
     evaluate = _compile_evaluation(vae, split.head)
 
+    def draws(params: tf.Tensor, images: tf.Tensor, seed: tf.Tensor) -> np.ndarray:
+        return _draws(evaluate, images, params, num_evaluation_samples, seed)
+
     def one_block(start: int) -> Optimized:
         images = tf.constant(x[start : start + block], tf.float32)
         seeds = [fold_in(fold_in(seed, start), i) for i in range(3)]
-        optimized = optimize(_padded(images, block), seeds[0])[: len(images)]
         initial = split.network(images)
-        best = _evaluate(evaluate, images, optimized, num_evaluation_samples, seeds[1])
-        amortized = _evaluate(evaluate, images, initial, num_evaluation_samples, seeds[2])
-        worse = best[0] < amortized[0]
-        elbo, error = (np.where(worse, a, b) for a, b in zip(amortized, best, strict=True))
+        found = optimize(_padded(images, block), seeds[0])[: len(images)]
+        better = [draws(params, images, seeds[1]).mean(axis=0) for params in (found, initial)]
+        parameters = np.where((better[0] > better[1])[:, None], found, initial)
+        # Fresh draws, so that the choice does not bias what is reported; the same ones for both.
+        best, amortized = (draws(params, images, seeds[2]) for params in (parameters, initial))
         on_progress(min(1.0, (start + block) / len(x)))
-        return Optimized(elbo, error, *amortized, np.where(worse[:, None], initial, optimized))
+        return Optimized(
+            best.mean(axis=0),
+            error_of_mean(best),
+            amortized.mean(axis=0),
+            error_of_mean(amortized),
+            error_of_mean(best - amortized),
+            parameters,
+        )
 
     parts = until_stopped(one_block, range(0, len(x), block))
     return Optimized(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
@@ -116,8 +131,8 @@ def decompose(log_marginal: np.ndarray, optimized: Optimized) -> Gaps:
     """Split log p(x) - ELBO into its two gaps.
 
     Args:
-      log_marginal: [N], the best value of log p(x) there is. A lower bound in its place makes the
-        approximation gap a lower bound too.
+      log_marginal: [N], the best value of log p(x) there is. With a lower bound in its place the direction
+        of the approximation gap's error is not known.
       optimized: of the same examples.
     """
     return Gaps(log_marginal - optimized.elbo, optimized.elbo - optimized.amortized_elbo)
@@ -167,11 +182,10 @@ def _compile_evaluation(vae: "VAE", head: Callable[[tf.Tensor], Any]) -> Callabl
     return terms
 
 
-def _evaluate(
+def _draws(
     terms: Callable[..., tf.Tensor], x: tf.Tensor, params: tf.Tensor, num_samples: int, seed: tf.Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """ELBO and its Monte Carlo error, [B] each, by draws in chunks."""
-    sizes = [min(40, num_samples - first) for first in range(0, num_samples, 40)]
-    drawn = [terms(x, params, tf.constant(n), fold_in(seed, i)).numpy() for i, n in enumerate(sizes)]
-    values = np.concatenate(drawn).astype(np.float64)
-    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
+) -> np.ndarray:
+    """Draws of log w, [S, B] float64, in chunks."""
+    sizes = [min(10, num_samples - first) for first in range(0, num_samples, 10)]
+    parts = [terms(x, params, tf.constant(n), fold_in(seed, i)).numpy() for i, n in enumerate(sizes)]
+    return np.concatenate(parts).astype(np.float64)

@@ -27,8 +27,8 @@ class PosteriorSamples(NamedTuple):
       z: [S, C, N, L], S draws of C chains for N examples, in the model's type.
       acceptance: [N], the mean acceptance probability after the burn-in.
       step_size: [N], the leapfrog step after the burn-in, in the units of z.
-      rhat: [N, L], the split potential scale reduction; values above 1.01 say that the chains
-        have not mixed. NaN where `num_samples` is below 4.
+      rhat: [N, L], the split potential scale reduction, not rank-normalized; values above 1.01 say
+        that the chains have not mixed. NaN for one chain or fewer than 4 draws.
       ess: [N, L], the effective number of draws, of S * C.
     """
 
@@ -146,8 +146,8 @@ def acceptance_probability(log_accept_ratio: tf.Tensor) -> tf.Tensor:
 def _rhat(z: np.ndarray) -> np.ndarray:
     if len(z) < 4 or z.shape[1] < 2:
         return np.full(z.shape[2:], np.nan)
-    rhat = tfp.mcmc.potential_scale_reduction(z.astype(np.float64), split_chains=True)
-    return rhat.numpy()
+    # TFP gives the ratio of variances; R-hat is its square root.
+    return np.sqrt(tfp.mcmc.potential_scale_reduction(z.astype(np.float64), split_chains=True).numpy())
 
 
 def _effective_sample_size(z: np.ndarray) -> np.ndarray:

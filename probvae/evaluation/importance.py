@@ -4,6 +4,7 @@ The K log-weights of a block of examples are drawn in chunks and kept whole only
 memory does not grow with K times the number of examples.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,7 @@ from probvae.seeds import Seed, fold_in
 if TYPE_CHECKING:
     from probvae.model import VAE
 
-DECODES = 4000  # values of z that the decoder takes at once
+DECODES = 1000  # values of z that the decoder takes at once: more no longer fit the cache
 Progress = Callable[[float], None]
 
 
@@ -30,12 +31,13 @@ class Importance(NamedTuple):
     Attributes:
       bound: [N], the importance-weighted bound log (1/K) sum_k w_k, below log p(x) in expectation.
       standard_error: [N], Monte Carlo error of `bound`, by the delta method; not to be trusted where
-        `pareto_k` is above 0.7 or `effective_sample_size` is small.
+        `pareto_k` is high or `effective_sample_size` is small; nan for one draw.
       elbo: [N], mean of log w.
       elbo_standard_error: [N], its Monte Carlo error.
       effective_sample_size: [N], (sum w)^2 / sum w^2, from 1 to K.
-      pareto_k: [N], shape of the weights' tail; None where arviz-stats is not installed. Above 0.7 the
-        draws from q(z|x) miss mass of p(z|x), and `bound` lies well below log p(x).
+      pareto_k: [N], shape of the weights' tail; None where arviz-stats is not installed. Above
+        `reliable_pareto_k(K)` the bound and its error are not to be trusted; a low value proves nothing, as
+        no draw may have come near a mode of p(z|x).
       num_samples: [J], numbers of draws from 1 to K.
       curve: [J, N], the bound with each of these numbers of draws, averaged over disjoint groups.
     """
@@ -64,7 +66,7 @@ def importance(
       vae: the model.
       x: data [N, *E].
       num_samples: K, draws of z for each example.
-      seed: an int or an int32 pair; example n gets its own draws whatever the other examples are.
+      seed: an int or an int32 pair; the same seed and the same x give the same draws.
       on_progress: called with the fraction done; where it raises `Stopped`, the blocks of examples
         finished so far are returned.
 
@@ -117,18 +119,32 @@ def summarize(log_weights: np.ndarray) -> Importance:
     k = len(log_w)
     bound = log_mean_exp(log_w)
     relative = np.exp(log_w - bound)  # weights divided by their mean
-    ddof = min(1, k - 1)
     numbers = np.array(sorted({*_geometric(k), k}))
     return Importance(
         bound=bound,
-        standard_error=relative.std(axis=0, ddof=ddof) / np.sqrt(k),
+        standard_error=error_of_mean(relative),
         elbo=log_w.mean(axis=0),
-        elbo_standard_error=log_w.std(axis=0, ddof=ddof) / np.sqrt(k),
+        elbo_standard_error=error_of_mean(log_w),
         effective_sample_size=k / np.mean(relative**2, axis=0),
         pareto_k=pareto_k(log_w),
         num_samples=numbers,
         curve=np.stack([_grouped(log_w, n) for n in numbers]),
     )
+
+
+def error_of_mean(draws: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over the first axis; nan for one draw, which tells nothing of it."""
+    k = len(draws)
+    return draws.std(axis=0, ddof=1) / np.sqrt(k) if k > 1 else np.full(draws.shape[1:], np.nan)
+
+
+def reliable_pareto_k(num_samples: int) -> float:
+    """Return the largest Pareto k at which K draws can be trusted (Vehtari et al. 2024).
+
+    >>> round(reliable_pareto_k(100), 3), reliable_pareto_k(5000)
+    (0.5, 0.7)
+    """
+    return min(1 - 1 / math.log10(num_samples), 0.7)
 
 
 def log_mean_exp(log_w: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from probvae.evaluation import diagnostics
 from probvae.evaluation.comparison import MeanEstimate, mean_estimate
 from probvae.evaluation.exact import exact
-from probvae.evaluation.importance import Importance, importance
+from probvae.evaluation.importance import Importance, Stopped, importance
 from probvae.seeds import fold_in
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Options:
       tolerance: of the quadrature, nats.
       train_images: training images to compare with.
       gap_images: test and training images whose own posterior is optimized.
-      ais_images: images for annealed importance sampling, and as many simulated ones for its bracket.
+      ais_images: images for annealed importance sampling, and up to 20 simulated ones for its bracket.
       seed: of all draws.
     """
 
@@ -77,6 +77,7 @@ class Evaluation:
       on_progress: called with the fraction of a stage; it may raise `Stopped`.
       lines: the table.
       arrays: per-example results, [N] each for the test images unless the name says otherwise.
+      skipped: stages that could not be done, and why.
       importance: of the test images.
     """
 
@@ -88,6 +89,7 @@ class Evaluation:
     on_progress: Callable[[float], None] = lambda fraction: None
     lines: list[Line] = dataclasses.field(default_factory=list)
     arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     importance: Importance | None = None
 
     def add(
@@ -124,19 +126,31 @@ class Evaluation:
         """Whether log p(x) can be had exactly."""
         return self.vae.latent_dim <= EXACT_DIMENSIONS
 
-    def best(self, x: np.ndarray, *, stream: int) -> np.ndarray:
-        """Return log p(x) of any images: exact by quadrature, or else the bound with K draws."""
+    def best(self, x: np.ndarray, *, stream: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return log p(x) of any images and its Monte Carlo error: exact, or else the bound with K draws."""
         if self.by_quadrature:
-            return exact(
-                self.vae, x, tolerance=self.options.tolerance, on_progress=lambda _: self.on_progress(0)
-            ).log_marginal
-        return importance(
+            tolerance = self.options.tolerance
+            found = exact(self.vae, x, tolerance=tolerance, on_progress=lambda _: self.on_progress(0))
+            return found.log_marginal, None
+        bound = importance(
             self.vae,
             x,
             num_samples=self.options.num_samples,
             seed=fold_in(self.options.seed, stream),
             on_progress=self.on_progress,
-        ).bound
+        )
+        return bound.bound, bound.standard_error
+
+    def known(self, n: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return what `best` gives of the first n test images, from the earlier stages."""
+        if "exact" in self.arrays:
+            return self.arrays["exact"][:n], None
+        return self.arrays["iwae"][:n], self.arrays["iwae_monte_carlo_error"][:n]
+
+    def stop_unless_all(self, done: int, wanted: int) -> None:
+        """End the stage as unfinished where an estimator was stopped before its last example."""
+        if done < wanted:
+            raise Stopped
 
     @property
     def best_name(self) -> str:
@@ -147,6 +161,15 @@ class Evaluation:
 def metrics(e: Evaluation) -> dict[str, Any]:
     """Return the table as JSON can hold it, by key."""
     return {
-        line.key: {"name": line.name.strip(), "unit": line.unit, "note": line.note, **line.estimate._asdict()}
+        line.key: {
+            "name": line.name.strip(),
+            "unit": line.unit,
+            "note": line.note,
+            **{k: _or_none(v) for k, v in line.estimate._asdict().items()},
+        }
         for line in e.lines
     }
+
+
+def _or_none(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None

@@ -13,9 +13,12 @@ from probvae.evaluation.ais import ais, bdmc
 from probvae.evaluation.comparison import MeanEstimate
 from probvae.evaluation.exact import exact
 from probvae.evaluation.gaps import decompose, optimize_posteriors
-from probvae.evaluation.importance import Stopped, importance
+from probvae.evaluation.importance import Stopped, importance, reliable_pareto_k
 from probvae.evaluation.report import Evaluation, Line
 from probvae.seeds import fold_in
+
+SIMULATED = 20  # images for the bracket of annealed importance sampling, at most
+SHOWN_DIMENSIONS = 10  # latent dimensions whose KL is a line of its own; per_example.npz holds all
 
 
 def bounds(e: Evaluation) -> None:
@@ -37,9 +40,13 @@ def bounds(e: Evaluation) -> None:
     note = f"a lower bound; effective draws {ess:.0f} of {k:,} (median)"
     if result.pareto_k is not None:
         e.arrays["pareto_k"] = result.pareto_k
-        bad = np.mean(result.pareto_k > 0.7)
-        note += f"; Pareto k > 0.7 for {bad:.0%} of the images, where it is not to be trusted"
+        known = result.pareto_k[np.isfinite(result.pareto_k)]
+        if known.size:
+            limit = reliable_pareto_k(k)
+            bad = np.mean(known > limit)
+            note += f"; Pareto k > {limit:.2g} for {bad:.0%} of the images, where it is not to be trusted"
     e.add("iwae", f"IWAE bound, K = {k:,}", result.bound, result.standard_error, note=note)
+    e.stop_unless_all(len(result.bound), len(e.test.x))
 
 
 def quadrature(e: Evaluation) -> None:
@@ -49,26 +56,28 @@ def quadrature(e: Evaluation) -> None:
     result = exact(e.vae, e.test.x, tolerance=e.options.tolerance, on_progress=lambda _: e.on_progress(0))
     e.arrays |= {"exact": result.log_marginal, "exact_error": result.error}
     late = int(np.sum(~result.converged))
-    note = f"quadrature, error at most {result.error.max():.1g}"
-    note += f"; {late:,} images did NOT reach {e.options.tolerance:g}" if late else " for every image"
+    missing = result.log_marginal - e.arrays["iwae"]
+    note = f"quadrature, estimated error up to {np.ceil(1e4 * result.error.max()) / 1e4:g}"
+    note += f"; {late:,} images did NOT reach {e.options.tolerance:g}" if late else " on one image"
     e.add("exact", "log p(x), exact", result.log_marginal, note=note)
     e.add(
         "missing",
         "  what the IWAE bound misses",
-        result.log_marginal[: len(e.arrays["iwae"])] - e.arrays["iwae"],
+        missing,
         e.arrays["iwae_monte_carlo_error"],
-        note=f"at most {np.max(result.log_marginal - e.arrays['iwae']):.1f} on one image",
+        note=f"at most {missing.max():.1f} on one image",
     )
 
 
 def per_dimension(e: Evaluation) -> None:
     """Bits per dimension, of the best estimate of log p(x) there is."""
-    log_p = e.arrays.get("exact", e.arrays["iwae"])
+    log_p, error = e.known()
     bits = diagnostics.bits_per_dimension(log_p, e.vae.event_shape)
     e.add(
         "bits_per_dimension",
         "bits per dimension",
         bits,
+        None if error is None else -diagnostics.bits_per_dimension(error, e.vae.event_shape),
         unit="bits",
         note=f"from {e.best_name}; lower is better",
     )
@@ -78,9 +87,10 @@ def generalization(e: Evaluation) -> None:
     """Take log p(x) of training images, by the same method as of the test images."""
     if len(e.train.x) < 2:
         return
-    log_p = e.best(e.train.x, stream=1)
+    log_p, error = e.best(e.train.x, stream=1)
     e.arrays["train_log_marginal"] = log_p
-    e.add("train_log_marginal", f"log p(x) of training images, {e.best_name}", log_p)
+    e.add("train_log_marginal", f"log p(x) of training images, {e.best_name}", log_p, error)
+    e.stop_unless_all(len(log_p), len(e.train.x))
 
 
 def rate_and_distortion(e: Evaluation) -> None:
@@ -91,22 +101,25 @@ def rate_and_distortion(e: Evaluation) -> None:
     e.arrays |= {"rate": result.rate, "distortion": result.distortion}
     e.add("distortion", "distortion -E_q[log p(x|z)]", result.distortion, result.distortion_error)
     e.add("rate", "rate KL(q(z|x) || p(z))", result.rate, result.rate_error)
+    try:
+        kl = diagnostics.kl_per_dimension(e.vae, e.test.x, seed=fold_in(e.options.seed, 4))
+        e.arrays["kl_per_dimension"] = kl.mean
+        for i in range(min(e.vae.latent_dim, SHOWN_DIMENSIONS)):
+            found = diagnostics.Estimate(float(kl.mean[i]), float(kl.standard_error[i]))
+            e.add_number(f"kl_of_z{i}", f"  KL of z[{i}] alone", found, len(e.test.x))
+    except NotImplementedError:  # the prior has no normal marginals
+        pass
     units = diagnostics.active_units(e.vae, e.test.x, seed=fold_in(e.options.seed, 3))
     e.arrays["latent_variance"] = units.variances
     e.lines.append(
         Line(
             "active_units",
             "active units",
-            MeanEstimate(units.number, 0.0, None, units.number, units.number, len(e.test.x)),
+            MeanEstimate(units.number, np.nan, None, np.nan, np.nan, len(e.test.x)),
             f"of {e.vae.latent_dim}",
             "Var_x(E_q[z]) > 0.01",
         )
     )
-    try:
-        kl = diagnostics.kl_per_dimension(e.vae, e.test.x, seed=fold_in(e.options.seed, 4))
-    except NotImplementedError:  # the prior has no normal marginals
-        return
-    e.arrays["kl_per_dimension"] = kl.mean
 
 
 def aggregate(e: Evaluation, most: int = 2000) -> None:
@@ -129,17 +142,17 @@ def aggregate(e: Evaluation, most: int = 2000) -> None:
 
 def predictive(e: Evaluation) -> None:
     """Statistics of images that the model draws against those of the test images."""
-    x = e.test.x[:1000]
-    for name, check in diagnostics.predictive_check(e.vae, x, seed=fold_in(e.options.seed, 6)).items():
-        note = f"{check.data.value:.4g} in the data; Kolmogorov-Smirnov distance {check.distance:.3f}"
-        e.add_number(
-            f"predictive_{name}",
-            f"model draws: {name.replace('_', ' ')}",
-            check.model,
-            len(x),
-            unit="",
-            note=note,
+    draws = 1000
+    checks = diagnostics.predictive_check(
+        e.vae, e.test.x[:draws], num_draws=draws, seed=fold_in(e.options.seed, 6)
+    )
+    for name, check in checks.items():
+        shown = f"model draws: {name.replace('_', ' ')}"
+        note = (
+            f"over {draws:,} draws x ~ p(x); {check.data.value:.4g} ± {check.data.standard_error:.2g} in the "
         )
+        note += f"data; Kolmogorov-Smirnov distance {check.distance:.3f}"
+        e.add_number(f"predictive_{name}", shown, check.model, draws, unit="", note=note)
 
 
 def labels(e: Evaluation) -> None:
@@ -147,11 +160,12 @@ def labels(e: Evaluation) -> None:
     if e.test.labels is None or e.train.labels is None or len(np.unique(e.train.labels)) < 2:
         return
     codes = [diagnostics.posterior_moments(e.vae, images.x).mean for images in (e.train, e.test)]
-    result = diagnostics.label_accuracy(codes[0], e.train.labels, codes[1], e.test.labels)
+    k = min(5, len(codes[0]))
+    result = diagnostics.label_accuracy(codes[0], e.train.labels, codes[1], e.test.labels, k=k)
     note = f"majority class {result.majority.value:.3f}; from {len(codes[0]):,} labelled images"
     e.add_number(
         "knn_accuracy",
-        "5 nearest neighbours in z",
+        f"{k} nearest neighbours in z",
         result.nearest_neighbours,
         len(codes[1]),
         unit="right",
@@ -162,60 +176,53 @@ def labels(e: Evaluation) -> None:
 
 def gaps(e: Evaluation) -> None:
     """Split log p(x) - ELBO into approximation and amortization gap, test against train."""
-    for name, x, stream in (("test", e.test.x, 7), ("train", e.train.x, 8)):
-        x = x[: e.options.gap_images]
+    for name, images, stream in (("test", e.test.x, 7), ("train", e.train.x, 8)):
+        x = images[: e.options.gap_images]
         if len(x) < 2:
             continue
+        log_p, error = e.known(len(x)) if name == "test" else e.best(x, stream=stream + 10)
         optimized = optimize_posteriors(
-            e.vae, x, seed=fold_in(e.options.seed, stream), on_progress=e.on_progress
+            e.vae, x[: len(log_p)], seed=fold_in(e.options.seed, stream), on_progress=e.on_progress
         )
-        x = x[: len(optimized.elbo)]
-        log_p = e.best(x, stream=stream + 10)
-        parts = decompose(log_p, optimized)
+        n = len(optimized.elbo)
+        parts = decompose(log_p[:n], optimized)
         e.arrays |= {
             f"{name}_approximation_gap": parts.approximation,
             f"{name}_amortization_gap": parts.amortization,
             f"{name}_optimized_elbo": optimized.elbo,
         }
-        error = np.hypot(optimized.standard_error, optimized.amortized_standard_error)
-        note = "" if e.by_quadrature else f"a lower bound of it: log p(x) is the {e.best_name}"
-        e.add(
-            f"{name}_approximation_gap",
-            f"approximation gap, {name} images",
-            parts.approximation,
-            optimized.standard_error,
-            note=note,
-        )
-        e.add(f"{name}_amortization_gap", f"amortization gap, {name} images", parts.amortization, error)
+        errors = np.hypot(optimized.standard_error, 0.0 if error is None else error[:n])
+        note = "" if e.by_quadrature else f"from the {e.best_name}, which lies below log p(x)"
+        line = f"approximation gap, {name} images"
+        e.add(f"{name}_approximation_gap", line, parts.approximation, errors, note=note)
+        line = f"amortization gap, {name} images"
+        e.add(f"{name}_amortization_gap", line, parts.amortization, optimized.gain_standard_error)
+        e.stop_unless_all(n, len(x))
 
 
 def annealed(e: Evaluation) -> None:
     """Annealed importance sampling, with the exact value beside it, and its bracket on simulated data."""
-    n = e.options.ais_images
-    if n < 2:
+    x = e.test.x[: e.options.ais_images]
+    if len(x) < 2:
         return
-    result = ais(e.vae, e.test.x[:n], seed=fold_in(e.options.seed, 9), on_progress=e.on_progress)
+    result = ais(e.vae, x, seed=fold_in(e.options.seed, 9), on_progress=e.on_progress)
+    n = len(result.log_marginal)
     e.arrays |= {"ais": result.log_marginal, "ais_monte_carlo_error": result.standard_error}
     note = f"a lower bound; acceptance {np.mean(result.acceptance):.2f}"
     e.add("ais", f"AIS, first {n} images", result.log_marginal, result.standard_error, note=note)
     if "exact" in e.arrays:
-        e.add("exact_ais_images", "  exact, the same images", e.arrays["exact"][: len(result.log_marginal)])
-    bracket = bdmc(e.vae, n, seed=fold_in(e.options.seed, 10), on_progress=e.on_progress)
-    note = "rigorous, and for simulated images only"
-    e.add(
-        "bdmc_lower",
-        f"BDMC, {n} simulated images, from below",
-        bracket.lower,
-        bracket.forward.standard_error,
-        note=note,
-    )
-    e.add(
-        "bdmc_upper",
-        f"BDMC, {n} simulated images, from above",
-        bracket.upper,
-        bracket.reverse.standard_error,
-        note=note,
-    )
+        exact_values = e.arrays["exact"][:n]
+        e.add("exact_ais_images", "  exact, the same images", exact_values)
+        difference = result.log_marginal - exact_values
+        e.add("ais_minus_exact", "  AIS minus exact", difference, result.standard_error)
+    e.stop_unless_all(n, len(x))
+    simulated = min(len(x), SIMULATED)
+    bracket = bdmc(e.vae, simulated, seed=fold_in(e.options.seed, 10), on_progress=e.on_progress)
+    name, note = f"BDMC, {len(bracket.lower)} simulated images", "rigorous, and for simulated images only"
+    below, above = bracket.forward.standard_error, bracket.reverse.standard_error
+    e.add("bdmc_lower", f"{name}, from below", bracket.lower, below, note=note)
+    e.add("bdmc_upper", f"{name}, from above", bracket.upper, above, note=note)
+    e.stop_unless_all(len(bracket.upper), simulated)
 
 
 def outlier_scores(e: Evaluation) -> None:
@@ -223,13 +230,13 @@ def outlier_scores(e: Evaluation) -> None:
     if "train_log_marginal" not in e.arrays:
         return
     reference = e.arrays["train_log_marginal"]
-    own = e.arrays.get("exact", e.arrays["iwae"])
+    own, _ = e.known()
     e.arrays |= outliers.scores(
         e.vae, e.test.x[: len(own)], own, reference_log_marginal=reference, seed=fold_in(e.options.seed, 11)
     )
     if e.outliers is None:
         return
-    theirs = e.best(e.outliers, stream=12)
+    theirs, _ = e.best(e.outliers, stream=12)
     scores = outliers.scores(
         e.vae,
         e.outliers[: len(theirs)],
@@ -288,8 +295,11 @@ def run_stages(
         try:
             e.on_progress(0)
             STAGES[name](e)
+            e.on_progress(1)
         except Stopped:
             return names[i:]
+        except (ValueError, ArithmeticError) as error:  # one stage's trouble does not cost the others
+            e.skipped[name] = " ".join(str(error).split())
         finally:
             on_lines(e.lines[before:])
     return []

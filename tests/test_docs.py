@@ -1,0 +1,52 @@
+"""The Python code of README.md and docs/guide.md runs, in the order in which it stands."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability import layers as tfpl
+
+import probvae
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(name):
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/guide.md", "docs/evaluation.md"])
+def test_code_in_documents_runs(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    images = np.float32(np.random.default_rng(0).random([8, 28, 28, 1]) > 0.5)
+    probvae.save(probvae.conv_vae(filters=(2, 2)), "runs/mine")
+    monkeypatch.setattr(tf_keras.Model, "fit", quietly(tf_keras.Model.fit))
+    names = {"probvae": probvae, "tf": tf, "tf_keras": tf_keras, "tfd": tfd, "tfpl": tfpl}
+    names |= {"x_train": images, "x_test": images[:4], "batches": [images[:4], images[4:]]}
+    names |= {"vae": probvae.conv_vae(filters=(2, 2)), "x": images[:5]}
+    found = blocks(name)
+    assert found
+    for code in found:
+        small = re.sub(
+            r"\b500\b|\b200\b|\bepochs=10\b", lambda m: {"epochs=10": "epochs=1"}.get(m[0], "4"), code
+        )
+        exec(compile(small, name, "exec"), names)  # our own documents
+    assert isinstance(names["vae"], probvae.VAE)
+
+
+def quietly(fit):
+    return lambda self, *args, **kwargs: fit(self, *args, **{**kwargs, "verbose": 0})
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
+)
+def test_links_lead_somewhere(name):
+    path = ROOT / name
+    links = re.findall(r"\]\(([^)#]+)", path.read_text())
+    for link in links:
+        assert link.startswith("http") or (path.parent / link).exists(), link
