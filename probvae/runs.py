@@ -150,7 +150,7 @@ class Recorder:
             "interrupted": interrupted,
             "training_seconds": seconds,
             "images_per_second": images / seconds if seconds else None,
-            "peak_memory_mb": _peak_memory_mb(),
+            "peak_memory_mb": peak_memory_mb(),
             "num_weights": int(sum(np.prod(w.shape) for w in self.vae.trainable_weights)),
             "seed": self.training.seed,
             "data": {
@@ -185,7 +185,7 @@ def _mean_and_error(values: np.ndarray) -> dict[str, float | None]:
     return {"mean": float(np.mean(values, dtype=np.float64)), "standard_error": error}
 
 
-def _peak_memory_mb() -> float:
+def peak_memory_mb() -> float:
     """Return the largest resident size of this process so far, in 10^6 bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6

@@ -23,6 +23,7 @@ from probvae.evaluation.importance import Stopped
 from probvae.evaluation.outliers import save_scores
 from probvae.evaluation.stages import run_stages
 from probvae.figures import to_png
+from probvae.runs import peak_memory_mb
 from probvae.seeds import fold_in
 
 METRICS, PER_EXAMPLE, SCORES = "metrics.json", "per_example.npz", "scores.csv"
@@ -201,6 +202,8 @@ def _write(folder: Path, e: report.Evaluation, conditions: dict[str, Any], unfin
         "conditions": conditions,
         "unfinished": unfinished,
         "skipped": e.skipped,
+        "seconds": e.seconds,
+        "peak_memory_mb": peak_memory_mb(),
         "results": report.metrics(e),
     }
     checkpoints.write_text(folder / METRICS, json.dumps(content, indent=2, allow_nan=False) + "\n")

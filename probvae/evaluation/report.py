@@ -77,6 +77,7 @@ class Evaluation:
       on_progress: called with the fraction of a stage; it may raise `Stopped`.
       lines: the table.
       arrays: per-example results, [N] each for the test images unless the name says otherwise.
+      seconds: that each stage took.
       skipped: stages that could not be done, and why.
       importance: of the test images.
     """
@@ -89,6 +90,7 @@ class Evaluation:
     on_progress: Callable[[float], None] = lambda fraction: None
     lines: list[Line] = dataclasses.field(default_factory=list)
     arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     importance: Importance | None = None
 

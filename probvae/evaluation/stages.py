@@ -4,6 +4,7 @@ Each entry of `STAGES` is a function `(Evaluation) -> None` that adds lines to t
 per-example results. The most important come first.
 """
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -292,6 +293,7 @@ def run_stages(
     for i, name in enumerate(names):
         before = len(e.lines)
         on_stage(name)
+        start = time.perf_counter()
         try:
             e.on_progress(0)
             STAGES[name](e)
@@ -301,5 +303,6 @@ def run_stages(
         except (ValueError, ArithmeticError) as error:  # one stage's trouble does not cost the others
             e.skipped[name] = " ".join(str(error).split())
         finally:
+            e.seconds[name] = round(time.perf_counter() - start, 2)
             on_lines(e.lines[before:])
     return []
