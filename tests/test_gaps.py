@@ -37,7 +37,8 @@ def test_gaps_add_up_and_no_posterior_gets_worse():
     total = model.marginal.logpdf(x) - optimized.amortized_elbo
     np.testing.assert_allclose(gaps.approximation + gaps.amortization, total)
     assert np.all(gaps.amortization >= -6 * optimized.gain_standard_error)
-    assert np.all(optimized.gain_standard_error < optimized.standard_error)
+    unpaired = np.hypot(optimized.standard_error, optimized.amortized_standard_error)
+    assert optimized.gain_standard_error.mean() < 0.9 * unpaired.mean()
 
 
 def test_the_models_weights_stay():

@@ -70,7 +70,7 @@ def gap_histogram(gaps: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def posterior_contours(vae: "VAE", x: np.ndarray, *, points: int = 140) -> Figure:
+def posterior_contours(vae: "VAE", x: np.ndarray, *, points: int = 120) -> Figure:
     """Show p(z|x) and q(z|x) of a model with L = 2 for a few images, as contours of equal density.
 
     The contours hold 50%, 90% and 99% of the probability. p(z|x) is p(z) p(x|z) on a grid, normalized.
@@ -110,32 +110,34 @@ def posterior_contours(vae: "VAE", x: np.ndarray, *, points: int = 140) -> Figur
     return figure
 
 
-def _densities(
-    vae: "VAE", x: np.ndarray, points: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _densities(vae: "VAE", x: np.ndarray, points: int) -> tuple[np.ndarray, ...]:
     """Both log-densities on a grid that holds what matters of either: two axes and two [P, P]."""
     q = vae.posterior(x)  # q(z|x)
     mean, stddev = q.mean()[0].numpy(), q.stddev()[0].numpy()
 
-    def on_grid(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        axes = [np.linspace(a, b, points, dtype=np.float32) for a, b in zip(low, high, strict=True)]
-        z = tf.constant(np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2))
-        log_p = vae.prior.log_prob(z) + vae.likelihood(z).log_prob(x)
-        log_q = q.log_prob(z[:, None])[:, 0]
-        return axes[0], axes[1], *(log.numpy().reshape(points, points) for log in (log_p, log_q))
+    @tf.function(reduce_retracing=True)
+    def log_p(z: tf.Tensor) -> tf.Tensor:  # log p(z) + log p(x|z)
+        return vae.prior.log_prob(z) + vae.likelihood(z).log_prob(x)
+
+    def on_grid(low: np.ndarray, high: np.ndarray, n: int) -> tuple[np.ndarray, ...]:
+        axes = [np.linspace(a, b, n, dtype=np.float32) for a, b in zip(low, high, strict=True)]
+        z = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+        parts = [log_p(tf.constant(z[i : i + 500])).numpy() for i in range(0, len(z), 500)]
+        log_q = q.log_prob(z[:, None])[:, 0].numpy()
+        return axes[0], axes[1], np.concatenate(parts).reshape(n, n), log_q.reshape(n, n)
 
     low, high = mean - 4 * stddev, mean + 4 * stddev
     low, high = np.minimum(low, -4.5), np.maximum(high, 4.5)
     for _ in range(3):  # find the true posterior's mass from ever closer
-        axis_0, axis_1, log_p, _log_q = on_grid(low, high)
-        heavy = log_p >= _levels(log_p)[0]
+        axis_0, axis_1, density, _ = on_grid(low, high, points // 2)
+        heavy = density >= _levels(density)[0]
         found = [axis[heavy.any(axis=i)] for i, axis in enumerate((axis_0, axis_1))]
         spacing = np.array([axis_0[1] - axis_0[0], axis_1[1] - axis_1[0]])
         true_low = np.array([f.min() for f in found]) - spacing
         true_high = np.array([f.max() for f in found]) + spacing
         low = np.minimum(mean - 3.5 * stddev, true_low - 0.1 * (true_high - true_low))
         high = np.maximum(mean + 3.5 * stddev, true_high + 0.1 * (true_high - true_low))
-    return on_grid(low, high)
+    return on_grid(low, high, points)
 
 
 def _levels(log_density: np.ndarray) -> list[float]:
