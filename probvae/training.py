@@ -114,14 +114,18 @@ def compile_steps(
     images = tf.constant(data.train)
     optimizer.build(vae.trainable_variables)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    def one_step(batch: tf.Tensor) -> tf.Tensor:
+        seed_x, seed_z = split(fold_in(seed, optimizer.iterations), 2)
+        x = data.feed(tf.gather(images, batch), seed_x)
+        return tf.cast(tf.reduce_sum(ascend(vae, optimizer, objective, x, seed_z)), tf.float64)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
     def steps(indices: tf.Tensor) -> tf.Tensor:
-        total = tf.zeros([], tf.float64)
-        for batch in indices:
-            seed_x, seed_z = split(fold_in(seed, optimizer.iterations), 2)
-            x = data.feed(tf.gather(images, batch), seed_x)
-            bound = ascend(vae, optimizer, objective, x, seed_z)
-            total += tf.cast(tf.reduce_sum(bound), tf.float64)
+        _, total = tf.while_loop(
+            lambda i, total: i < tf.shape(indices)[0],
+            lambda i, total: (i + 1, total + one_step(indices[i])),
+            (tf.constant(0), tf.zeros([], tf.float64)),
+        )
         return total
 
     return steps

@@ -152,18 +152,24 @@ def _compile(
     params = tf.Variable(tf.zeros([block, split.network.output_shape[-1]]))
     optimizer.build([params])
 
-    @tf.function
+    def ascend(x: tf.Tensor, seed: tf.Tensor) -> None:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(params)
+            q = split.head(tf.identity(params))  # q(z|x) of each example's own
+            loss = -tf.reduce_sum(tf.reduce_mean(_elbo_terms(vae, q, x, num_samples, seed), axis=0))
+        optimizer.apply_gradients([(tape.gradient(loss, params), params)])
+
+    @tf.function(autograph=False)
     def optimize(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         for variable in optimizer.variables:
             variable.assign(tf.zeros_like(variable))  # a fresh start for every block
         params.assign(split.network(x))
-        for step in tf.range(num_steps):
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(params)
-                q = split.head(tf.identity(params))  # q(z|x) of each example's own
-                terms = _elbo_terms(vae, q, x, num_samples, fold_in(seed, step))
-                loss = -tf.reduce_sum(tf.reduce_mean(terms, axis=0))
-            optimizer.apply_gradients([(tape.gradient(loss, params), params)])
+
+        def one_step(step: tf.Tensor) -> tuple[tf.Tensor]:
+            ascend(x, fold_in(seed, step))
+            return (step + 1,)
+
+        tf.while_loop(lambda step: step < num_steps, one_step, (tf.constant(0),))
         return params.read_value()
 
     return optimize
