@@ -35,7 +35,9 @@ class LogTerms(NamedTuple):
         return self.log_likelihood + self.log_prior - self.log_posterior
 
 
-def log_terms(vae: "VAE", x: tf.Tensor, *, num_samples: int = 1, seed: Seed) -> LogTerms:
+def log_terms(
+    vae: "VAE", x: tf.Tensor, *, num_samples: int = 1, seed: Seed, q: tfd.Distribution | None = None
+) -> LogTerms:
     """Draw z from q(z|x) and evaluate the three terms of the bound.
 
     Args:
@@ -43,11 +45,12 @@ def log_terms(vae: "VAE", x: tf.Tensor, *, num_samples: int = 1, seed: Seed) -> 
       x: data [B, *E].
       num_samples: S, draws of z for each example.
       seed: an int or an int32 pair; the same seed gives the same draws.
+      q: q(z|x), batch [B], in place of the encoder's.
 
     Returns:
       `LogTerms` of tensors [S, B] in nats.
     """
-    q = vae.posterior(x)  # q(z|x)
+    q = vae.posterior(x) if q is None else q  # q(z|x)
     z = q.sample(num_samples, seed=as_seed(seed))  # [S, B, L]
     return LogTerms(vae.likelihood(z).log_prob(x), vae.prior.log_prob(z), q.log_prob(z))
 
@@ -85,9 +88,8 @@ def elbo(
     if not analytic_kl:
         return tf.reduce_mean(log_weights(vae, x, num_samples=num_samples, seed=seed), axis=0)
     q = vae.posterior(x)  # q(z|x)
-    z = q.sample(num_samples, seed=as_seed(seed))  # [S, B, L]
-    distortion = -tf.reduce_mean(vae.likelihood(z).log_prob(x), axis=0)
-    return -distortion - tfd.kl_divergence(q, vae.prior)
+    log_likelihood = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q).log_likelihood
+    return tf.reduce_mean(log_likelihood, axis=0) - tfd.kl_divergence(q, vae.prior)
 
 
 def iwae(vae: "VAE", x: tf.Tensor, *, num_samples: int = 50, seed: Seed) -> tf.Tensor:

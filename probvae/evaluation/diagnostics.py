@@ -15,6 +15,7 @@ from scipy import stats
 from tensorflow_probability import distributions as tfd
 
 from probvae import objectives
+from probvae.evaluation.importance import error_of_mean
 from probvae.seeds import Seed, as_seed, fold_in
 
 if TYPE_CHECKING:
@@ -33,15 +34,7 @@ class Estimate(NamedTuple):
 
 def estimate(values: np.ndarray) -> Estimate:
     """Take the mean of independent values [N] and its standard error."""
-    return Estimate(float(np.mean(values)), float(_standard_error(np.asarray(values, np.float64))))
-
-
-def _standard_error(values: np.ndarray) -> np.ndarray:
-    """Return the standard error of the mean over the first axis; NaN where it has one value."""
-    if len(values) < 2:
-        return np.full(values.shape[1:], np.nan)
-    with np.errstate(invalid="ignore"):  # infinite values have a mean and no error
-        return values.std(axis=0, ddof=1) / math.sqrt(len(values))
+    return Estimate(float(np.mean(values)), float(error_of_mean(np.asarray(values, np.float64))))
 
 
 def _in_blocks(
@@ -97,7 +90,7 @@ def rate_distortion(vae: "VAE", x: np.ndarray, *, num_samples: int = 1, seed: Se
 
     one_draw = _in_blocks(vae, draw)
     draws = np.array([one_draw(x, fold_in(seed, s)) for s in range(num_samples)])  # [S, 2, N]
-    (rate, distortion), (rate_error, distortion_error) = draws.mean(axis=0), _standard_error(draws)
+    (rate, distortion), (rate_error, distortion_error) = draws.mean(axis=0), error_of_mean(draws)
     with contextlib.suppress(NotImplementedError):  # TFP knows no closed form for this pair
         (rate,) = _in_blocks(vae, lambda x, _: [tfd.kl_divergence(vae.posterior(x), vae.prior)])(x, 0)
         rate_error = np.zeros_like(rate)
@@ -183,7 +176,7 @@ def kl_per_dimension(vae: "VAE", x: np.ndarray, *, num_samples: int = 100, seed:
     prior = tfd.Normal(*(tf.cast(t, tf.float64) for t in (vae.prior.mean(), vae.prior.stddev())))
     kl = tfd.kl_divergence(q, prior).numpy()  # [N, L]
     exact = moments.exact and _is_normal(vae.posterior(np.asarray(x[:1], np.float32)))
-    return KLPerDimension(kl.mean(axis=0), _standard_error(kl), exact)
+    return KLPerDimension(kl.mean(axis=0), error_of_mean(kl), exact)
 
 
 def _is_normal(distribution: tfd.Distribution) -> bool:
@@ -215,7 +208,7 @@ def active_units(
     squares = (mean - mean.mean(axis=0)) ** 2 * (len(mean) / (len(mean) - 1))
     variances = squares.mean(axis=0) - (0 if exact else (stddev**2).mean(axis=0) / num_samples)
     mask = variances > threshold
-    return ActiveUnits(int(mask.sum()), mask, variances, _standard_error(squares))
+    return ActiveUnits(int(mask.sum()), mask, variances, error_of_mean(squares))
 
 
 class AggregatePosterior(NamedTuple):

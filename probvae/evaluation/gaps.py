@@ -13,6 +13,7 @@ import tf_keras
 
 from probvae.errors import InputError
 from probvae.evaluation.importance import Progress, error_of_mean, until_stopped
+from probvae.objectives import log_terms
 from probvae.seeds import Seed, fold_in
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ def _compile(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(params)
             q = split.head(tf.identity(params))  # q(z|x) of each example's own
-            loss = -tf.reduce_sum(tf.reduce_mean(_elbo_terms(vae, q, x, num_samples, seed), axis=0))
+            log_w = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q).log_weights
+            loss = -tf.reduce_sum(tf.reduce_mean(log_w, axis=0))
         optimizer.apply_gradients([(tape.gradient(loss, params), params)])
 
     @tf.function(autograph=False)
@@ -175,15 +177,10 @@ def _compile(
     return optimize
 
 
-def _elbo_terms(vae: "VAE", q: Any, x: tf.Tensor, num_samples: int, seed: tf.Tensor) -> tf.Tensor:
-    z = q.sample(num_samples, seed=seed)  # z ~ q(z|x), [S, B, L]
-    return vae.likelihood(z).log_prob(x) + vae.prior.log_prob(z) - q.log_prob(z)
-
-
 def _compile_evaluation(vae: "VAE", head: Callable[[tf.Tensor], Any]) -> Callable[..., tf.Tensor]:
     @tf.function(reduce_retracing=True)
     def terms(x: tf.Tensor, params: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return _elbo_terms(vae, head(params), x, num_samples, seed)
+        return log_terms(vae, x, num_samples=num_samples, seed=seed, q=head(params)).log_weights
 
     return terms
 

@@ -135,7 +135,10 @@ def summarize(log_weights: np.ndarray) -> Importance:
 def error_of_mean(draws: np.ndarray) -> np.ndarray:
     """Standard error of the mean over the first axis; nan for one draw, which tells nothing of it."""
     k = len(draws)
-    return draws.std(axis=0, ddof=1) / np.sqrt(k) if k > 1 else np.full(draws.shape[1:], np.nan)
+    if k < 2:
+        return np.full(draws.shape[1:], np.nan)
+    with np.errstate(invalid="ignore"):  # infinite values have a mean and no error
+        return draws.std(axis=0, ddof=1) / np.sqrt(k)
 
 
 def reliable_pareto_k(num_samples: int) -> float:
