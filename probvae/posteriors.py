@@ -3,7 +3,7 @@
 Each entry of `POSTERIORS` is a function `(latent_dim, *, seed) -> [Dense, distribution layer]`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,20 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
+from probvae.errors import InputError
+from probvae.flow_networks import Network, made
+from probvae.flow_transforms import SPLINE_BINS
+from probvae.flow_transforms import spline as spline_transform
+from probvae.flows import AutoregressiveStep, CouplingStep, Flow, halves
+from probvae.spherical import VonMisesFisher
+
 # Keeps exp(log-variance) finite and positive in float32, far outside what training reaches.
 LOG_VARIANCE_LIMIT = 40.0
+
+LOW_RANK = 4  # the most columns of `low_rank`'s factor
+MIXTURE_COMPONENTS = 4
+SPHERE_CONCENTRATION = 1e4  # the most; draws then lie within about 0.01 sqrt(L) of the mean direction
+FLOW_STEPS, FLOW_HIDDEN, FLOW_CONTEXT = 4, (128, 128), 64
 
 
 class DiagonalNormal(tfpl.DistributionLambda):
@@ -46,9 +58,8 @@ class DiagonalNormal(tfpl.DistributionLambda):
     @staticmethod
     def new(params: tf.Tensor, latent_dim: int) -> tfd.Distribution:
         """Build q(z|x) from its parameters [..., 2 L]: mean first, then log-variance."""
-        loc, log_variance = params[..., :latent_dim], params[..., latent_dim:]
-        log_variance = tf.clip_by_value(log_variance, -LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
-        return tfd.MultivariateNormalDiag(loc, scale_diag=tf.exp(log_variance / 2))
+        loc, scale, _ = _loc_scale_rest(params, latent_dim)
+        return tfd.MultivariateNormalDiag(loc, scale_diag=scale)
 
     @staticmethod
     def params_size(latent_dim: int) -> int:
@@ -96,7 +107,204 @@ def _unit_tril_params(latent_dim: int) -> np.ndarray:
     return np.concatenate([np.zeros(latent_dim, np.float32), scale.numpy()])
 
 
+def low_rank(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
+    """Build a normal whose covariance is diagonal plus low rank: S (I + V V^T) S.
+
+    S is the diagonal of exp(log-variance / 2) and V is [L, r] with r = min(L, LOW_RANK) and entries bounded
+    softly to -10 .. 10, so that I + V V^T stays well conditioned in float32. The parameters are the mean, the
+    log-variance and V row by row: 2 L + L r numbers, where `tril` has L + L (L + 1) / 2.
+
+    References:
+      Ong, Nott & Smith 2018, Gaussian Variational Approximation With a Factor Covariance Structure,
+      arXiv:1701.03208.
+    """
+    rank = min(latent_dim, LOW_RANK)
+
+    def new(params: tf.Tensor) -> tfd.Distribution:
+        loc, scale, rest = _loc_scale_rest(params, latent_dim)
+        factor = 10.0 * tf.tanh(_fold_last(rest, latent_dim, rank) / 10.0)
+        return tfd.MultivariateNormalDiagPlusLowRankCovariance(loc, scale**2, scale[..., tf.newaxis] * factor)
+
+    return _head(2 * latent_dim + latent_dim * rank, new, seed=seed)
+
+
+def mixture(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
+    """Build a mixture of MIXTURE_COMPONENTS normals with independent coordinates, weights and all from x.
+
+    The draws have gradients by implicit reparameterization: `tfd.MixtureSameFamily(...,
+    reparameterize=True)`, whose second derivatives raise an error. The parameters are the logits [K], the
+    means [K, L] and log-variances [K, L].
+
+    References:
+      Figurnov, Mohamed & Mnih 2018, Implicit Reparameterization Gradients, arXiv:1805.08498, section 4.
+    """
+    components = MIXTURE_COMPONENTS
+
+    def new(params: tf.Tensor) -> tfd.Distribution:
+        logits, rest = params[..., :components], params[..., components:]
+        loc, scale, _ = _loc_scale_rest(_fold_last(rest, components, 2 * latent_dim), latent_dim)
+        return tfd.MixtureSameFamily(
+            tfd.Categorical(logits=logits),
+            tfd.Independent(tfd.Normal(loc, scale), reinterpreted_batch_ndims=1),
+            reparameterize=True,
+        )
+
+    return _head(components * (1 + 2 * latent_dim), new, seed=seed)
+
+
+def von_mises_fisher(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
+    """Build a von Mises-Fisher distribution on the unit sphere in R^L, for the prior uniform_sphere.
+
+    The parameters are the mean direction, [L] before it is normalized, and r with concentration 1 +
+    softplus(r), at most SPHERE_CONCENTRATION. `mean` lies inside the sphere, as the mean of points on it
+    does; where a tensor stands for q(z|x), it is the mean direction.
+
+    Raises:
+      InputError: L is outside 2 .. 100. TFP documents its log-density up to 5 dimensions; against SciPy's
+        Bessel functions it was measured right up to 100 (tests/test_posteriors.py).
+
+    References:
+      Davidson et al. 2018, Hyperspherical Variational Auto-Encoders, arXiv:1804.00891.
+    """
+    if not 2 <= latent_dim <= 100:
+        raise InputError(
+            f"The posterior von_mises_fisher lies on the sphere in R^L: latent_dim must be 2 to 100, got "
+            f"{latent_dim}. Change latent_dim or choose another posterior."
+        )
+
+    def new(params: tf.Tensor) -> tfd.Distribution:
+        concentration = 1.0 + tf.nn.softplus(params[..., latent_dim])
+        return VonMisesFisher(
+            tf.math.l2_normalize(params[..., :latent_dim], axis=-1),
+            tf.minimum(concentration, SPHERE_CONCENTRATION),
+        )
+
+    dense, head = _head(latent_dim + 1, new, seed=seed, concrete=tfd.Distribution.mode)
+    # Away from zero, where there is no direction.
+    start = np.append(np.full(latent_dim, latent_dim**-0.5), 0.0)
+    dense.bias_initializer = tf_keras.initializers.Constant(start.astype(np.float32))
+    return [dense, head]
+
+
+# ---- flows ---------------------------------------------------------------------------------------
+
+
+class FlowLayer(tfpl.DistributionLambda):
+    """Distribution layer of a flow, which owns the variables of the flow's networks.
+
+    The flow's `centre` stands for q(z|x) where a tensor is asked for.
+
+    Args:
+      new: from parameters [..., P] to q(z|x).
+      networks: modules that `new` uses; trained and saved with the layer.
+      **kwargs: passed to the Keras layer.
+    """
+
+    def __init__(
+        self, new: Callable[[tf.Tensor], tfd.Distribution], networks: Sequence[tf.Module], **kwargs: Any
+    ) -> None:
+        super().__init__(new, convert_to_tensor_fn=lambda q: q.centre, **kwargs)
+        self.networks = list(networks)
+
+
+def iaf(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
+    """Build an inverse autoregressive flow.
+
+    The parameters are the mean and the log-variance of a first normal, and a context h, [..., 2 L + C]. Then
+    follow FLOW_STEPS gated autoregressive steps that see h, each in the order that reverses the one before.
+
+    A draw and `log_prob` at that draw cost one pass of each step's network. `log_prob` at another z solves
+    for one coordinate after the other: L passes of each. `mean` and its like: see `probvae.flows.Flow`.
+
+    References:
+      Kingma et al. 2016, Improving Variational Inference with Inverse Autoregressive Flow, arXiv:1606.04934,
+      algorithm 1.
+    """
+    nets = [
+        made(
+            latent_dim,
+            hidden=FLOW_HIDDEN,
+            context_size=FLOW_CONTEXT,
+            reverse=bool(step % 2),
+            bias=(0.0, 2.0),  # sigmoid(2) = 0.88: near the identity
+            seed=seed * 100 + step,
+        )
+        for step in range(FLOW_STEPS)
+    ]
+
+    def new(params: tf.Tensor) -> tfd.Distribution:
+        loc, scale, context = _loc_scale_rest(params, latent_dim)
+        steps = [AutoregressiveStep(network, order, context=context) for network, order in nets]
+        return Flow(tfd.MultivariateNormalDiag(loc, scale), tfb.Chain(steps[::-1]), centre=loc)
+
+    layer = FlowLayer(new, [network for network, _ in nets], name="posterior")
+    return [_dense(2 * latent_dim + FLOW_CONTEXT, seed), layer]
+
+
+def spline(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
+    """Build a neural spline flow: coupling steps on the unit normal, then each x's own location and scale.
+
+    The parameters are loc, log-scale squared and a context h, [..., 2 L + C]. FLOW_STEPS coupling steps see
+    h; z is loc + scale * their output. Draws and `log_prob` anywhere cost one pass of each step's network.
+    With L = 1 the splines see h alone. `mean` and its like: see `probvae.flows.Flow`.
+
+    References:
+      Durkan et al. 2019, Neural Spline Flows, arXiv:1906.04032.
+    """
+    parts = halves(latent_dim, FLOW_STEPS)
+    nets = [
+        Network(
+            [latent_dim - (stop - start), *FLOW_HIDDEN, (3 * SPLINE_BINS - 1) * (stop - start)],
+            context_size=FLOW_CONTEXT,
+            seed=seed * 100 + step,
+        )
+        for step, (start, stop) in enumerate(parts)
+    ]
+
+    def new(params: tf.Tensor) -> tfd.Distribution:
+        loc, scale, context = _loc_scale_rest(params, latent_dim)
+        steps = [
+            CouplingStep(network, part, context=context, transform=spline_transform)
+            for network, part in zip(nets, parts, strict=True)
+        ]
+        unit = tfd.MultivariateNormalDiag(tf.zeros_like(loc), tf.ones_like(scale))
+        return Flow(unit, tfb.Chain([tfb.Shift(loc), tfb.Scale(scale), *steps[::-1]]), centre=loc)
+
+    return [_dense(2 * latent_dim + FLOW_CONTEXT, seed), FlowLayer(new, nets, name="posterior")]
+
+
+# ---- parts ---------------------------------------------------------------------------------------
+
+
+def _head(
+    params_size: int,
+    new: Callable[[tf.Tensor], tfd.Distribution],
+    *,
+    seed: int,
+    concrete: Callable[[tfd.Distribution], tf.Tensor] = tfd.Distribution.mean,
+) -> list[tf_keras.layers.Layer]:
+    layer = tfpl.DistributionLambda(new, convert_to_tensor_fn=concrete, name="posterior")
+    return [_dense(params_size, seed), layer]
+
+
+def _loc_scale_rest(params: tf.Tensor, latent_dim: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Split parameters [..., 2 L + C] into loc, scale = exp(log-variance / 2), and the rest [..., C]."""
+    log_variance = params[..., latent_dim : 2 * latent_dim]
+    log_variance = tf.clip_by_value(log_variance, -LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
+    return params[..., :latent_dim], tf.exp(log_variance / 2), params[..., 2 * latent_dim :]
+
+
+def _fold_last(x: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
+    """Reshape [..., rows * columns] to [..., rows, columns]."""
+    return tf.reshape(x, tf.concat([tf.shape(x)[:-1], [rows, columns]], 0))
+
+
 POSTERIORS: dict[str, Callable[..., list[tf_keras.layers.Layer]]] = {
     "diagonal": diagonal,
     "tril": tril,
+    "low_rank": low_rank,
+    "mixture": mixture,
+    "iaf": iaf,
+    "spline": spline,
+    "von_mises_fisher": von_mises_fisher,
 }
