@@ -1,0 +1,197 @@
+"""Distributions of single values, from the numbers that a decoder gives for each of them.
+
+An `Elementwise` turns parameters [..., n] into a distribution of batch [...] and event []. The likelihoods of
+`likelihoods.py` and the columns of `tables.py` are made of these. Every map from a decoder's output to a
+parameter keeps log-probabilities and gradients finite in float32, whatever the decoder gives.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+# No density of a normal exceeds 1 / (1e-3 sqrt(2 pi)) = 399. Without a floor on the scale the likelihood of
+# data that a decoder can reproduce (a constant pixel, say) is unbounded, and training runs away to it.
+SCALE_FLOOR = 1e-3
+LOGIT_LIMIT = 1e5  # of the continuous Bernoulli
+LOG_LIMIT = 30.0  # of the logarithm of a mean
+LOG_DISPERSION_LIMIT = 10.0  # of the logarithm of the negative binomial's total count
+LOG_SCALE_LIMIT = 5.0  # of the scale of a lognormal
+
+
+class Elementwise(NamedTuple):
+    """A distribution of one value.
+
+    Attributes:
+      make: parameters [..., n] -> distribution of batch [...] and event [].
+      n: how many parameters one value has.
+      support: in words, the values that x may take.
+      accepts: array of values, none of them missing -> whether all lie in the support.
+      discrete: whether `log_prob` is that of a probability mass, not a density.
+      inputs: tensor x -> what an encoder sees of it, of the same shape; nan stays nan.
+      to_support: makes the bijector from the real line to the range of x.
+    """
+
+    make: Callable[[tf.Tensor], tfd.Distribution]
+    n: int
+    support: str
+    accepts: Callable[[np.ndarray], bool]
+    discrete: bool
+    inputs: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+    to_support: Callable[[], tfb.Bijector] = tfb.Identity
+
+
+def positive_scale(raw: tf.Tensor) -> tf.Tensor:
+    """Return softplus(raw) + `SCALE_FLOOR`."""
+    return SCALE_FLOOR + tf.nn.softplus(raw)
+
+
+def normal(params: tf.Tensor) -> tfd.Distribution:
+    """Build a normal from its mean and its scale before `positive_scale`, [..., 2].
+
+    >>> round(float(normal(tf.constant([0.0, -1e4])).prob(0.0)))
+    399
+    """
+    return tfd.Normal(params[..., 0], positive_scale(params[..., 1]))
+
+
+def unit_normal(params: tf.Tensor) -> tfd.Distribution:
+    """Build a normal of scale 1 from its mean, [..., 1]."""
+    return tfd.Normal(params[..., 0], tf.ones([], params.dtype))
+
+
+def lognormal(params: tf.Tensor) -> tfd.Distribution:
+    """Build exp of a normal from that normal's mean and its scale before `positive_scale`, [..., 2].
+
+    The mean is clipped at +-30 and the scale at 5, so that the mean of x stays finite.
+    """
+    loc = tf.clip_by_value(params[..., 0], -LOG_LIMIT, LOG_LIMIT)
+    return tfd.LogNormal(loc, tf.minimum(positive_scale(params[..., 1]), LOG_SCALE_LIMIT))
+
+
+def bernoulli(params: tf.Tensor) -> tfd.Distribution:
+    """Build a Bernoulli from its logit, [..., 1]."""
+    return tfd.Bernoulli(logits=params[..., 0], dtype=params.dtype)
+
+
+def continuous_bernoulli(params: tf.Tensor) -> tfd.Distribution:
+    """Build a continuous Bernoulli on [0, 1] from its logit, [..., 1].
+
+    `tfd.ContinuousBernoulli` is right to 3e-6 in value and gradient around probability 1/2 and at logits of
+    +-1e6; beyond 1e10 its gradients become nan, hence the clipping at +-1e5.
+
+    References:
+      Loaiza-Ganem & Cunningham 2019, The continuous Bernoulli, arXiv:1907.06845.
+    """
+    return tfd.ContinuousBernoulli(logits=tf.clip_by_value(params[..., 0], -LOGIT_LIMIT, LOGIT_LIMIT))
+
+
+class Poisson(tfd.Poisson):
+    """A Poisson of log-rate `log_rate` whose log-probability keeps its digits for large counts.
+
+    `tfd.Poisson` subtracts numbers of the size x log x: in float32 it is off by 0.1 nats at counts of 1e5 and
+    by 9 at 1e7. Here only what is left after that subtraction is computed.
+    """
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        log_rate = tf.convert_to_tensor(self.log_rate)
+        count = tf.maximum(x, 1.0)
+        excess = log_rate - tf.math.log(count)  # log(rate / x)
+        large = tf.maximum(count, 8.0)  # where Stirling's series holds
+        small = tf.minimum(count, 8.0)
+        at_rate_x = tf.where(  # log p(x) where the rate is x
+            count < 8.0,
+            small * tf.math.log(small) - small - tf.math.lgamma(small + 1),
+            -tf.math.log(2 * np.pi * large) / 2 - tfp.math.log_gamma_correction(large),
+        )
+        return tf.where(x < 1.0, -tf.exp(log_rate), at_rate_x + count * (excess - tf.math.expm1(excess)))
+
+
+def poisson(params: tf.Tensor) -> tfd.Distribution:
+    """Build a Poisson from the logarithm of its mean, [..., 1], clipped at +-30."""
+    return Poisson(log_rate=tf.clip_by_value(params[..., 0], -LOG_LIMIT, LOG_LIMIT))
+
+
+def negative_binomial(params: tf.Tensor) -> tfd.Distribution:
+    """Build a negative binomial from the logarithms of its mean m and its total count r, [..., 2].
+
+    Its variance is m + m^2 / r. log m is clipped at +-30 and log r at +-10.
+    """
+    log_mean = tf.clip_by_value(params[..., 0], -LOG_LIMIT, LOG_LIMIT)
+    log_count = tf.clip_by_value(params[..., 1], -LOG_DISPERSION_LIMIT, LOG_DISPERSION_LIMIT)
+    return tfd.NegativeBinomial(tf.exp(log_count), logits=log_mean - log_count)
+
+
+def categorical(classes: int) -> Elementwise:
+    """Describe a categorical of `classes` classes, written 0, 1, ..., classes - 1.
+
+    `mean` is that of the numbers, which means something where the classes are ordered (grey levels);
+    `mode` is the likeliest class.
+    """
+
+    def make(logits: tf.Tensor) -> tfd.Distribution:
+        return tfd.FiniteDiscrete(tf.range(classes, dtype=logits.dtype), logits=logits)
+
+    return Elementwise(
+        make=make,
+        n=classes,
+        support=f"integers from 0 to {classes - 1}",
+        accepts=lambda x: bool(np.all((x == np.floor(x)) & (x >= 0) & (x < classes))),
+        discrete=True,
+        inputs=lambda x: x / (classes - 1),
+        to_support=lambda: tfb.Sigmoid(0.0, float(classes - 1)),
+    )
+
+
+def _is_finite(x: np.ndarray) -> bool:
+    return bool(np.all(np.isfinite(x)))
+
+
+def _is_count(x: np.ndarray) -> bool:
+    return bool(np.all((x >= 0) & (x == np.floor(x)) & np.isfinite(x)))
+
+
+_number = partial(Elementwise, support="finite numbers", accepts=_is_finite, discrete=False)
+_count = partial(
+    Elementwise,
+    support="integers from 0 on",
+    accepts=_is_count,
+    discrete=True,
+    inputs=tf.math.log1p,
+    to_support=tfb.Softplus,
+)
+
+NORMAL = _number(normal, 2)
+UNIT_NORMAL = _number(unit_normal, 1)
+LOGNORMAL = Elementwise(
+    make=lognormal,
+    n=2,
+    support="positive numbers",
+    accepts=lambda x: bool(np.all((x > 0) & np.isfinite(x))),
+    discrete=False,
+    inputs=tf.math.log,
+    to_support=tfb.Exp,
+)
+BERNOULLI = Elementwise(
+    make=bernoulli,
+    n=1,
+    support="0 or 1",
+    accepts=lambda x: bool(np.all((x == 0) | (x == 1))),
+    discrete=True,
+    to_support=tfb.Sigmoid,
+)
+CONTINUOUS_BERNOULLI = Elementwise(
+    make=continuous_bernoulli,
+    n=1,
+    support="from 0 to 1",
+    accepts=lambda x: bool(np.all((x >= 0) & (x <= 1))),
+    discrete=False,
+    to_support=tfb.Sigmoid,
+)
+POISSON = _count(poisson, 1)
+NEGATIVE_BINOMIAL = _count(negative_binomial, 2)
