@@ -5,6 +5,7 @@ deliberately wrong variants.
 """
 
 import functools
+import inspect
 
 import numpy as np
 import pytest
@@ -13,13 +14,15 @@ import tf_keras
 from conftest import tiny_vae
 from linear_gaussian import LinearGaussian
 from scipy import stats
+from scipy.special import logsumexp
 from statistics_helpers import ALPHA, mean_p_value, same_mean_p_value
 from tensorflow_probability import distributions as tfd
 
 from probvae import elbo, iwae, log_weights, objectives
-from probvae.posteriors import POSTERIORS
+from probvae.errors import InputError
 
 LOG_2PI = np.log(2 * np.pi)
+NORMALS = ("diagonal", "tril")  # the posteriors whose KL from the prior has a closed form
 
 
 def networks(vae):
@@ -178,7 +181,7 @@ def per_sample_gradients(vae, x, posterior, n, *, seed, how):
     return tape.gradient(total, params).numpy()
 
 
-@pytest.mark.parametrize("posterior", POSTERIORS)
+@pytest.mark.parametrize("posterior", NORMALS)
 def test_reparameterized_gradient_is_the_score_functions(posterior):
     """Two unbiased estimators of one gradient; z-test over all parameters of q at `ALPHA`."""
     vae, n = tiny_vae(posterior), 20_000
@@ -191,7 +194,7 @@ def test_reparameterized_gradient_is_the_score_functions(posterior):
         assert same_mean_p_value(wrong, score) < ALPHA, how
 
 
-@pytest.mark.parametrize("posterior", POSTERIORS)
+@pytest.mark.parametrize("posterior", NORMALS)
 def test_monte_carlo_kl_is_the_analytic_one(posterior, x):
     """Value and gradient by z-test at `ALPHA` each."""
     vae, n = tiny_vae(posterior), 20_000
@@ -267,3 +270,176 @@ def test_importance_weights_are_unbiased():
     assert mean_p_value(np.exp(log_w), 1.0) > ALPHA
     assert mean_p_value(1 + log_w, 1.0) < ALPHA
     assert mean_p_value(np.exp(-log_w), 1.0) < ALPHA
+
+
+# ---- options of the objectives -------------------------------------------------------------------
+
+
+def test_options_are_what_the_functions_take():
+    for name, objective in objectives.OBJECTIVES.items():
+        keywords = set(inspect.signature(objective).parameters) - {"vae", "x", "num_samples", "seed", "order"}
+        assert keywords == set(objectives.OPTIONS[name]), name
+    assert list(objectives.OPTIONS) == list(objectives.OBJECTIVES)
+
+
+@pytest.mark.parametrize("name", objectives.OBJECTIVES)
+def test_extreme_posteriors_have_finite_values_and_gradients(name, x):
+    vae = tiny_vae()
+    bias = vae.encoder.layers[-2].bias  # of mean and log-variance
+    for size, batch in ((-60, 3), (60, 3), (60, 1)):
+        bias.assign(size * np.float32([1, -1, 1, 1]))
+        with tf.GradientTape() as tape:
+            value = objectives.OBJECTIVES[name](vae, x[:batch], num_samples=2, seed=1)
+        gradients = tape.gradient(value, vae.trainable_variables)
+        assert np.all(np.isfinite(value))
+        assert all(np.all(np.isfinite(gradient)) for gradient in gradients)
+
+
+def test_beta_weighs_the_rate_alone(x):
+    """Against the hand-written terms at the same z; a beta on the other terms is caught."""
+    vae, beta = tiny_vae(), 0.3
+    log_likelihood, log_prior, log_posterior = HandWritten(vae, x).terms(
+        vae.posterior(x).sample(1, seed=(0, 5)).numpy()[0].astype(np.float64)
+    )
+    ours = elbo(vae, x, seed=5, beta=beta).numpy()
+    np.testing.assert_allclose(ours, log_likelihood + beta * (log_prior - log_posterior), rtol=1e-5)
+    for wrong in (
+        beta * log_likelihood + log_prior - log_posterior,
+        log_likelihood + beta * log_prior - log_posterior,
+    ):
+        assert np.abs(wrong - ours).min() > 1e-3
+    kl = tfd.kl_divergence(vae.posterior(x), vae.prior)
+    analytic = elbo(vae, x, seed=5, beta=beta, analytic_kl=True)
+    np.testing.assert_allclose(analytic, log_likelihood - beta * kl.numpy(), rtol=1e-5)
+
+
+def test_beta_of_one_changes_no_bit_and_a_tensor_will_do(vae, x):
+    np.testing.assert_array_equal(elbo(vae, x, seed=5), elbo(vae, x, seed=5, beta=1.0))
+    np.testing.assert_array_equal(elbo(vae, x, seed=5), log_weights(vae, x, seed=5)[0])
+    for beta in (0.0, 0.3, 1.0):
+        by_tensor = tf.function(lambda b: elbo(vae, x, seed=5, beta=b))(tf.constant(beta))
+        np.testing.assert_allclose(by_tensor, elbo(vae, x, seed=5, beta=beta), rtol=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [-1.0, 0.0, 0.25, 0.5, 2.0])
+def test_renyi_is_the_hand_written_one(vae, x, alpha):
+    log_w = log_weights(vae, x, num_samples=7, seed=3).numpy().astype(np.float64)
+    by_hand = (logsumexp((1 - alpha) * log_w, axis=0) - np.log(7)) / (1 - alpha)
+    ours = objectives.renyi(vae, x, num_samples=7, seed=3, alpha=alpha)
+    np.testing.assert_allclose(ours, by_hand, rtol=1e-5)
+    if alpha not in (0.0, 0.5):
+        swapped = (logsumexp(alpha * log_w, axis=0) - np.log(7)) / alpha
+        assert np.abs(swapped - ours).max() > 1e-2
+
+
+def test_renyi_has_iwae_and_elbo_as_limits_and_falls_with_alpha(vae, x):
+    bounds = [objectives.renyi(vae, x, num_samples=7, seed=3, alpha=a) for a in (-2.0, 0, 0.5, 0.99, 1, 3)]
+    np.testing.assert_array_equal(bounds[1], iwae(vae, x, num_samples=7, seed=3))
+    np.testing.assert_array_equal(bounds[4], elbo(vae, x, num_samples=7, seed=3))
+    np.testing.assert_allclose(bounds[3], bounds[4], rtol=0.01)
+    assert np.all(np.diff(bounds, axis=0) < 0)
+
+
+@pytest.mark.parametrize("alpha", [0.5, -0.5])
+def test_renyi_is_log_p_x_less_the_closed_form_of_its_divergence(alpha):
+    """At large K, whose bias is far below the test's resolution: z-test at `ALPHA`; the wrong sign is caught.
+
+    For normal p(z|x) = N(a, P) and q = N(a + d, c P) in L dimensions, with m = 1 - alpha and
+    s = alpha + m c (the variance of q's tilted product, over P):
+    log E_q[(p(z|x) / q)^m] = -m alpha d' P^-1 d / (2 s) + L / 2 (m log c - log s).
+    """
+    model, shift, stretch = LinearGaussian(noise=2.0), 0.2, 1.2
+    vae, x = model.vae(shift=shift, stretch=stretch), model.sample(400, seed=1)
+    ours = objectives.renyi(vae, x, num_samples=500, seed=3, alpha=alpha) - model.marginal.logpdf(x)
+    m, c = 1 - alpha, stretch**2
+    s, d = alpha + m * c, np.full(2, shift)
+    distance = d @ np.linalg.solve(model.covariance, d)
+    expected = (-m * alpha * distance / (2 * s) + m * np.log(c) - np.log(s)) / m
+    assert mean_p_value(ours.numpy(), expected) > ALPHA
+    assert mean_p_value(ours.numpy(), -expected) < ALPHA
+
+
+# ---- free bits -----------------------------------------------------------------------------------
+
+
+def free_bits_by_hand(kl, log_likelihood, free):
+    """Sum over dimensions of the larger of `free` and the batch's mean; kl [B, L]."""
+    return log_likelihood.mean() - np.maximum(kl.mean(axis=0), free).sum()
+
+
+def test_free_bits_is_the_hand_written_one(x):
+    """In the batch's mean, one dimension below and one above; per-example and total maxima are caught."""
+    vae = tiny_vae()
+    hand = HandWritten(vae, x)
+    kl = 0.5 * (hand.mean**2 + np.exp(hand.logvar) - hand.logvar - 1)
+    log_likelihood = objectives.log_terms(vae, x, num_samples=3, seed=2).log_likelihood.numpy().mean(axis=0)
+    free = float(np.sort(kl.mean(axis=0)).mean())
+    ours = objectives.free_bits(vae, x, num_samples=3, seed=2, free_bits=free, analytic_kl=True)
+    expected = free_bits_by_hand(kl, log_likelihood, free)
+    assert np.mean(ours) == pytest.approx(expected, rel=1e-5)
+    below, above = np.argsort(kl.mean(axis=0))
+    np.testing.assert_allclose(ours, log_likelihood - free - kl[:, above], rtol=1e-5)
+    for wrong in (np.maximum(kl, free).sum(axis=1).mean(), max(kl.sum(axis=1).mean(), free * 2)):
+        assert abs(log_likelihood.mean() - wrong - expected) > 1e-3
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(objectives.free_bits(vae, x, seed=2, free_bits=free, analytic_kl=True))
+        loss -= tf.reduce_mean(objectives.log_terms(vae, x, seed=2).log_likelihood)
+    bias = tape.gradient(loss, vae.encoder.layers[-2].bias).numpy().reshape(2, 2)  # mean and log-variance
+    np.testing.assert_allclose(bias[:, below], 0, atol=1e-6)
+    assert np.abs(bias[:, above]).min() > 1e-3
+
+
+@pytest.mark.parametrize("posterior", NORMALS)
+@pytest.mark.parametrize("analytic_kl", [False, True])
+def test_free_bits_of_nothing_is_the_elbo_and_of_much_is_free(posterior, analytic_kl, x):
+    vae = tiny_vae(posterior)
+    options = {"num_samples": 4, "seed": 2, "analytic_kl": analytic_kl}
+    for beta in (1.0, 0.3):
+        np.testing.assert_allclose(
+            objectives.free_bits(vae, x, free_bits=0.0, beta=beta, **options),
+            elbo(vae, x, beta=beta, **options),
+            rtol=1e-5,
+        )
+    log_likelihood = tf.reduce_mean(objectives.log_terms(vae, x, num_samples=4, seed=2).log_likelihood, 0)
+    np.testing.assert_allclose(
+        objectives.free_bits(vae, x, free_bits=50.0, **options), log_likelihood - 100, rtol=1e-5
+    )
+
+
+def test_free_bits_of_dependent_coordinates_are_shared(x):
+    """With `tril` the total rate is held to L times `free_bits`."""
+    vae = tiny_vae("tril")
+    rate = tfd.kl_divergence(vae.posterior(x), vae.prior).numpy()
+    log_likelihood = objectives.log_terms(vae, x, seed=2).log_likelihood[0]
+    for free, expected in ((0.45 * rate.mean(), rate), (0.55 * rate.mean(), 1.1 * rate.mean())):
+        ours = objectives.free_bits(vae, x, seed=2, free_bits=float(free), analytic_kl=True)
+        np.testing.assert_allclose(ours, log_likelihood - expected, rtol=1e-5)
+
+
+# ---- warm-up -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("none", [1, 1, 1, 1, 1, 1, 1]),
+        ("linear", [0, 0.25, 0.5, 0.75, 1, 1, 1]),
+        ("cosine", [0, 0.5 - 0.5**1.5, 0.5, 0.5 + 0.5**1.5, 1, 1, 1]),
+        ("cyclic", [0, 0.5, 1, 1, 0, 0.5, 1]),
+    ],
+)
+def test_warmup(name, expected):
+    warmup = functools.partial(objectives.WARMUPS[name], steps=1000)
+    steps = tf.range(0, 1501, 250, tf.int64)
+    found = [warmup(step) for step in steps]
+    assert all(f.shape == [] and f.dtype == tf.float32 for f in found)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    compiled = tf.function(warmup)(tf.Variable(250, dtype=tf.int64))
+    np.testing.assert_allclose(compiled, expected[1], atol=1e-6)
+
+
+def test_warmup_at_many_steps_is_exact_and_of_no_steps_refused():
+    assert float(objectives.WARMUPS["cyclic"](tf.constant(10**9 + 1, tf.int64), steps=4)) == 0.5
+    for name in set(objectives.WARMUPS) - {"none"}:
+        with pytest.raises(InputError, match="1 step or more; got 0"):
+            objectives.WARMUPS[name](tf.constant(3), steps=0)
