@@ -1,0 +1,169 @@
+"""How grey levels become the values that the likelihood models.
+
+Each entry of `BINARIZATIONS` is a `Binarization`.
+"""
+
+import collections
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from probvae.data.arrays import Array, chunks, gather
+from probvae.data.dataset import DataSet
+from probvae.errors import InputError
+from probvae.likelihoods import check_support
+from probvae.seeds import Seed
+
+Feed = Callable[[tf.Tensor, Seed], tf.Tensor]
+
+
+class Prepared(NamedTuple):
+    """Data as the model sees them.
+
+    Attributes:
+      train: [N, *E], what is gathered by index: an array, or `probvae.data.Rows` of a file. Both have
+        a length, a shape, a dtype, nbytes, slices and indexing by an int array.
+      test: [M, *E], fixed values of x; a memory-mapped array where they are many.
+      feed: (gathered batch, seed) -> x, float32: what each training step does to its batch.
+      validation: [V, *E], fixed values of x, or None.
+    """
+
+    train: Array
+    test: np.ndarray
+    feed: Feed
+    validation: np.ndarray | None = None
+
+
+Binarize = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+class Binarization(NamedTuple):
+    """How grey levels in [0, 1] become x.
+
+    Attributes:
+      train, test: (grey levels, generator) -> values to keep; None keeps the grey levels.
+      redraw: whether every training step draws 0 or 1 anew, with the grey level as probability.
+    """
+
+    train: Binarize | None
+    test: Binarize | None
+    redraw: bool
+
+
+def _above_half(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return grey > 0.5
+
+
+def _draw(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return rng.random(grey.shape, np.float32) < grey
+
+
+# threshold: the tutorial's. static: drawn once (Larochelle & Murray 2011; Salakhutdinov & Murray
+# 2008). dynamic: drawn at every step (Burda et al. 2016), the test set once. none: as it is.
+BINARIZATIONS: dict[str, Binarization] = {
+    "threshold": Binarization(_above_half, _above_half, redraw=False),
+    "static": Binarization(_draw, _draw, redraw=False),
+    "dynamic": Binarization(None, _draw, redraw=True),
+    "none": Binarization(None, None, redraw=False),
+}
+
+
+def prepare(
+    data: DataSet,
+    *,
+    binarize: str = "threshold",
+    likelihood: str = "bernoulli",
+    seed: int = 0,
+    **options: Any,
+) -> Prepared:
+    """Turn examples into the values that a likelihood models.
+
+    Args:
+      data: the examples.
+      binarize: a key of `BINARIZATIONS`; "none" for all but images.
+      likelihood: a key of `probvae.likelihoods.LIKELIHOODS`, whose support is checked.
+      seed: of the draws that are made once.
+      **options: of the likelihood's support, such as `classes`; the kinds of a table's columns are known.
+
+    Returns:
+      `Prepared`. Its `train` is `data.train` itself with "dynamic" and "none". Missing values stay NaN.
+
+    Raises:
+      InputError: the values lie outside the likelihood's support, or are no grey levels.
+    """
+    how = BINARIZATIONS[binarize]
+    image = len(data.event_shape) == 3
+    if not image and binarize != "none":
+        raise InputError(
+            f"Only images are binarized; {data.name} holds examples of shape {list(data.event_shape)}: set "
+            "--binarize to none."
+        )
+    rng_train, rng_test, rng_validation = np.random.default_rng([seed, 1]).spawn(3)
+    advice = f"--binarize is {binarize!r}: choose threshold, static or dynamic." if image else ""
+
+    def checked(
+        which: str, examples: Array, kept: Binarize | None, rng: np.random.Generator
+    ) -> Iterator[np.ndarray]:
+        what = f"{which} {'images' if image else 'examples'} of {data.name}"
+        for x in _values(examples, data, kept, rng):
+            check_support(likelihood, x, what=what, advice=advice, columns=data.kinds, **options)
+            yield x
+
+    test = gather(checked("Test", data.test, how.test, rng_test))
+    validation = None
+    if data.validation is not None:
+        validation = gather(checked("Validation", data.validation, how.test, rng_validation))
+    if how.redraw:
+        return Prepared(data.train, test, _redraw(data.levels, data.missing), validation)
+    train = checked(
+        "Training", _present(data.train) if how.train is None else data.train, how.train, rng_train
+    )
+    if how.train is not None:
+        return Prepared(gather(train), test, _as_float, validation)
+    collections.deque(train, maxlen=0)  # checks them, and keeps nothing
+    return Prepared(data.train, test, _scale(data.levels), validation)
+
+
+def _present(examples: Array) -> Array:
+    """Return what stands for 8-bit examples in a check: the levels that they have, [n, 1, ..., 1]."""
+    if examples.dtype != np.uint8:
+        return examples
+    seen = np.zeros(256, bool)
+    for chunk in chunks(examples):
+        seen[chunk] = True
+        if seen.all():
+            break
+    return np.flatnonzero(seen).astype(np.uint8).reshape(-1, *[1] * (examples.ndim - 1))
+
+
+def _values(
+    examples: Array, data: DataSet, how: Binarize | None, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yield x chunk by chunk: 0 or 1 as uint8, all else, and what has missing values, as float32."""
+    for chunk in chunks(examples):
+        grey = np.divide(chunk, data.levels, dtype=np.float32)
+        if how is None:
+            yield grey
+        elif data.missing:
+            yield np.where(np.isnan(grey), grey, how(grey, rng).astype(np.float32))
+        else:
+            yield how(grey, rng).astype(np.uint8)
+
+
+def _as_float(batch: tf.Tensor, seed: Seed) -> tf.Tensor:
+    return tf.cast(batch, tf.float32)
+
+
+def _scale(levels: int) -> Feed:
+    return _as_float if levels == 1 else lambda batch, seed: tf.cast(batch, tf.float32) / levels
+
+
+def _redraw(levels: int, missing: bool) -> Feed:
+    def redraw(batch: tf.Tensor, seed: Seed) -> tf.Tensor:
+        grey = tf.cast(batch, tf.float32)
+        drawn = tf.cast(tf.random.stateless_uniform(tf.shape(batch), seed) * levels < grey, tf.float32)
+        return tf.where(tf.math.is_nan(grey), grey, drawn) if missing else drawn
+
+    return redraw

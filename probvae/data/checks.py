@@ -1,0 +1,170 @@
+"""Checks of arrays, chunk by chunk, and their conversion to the types that the models take.
+
+Each entry of `EVENTS` turns an array [N, ...] into examples [N, *E], or refuses it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from probvae.data.arrays import Array, chunks, gather
+from probvae.errors import InputError
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class Examples(NamedTuple):
+    """An array that passed.
+
+    Attributes:
+      x: [N, *E], uint8 or float32; the array itself, and so still a memory-mapped file, where its type
+        was right; `Rows` of it after a split.
+      levels: what 1 is worth in it: 255 or 1.
+      missing: whether it holds NaN.
+    """
+
+    x: Array
+    levels: int
+    missing: bool
+
+
+class _Survey(NamedTuple):
+    """Range of an array's finite values, and whether it holds NaN."""
+
+    low: float
+    high: float
+    missing: bool
+
+
+class _Found(NamedTuple):
+    """How many bad values there are, and the index of the first."""
+
+    number: int = 0
+    first: tuple[int, ...] = ()
+
+    def joined(self, bad: np.ndarray, row: int) -> "_Found":
+        """Count the bad values of a chunk too, which starts at a row."""
+        count = int(bad.sum())
+        if count == 0 or self.number:
+            return _Found(self.number + count, self.first)
+        index = np.argwhere(bad)[0]
+        return _Found(count, (row + int(index[0]), *(int(i) for i in index[1:])))
+
+
+def _survey(what: str, x: np.ndarray, *, missing: bool) -> _Survey:
+    """Look through all values once; refuse infinite ones, and NaN unless they may be missing."""
+    if x.dtype.kind not in "biuf":
+        raise InputError(f"{what} must hold numbers; its type is {x.dtype}.")
+    low, high, row = np.inf, -np.inf, 0
+    nan, infinite = _Found(), _Found()
+    for chunk in chunks(x):
+        first, row = row, row + len(chunk)
+        if x.dtype.kind == "f":
+            nan = nan.joined(np.isnan(chunk), first)
+            infinite = infinite.joined(np.isinf(chunk), first)
+            chunk = chunk[np.isfinite(chunk)]
+        if chunk.size:
+            low, high = min(low, chunk.min()), max(high, chunk.max())
+    if infinite.number:
+        raise InputError(
+            f"{what} has {infinite.number:,} values that are not finite, the first at {infinite.first}: "
+            "mend them."
+        )
+    if nan.number and not missing:
+        raise InputError(
+            f"{what} has {nan.number:,} NaN, the first at {nan.first}: NaN are missing values; allow them "
+            "with --missing (missing=True), or mend them."
+        )
+    if low > high:
+        raise InputError(f"{what} holds no value that is not missing.")
+    return _Survey(float(low), float(high), nan.number > 0)
+
+
+def _as_type(x: np.ndarray, dtype: type) -> np.ndarray:
+    """Convert an array; one that has the type already is returned as it is, file or not."""
+    return x if x.dtype == dtype else gather(chunk.astype(dtype) for chunk in chunks(x))
+
+
+def as_images(what: str, x: np.ndarray, *, missing: bool = False, levels: int | None = None) -> Examples:
+    """Check images [N, H, W] or [N, H, W, C].
+
+    Args:
+      what: how a message names the array.
+      x: integers from 0 to 255, floats from 0 to 1, or booleans.
+      missing: allow NaN among floats.
+      levels: of integers; None finds out: 1 where none is above 1, 255 otherwise.
+
+    Raises:
+      InputError: another shape, type or range.
+    """
+    if x.ndim not in (3, 4) or 0 in x.shape:
+        raise InputError(f"{what} must be images [N, H, W] or [N, H, W, C]; its shape is {list(x.shape)}.")
+    x = x[..., None] if x.ndim == 3 else x
+    found = _survey(what, x, missing=missing)
+    if x.dtype == bool:
+        return Examples(_as_type(x, np.uint8), 1, False)
+    if x.dtype.kind in "iu" and found.low >= 0 and found.high <= 255:
+        return Examples(_as_type(x, np.uint8), levels or (255 if found.high > 1 else 1), False)
+    if x.dtype.kind == "f" and found.low >= 0 and found.high <= 1:
+        return Examples(_as_type(x, np.float32), 1, found.missing)
+    raise InputError(
+        f"{what} must hold integers from 0 to 255 or floats from 0 to 1; found {x.dtype} from "
+        f"{found.low:g} to {found.high:g}. Rescale it."
+    )
+
+
+def as_series(what: str, x: np.ndarray, *, missing: bool = False, levels: int | None = None) -> Examples:
+    """Check series [N, T] or [N, T, C]: any finite numbers, or NaN where `missing` allows them.
+
+    Arguments and errors as of `as_images`; `levels` does not matter.
+    """
+    if x.ndim not in (2, 3) or 0 in x.shape:
+        raise InputError(f"{what} must be series [N, T] or [N, T, C]; its shape is {list(x.shape)}.")
+    return _as_floats(what, x[..., None] if x.ndim == 2 else x, missing)
+
+
+def as_vectors(what: str, x: np.ndarray, *, missing: bool = False, levels: int | None = None) -> Examples:
+    """Check vectors [N, D]: any finite numbers, or NaN where `missing` allows them.
+
+    Arguments and errors as of `as_images`; `levels` does not matter.
+    """
+    if x.ndim != 2 or 0 in x.shape:
+        raise InputError(f"{what} must be vectors [N, D]; its shape is {list(x.shape)}.")
+    return _as_floats(what, x, missing)
+
+
+def _as_floats(what: str, x: np.ndarray, missing: bool) -> Examples:
+    found = _survey(what, x, missing=missing)
+    if max(-found.low, found.high) > FLOAT32_MAX:
+        raise InputError(
+            f"{what} must hold numbers that float32 can hold; found {found.low:g} to "
+            f"{found.high:g}. Rescale it."
+        )
+    return Examples(_as_type(x, np.float32), 1, found.missing)
+
+
+EVENTS: dict[str, Callable[..., Examples]] = {
+    "image": as_images,
+    "series": as_series,
+    "vector": as_vectors,
+}
+
+
+def as_examples(
+    what: str, x: np.ndarray, *, kind: str = "auto", missing: bool = False, levels: int | None = None
+) -> Examples:
+    """Check an array as `kind`, a key of `EVENTS`; "auto" takes [N, D] as vectors, all else as images."""
+    kind = ("vector" if x.ndim == 2 else "image") if kind == "auto" else kind
+    return EVENTS[kind](what, x, missing=missing, levels=levels)
+
+
+def as_labels(what: str, y: np.ndarray | None, size: int) -> np.ndarray | None:
+    """Check labels: `size` integers, or None."""
+    if y is None:
+        return None
+    if y.shape != (size,) or y.dtype.kind not in "iu":
+        raise InputError(
+            f"{what} must be {size} integers, one for each example; got {y.dtype} of shape {list(y.shape)}."
+        )
+    return np.asarray(y)

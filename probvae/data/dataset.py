@@ -1,0 +1,148 @@
+"""What every source of data becomes: `DataSet`; and the choices on the way there: `Options`."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from probvae.data.arrays import Array, Rows, chunks
+from probvae.errors import InputError
+
+KINDS = ("auto", "image", "series", "vector")
+COLORS = ("auto", "rgb", "grey")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DataSet:
+    """A training set, a test set and perhaps a validation set of images, series, vectors or a table.
+
+    `E` is the event shape: [H, W, C] of images, [T, C] of series, [D] of vectors and of tables. Values
+    that are missing are NaN.
+
+    Attributes:
+      name: what the user called it.
+      train, test: [N, *E], uint8 or float32, or `Rows` of a file; divided by `levels` images lie in
+        [0, 1].
+      train_labels, test_labels: [N] int, or None.
+      levels: 255 for 8-bit images, 1 for values that are taken as they are.
+      validation, validation_labels: a part of the training set that no run trains on, or None.
+      label_names: what the labels 0, 1, ... stand for; empty where they stand for themselves.
+      missing: whether some values are NaN.
+      columns: names of a table's D columns; empty for all else.
+      kinds: of each column, a kind of `probvae.tables`: "normal", "bernoulli", "categorical:K", ...
+      levels_of: column -> what its values 0, 1, ... stand for, where they do not stand for themselves.
+      loc, scale: [D] float64; a column's value in the file is scale * x + loc. Mean and standard
+        deviation of the training set in normal columns, 0 and 1 in all others.
+      skipped: names of files that could not be read as images and are left out.
+    """
+
+    name: str
+    train: Array
+    test: Array
+    train_labels: np.ndarray | None
+    test_labels: np.ndarray | None
+    levels: int
+    validation: Array | None = None
+    validation_labels: np.ndarray | None = None
+    label_names: tuple[str, ...] = ()
+    missing: bool = False
+    columns: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    levels_of: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    loc: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """E, the shape of one example."""
+        return tuple(self.train.shape[1:])
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(height, width, channels) of images."""
+        return self.event_shape
+
+    def fingerprint(self) -> str:
+        """SHA-256 over shapes, values and columns: two runs with the same one saw the same data.
+
+        Read chunk by chunk; a file of which the sets are `Rows` is read once, in its own order.
+        """
+        digest = hashlib.sha256()
+        base: np.ndarray | None = None
+        for part in (self.train, self.test, self.validation):
+            if part is None:
+                continue
+            digest.update(f"{part.dtype}{part.shape}{self.levels}".encode())
+            if isinstance(part, Rows):
+                digest.update(part.indices.data)
+            values = part.array if isinstance(part, Rows) else part
+            if values is not base:
+                for chunk in chunks(values):
+                    digest.update(np.ascontiguousarray(chunk).data)
+            base = values
+        if self.columns:
+            table = (self.columns, self.kinds, sorted(self.levels_of.items()))
+            digest.update(repr(table).encode())
+        return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How data are read; the arguments of `probvae.data.load`, checked.
+
+    Raises:
+      InputError: a choice that does not exist, or a number out of range.
+
+    >>> Options(image_size=32).image_size
+    (32, 32)
+    """
+
+    seed: int = 0
+    kind: str = "auto"
+    image_size: Any = None
+    crop: str = "center"
+    color: str = "auto"
+    missing: bool = False
+    validation: float = 0.0
+    label: str | None = None
+    kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (("kind", self.kind, KINDS), ("color", self.color, COLORS)):
+            if value not in choices:
+                raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
+        if not 0 <= self.validation < 1:
+            raise InputError(
+                "validation must be a fraction of the training set, from 0 to below 1; got "
+                f"{self.validation}."
+            )
+        if self.image_size is not None:
+            size = self.image_size
+            size = (size, size) if isinstance(size, int) else tuple(size)
+            if len(size) != 2 or not all(isinstance(n, int) and 1 <= n <= 4096 for n in size):
+                raise InputError(
+                    "image_size must be a number of pixels from 1 to 4,096, or a pair (height, width); got "
+                    f"{self.image_size!r}."
+                )
+            object.__setattr__(self, "image_size", size)
+
+    def refuse(self, name: str, what: str, *fields: str) -> None:
+        """Refuse options that do not apply.
+
+        Args:
+          name: of the data.
+          what: of a message: what the options are for.
+          fields: names of options that must have their defaults.
+
+        Raises:
+          InputError: one of them has not.
+        """
+        for field in fields:
+            if getattr(self, field) != getattr(_DEFAULTS, field):
+                raise InputError(f"{field} is for {what}; {name} is none: leave it out.")
+
+
+_DEFAULTS = Options()

@@ -1,0 +1,142 @@
+"""Single images: decoding any format that Pillow reads, resizing and cropping.
+
+Each entry of `CROPS` is a function `(image, (width, height)) -> image` of that size.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from probvae.data.arrays import Array, chunks, gather
+from probvae.errors import InputError
+
+MAX_PIXELS = 2**26  # of one file: larger ones may be decompression bombs
+GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
+BICUBIC = Image.Resampling.BICUBIC
+
+Crop = Callable[[Image.Image, tuple[int, int]], Image.Image]
+
+# center: the largest part of the right shape around the middle. none: the whole image, stretched.
+# pad: the whole image, with black bars.
+CROPS: dict[str, Crop] = {
+    "center": lambda image, size: ImageOps.fit(image, size, BICUBIC),
+    "none": lambda image, size: image.resize(size, BICUBIC),
+    "pad": lambda image, size: ImageOps.pad(image, size, BICUBIC),
+}
+
+
+def find_crop(name: str) -> Crop:
+    """Return an entry of `CROPS`.
+
+    Raises:
+      InputError: there is none of that name.
+    """
+    if name not in CROPS:
+        raise InputError(f"crop must be one of {', '.join(CROPS)}; got {name!r}.")
+    return CROPS[name]
+
+
+class Header(NamedTuple):
+    """What an image file says of itself: (height, width) as it is to be seen, and whether it has colours."""
+
+    size: tuple[int, int]
+    color: bool
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Make decompression bombs errors, and keep Pillow's remarks about odd files off the screen."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def read_header(path: Path) -> Header | None:
+    """Read what an image file says of itself; None where it is no image, or too large. Use in `reading`."""
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS or image.mode == "F":
+                return None
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # orientation on its side
+            size = (image.width, image.height) if turned else (image.height, image.width)
+            return Header(size, image.mode not in GREY_MODES)
+    except Exception:  # Pillow's decoders raise many kinds on damaged files
+        return None
+
+
+def read_image(path: Path, size: tuple[int, int], crop: Crop, *, color: bool) -> np.ndarray | None:
+    """Decode an image file, its first frame.
+
+    Turned as its EXIF orientation says; laid on white where it is transparent. Use in `reading`.
+
+    Args:
+      path: of the file.
+      size: (height, width) to resize to.
+      crop: how, an entry of `CROPS`.
+      color: RGB, or grey.
+
+    Returns:
+      [H, W, C] uint8; None where the file cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return None
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+        flat = _as_mode(upright, "RGB" if color else "L")
+        if (flat.height, flat.width) != size:
+            flat = crop(flat, (size[1], size[0]))
+        return np.asarray(flat).reshape(*size, 3 if color else 1)
+    except Exception:  # Pillow's decoders raise many kinds on damaged files
+        return None
+
+
+def _as_mode(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("not 16-bit")
+        image = Image.fromarray(np.uint8(values // 257))
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert(mode)
+
+
+def resize(x: Array, levels: int, size: tuple[int, int], crop: str) -> tuple[Array, int]:
+    """Resize an array of images, each channel by itself.
+
+    Args:
+      x: [N, H, W, C], uint8 or float32 in [0, 1].
+      levels: what 1 is worth in x.
+      size: (height, width).
+      crop: a key of `CROPS`.
+
+    Returns:
+      [N, height, width, C] of the same type, and its levels: binary images become grey ones.
+    """
+    how = find_crop(crop)
+    if x.shape[1:3] == size:
+        return x, levels
+    factor = 255 if x.dtype == np.uint8 and levels == 1 else 1
+
+    def one(channel: np.ndarray) -> np.ndarray:
+        resized = np.asarray(how(Image.fromarray(channel), (size[1], size[0])))
+        return resized if x.dtype == np.uint8 else np.clip(resized, 0, 1)
+
+    parts = (
+        np.stack(
+            [
+                np.stack([one(c) for c in np.moveaxis(image * x.dtype.type(factor), -1, 0)], -1)
+                for image in chunk
+            ]
+        )
+        for chunk in chunks(x)
+    )
+    return gather(parts), levels * factor

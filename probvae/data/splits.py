@@ -1,0 +1,166 @@
+"""Training, validation and test sets: as a source names them, or drawn with a seed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from probvae.data.arrays import take
+from probvae.data.checks import Examples, as_examples, as_labels
+from probvae.data.dataset import DataSet, Options
+from probvae.data.images import resize
+from probvae.errors import InputError
+
+HELD_OUT = 0.1  # of data that name no test set
+PARTS = ("train", "test", "validation")
+
+
+def held_out(name: str, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a test set.
+
+    Args:
+      name: of the data, for a message.
+      size: number of examples.
+      seed: of the draw.
+
+    Returns:
+      Indices of the training and of the test examples, in random order; a tenth tests.
+
+    Raises:
+      InputError: fewer than two examples.
+    """
+    if size < 2:
+        raise InputError(f"{name} must hold two examples or more; it holds {size}.")
+    order = np.random.default_rng(seed).permutation(size)
+    cut = max(1, int(size * HELD_OUT))
+    return order[cut:], order[:cut]
+
+
+def validation_split(name: str, train: np.ndarray, options: Options) -> tuple[np.ndarray, np.ndarray | None]:
+    """Draw a validation set from the indices of a training set.
+
+    Returns:
+      What is left of `train`, in its order, and the fraction `options.validation` of it in random
+      order, or None where that is zero.
+    """
+    if not options.validation:
+        return train, None
+    if len(train) < 2:
+        raise InputError(f"{name} must have two training examples or more to hold one out for validation.")
+    order = np.random.default_rng([options.seed, 1]).permutation(len(train))
+    cut = max(1, int(len(train) * options.validation))
+    return train[np.sort(order[cut:])], train[order[:cut]]
+
+
+def assemble(
+    name: str,
+    arrays: Mapping[str, np.ndarray],
+    options: Options,
+    *,
+    levels: int | None = None,
+    label_names: tuple[str, ...] = (),
+    skipped: tuple[str, ...] = (),
+) -> DataSet:
+    """Check arrays and make them a data set.
+
+    Args:
+      name: of the data.
+      arrays: x_train and x_test and perhaps x_validation, y_train, y_test, y_validation for their
+        labels; or one array of examples, and one of labels if any, of which a tenth is held out.
+      options: what the arrays hold, and the splits.
+      levels: of integers, where the source knows it.
+      label_names: what labels 0, 1, ... stand for.
+      skipped: files that were left out.
+
+    Returns:
+      `DataSet`. What lies in a file stays there: its sets are `Rows`.
+
+    Raises:
+      InputError: arrays that cannot be used.
+    """
+    options.refuse(name, "tables (.csv, .parquet)", "label", "kinds")
+    if "x_test" in arrays and "x_train" not in arrays:
+        raise InputError(f"{name} holds x_test but no x_train: add the training examples under that name.")
+    if "x_train" in arrays:
+        parts = _named(name, arrays, options, levels)
+    else:
+        parts = _drawn(name, arrays, options, levels)
+    if options.validation:
+        if "validation" in parts:
+            raise InputError(f"{name} holds a validation set: leave out --validation.")
+        x, y = parts["train"]
+        rest, held = validation_split(name, np.arange(len(x.x)), options)
+        for part, indices in (("train", rest), ("validation", held)):
+            if indices is not None:
+                parts[part] = x._replace(x=take(x.x, indices)), None if y is None else y[indices]
+    chosen: dict[str, Any] = {part: parts[part][0].x for part in PARTS if part in parts}
+    labels: dict[str, Any] = {f"{part}_labels": parts[part][1] for part in PARTS if part in parts}
+    return DataSet(
+        name=name,
+        levels=parts["train"][0].levels,
+        missing=any(examples.missing for examples, _ in parts.values()),
+        label_names=label_names,
+        skipped=skipped,
+        **chosen,
+        **labels,
+    )
+
+
+Part = tuple[Examples, np.ndarray | None]
+
+
+def _named(
+    name: str, arrays: Mapping[str, np.ndarray], options: Options, levels: int | None
+) -> dict[str, Part]:
+    """Check the sets that a source names."""
+    if "x_test" not in arrays:
+        raise InputError(f"{name} holds x_train but no x_test: add the test examples under that name.")
+    parts: dict[str, Part] = {}
+    for part in PARTS:
+        if f"x_{part}" not in arrays:
+            continue
+        examples = _examples(f"x_{part} of {name}", arrays[f"x_{part}"], options, levels)
+        labels = as_labels(f"y_{part} of {name}", arrays.get(f"y_{part}"), len(examples.x))
+        train = parts["train"][0] if parts else examples
+        if train.x.shape[1:] != examples.x.shape[1:] or train.levels != examples.levels:
+            raise InputError(
+                f"x_train and x_{part} of {name} must hold examples of one shape and range; got "
+                f"{list(train.x.shape[1:])} in [0, {train.levels}] and {list(examples.x.shape[1:])} in "
+                f"[0, {examples.levels}]."
+            )
+        parts[part] = examples, labels
+    return parts
+
+
+def _drawn(
+    name: str, arrays: Mapping[str, np.ndarray], options: Options, levels: int | None
+) -> dict[str, Part]:
+    """Split a source's one array of examples, and its labels, into a training and a test set."""
+    least = 3 if any(array.ndim >= 3 for array in arrays.values()) else 2
+    found = [key for key, array in arrays.items() if array.ndim >= least]
+    if len(found) != 1:
+        shapes = {key: list(array.shape) for key, array in arrays.items()}
+        raise InputError(
+            f"{name} must hold x_train and x_test, or one array of images [N, H, W] or [N, H, W, C], of "
+            f"vectors [N, D] or of series [N, T, C]; it holds {shapes}."
+        )
+    x = arrays[found[0]]
+    train, test = held_out(name, len(x), options.seed)
+    examples = _examples(f"{found[0]} of {name}", x, options, levels)
+    labels = [a for a in arrays.values() if a.ndim == 1 and len(a) == len(x)]
+    y = as_labels(f"The labels of {name}", labels[0], len(x)) if len(labels) == 1 else None
+    return {
+        part: (examples._replace(x=take(examples.x, indices)), None if y is None else y[indices])
+        for part, indices in (("train", train), ("test", test))
+    }
+
+
+def _examples(what: str, x: np.ndarray, options: Options, levels: int | None) -> Examples:
+    examples = as_examples(what, x, kind=options.kind, missing=options.missing, levels=levels)
+    if options.image_size is None:
+        return examples
+    if examples.x.ndim != 4:
+        raise InputError(f"image_size is for images; {what} has examples of shape {list(x.shape[1:])}.")
+    if examples.missing:
+        raise InputError(f"{what} has missing values, so its images cannot be resized: leave out image_size.")
+    return Examples(*resize(examples.x, examples.levels, options.image_size, options.crop), missing=False)

@@ -1,0 +1,162 @@
+"""Files of tables: .csv and .parquet as batches of cells, column by column."""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from probvae.data.columns import Cells
+from probvae.errors import InputError
+
+BATCH = 10_000  # rows read at a time
+MISSING = ("", "na", "n/a", "nan", "null")  # cells of a .csv without a value, in any case
+
+
+class Table(NamedTuple):
+    """A table that can be read again and again.
+
+    Attributes:
+      name: of the data.
+      columns: their names.
+      batches: () -> lists of columns, some of the cells of each.
+      unusable: columns that hold neither numbers nor text -> what they hold.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    batches: Callable[[], Iterator[list[Cells]]]
+    unusable: Mapping[str, str] = {}
+
+
+# ---- .csv ----------------------------------------------------------------------------------------
+
+
+def open_csv(path: Path) -> Table:
+    """Look at a .csv file's first row."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        line = file.readline()
+        delimiter = max(",;\t", key=line.count)
+        file.seek(0)
+        first = next(csv.reader(file, delimiter=delimiter, strict=True), [])
+    if not first:
+        raise InputError(f"{path} is empty: its first row must name the columns.")
+    headless = all(_is_number(cell) or not cell.strip() for cell in first) and any(map(_is_number, first))
+    given = [cell.strip() for cell in first]
+    names = tuple("" if headless else cell for cell in given)
+    names = tuple(name or f"column_{i}" for i, name in enumerate(names, 1))
+    _refuse_duplicates(path.name, names)
+
+    def batches() -> Iterator[list[Cells]]:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            if not headless:
+                next(reader)
+            rows = []
+            for row in reader:
+                if not row:
+                    continue
+                if len(row) != len(names):
+                    raise InputError(
+                        f"Line {reader.line_num:,} of {path.name} has {len(row)} cells; its first line has "
+                        f"{len(names)}."
+                    )
+                rows.append(row)
+                if len(rows) == BATCH:
+                    yield [_cells(cells) for cells in zip(*rows, strict=True)]
+                    rows = []
+            if rows:
+                yield [_cells(cells) for cells in zip(*rows, strict=True)]
+
+    return Table(path.name, names, batches)
+
+
+def _cell(text: str) -> str | None:
+    text = text.strip()
+    return None if text.lower() in MISSING else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _cells(raw: tuple[str, ...]) -> Cells:
+    """Read cells as numbers where they are; cells without a value are looked for only where some are not."""
+
+    def texts() -> list[str | None]:
+        clean = {text: _cell(text) for text in set(raw)}
+        return [clean[text] for text in raw]
+
+    def numbers(cells: Iterable[Any]) -> np.ndarray | None:
+        try:
+            return np.fromiter(map(float, cells), np.float64, len(raw))
+        except ValueError:
+            return None
+
+    found = numbers(raw)
+    if found is None:
+        found = numbers("nan" if text is None else text for text in texts())
+    return Cells(found, texts)
+
+
+def _refuse_duplicates(name: str, columns: tuple[str, ...]) -> None:
+    twice = [c for i, c in enumerate(columns) if c in columns[:i]]
+    if twice:
+        raise InputError(f"{name} has two columns named {twice[0]!r}: rename one.")
+
+
+# ---- .parquet ------------------------------------------------------------------------------------
+
+
+def open_parquet(path: Path) -> Table:
+    """Look at a .parquet file's columns."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise InputError(
+            f"Reading {path.name} needs pyarrow: pip install 'probvae[parquet]', or save the table as .csv."
+        ) from None
+    types = pa.types
+
+    def is_text(kind: Any) -> bool:
+        return types.is_string(kind) or types.is_large_string(kind)
+
+    def is_number(kind: Any) -> bool:
+        tests = (types.is_boolean, types.is_integer, types.is_floating, types.is_decimal)
+        return any(test(kind) for test in tests)
+
+    def as_cells(name: str, cells: Any) -> Cells:
+        if name in unusable:
+            return Cells(np.full(len(cells), np.nan), None)
+        if types.is_dictionary(cells.type):
+            cells = cells.dictionary_decode()
+        if is_text(cells.type):
+            return Cells(None, cells.to_pylist)
+        if types.is_boolean(cells.type):
+            cells = cells.cast(pa.int8())
+        numbers = cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return Cells(np.asarray(numbers, np.float64), None)
+
+    with pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+    names = tuple(schema.names)
+    if not names:
+        raise InputError(f"{path} has no columns.")
+    _refuse_duplicates(path.name, names)
+    kinds = {f.name: f.type.value_type if types.is_dictionary(f.type) else f.type for f in schema}
+    unusable = {name: str(kind) for name, kind in kinds.items() if not (is_text(kind) or is_number(kind))}
+
+    def batches() -> Iterator[list[Cells]]:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH):
+                yield [as_cells(name, cells) for name, cells in zip(names, batch.columns, strict=True)]
+
+    return Table(path.name, names, batches, unusable)
