@@ -1,0 +1,151 @@
+"""probvae-sample: what a trained model generates, as arrays and pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from probvae import __version__
+from probvae.cli.common import Command, quiet_start
+from probvae.errors import InputError
+
+AT_LEAST_ONE = click.IntRange(min=1)
+AT_LEAST_NONE = click.IntRange(min=0)
+
+# Each mode with the options that belong to it; those not named here are for every mode.
+MODES: dict[str, tuple[str, ...]] = {
+    "prior": ("num", "temperature", "sampler", "components", "train_images", "label"),
+    "classes": ("num", "temperature"),
+    "reconstructions": ("num", "draws"),
+    "interpolation": ("num", "start", "end", "steps", "path", "label"),
+    "traversal": ("image", "dimension", "steps", "label"),
+}
+FLAGS = {"label": "class", "start": "from", "end": "to", "train_images": "train-images"}
+
+
+@click.command("probvae-sample", cls=Command, context_settings={"max_content_width": 100})
+@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--mode",
+    type=click.Choice(tuple(MODES)),
+    default="prior",
+    help="prior: x from z ~ p(z). classes: the same z under every class of a conditional model. "
+    "reconstructions: x from z ~ q(z|x) of test images. interpolation: paths between test images. "
+    "traversal: one coordinate of z changes at a time. [prior]",
+)
+@click.option(
+    "--num",
+    type=AT_LEAST_ONE,
+    metavar="N",
+    help="Draws [prior 64, classes 8], test images [reconstructions 8] or pairs of them [interpolation 6].",
+)
+@click.option(
+    "--pixels",
+    type=click.Choice(("mean", "draw")),
+    help="What to show: the mean of p(x|z), or a draw x ~ p(x|z). [mean; draw for rows of a table]",
+)
+@click.option(
+    "--temperature",
+    type=float,
+    metavar="T",
+    help="prior, classes: multiply the prior's standard deviation. [1]",
+)
+@click.option(
+    "--sampler",
+    type=click.Choice(("prior", "mixture", "flow")),
+    help="prior: draw z from p(z), or from a mixture of normals or a flow that is fitted to q(z|x) of the "
+    "training data. [prior]",
+)
+@click.option(
+    "--components",
+    type=AT_LEAST_ONE,
+    metavar="K",
+    help="prior: of the mixture. [as many as held-out data want]",
+)
+@click.option(
+    "--train-images", type=AT_LEAST_ONE, metavar="N", help="prior: that a sampler is fitted to. [10000]"
+)
+@click.option(
+    "--class",
+    "label",
+    type=AT_LEAST_NONE,
+    metavar="C",
+    help="prior, interpolation, traversal: decode as class C, for conditional models.",
+)
+@click.option(
+    "--draws",
+    type=AT_LEAST_ONE,
+    metavar="S",
+    help="reconstructions: draws of z for each image. [6]",
+)
+@click.option(
+    "--from", "start", type=AT_LEAST_NONE, metavar="I", help="interpolation: index of a test image."
+)
+@click.option("--to", "end", type=AT_LEAST_NONE, metavar="J", help="interpolation: index of another.")
+@click.option(
+    "--path",
+    type=click.Choice(("linear", "spherical")),
+    help="interpolation: a straight line, or along a great circle. [spherical]",
+)
+@click.option(
+    "--steps", type=click.IntRange(min=2), metavar="T", help="interpolation, traversal: points of a path. [9]"
+)
+@click.option("--image", type=AT_LEAST_NONE, metavar="I", help="traversal: index of a test image. [0]")
+@click.option(
+    "--dimension",
+    type=AT_LEAST_NONE,
+    multiple=True,
+    metavar="L",
+    help="traversal: of z; may be repeated. [the 10 that tell most of x]",
+)
+@click.option("--data", metavar="NAME|PATH", help="Other data than the run was trained on. [the run's]")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar="N", help="Of every draw. [0]")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where to write. [RUN_DIR/samples/MODE]",
+)
+@click.option("--images", is_flag=True, help="Write every picture as a .png of its own too.")
+@click.option("--overwrite", is_flag=True, help="Replace the samples that are there.")
+@click.option("--quiet", is_flag=True, help="Print the closing line only.")
+@click.version_option(__version__, prog_name="probvae-sample")
+def main(run: Path, mode: str, **options: Any) -> None:
+    r"""Generate from a run of probvae-train.
+
+    \b
+    probvae-sample runs/mine
+    probvae-sample runs/mine --num 100 --temperature 0.8 --output few
+    probvae-sample runs/mine --sampler mixture --overwrite
+    probvae-sample runs/mine --mode reconstructions --draws 10
+    probvae-sample runs/mine --mode interpolation --from 3 --to 8
+    probvae-sample runs/mine --mode traversal
+
+    Writes samples.npz (z, the mean of p(x|z), a draw x, log p(z)), a picture and, of paths, an animation;
+    for series and tables samples.csv too.
+    """
+    _refuse_options_of_other_modes(mode, options)
+    with quiet_start():
+        from probvae.cli.sample_run import sample
+    sample(run, mode, **options)
+
+
+def _refuse_options_of_other_modes(mode: str, options: dict[str, Any]) -> None:
+    """Refuse an option that the mode would leave unused, and half of a pair."""
+    for name, value in options.items():
+        modes = [m for m, names in MODES.items() if name in names]
+        if modes and mode not in modes and value not in (None, ()):
+            raise InputError(
+                f"--{FLAGS.get(name, name)} is for --mode {' or '.join(modes)}; the mode is {mode}."
+            )
+    if (options["start"] is None) != (options["end"] is None):
+        raise InputError("--from and --to name the two ends of one path: give both, or neither.")
+    sampler = options["sampler"] or "prior"
+    if options["components"] and sampler != "mixture":
+        raise InputError(f"--components is for --sampler mixture; the sampler is {sampler}.")
+    if options["train_images"] and sampler == "prior":
+        raise InputError("--train-images is for --sampler mixture or flow; the prior is not fitted.")
+
+
+if __name__ == "__main__":
+    main()
