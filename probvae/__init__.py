@@ -11,7 +11,11 @@ __version__ = "0.1.0"
 # The public names, each with the module that defines it.
 _PUBLIC = {
     "VAE": "probvae.model",
-    "conv_vae": "probvae.model",
+    "ConditionalVAE": "probvae.conditional",
+    "M2VAE": "probvae.semisupervised",
+    "build": "probvae.building",
+    "conv_vae": "probvae.building",
+    "impute": "probvae.imputation",
     "log_weights": "probvae.objectives",
     "elbo": "probvae.objectives",
     "iwae": "probvae.objectives",
@@ -22,12 +26,16 @@ _PUBLIC = {
     "InputError": "probvae.errors",
 }
 __all__ = [
+    "M2VAE",
     "VAE",
     "Architecture",
+    "ConditionalVAE",
     "InputError",
     "Training",
+    "build",
     "conv_vae",
     "elbo",
+    "impute",
     "iwae",
     "load",
     "log_weights",
@@ -35,11 +43,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from probvae.building import build, conv_vae
     from probvae.checkpoints import load, save
+    from probvae.conditional import ConditionalVAE
     from probvae.config import Architecture, Training
     from probvae.errors import InputError
-    from probvae.model import VAE, conv_vae
+    from probvae.imputation import impute
+    from probvae.model import VAE
     from probvae.objectives import elbo, iwae, log_weights
+    from probvae.semisupervised import M2VAE
 
 
 def __getattr__(name: str) -> Any:

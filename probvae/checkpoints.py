@@ -9,9 +9,10 @@ from typing import IO, Any
 import numpy as np
 
 from probvae import config
+from probvae.building import build
 from probvae.config import Training
 from probvae.errors import InputError
-from probvae.model import VAE, build
+from probvae.model import VAE
 
 CONFIG, WEIGHTS = "config.json", "weights.npz"
 
@@ -133,7 +134,8 @@ def load_weights(vae: VAE, path: Path) -> None:
 def _variables(vae: VAE) -> dict[str, Any]:
     """Every variable once, by a name that does not depend on what else the process has built."""
     named, seen = {}, set()
-    for part, module in (("encoder", vae.encoder), ("decoder", vae.decoder), ("prior", vae.prior)):
+    names = ("encoder", "decoder", "prior", "classifier", "contexts")
+    for part, module in zip(names, vae.parts, strict=False):
         for index, variable in enumerate(module.variables):
             if id(variable) not in seen:
                 seen.add(id(variable))

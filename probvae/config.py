@@ -11,15 +11,34 @@ from typing import Any
 
 from probvae.errors import InputError
 
-FORMAT = 1  # of config.json
+FORMAT = 2  # of config.json
 
 # The names that each choice may take; a test holds them equal to the registries.
 CHOICES: dict[str, tuple[str, ...]] = {
-    "posterior": ("diagonal", "tril"),
-    "prior": ("standard_normal",),
-    "likelihood": ("bernoulli",),
-    "objective": ("elbo", "iwae"),
+    "posterior": ("diagonal", "tril", "low_rank", "iaf", "spline", "mixture", "von_mises_fisher"),
+    "prior": ("standard_normal", "mixture", "vamp", "realnvp", "maf", "uniform_sphere"),
+    "likelihood": (
+        "bernoulli",
+        "continuous_bernoulli",
+        "normal_fixed",
+        "normal_shared",
+        "normal",
+        "discretized_logistic",
+        "logistic_mixture",
+        "poisson",
+        "negative_binomial",
+        "categorical",
+        "mixed",
+    ),
+    "network": ("conv", "residual_conv", "conv1d", "mlp", "gated_mlp"),
+    "activation": ("relu", "elu", "gelu", "swish", "tanh"),
+    "objective": ("elbo", "iwae", "stl", "dreg", "renyi", "chi", "free_bits", "beta_tc", "mmd"),
     "binarize": ("threshold", "static", "dynamic", "none"),
+    "kind": ("auto", "image", "series", "vector"),
+    "crop": ("center", "none", "pad"),
+    "color": ("auto", "rgb", "grey"),
+    "labels": ("none", "condition", "semi"),
+    "beta_warmup": ("none", "linear", "cyclic", "cosine"),
     "schedule": ("constant", "cosine"),
 }
 
@@ -48,12 +67,11 @@ class _Checked:
 def _as_type(name: str, value: Any, hint: Any) -> Any:
     """Check `value` against a field's type; an int serves as a float and a list as a tuple."""
     if typing.get_origin(hint) is tuple:
-        args = typing.get_args(hint)
-        fits = isinstance(value, list | tuple) and all(type(v) is int for v in value)
-        if fits and ((args[-1] is Ellipsis and len(value) > 0) or len(value) == len(args)):
+        kind = typing.get_args(hint)[0]
+        if isinstance(value, list | tuple) and all(type(v) is kind for v in value):
             return tuple(value)
-        size = "one or more" if args[-1] is Ellipsis else str(len(args))
-        raise InputError(f"{name} must be a list of {size} integers; got {value!r}.")
+        what = {int: "integers", str: "strings"}[kind]
+        raise InputError(f"{name} must be a list of {what}; got {value!r}.")
     if hint is float and type(value) is int:
         value = float(value)
     if type(value) is not hint:
@@ -66,27 +84,83 @@ class Architecture(_Checked):
     """What rebuilds a model.
 
     Attributes:
-      image_shape: (height, width, channels) of x.
+      event_shape: of x: (height, width, channels) of images, (time, channels) of series, (size,) of vectors.
       latent_dim: L, the size of z.
+      latent_layers: sizes of the layers of a hierarchy, z_1 (the top) first; they sum to `latent_dim`. Empty
+        for a model of one layer.
       posterior: q(z|x), a key of `probvae.posteriors.POSTERIORS`.
       prior: p(z), a key of `probvae.priors.PRIORS`.
       likelihood: p(x|z), a key of `probvae.likelihoods.LIKELIHOODS`.
+      network: of encoder and decoder, a key of `probvae.networks.NETWORKS`.
       filters: of the encoder's convolutions; the decoder has the same in reverse.
+      units: of the hidden layers of a multilayer perceptron; likewise.
+      activation: of the hidden layers, a Keras name.
+      components: of a mixture prior, or pseudo-inputs of the VampPrior.
+      columns: kinds of the columns of a table, for the likelihood mixed: normal, lognormal, bernoulli,
+        continuous_bernoulli, poisson, negative_binomial, categorical:K.
+      classes: K of the likelihood categorical, whose values are 0 to K - 1.
+      missing: whether x may have missing values, NaN; the encoder then also sees which are.
+      context_dim: size of y in p(x|z, y) and q(z|x, y); 0 for a model without.
+      classifier: whether y is a class that may be unknown, with q(y|x) (the M2 model of Kingma et al. 2014).
 
     Raises:
-      InputError: a field of the wrong type, out of range, or no such choice.
+      InputError: a field of the wrong type, out of range, or no such choice; choices that do not go together.
 
     >>> Architecture(latent_dim=0)
     Traceback (most recent call last):
     probvae.errors.InputError: latent_dim must be from 1 to 4096; got 0.
     """
 
-    image_shape: tuple[int, int, int] = _in_range((28, 28, 1), 1, 4096)
+    event_shape: tuple[int, ...] = _in_range((28, 28, 1), 1, 1_000_000)
     latent_dim: int = _in_range(2, 1, 4096)
+    latent_layers: tuple[int, ...] = _in_range((), 1, 4096)
     posterior: str = "diagonal"
     prior: str = "standard_normal"
     likelihood: str = "bernoulli"
+    network: str = "conv"
     filters: tuple[int, ...] = _in_range((32, 64), 1, 4096)
+    units: tuple[int, ...] = _in_range((200, 200), 1, 65_536)
+    activation: str = "relu"
+    components: int = _in_range(100, 1, 100_000)
+    columns: tuple[str, ...] = ()
+    classes: int = _in_range(256, 2, 65_536)
+    missing: bool = False
+    context_dim: int = _in_range(0, 0, 4096)
+    classifier: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= len(self.event_shape) <= 3:
+            raise InputError(f"event_shape must have one to three sizes; got {self.event_shape}.")
+        for name in ("filters", "units"):
+            if not getattr(self, name):
+                raise InputError(f"{name} must be a list of one or more integers; got ().")
+        if self.latent_layers and sum(self.latent_layers) != self.latent_dim:
+            raise InputError(
+                f"latent_layers must sum to latent_dim; got {self.latent_layers} and {self.latent_dim}."
+            )
+        if len(self.latent_layers) == 1:
+            raise InputError("latent_layers must name two or more layers; use latent_dim for one.")
+        if self.latent_layers and (self.posterior, self.prior) != ("diagonal", "standard_normal"):
+            raise InputError(
+                "A hierarchy has the posterior diagonal and the prior standard_normal in each of its layers; "
+                f"got {self.posterior} and {self.prior}."
+            )
+        if self.latent_layers and self.context_dim:
+            raise InputError("A hierarchy cannot be conditional: leave latent_layers or the labels out.")
+        if self.classifier and not self.context_dim:
+            raise InputError("classifier needs classes: context_dim must be 2 or more; got 0.")
+        if (self.likelihood == "mixed") != bool(self.columns):
+            raise InputError(
+                "columns and the likelihood mixed belong together: got likelihood "
+                f"{self.likelihood} and {len(self.columns)} columns."
+            )
+        if self.columns and self.event_shape != (len(self.columns),):
+            raise InputError(
+                f"columns must be {self.event_shape[0]}, one for each value of x; got {len(self.columns)}."
+            )
+        if self.context_dim and self.prior == "vamp":
+            raise InputError("The prior vamp does not know y: choose another prior for a conditional model.")
 
 
 @dataclass(frozen=True)
@@ -94,11 +168,27 @@ class Training(_Checked):
     """How a model is trained; the defaults are the tutorial's.
 
     Attributes:
-      data: a name in `probvae.data.SOURCES` or the path of an .npz or .npy file.
+      data: a name in `probvae.data.SOURCES`, or the path of a file or folder.
+      kind: what arrays hold: image, series or vector; auto decides by their axes.
+      image_size: (height, width) to bring images to; empty to leave them.
+      crop: how, a key of `probvae.data.CROPS`.
+      color: of folders of images: rgb, grey, or auto.
+      label: the column of a table that holds the labels; empty for none.
+      column_kinds: of columns of a table, NAME=KIND, in place of what is guessed.
       binarize: a key of `probvae.data.BINARIZATIONS`.
+      labels: what labels are for: none (not used), condition (p(x|z, y)), semi (likewise, where some may be
+        missing).
+      labelled: the fraction of the training labels that `semi` sees.
+      validation: the fraction of the training set that is held out; the weights that are best on it are kept.
       objective: a key of `probvae.objectives.OBJECTIVES`.
       num_samples: draws of z for each example and step.
       analytic_kl: take the KL of the ELBO in closed form.
+      beta: weight of log p(z) - log q(z|x), after its warm-up.
+      beta_warmup: how beta gets there, a key of `probvae.objectives.WARMUPS`.
+      beta_warmup_steps: the steps that this takes (of a cycle, for cyclic).
+      alpha: order of the Renyi and chi bounds.
+      free_bits: nats of each latent dimension that are free.
+      mmd_weight: of the maximum mean discrepancy.
       batch_size: examples a step.
       epochs: passes over the training set.
       learning_rate: Adam's, at the start.
@@ -112,10 +202,25 @@ class Training(_Checked):
     """
 
     data: str = "mnist"
+    kind: str = "auto"
+    image_size: tuple[int, ...] = _in_range((), 1, 4096)
+    crop: str = "center"
+    color: str = "auto"
+    label: str = ""
+    column_kinds: tuple[str, ...] = ()
     binarize: str = "threshold"
+    labels: str = "none"
+    labelled: float = _in_range(1.0, 0.0, 1.0)
+    validation: float = _in_range(0.0, 0.0, 0.9)
     objective: str = "elbo"
     num_samples: int = _in_range(1, 1, 100_000)
     analytic_kl: bool = False
+    beta: float = _in_range(1.0, 0.0, 1e6)
+    beta_warmup: str = "none"
+    beta_warmup_steps: int = _in_range(0, 0, 1_000_000_000)
+    alpha: float = _in_range(0.5, -100.0, 100.0)
+    free_bits: float = _in_range(0.1, 0.0, 100.0)
+    mmd_weight: float = _in_range(10.0, 0.0, 1e6)
     batch_size: int = _in_range(32, 1, 1_000_000)
     epochs: int = _in_range(10, 0, 1_000_000)
     learning_rate: float = _in_range(1e-4, 0.0, 10.0)
@@ -125,6 +230,17 @@ class Training(_Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if len(self.image_size) == 1:
+            object.__setattr__(self, "image_size", 2 * self.image_size)
+        if len(self.image_size) > 2:
+            raise InputError(f"image_size must be a height and a width; got {self.image_size}.")
+        for kind in self.column_kinds:
+            if kind.count("=") != 1:
+                raise InputError(f"column_kinds must be of the form NAME=KIND; got {kind!r}.")
+        if self.labels != "semi" and self.labelled != 1:
+            raise InputError("labelled is an option of labels semi: leave it out, or set labels to semi.")
+        if self.beta_warmup != "none" and not self.beta_warmup_steps:
+            raise InputError(f"beta_warmup {self.beta_warmup} needs beta_warmup_steps, 1 or more.")
         if self.objective == "iwae" and self.num_samples == 1 and not self.analytic_kl:
             raise InputError("iwae with one draw is the elbo: set num_samples to 2 or more (5, say).")
         if self.analytic_kl and self.objective != "elbo":

@@ -70,6 +70,38 @@ def image_grid(images: np.ndarray, *, columns: int = 4, title: str = "") -> Figu
     return figure
 
 
+def example_grid(x: np.ndarray, *, columns: int = 4, title: str = "") -> Figure:
+    """Show examples [N, *E]: images in a grid, series as lines, vectors as the rows of a heat map."""
+    draw = {3: _series_grid, 2: _vector_rows}.get(x.ndim, image_grid)
+    return draw(x, columns=columns, title=title)
+
+
+def _series_grid(x: np.ndarray, *, columns: int, title: str) -> Figure:
+    rows = -(-len(x) // columns)
+    figure = Figure(figsize=(2.0 * columns, 1.2 * rows + 0.4), dpi=DPI, layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for place, series in zip(axes.flat, x, strict=False):
+        place.plot(series, linewidth=1.2)
+    for place in axes.flat:
+        style(place)
+    figure.suptitle(title, fontsize=9, color=INK)
+    return figure
+
+
+def _vector_rows(x: np.ndarray, *, columns: int, title: str) -> Figure:
+    figure = Figure(figsize=(5, 3.6), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    limit = float(np.nanmax(np.abs(x), initial=0)) or 1.0
+    shown = axes.imshow(x, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    figure.colorbar(shown, ax=axes).ax.tick_params(labelsize=8, colors=MUTED)
+    axes.set_xlabel("value of x", color=INK, fontsize=9)
+    axes.set_ylabel("example", color=INK, fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_title(title, fontsize=9, color=INK)
+    style(axes)
+    return figure
+
+
 def latent_manifold(mean: Callable[[np.ndarray], np.ndarray], *, n: int = 20) -> Figure:
     """Show p(x|z)'s mean over an n x n grid of a two-dimensional z.
 

@@ -10,10 +10,6 @@ from tensorflow_probability import layers as tfpl
 
 from probvae import objectives
 from probvae.config import Architecture
-from probvae.likelihoods import LIKELIHOODS
-from probvae.networks import conv_decoder, conv_encoder
-from probvae.posteriors import POSTERIORS
-from probvae.priors import PRIORS
 from probvae.seeds import Seed, as_seed, fold_in, split
 
 Objective = Callable[..., tf.Tensor]
@@ -33,6 +29,7 @@ class VAE(tf_keras.Model):
       ValueError: encoder, decoder and prior do not fit together, or a layer adds the KL to the
         loss (the bound holds it already).
 
+    >>> from probvae import conv_vae
     >>> vae = conv_vae((28, 28, 1), latent_dim=2)
     >>> x = tf.zeros([5, 28, 28, 1])
     >>> vae.posterior(x).sample(3, seed=(0, 1)).shape.as_list()
@@ -41,7 +38,7 @@ class VAE(tf_keras.Model):
     [3, 5]
     """
 
-    architecture: Architecture | None = None  # set where `conv_vae` made the model
+    architecture: Architecture | None = None  # set where `probvae.building` made the model
 
     def __init__(
         self,
@@ -153,6 +150,22 @@ class VAE(tf_keras.Model):
         self.seed = seed
 
     @property
+    def trainable_weights(self) -> list[tf.Variable]:
+        """Variables of encoder, decoder and prior, each once: a prior may share the encoder's."""
+        return _once(v for part in self.parts for v in part.trainable_variables) if self.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list[tf.Variable]:
+        """The other variables of the three parts."""
+        trainable = {id(v) for v in self.trainable_weights}
+        return _once(v for part in self.parts for v in part.variables if id(v) not in trainable)
+
+    @property
+    def parts(self) -> tuple[tf.Module, ...]:
+        """What holds the variables: encoder, decoder, prior."""
+        return self.encoder, self.decoder, self.prior
+
+    @property
     def metrics(self) -> list[tf_keras.metrics.Metric]:
         """The running means that Keras resets at every epoch."""
         return [*self._means.by_name.values(), *super().metrics]
@@ -211,48 +224,8 @@ def ascend(vae: VAE, optimizer: Any, objective: Objective, x: tf.Tensor, seed: t
     return bound
 
 
-def conv_vae(image_shape: tuple[int, int, int] = (28, 28, 1), *, seed: int = 0, **choices: Any) -> VAE:
-    """Build the tutorial's convolutional VAE, for any image shape, width, latent size and posterior.
-
-    Args:
-      image_shape: (height, width, channels).
-      seed: of the initial weights.
-      **choices: fields of `probvae.Architecture`: `latent_dim`, `posterior`, `prior`, `likelihood`,
-        `filters`.
-
-    Returns:
-      A `VAE`; `probvae.save` keeps its architecture with its weights.
-
-    Raises:
-      InputError: a choice is unknown or out of range, or the images are too small.
-
-    References:
-      TensorFlow's tutorial "Convolutional Variational Autoencoder" (tensorflow.org/tutorials).
-    """
-    return build(Architecture(image_shape=image_shape, **choices), seed=seed)
-
-
-def build(architecture: Architecture, *, seed: int = 0) -> VAE:
-    """Build the VAE that `architecture` describes, with initial weights from `seed`."""
-    a = architecture
-    likelihood = LIKELIHOODS[a.likelihood]
-    encoder_trunk = conv_encoder(a.image_shape, filters=a.filters, seed=3 * seed)
-    decoder_trunk = conv_decoder(
-        a.image_shape,
-        a.latent_dim,
-        filters=a.filters,
-        channels=a.image_shape[2] * likelihood.params_per_value,
-        seed=3 * seed + 1,
-    )
-    encoder_head = POSTERIORS[a.posterior](a.latent_dim, seed=3 * seed + 2)
-    vae = VAE(
-        PRIORS[a.prior](a.latent_dim),
-        tf_keras.Sequential([*encoder_trunk, *encoder_head], name="encoder"),
-        tf_keras.Sequential([*decoder_trunk, likelihood.head(a.image_shape)], name="decoder"),
-        name="vae",
-    )
-    vae.architecture = architecture
-    return vae
+def _once(variables: Iterable[tf.Variable]) -> list[tf.Variable]:
+    return list({id(v): v for v in variables}.values())
 
 
 def _refuse_kl_regularizers(layers: Iterable[Any]) -> None:

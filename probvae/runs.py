@@ -10,19 +10,24 @@ import resource
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from probvae import __version__, checkpoints, figures
+from probvae import __version__, checkpoints, figures, run_data
+from probvae.conditional import ConditionalVAE, contexts_of, is_one_hot, values
 from probvae.config import Training
 from probvae.data import ImageData, Prepared
 from probvae.errors import InputError
+from probvae.evaluation.diagnostics import bits_per_dimension
 from probvae.model import VAE
 from probvae.seeds import fold_in
+from probvae.semisupervised import M2VAE
 from probvae.training import Row, compile_test
 
 GRID = 16  # images of the tutorial's picture
+COLUMNS, CLASSES = 8, 15  # of a conditional model's prior draws, a class a row
+FRAMES_A_RUN = 60  # pictures of each kind, at most; after every epoch where there are no more epochs
 METRICS, HISTORY, IMAGES = "metrics.json", "history.csv", "images"
 PICTURES = (
     "reconstructions.gif",
@@ -79,12 +84,14 @@ class Recorder:
         self.history: list[Row] = []
         self.frames: dict[str, list[bytes]] = {"image": [], "prior": []}
         self.fixed_x = prepared.test[:GRID].astype(np.float32)
-        self.fixed_z = vae.prior.sample(GRID, seed=fold_in(training.seed, -2))  # z ~ p(z)
+        z = vae.prior.sample(GRID, seed=fold_in(training.seed, -2)).numpy()  # z ~ p(z)
+        self.draws = _fixed_draws(vae, z, prepared.test)
 
     def start(self) -> None:
         """Write what is known before training: the configuration and the first pictures."""
         checkpoints.save(self.vae, self.folder, self.training)
-        self._write("originals.png", figures.to_png(figures.image_grid(self.fixed_x, title="Test images")))
+        x = values(self.vae, self.fixed_x)
+        self._write("originals.png", figures.to_png(figures.example_grid(x, title="Test images")))
         self._pictures("before training")
 
     def epoch(self, row: Row) -> None:
@@ -92,7 +99,9 @@ class Recorder:
         self.history.append(row)
         checkpoints.save_weights(self.vae, self.folder / checkpoints.WEIGHTS)
         self._write(HISTORY, _as_csv(self.history).encode())
-        self._pictures(f"epoch {row.epoch:.4g} · test ELBO {row.test_elbo:.2f} nats")
+        every = math.ceil(self.training.epochs / FRAMES_A_RUN)
+        if len(self.history) % every == 0 or row.epoch == self.training.epochs:
+            self._pictures(f"epoch {row.epoch:.4g} · test ELBO {row.test_elbo:.2f} nats")
 
     def finish(self, *, interrupted: bool) -> dict[str, Any]:
         """Write the closing pictures and metrics.json; return the metrics."""
@@ -110,6 +119,8 @@ class Recorder:
             self._write("learning_curves.png", figures.to_png(figure))
         if self.vae.latent_dim == 2:
             self._latent_plane()
+        if self.training.validation:  # the best epoch's weights are back
+            checkpoints.save_weights(self.vae, self.folder / checkpoints.WEIGHTS)
         metrics = self._metrics(interrupted)
         checkpoints.write_text(self.folder / METRICS, json.dumps(metrics, indent=2) + "\n")
         return metrics
@@ -119,21 +130,25 @@ class Recorder:
 
     def _pictures(self, state: str) -> None:
         """Write the tutorial's picture, and one of prior draws, in the state after the last epoch."""
+        reconstructions = self.vae.reconstruct(self.fixed_x, seed=fold_in(self.training.seed, -3)).numpy()
         images = {
-            "image": (
-                self.vae.reconstruct(self.fixed_x, seed=fold_in(self.training.seed, -3)),
-                "Reconstructions",
+            "image": (reconstructions, 4, "Reconstructions"),
+            "prior": (
+                self.vae.likelihood(*self.draws.arguments).mean().numpy(),
+                self.draws.columns,
+                self.draws.what,
             ),
-            "prior": (self.vae.likelihood(self.fixed_z).mean(), "Prior draws"),
         }
-        for name, (x, what) in images.items():
-            png = figures.to_png(figures.image_grid(x.numpy(), title=f"{what}, {state}"))
-            self._write(f"{IMAGES}/{name}_at_epoch_{len(self.frames[name]):04d}.png", png)
+        for name, (x, columns, what) in images.items():
+            png = figures.to_png(figures.example_grid(x, columns=columns, title=f"{what}, {state}"))
+            self._write(f"{IMAGES}/{name}_at_epoch_{len(self.history):04d}.png", png)
             self.frames[name].append(png)
 
     def _latent_plane(self) -> None:
-        manifold = figures.latent_manifold(lambda z: self.vae.likelihood(z).mean().numpy())
-        self._write("latent_manifold.png", figures.to_png(manifold))
+        vae = self.vae.given(self.draws.arguments[1][0]) if isinstance(self.vae, ConditionalVAE) else self.vae
+        if len(vae.event_shape) == 3:
+            manifold = figures.latent_manifold(lambda z: vae.likelihood(z).mean().numpy())
+            self._write("latent_manifold.png", figures.to_png(manifold))
         batches = [self.x_test[i : i + 500].astype(np.float32) for i in range(0, len(self.x_test), 500)]
         loc = np.concatenate([self.vae.posterior(x).mean().numpy() for x in batches])
         self._write("latent_means.png", figures.to_png(figures.latent_means(loc, self.data.test_labels)))
@@ -144,7 +159,10 @@ class Recorder:
         images = sum(row.images_per_second * row.seconds for row in self.history)
         return {
             **{f"test_{name}": _mean_and_error(value) for name, value in terms._asdict().items()},
+            **_test_accuracy(self.vae, self.x_test),
+            **self._bits_per_dimension(terms.elbo),
             "train_elbo": self.history[-1].train_elbo if self.history else None,
+            **self._best_epoch(),
             "unit": "nats per example; one draw of z; standard error over test images",
             "epochs": self.history[-1].epoch if self.history else 0,
             "interrupted": interrupted,
@@ -169,6 +187,53 @@ class Recorder:
                 },
             },
         }
+
+    def _bits_per_dimension(self, elbo: np.ndarray) -> dict[str, Any]:
+        """For 8-bit images, minus the ELBO in bits for each value of x: at least what coding them costs."""
+        a = self.vae.architecture
+        if a is None or a.likelihood not in run_data.GREY_LEVELS:
+            return {}
+        bits = bits_per_dimension(elbo, a.event_shape)
+        return {"test_bits_per_dimension": _mean_and_error(bits)}
+
+    def _best_epoch(self) -> dict[str, Any]:
+        found = [row for row in self.history if row.validation_elbo is not None]
+        if not found:
+            return {}
+        best = max(found, key=lambda row: row.validation_elbo or -math.inf)
+        return {"best_epoch": best.epoch, "validation_elbo": best.validation_elbo}
+
+
+class _Draws(NamedTuple):
+    """What the picture of prior draws shows: the mean of `vae.likelihood(*arguments)`, so many in a row."""
+
+    arguments: tuple[Any, ...]
+    columns: int
+    what: str
+
+
+def _fixed_draws(vae: VAE, z: np.ndarray, test: np.ndarray) -> _Draws:
+    """For a conditional model: the same z for every class, or, where y is no class, the y of test images."""
+    if not isinstance(vae, ConditionalVAE):
+        return _Draws((z,), 4, "Prior draws")
+    y = contexts_of(vae, test)
+    if not is_one_hot(y):
+        return _Draws((z, y[np.arange(len(z)) % len(y)]), 4, "Prior draws at the y of test images")
+    y = np.eye(vae.context_dim, dtype=np.float32)[:CLASSES]
+    z_of_every_class = np.tile(z[:COLUMNS], [len(y), 1])
+    return _Draws((z_of_every_class, np.repeat(y, COLUMNS, axis=0)), COLUMNS, "Prior draws, a class a row")
+
+
+def _test_accuracy(vae: VAE, test: np.ndarray) -> dict[str, Any]:
+    """How often the likeliest class of q(y|x) is the label, of a model with a classifier."""
+    if not isinstance(vae, M2VAE):
+        return {}
+    right = []
+    for start in range(0, len(test), 500):
+        x, y = vae.split(test[start : start + 500].astype(np.float32))
+        q = vae.classifier(x).mean()  # q(y|x)
+        right.append(np.argmax(q, axis=1) == np.argmax(y, axis=1))
+    return {"test_accuracy": _mean_and_error(np.concatenate(right).astype(np.float64))}
 
 
 def _as_csv(history: list[Row]) -> str:

@@ -19,7 +19,9 @@ from probvae.config import Training
 from probvae.data import Prepared
 from probvae.model import VAE, Objective, ascend
 from probvae.seeds import fold_in, split
+from probvae.semisupervised import classification_weight, m2
 
+RESIDENT_BYTES = 2 << 30  # a larger training set is streamed
 CHUNK_SECONDS = 0.5  # of training between two looks at the clock, the bar and Ctrl-C
 
 
@@ -28,7 +30,8 @@ class Row:
     """One line of the history: the state after an epoch, or after the part of one that was done.
 
     ELBO, log-likelihood (reconstruction term) and KL are means over examples in nats, by Monte Carlo
-    with one draw of z; `train_elbo` is the mean of the objective while the weights were changing.
+    with one draw of z; `train_elbo` is the mean of the objective while the weights were changing;
+    `validation_elbo` is None where no validation set was held out.
     """
 
     epoch: float
@@ -38,6 +41,7 @@ class Row:
     train_elbo: float
     seconds: float
     images_per_second: float
+    validation_elbo: float | None = None
 
 
 class NonFiniteError(ArithmeticError):
@@ -84,12 +88,35 @@ def make_optimizer(training: Training, num_examples: int) -> tf_keras.optimizers
     return tf_keras.optimizers.Adam(rate)
 
 
-def make_objective(training: Training) -> Objective:
-    """Return the run's objective, `(vae, x, *, seed) -> [B]`."""
-    options: dict[str, Any] = {"num_samples": training.num_samples}
-    if training.analytic_kl:
-        options["analytic_kl"] = True
-    return functools.partial(objectives.OBJECTIVES[training.objective], **options)
+def make_objective(training: Training, *, num_examples: int, iterations: Any = 0) -> Objective:
+    """Return the run's objective, `(vae, x, *, seed) -> [B]`.
+
+    Args:
+      training: its name and options.
+      num_examples: of the training set.
+      iterations: the optimizer's count of steps, a variable, which the warm-up of beta follows.
+    """
+    warmup = functools.partial(objectives.WARMUPS[training.beta_warmup], steps=training.beta_warmup_steps)
+    known: dict[str, Callable[[], Any]] = {
+        "beta": lambda: training.beta * (warmup(iterations) if training.beta_warmup != "none" else 1.0),
+        "analytic_kl": lambda: training.analytic_kl,
+        "alpha": lambda: training.alpha,
+        "free_bits": lambda: training.free_bits,
+        "weight": lambda: training.mmd_weight,
+        "num_examples": lambda: num_examples,
+    }
+    function = objectives.OBJECTIVES[training.objective]
+
+    def bound(
+        vae: VAE, x: tf.Tensor, *, num_samples: int = training.num_samples, seed: tf.Tensor
+    ) -> tf.Tensor:
+        chosen = {name: known[name]() for name in objectives.OPTIONS[training.objective]}
+        return function(vae, x, num_samples=num_samples, seed=seed, **chosen)
+
+    if training.labels != "semi":
+        return bound
+    alpha = classification_weight(training.labelled)
+    return functools.partial(m2, num_samples=training.num_samples, alpha=alpha, bound=bound)
 
 
 # ---- the compiled step and epoch -----------------------------------------------------------------
@@ -104,31 +131,53 @@ def compile_steps(
       vae: the model to train.
       optimizer: a Keras optimizer; its step count is what seeds each step.
       objective: `(vae, x, *, seed) -> [B]`, to be maximised.
-      data: training images, held in memory as they are.
+      data: the training set, held in memory as it is, or read from its file chunk by chunk.
       seed: of the draws of z and of the binarization.
 
     Returns:
       A function from indices [steps, batch size], int32, to the objective summed over all those
       examples, a scalar in nats. Its result does not depend on how an epoch is cut into calls.
     """
-    images = tf.constant(data.train)
     optimizer.build(vae.trainable_variables)
 
     def one_step(batch: tf.Tensor) -> tf.Tensor:
         seed_x, seed_z = split(fold_in(seed, optimizer.iterations), 2)
-        x = data.feed(tf.gather(images, batch), seed_x)
+        x = data.feed(batch, seed_x)
         return tf.cast(tf.reduce_sum(ascend(vae, optimizer, objective, x, seed_z)), tf.float64)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
-    def steps(indices: tf.Tensor) -> tf.Tensor:
+    def loop(batches: tf.Tensor, examples: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
         _, total = tf.while_loop(
-            lambda i, total: i < tf.shape(indices)[0],
-            lambda i, total: (i + 1, total + one_step(indices[i])),
+            lambda i, total: i < tf.shape(batches)[0],
+            lambda i, total: (i + 1, total + one_step(examples(batches[i]))),
             (tf.constant(0), tf.zeros([], tf.float64)),
         )
         return total
 
-    return steps
+    if _is_resident(data):
+        images = tf.constant(data.train)
+        signature = tf.TensorSpec([None, None], tf.int32)
+        return tf.function(
+            lambda indices: loop(indices, lambda batch: tf.gather(images, batch)),
+            input_signature=[signature],
+            autograph=False,
+        )
+    event_shape = data.train.shape[1:]
+    signature = tf.TensorSpec([None, None, *event_shape], data.train.dtype)
+    over_values = tf.function(
+        lambda batches: loop(batches, lambda batch: batch), input_signature=[signature], autograph=False
+    )
+
+    def streamed(indices: tf.Tensor) -> tf.Tensor:
+        batches = data.train[np.asarray(indices).ravel()]
+        return over_values(tf.constant(batches.reshape(*indices.shape, *event_shape)))
+
+    return streamed
+
+
+def _is_resident(data: Prepared) -> bool:
+    """Whether the training set is held in memory by TensorFlow, or read chunk by chunk."""
+    plain = isinstance(data.train, np.ndarray) and not isinstance(data.train, np.memmap)
+    return plain and data.train.nbytes <= RESIDENT_BYTES
 
 
 def epoch_batches(num_examples: int, batch_size: int, *, seed: int, epoch: int) -> np.ndarray:
@@ -214,15 +263,18 @@ def fit(
         row for the part of the epoch that was done.
 
     Returns:
-      The history, a row an epoch.
+      The history, a row an epoch. Where a validation set was held out, the weights of the epoch with the best
+      ELBO on it are put back.
 
     Raises:
       NonFiniteError: the objective is no longer a finite number.
     """
     optimizer = make_optimizer(training, len(data.train))
-    steps = compile_steps(vae, optimizer, make_objective(training), data, training.seed)
+    objective = make_objective(training, num_examples=len(data.train), iterations=optimizer.iterations)
+    steps = compile_steps(vae, optimizer, objective, data, training.seed)
     test = compile_test(vae, training.seed)
     history: list[Row] = []
+    best = _Best(vae)
     pace = _Pace()
     for epoch in range(training.epochs):
         order = epoch_batches(len(data.train), training.batch_size, seed=training.seed, epoch=epoch)
@@ -251,9 +303,37 @@ def fit(
             train_elbo=total / done,
             seconds=seconds,
             images_per_second=done / seconds,
+            validation_elbo=_validation_elbo(test, data),
         )
         history.append(row)
+        best.look(row)
         on_epoch(row)
         if should_stop():
             break
+    best.restore()
     return history
+
+
+def _validation_elbo(test: Callable[[np.ndarray], TestTerms], data: Prepared) -> float | None:
+    if data.validation is None:
+        return None
+    return float(np.mean(test(data.validation).elbo, dtype=np.float64))
+
+
+class _Best:
+    """Keeps a copy of the weights of the epoch with the best validation ELBO."""
+
+    def __init__(self, vae: VAE) -> None:
+        self.vae, self.elbo = vae, -math.inf
+        self.values: list[np.ndarray] = []
+
+    def look(self, row: Row) -> None:
+        """Copy the weights if this epoch is the best so far."""
+        if row.validation_elbo is not None and row.validation_elbo > self.elbo:
+            self.elbo = row.validation_elbo
+            self.values = [variable.numpy() for variable in self.vae.variables]
+
+    def restore(self) -> None:
+        """Put them back."""
+        for variable, value in zip(self.vae.variables, self.values, strict=False):
+            variable.assign(value)

@@ -9,6 +9,7 @@ from probvae import (
     Training,
     data,
     likelihoods,
+    networks,
     objectives,
     posteriors,
     priors,
@@ -20,14 +21,20 @@ REGISTRIES = {
     "posterior": posteriors.POSTERIORS,
     "prior": priors.PRIORS,
     "likelihood": likelihoods.LIKELIHOODS,
+    "network": networks.NETWORKS,
     "objective": objectives.OBJECTIVES,
+    "beta_warmup": objectives.WARMUPS,
     "binarize": data.BINARIZATIONS,
     "schedule": training.SCHEDULES,
 }
 
 
 def test_choices_are_the_registries():
-    assert {name: tuple(registry) for name, registry in REGISTRIES.items()} == CHOICES
+    assert {name: tuple(registry) for name, registry in REGISTRIES.items()} == {
+        name: names for name, names in CHOICES.items() if name in REGISTRIES
+    }
+    # labels and activation are lists of names without functions of ours behind them
+    assert CHOICES.keys() - REGISTRIES.keys() == {"activation", "labels"}
 
 
 def test_json_there_and_back():
@@ -46,8 +53,16 @@ def test_json_there_and_back():
         ({"posterior": "cauchy"}, "posterior must be one of diagonal, tril; got 'cauchy'"),
         ({"filters": ()}, "filters must be a list of one or more integers"),
         ({"filters": (3, -1)}, "filters must be from 1 to 4,096"),
-        ({"filters": "32"}, "filters must be a list of one or more integers; got '32'"),
-        ({"image_shape": (28, 28)}, "image_shape must be a list of 3 integers"),
+        ({"filters": "32"}, "filters must be a list of integers; got '32'"),
+        ({"event_shape": ()}, "event_shape must have one to three sizes"),
+        ({"event_shape": (28, 28, 1.0)}, "event_shape must be a list of integers"),
+        ({"columns": "normal"}, "columns must be a list of strings; got 'normal'"),
+        ({"columns": ("normal",), "event_shape": (1,)}, "columns and the likelihood mixed belong together"),
+        ({"latent_layers": (3, 4)}, r"latent_layers must sum to latent_dim; got \(3, 4\) and 2"),
+        ({"latent_layers": (2,)}, "must name two or more layers"),
+        ({"latent_layers": (1, 1), "posterior": "tril"}, "A hierarchy has the posterior diagonal"),
+        ({"classifier": True}, "classifier needs classes"),
+        ({"context_dim": 3, "prior": "vamp"}, "vamp does not know y"),
     ],
 )
 def test_bad_architecture(options, message):
@@ -75,13 +90,13 @@ def test_bad_training(options, message):
     [
         ("{", "must hold JSON"),
         ("[]", "must hold an object"),
-        ("{}", "must be of format 1; it is of format None"),
-        ('{"format": 1, "colour": 2}', "unknown key 'colour'"),
+        ("{}", "must be of format 2; it is of format None"),
+        ('{"format": 2, "colour": 2}', "unknown key 'colour'"),
         (
-            '{"format": 1, "architecture": {"depth": 2}}',
+            '{"format": 2, "architecture": {"depth": 2}}',
             "architecture in config.json has the unknown key 'depth'",
         ),
-        ('{"format": 1, "architecture": [1]}', "architecture in config.json must be an object"),
+        ('{"format": 2, "architecture": [1]}', "architecture in config.json must be an object"),
         ("[" * 100_000, "must hold JSON"),
     ],
 )

@@ -1,5 +1,6 @@
 """What probvae-evaluate does once its options are known and TensorFlow is loaded."""
 
+import dataclasses
 import functools
 import hashlib
 import io
@@ -14,7 +15,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from probvae import checkpoints, data
+from probvae import checkpoints, data, run_data
 from probvae.cli.common import StopOnSignal
 from probvae.errors import InputError
 from probvae.evaluation import figures, report
@@ -85,18 +86,19 @@ def _load(run: Path, source: str | None, limit: int | None, chosen: report.Optio
         )
     vae = checkpoints.load(run)
     try:
-        images = data.load(source or training.data)
+        images = run_data.read(training, missing=architecture.missing, source=source)
     except InputError as error:
         advice = (
             "" if source else f" The run was trained on {training.data!r}; --data says where that is now."
         )
         raise InputError(f"{error}{advice}") from None
-    if images.image_shape != architecture.image_shape:
+    if images.event_shape != architecture.event_shape:
         raise InputError(
-            f"The model takes images of shape {list(architecture.image_shape)}; {images.name} holds "
-            f"{list(images.image_shape)}."
+            f"The model takes images of shape {list(architecture.event_shape)}; {images.name} holds "
+            f"{list(images.event_shape)}."
         )
-    prepared = data.prepare(images, binarize=training.binarize, likelihood=architecture.likelihood)
+    all_known = dataclasses.replace(training, labelled=1.0)  # the labels that training did not see, too
+    prepared = run_data.prepare(images, all_known, architecture)
     fingerprint = images.fingerprint()
     conditions: dict[str, Any] = {
         "data": images.name,
@@ -108,10 +110,13 @@ def _load(run: Path, source: str | None, limit: int | None, chosen: report.Optio
         "seed": chosen.seed,
         "weights_sha256": _sha256(run / checkpoints.WEIGHTS),
     }
+    if architecture.context_dim:
+        conditions["labels"] = "given"  # p(x|y) does not compare with p(x)
     if conditions["num_images"] < 2:
         raise InputError(f"{images.name} has one test image; an evaluation needs two or more.")
     other = _trained_on(run) not in (None, fingerprint)
     note = " (NOT the data that the run was trained on)" if other else ""
+    note += "; p(x) stands for p(x|y)" if architecture.context_dim else ""
     x = prepared.feed(prepared.train[: chosen.train_images], fold_in(0, 0)).numpy()
     test = report.Images(prepared.test[:limit].astype(np.float32), _first(images.test_labels, limit))
     return vae, test, report.Images(x, _first(images.train_labels, len(x))), conditions, note
@@ -134,11 +139,16 @@ def _trained_on(run: Path) -> str | None:
 
 
 def _outliers(source: str, vae: Any, conditions: dict[str, Any], limit: int | None) -> np.ndarray:
+    if vae.architecture.context_dim:
+        raise InputError(
+            "--outliers scores x alone, and this run's model is p(x|y): leave --outliers out, or evaluate a "
+            "run that was trained without labels."
+        )
     images = data.load(source)
-    if images.image_shape != vae.event_shape:
+    if images.event_shape != vae.event_shape:
         raise InputError(
             f"The model takes images of shape {list(vae.event_shape)}; {images.name} holds "
-            f"{list(images.image_shape)}."
+            f"{list(images.event_shape)}."
         )
     likelihood = vae.architecture.likelihood
     prepared = data.prepare(images, binarize=conditions["binarize"], likelihood=likelihood)

@@ -12,7 +12,8 @@ from probvae import __version__
 from probvae.cli.common import Command, quiet_start
 from probvae.config import CHOICES, RECIPES, Architecture, Training
 
-ARCHITECTURE = {f.name: f.default for f in dataclasses.fields(Architecture)}
+FROM_DATA = ("event_shape", "columns", "context_dim", "classifier")  # fields that the data decides
+ARCHITECTURE = {f.name: f.default for f in dataclasses.fields(Architecture) if f.name not in FROM_DATA}
 DEFAULTS = {**ARCHITECTURE, **{f.name: f.default for f in dataclasses.fields(Training)}}
 
 
@@ -20,15 +21,20 @@ def _setting(name: str, help_text: str, **options: Any) -> Callable[[Any], Any]:
     """Make the option of one field of `Architecture` or `Training`; absent, the recipe decides it."""
     default = DEFAULTS[name]
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    shown = "none" if shown in ("", ()) else shown
     if name in CHOICES:
         options.setdefault("type", click.Choice(CHOICES[name]))
-    elif isinstance(default, int | float) and not isinstance(default, bool):
+    elif isinstance(default, tuple):
+        options = {"callback": _integers, "metavar": "N,N,...", **options}
+    elif isinstance(default, bool):
+        options["is_flag"] = True
+    elif isinstance(default, int | float):
         options.setdefault("type", type(default))
         options.setdefault("metavar", "X" if isinstance(default, float) else "N")
     return click.option(f"--{name.replace('_', '-')}", default=None, help=f"{help_text} [{shown}]", **options)
 
 
-def _filters(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+def _integers(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
     if text is None:
         return None
     try:
@@ -41,7 +47,8 @@ def _filters(context: click.Context, parameter: click.Parameter, text: str | Non
 @click.command("probvae-train", cls=Command, context_settings={"max_content_width": 100})
 @_setting(
     "data",
-    "mnist, fashion_mnist, digits (needs no network), or an .npz / .npy file of images.",
+    "mnist, fashion_mnist, kmnist, cifar10, digits (needs no network), tfds:NAME; an .npz, .npy, .csv or "
+    ".parquet file; a folder of images.",
     metavar="NAME|PATH",
 )
 @click.option(
@@ -61,16 +68,46 @@ def _filters(context: click.Context, parameter: click.Parameter, text: str | Non
 @_setting("latent_dim", "Size of z.")
 @_setting("posterior", "q(z|x).")
 @_setting("prior", "p(z).")
-@_setting("likelihood", "p(x|z).")
-@_setting("filters", "Width of each convolution.", callback=_filters, metavar="N,N,...")
+@_setting("likelihood", "p(x|z); unless given, mixed for tables and normal for series and vectors.")
+@_setting("network", "Of encoder and decoder; unless given, conv1d for series and mlp for vectors.")
+@_setting("filters", "Width of each convolution, for conv, residual_conv and conv1d.")
+@_setting("units", "Width of each hidden layer, for mlp and gated_mlp.")
+@_setting("activation", "Of the hidden layers.")
+@_setting("components", "Of the prior mixture; pseudo-inputs of vamp.")
+@_setting("classes", "Of the likelihood categorical.")
+@_setting("missing", "x may have missing values (NaN).")
+@_setting("latent_layers", "Sizes of the layers of a hierarchy, the top first.")
 @_setting(
     "binarize",
     "threshold: 1 where a pixel is above 0.5. static: drawn once. dynamic: drawn at every step. none: "
-    "pixels as they are.",
+    "pixels as they are, also unless given for other likelihoods than bernoulli.",
+)
+@_setting(
+    "labels", "condition: p(x|z, y) and q(z|x, y). semi: likewise with labels partly unknown, and q(y|x)."
+)
+@_setting("labelled", "Fraction of the training labels that semi sees.")
+@_setting("validation", "Fraction of the training set held out; the weights best on it are kept.")
+@_setting("kind", "What arrays hold.")
+@_setting("image_size", "Bring images to this size.", metavar="N|H,W")
+@_setting("crop", "How.")
+@_setting("color", "Of a folder of images.")
+@_setting("label", "Column of a table that holds the labels.", metavar="NAME")
+@_setting(
+    "column_kinds",
+    "Column of a table: normal, bernoulli, poisson, categorical or ignore, in place of a guess. Repeatable.",
+    multiple=True,
+    metavar="NAME=KIND",
+    callback=lambda context, parameter, values: values or None,
 )
 @_setting("objective", "Bound to maximise.")
 @_setting("num_samples", "Draws of z for each example and step.")
-@_setting("analytic_kl", "KL in closed form in place of Monte Carlo.", is_flag=True)
+@_setting("analytic_kl", "KL in closed form in place of Monte Carlo.")
+@_setting("beta", "Weight of the KL, after its warm-up.")
+@_setting("beta_warmup", "How beta rises from zero.")
+@_setting("beta_warmup_steps", "Steps that this takes.")
+@_setting("alpha", "Order of the objective renyi.")
+@_setting("free_bits", "Nats of each latent dimension that are free, for the objective free_bits.")
+@_setting("mmd_weight", "Of the objective mmd.")
 @_setting("batch_size", "Examples a step.")
 @_setting("epochs", "Passes over the training set.")
 @_setting("learning_rate", "Adam's, at its highest.")
@@ -92,13 +129,33 @@ def main(recipe: str, output: Path | None, overwrite: bool, quiet: bool, **optio
     """
     given = {name: value for name, value in options.items() if value is not None}
     architecture = {name: given.pop(name) for name in ARCHITECTURE if name in given}
-    Architecture(**architecture)  # refuses bad choices before anything heavy is loaded
     training = Training(**{**RECIPES[recipe], **given})
+    if "latent_layers" in architecture:
+        architecture.setdefault("latent_dim", sum(architecture["latent_layers"]))
+    _check(architecture, training)
     if output is None:
         output = Path("runs") / f"{Path(training.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     with quiet_start():
         from probvae.cli.training_run import run
-    run(training, architecture, output, overwrite=overwrite, quiet=quiet, recipe=recipe)
+    run(
+        training,
+        architecture,
+        output,
+        choose_binarization="binarize" not in given,
+        overwrite=overwrite,
+        quiet=quiet,
+        recipe=recipe,
+    )
+
+
+def _check(architecture: dict[str, Any], training: Training) -> None:
+    """Refuse bad choices before anything heavy is loaded; what the data decide is made up."""
+    made_up: dict[str, Any] = {}
+    if architecture.get("likelihood") == "mixed":
+        made_up = {"columns": ("normal",), "event_shape": (1,)}
+    if training.labels != "none":
+        made_up["context_dim"] = 2
+    Architecture(**architecture, **made_up)
 
 
 if __name__ == "__main__":

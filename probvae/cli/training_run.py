@@ -1,5 +1,6 @@
 """What probvae-train does once its options are known and TensorFlow is loaded."""
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from probvae import __version__, data, runs
+from probvae import __version__, run_data, runs
+from probvae.building import build
 from probvae.cli.common import StopOnSignal
 from probvae.config import Architecture, Training
-from probvae.model import VAE, build
+from probvae.data import DataSet, skipped_sentence
+from probvae.model import VAE
 from probvae.training import Row, fit
 
 HEADER = "   epoch   test ELBO   log p(x|z)        KL   train ELBO   images/s   seconds"
@@ -18,22 +21,31 @@ HEADER = "   epoch   test ELBO   log p(x|z)        KL   train ELBO   images/s   
 
 def run(
     training: Training,
-    architecture_options: dict[str, Any],
+    options: dict[str, Any],
     folder: Path,
     *,
+    choose_binarization: bool,
     overwrite: bool,
     quiet: bool,
     recipe: str,
 ) -> None:
-    """Load the data, train, and write the run folder."""
-    images = data.load(training.data)
-    architecture = Architecture(image_shape=images.image_shape, **architecture_options)
-    prepared = data.prepare(images, binarize=training.binarize, likelihood=architecture.likelihood)
+    """Load the data, train, and write the run folder.
+
+    `options` are the fields of `Architecture` that the user has named; the data decide the others.
+    """
+    examples = run_data.read(training, missing=options.get("missing", False))
+    options = {**run_data.defaults(examples), **options}
+    options |= run_data.shape_fields(examples, training, options["likelihood"])
+    architecture = Architecture(**options)
+    if choose_binarization:
+        binarize = run_data.default_binarize(architecture)
+        training = dataclasses.replace(training, binarize=binarize)
+    prepared = run_data.prepare(examples, training, architecture)
     vae = build(architecture, seed=training.seed)
     runs.prepare_folder(folder, overwrite=overwrite)
-    recorder = runs.Recorder(folder, vae, training, images, prepared)
-    console = _Console(training, len(images.train), quiet=quiet)
-    console.introduce(vae, training, images, folder, recipe)
+    recorder = runs.Recorder(folder, vae, training, examples, prepared)
+    console = _Console(training, len(examples.train), quiet=quiet)
+    console.introduce(vae, training, examples, folder, recipe)
     recorder.start()
 
     def on_epoch(row: Row) -> None:
@@ -47,7 +59,9 @@ def run(
     elbo = metrics["test_elbo"]
     error = "" if elbo["standard_error"] is None else f" ± {elbo['standard_error']:.2f} (standard error)"
     state = "stopped early" if stop() else "done"
-    click.echo(f"{state}: test ELBO {elbo['mean']:.2f}{error} nats, in {folder}")
+    bits = metrics.get("test_bits_per_dimension")
+    coded = "" if bits is None else f", {bits['mean']:.4f} bits/dim"
+    click.echo(f"{state}: test ELBO {elbo['mean']:.2f}{error} nats{coded}, in {folder}")
     if stop.received is not None:
         sys.exit(128 + stop.received)
 
@@ -59,20 +73,20 @@ class _Console:
         self.training, self.num_images, self.quiet = training, num_images, quiet
         self.bar: tqdm[Any] | None = None
 
-    def introduce(
-        self, vae: VAE, training: Training, images: data.ImageData, folder: Path, recipe: str
-    ) -> None:
+    def introduce(self, vae: VAE, training: Training, examples: DataSet, folder: Path, recipe: str) -> None:
         """Say what is about to be trained on what."""
         a = vae.architecture
         if self.quiet or a is None:
             return
         weights = sum(int(w.shape.num_elements()) for w in vae.trainable_weights)
-        shape = "x".join(str(n) for n in a.image_shape)
+        widths = a.units if a.network in ("mlp", "gated_mlp") else a.filters
+        layers = f" in layers of {','.join(map(str, a.latent_layers))}" if a.latent_layers else ""
+        y = f"; {a.context_dim} classes y" if a.context_dim else ""
+        image = len(a.event_shape) == 3
         lines = {
-            "model": f"{a.posterior} q(z|x), {a.likelihood} p(x|z), {a.prior} p(z); latent {a.latent_dim}, "
-            f"filters {','.join(str(n) for n in a.filters)}, {weights:,} weights",
-            "data": f"{images.name}: {len(images.train):,} training and {len(images.test):,} test images "
-            f"of {shape}, binarize {training.binarize}",
+            "model": f"{a.posterior} q(z|x), {a.likelihood} p(x|z), {a.prior} p(z); latent {a.latent_dim}"
+            f"{layers}{y}, {a.network} {','.join(map(str, widths))}, {weights:,} weights",
+            "data": run_data.describe(examples) + (f", binarize {training.binarize}" if image else ""),
             "recipe": f"{recipe}: Adam {training.learning_rate:g} {training.schedule}, batches of "
             f"{training.batch_size}, {training.objective} with {training.num_samples} draw"
             f"{'s' if training.num_samples > 1 else ''}, seed {training.seed}",
@@ -81,7 +95,9 @@ class _Console:
         click.echo(f"probvae {__version__}")
         for name, text in lines.items():
             click.echo(f"{name:>8}  {text}")
-        click.echo(f"\n{HEADER}   (nats per image)")
+        if examples.skipped:
+            click.echo(skipped_sentence(examples), err=True)
+        click.echo(f"\n{HEADER}   (nats per {'image' if image else 'example'})")
 
     def chunk(self, epoch: int, images: int) -> None:
         """Move the bar."""

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from probvae.evaluation import diagnostics
+from probvae.evaluation import contexts, diagnostics
 from probvae.evaluation.comparison import MeanEstimate, mean_estimate
-from probvae.evaluation.exact import exact
+from probvae.evaluation.exact import Exact
 from probvae.evaluation.importance import Importance, Stopped, importance
 from probvae.seeds import fold_in
 
@@ -58,7 +58,7 @@ class Options:
 
 
 class Images(NamedTuple):
-    """Float images [N, *E] as the model takes them, and labels [N] or None."""
+    """Float images [N, *E] as the model takes them (joined with y where it does) and labels [N] or None."""
 
     x: np.ndarray
     labels: np.ndarray | None
@@ -126,14 +126,20 @@ class Evaluation:
     @property
     def by_quadrature(self) -> bool:
         """Whether log p(x) can be had exactly."""
-        return self.vae.latent_dim <= EXACT_DIMENSIONS
+        few = self.vae.latent_dim <= EXACT_DIMENSIONS
+        return few and contexts.quadrature_serves(self.vae, self.test.x)
+
+    def exact(self, x: np.ndarray) -> Exact:
+        """Return log p(x) of any images by quadrature; log p(x|y), for a conditional model."""
+        tolerance = self.options.tolerance
+        return contexts.exact_given(
+            self.vae, x, tolerance=tolerance, on_progress=lambda _: self.on_progress(0)
+        )
 
     def best(self, x: np.ndarray, *, stream: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return log p(x) of any images and its Monte Carlo error: exact, or else the bound with K draws."""
         if self.by_quadrature:
-            tolerance = self.options.tolerance
-            found = exact(self.vae, x, tolerance=tolerance, on_progress=lambda _: self.on_progress(0))
-            return found.log_marginal, None
+            return self.exact(x).log_marginal, None
         bound = importance(
             self.vae,
             x,

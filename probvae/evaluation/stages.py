@@ -9,14 +9,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from probvae.evaluation import diagnostics, outliers
+from probvae.conditional import ConditionalVAE, values
+from probvae.evaluation import contexts, diagnostics, outliers
 from probvae.evaluation.ais import ais, bdmc
 from probvae.evaluation.comparison import MeanEstimate
-from probvae.evaluation.exact import exact
 from probvae.evaluation.gaps import decompose, optimize_posteriors
 from probvae.evaluation.importance import Stopped, importance, reliable_pareto_k
-from probvae.evaluation.report import Evaluation, Line
+from probvae.evaluation.report import EXACT_DIMENSIONS, Evaluation, Line
 from probvae.seeds import fold_in
+from probvae.semisupervised import M2VAE
 
 SIMULATED = 20  # images for the bracket of annealed importance sampling, at most
 SHOWN_DIMENSIONS = 10  # latent dimensions whose KL is a line of its own; per_example.npz holds all
@@ -52,9 +53,9 @@ def bounds(e: Evaluation) -> None:
 
 def quadrature(e: Evaluation) -> None:
     """Exact log p(x), for up to three latent dimensions."""
-    if not e.by_quadrature:
+    if e.vae.latent_dim > EXACT_DIMENSIONS:
         return
-    result = exact(e.vae, e.test.x, tolerance=e.options.tolerance, on_progress=lambda _: e.on_progress(0))
+    result = e.exact(e.test.x)
     e.arrays |= {"exact": result.log_marginal, "exact_error": result.error}
     late = int(np.sum(~result.converged))
     missing = result.log_marginal - e.arrays["iwae"]
@@ -73,12 +74,13 @@ def quadrature(e: Evaluation) -> None:
 def per_dimension(e: Evaluation) -> None:
     """Bits per dimension, of the best estimate of log p(x) there is."""
     log_p, error = e.known()
-    bits = diagnostics.bits_per_dimension(log_p, e.vae.event_shape)
+    shape = e.vae.value_shape if isinstance(e.vae, ConditionalVAE) else e.vae.event_shape
+    bits = diagnostics.bits_per_dimension(log_p, shape)
     e.add(
         "bits_per_dimension",
         "bits per dimension",
         bits,
-        None if error is None else -diagnostics.bits_per_dimension(error, e.vae.event_shape),
+        None if error is None else -diagnostics.bits_per_dimension(error, shape),
         unit="bits",
         note=f"from {e.best_name}; lower is better",
     )
@@ -145,7 +147,11 @@ def predictive(e: Evaluation) -> None:
     """Statistics of images that the model draws against those of the test images."""
     draws = 1000
     checks = diagnostics.predictive_check(
-        e.vae, e.test.x[:draws], num_draws=draws, seed=fold_in(e.options.seed, 6)
+        contexts.generator(e.vae, e.train.x),
+        e.test.x[:draws],
+        statistics=contexts.of_values(e.vae, diagnostics.STATISTICS),
+        num_draws=draws,
+        seed=fold_in(e.options.seed, 6),
     )
     for name, check in checks.items():
         shown = f"model draws: {name.replace('_', ' ')}"
@@ -164,6 +170,8 @@ def labels(e: Evaluation) -> None:
     k = min(5, len(codes[0]))
     result = diagnostics.label_accuracy(codes[0], e.train.labels, codes[1], e.test.labels, k=k)
     note = f"majority class {result.majority.value:.3f}; from {len(codes[0]):,} labelled images"
+    if isinstance(e.vae, ConditionalVAE):
+        note += "; q(z|x, y) is told y: the less z says of it, the better y was used"
     e.add_number(
         "knn_accuracy",
         f"{k} nearest neighbours in z",
@@ -218,7 +226,12 @@ def annealed(e: Evaluation) -> None:
         e.add("ais_minus_exact", "  AIS minus exact", difference, result.standard_error)
     e.stop_unless_all(n, len(x))
     simulated = min(len(x), SIMULATED)
-    bracket = bdmc(e.vae, simulated, seed=fold_in(e.options.seed, 10), on_progress=e.on_progress)
+    bracket = bdmc(
+        contexts.generator(e.vae, e.train.x),
+        simulated,
+        seed=fold_in(e.options.seed, 10),
+        on_progress=e.on_progress,
+    )
     name, note = f"BDMC, {len(bracket.lower)} simulated images", "rigorous, and for simulated images only"
     below, above = bracket.forward.standard_error, bracket.reverse.standard_error
     e.add("bdmc_lower", f"{name}, from below", bracket.lower, below, note=note)
@@ -235,6 +248,8 @@ def outlier_scores(e: Evaluation) -> None:
     e.arrays |= outliers.scores(
         e.vae, e.test.x[: len(own)], own, reference_log_marginal=reference, seed=fold_in(e.options.seed, 11)
     )
+    if isinstance(e.vae, ConditionalVAE):
+        e.arrays |= _complexity(values(e.vae, e.test.x[: len(own)]), own)
     if e.outliers is None:
         return
     theirs, _ = e.best(e.outliers, stream=12)
@@ -258,6 +273,34 @@ def outlier_scores(e: Evaluation) -> None:
         )
 
 
+def _complexity(x: np.ndarray, log_p: np.ndarray) -> dict[str, np.ndarray]:
+    """The score by compressed size, of x without y; none where x lies outside [0, 1]."""
+    if not (np.min(x) >= 0 and np.max(x) <= 1):
+        return {}
+    return {"score_complexity": -log_p - outliers.compressed_size(x)}
+
+
+def classes(e: Evaluation, most: int = 1000) -> None:
+    """Sum p(x, y) over the classes y of a conditional model: log p(x), and the likeliest class."""
+    log_prior = contexts.log_class_prior(e.vae, e.train.x)
+    if log_prior is None or not isinstance(e.vae, ConditionalVAE):
+        return
+    x, y = (part.numpy() for part in e.vae.split(e.test.x[:most]))
+    log_joint = contexts.log_joint_of_classes(e.vae, x, log_prior, lambda pairs: e.best(pairs, stream=14)[0])
+    n = len(log_joint)
+    e.arrays["log_marginal_over_classes"] = contexts.log_sum_of_classes(log_joint)
+    note = f"log of the sum over y of p(y) p(x|y), each from {e.best_name}"
+    line = f"log p(x) over all classes, first {n:,} images"
+    e.add("log_marginal_over_classes", line, e.arrays["log_marginal_over_classes"], note=note)
+    guesses = {"bayes_accuracy": ("class of the largest p(x, y)", log_joint)}
+    if isinstance(e.vae, M2VAE):
+        guesses["classifier_accuracy"] = ("class of the largest q(y|x)", e.vae.classifier(x).mean().numpy())
+    for key, (name, scores) in guesses.items():
+        right = np.argmax(scores, axis=1) == np.argmax(y[: len(scores)], axis=1)
+        e.add(key, name, right.astype(np.float64), unit="right")
+    e.stop_unless_all(n, len(x))
+
+
 STAGES: dict[str, Callable[[Evaluation], None]] = {
     "bounds": bounds,
     "exact": quadrature,
@@ -267,6 +310,7 @@ STAGES: dict[str, Callable[[Evaluation], None]] = {
     "aggregate posterior": aggregate,
     "predictive check": predictive,
     "labels": labels,
+    "classes": classes,
     "outlier scores": outlier_scores,
     "gaps": gaps,
     "annealing": annealed,

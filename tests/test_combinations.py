@@ -1,0 +1,127 @@
+"""Every combination that makes sense trains; the others are refused in a sentence."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from probvae import Architecture, InputError, Training, building, checkpoints
+from probvae.likelihoods import LIKELIHOODS
+from probvae.model import ascend
+from probvae.networks import NETWORKS
+from probvae.objectives import OBJECTIVES
+from probvae.posteriors import POSTERIORS
+from probvae.priors import PRIORS, compatible
+from probvae.training import make_objective
+
+TINY = {"units": (8,), "filters": (3,), "components": 4, "latent_dim": 3, "network": "mlp"}
+TUTORIAL = Training()
+COLUMNS = ("normal", "categorical:3", "bernoulli", "poisson")
+
+
+def data_for(likelihood, event_shape, n=6):
+    """Values inside the support: draws from p(x|z) at parameters that are not extreme."""
+    columns = COLUMNS if likelihood == "mixed" else ()
+    entry = LIKELIHOODS[likelihood]
+    options = {"columns": columns, "classes": 5}
+    size = int(np.prod(entry.params_shape(event_shape, **options)))
+    params = 0.3 * np.random.default_rng(0).standard_normal([n, size]).astype(np.float32)
+    return entry.head(event_shape, **options)(tf.constant(params)).sample(seed=(0, 1))
+
+
+def three_steps(vae, x, training=TUTORIAL):
+    """Train three steps; return the objective [3, B] and whether every variable has moved."""
+    optimizer = tf_keras.optimizers.Adam(1e-2)
+    objective = make_objective(training, num_examples=100, iterations=optimizer.iterations)
+    before = [v.numpy() for v in vae.trainable_variables]
+    bounds = [ascend(vae, optimizer, objective, x, tf.constant([0, i])) for i in range(3)]
+    moved = [not np.array_equal(a, b) for a, b in zip(before, vae.trainable_variables, strict=True)]
+    return np.stack(bounds), moved
+
+
+def fits(posterior, prior):
+    try:
+        compatible(posterior, prior)
+    except InputError:
+        return False
+    return True
+
+
+def assert_trains(vae, x, training=TUTORIAL):
+    bounds, moved = three_steps(vae, x, training)
+    assert bounds.shape == (3, len(x)) and np.all(np.isfinite(bounds))
+    assert all(np.all(np.isfinite(v)) for v in vae.variables)
+    assert all(moved), [v.name for v, m in zip(vae.trainable_variables, moved, strict=True) if not m]
+
+
+@pytest.mark.parametrize(("posterior", "prior"), list(itertools.product(POSTERIORS, PRIORS)))
+def test_every_posterior_with_every_prior_trains_or_is_refused(posterior, prior, tmp_path):
+    if not fits(posterior, prior):
+        with pytest.raises(InputError, match=posterior):
+            building.build(Architecture((4, 4, 1), posterior=posterior, prior=prior, **TINY))
+        return
+    vae = building.build(Architecture((4, 4, 1), posterior=posterior, prior=prior, **TINY), seed=1)
+    x = tf.constant(np.random.default_rng(0).integers(0, 2, [6, 4, 4, 1]), tf.float32)
+    assert_trains(vae, x)
+    checkpoints.save(vae, tmp_path)
+    again = checkpoints.load(tmp_path)
+    z = vae.posterior(x).sample(2, seed=(0, 1))
+    for a, b in (
+        (vae.prior.log_prob(z), again.prior.log_prob(z)),
+        (vae.posterior(x).log_prob(tf.identity(z)), again.posterior(x).log_prob(tf.identity(z))),
+        (vae.likelihood(z).log_prob(x), again.likelihood(z).log_prob(x)),
+        (vae.sample(3, seed=4), again.sample(3, seed=4)),
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_every_likelihood_trains_with_and_without_missing_values(likelihood, missing):
+    event_shape = (4,) if likelihood == "mixed" else (4, 3, 1)
+    columns = COLUMNS if likelihood == "mixed" else ()
+    choices = {**TINY, "likelihood": likelihood, "columns": columns, "classes": 5, "missing": missing}
+    vae = building.build(Architecture(event_shape, **choices))
+    x = data_for(likelihood, event_shape).numpy()
+    if missing:
+        x[np.random.default_rng(1).random(x.shape) < 0.3] = np.nan
+    assert_trains(vae, tf.constant(x))
+
+
+@pytest.mark.parametrize("likelihood", ["logistic_mixture", "discretized_logistic"])
+def test_colour_images_through_convolutions(likelihood):
+    choices = {**TINY, "network": "residual_conv", "likelihood": likelihood}
+    vae = building.build(Architecture((8, 8, 3), **choices))
+    assert_trains(vae, data_for(likelihood, (8, 8, 3)))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_trains(network):
+    shape = {2: (8, 2), 3: (8, 8, 1)}[(NETWORKS[network].event_ranks or (3,))[0]]
+    vae = building.build(Architecture(shape, **{**TINY, "network": network, "likelihood": "normal"}))
+    assert_trains(vae, data_for("normal", shape))
+
+
+@pytest.mark.parametrize("posterior", ["diagonal", "iaf"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_trains_or_is_refused(objective, posterior):
+    vae = building.build(Architecture((4, 4, 1), posterior=posterior, **TINY))
+    x = tf.constant(np.random.default_rng(0).integers(0, 2, [6, 4, 4, 1]), tf.float32)
+    training = Training(objective=objective, num_samples=4, beta_warmup="linear", beta_warmup_steps=2)
+    if objective == "beta_tc" and posterior != "diagonal":
+        with pytest.raises(
+            (InputError, ValueError, NotImplementedError), match=r"diagonal|independent|factor"
+        ):
+            three_steps(vae, x, training)
+    else:
+        assert_trains(vae, x, training)
+
+
+def test_a_hierarchy_and_a_conditional_model_train():
+    x = np.random.default_rng(0).integers(0, 2, [6, 4, 4, 1]).astype(np.float32)
+    hierarchy = building.build(Architecture((4, 4, 1), **{**TINY, "latent_layers": (1, 2)}))
+    assert_trains(hierarchy, tf.constant(x))
+    conditional = building.build(Architecture((4, 4, 1), **{**TINY, "context_dim": 3}))
+    assert_trains(conditional, conditional.join(x, np.arange(6) % 3))
