@@ -72,16 +72,40 @@ def _layer(make: Make, shape: Shape, ndims: int, missing: bool) -> tf_keras.laye
     return tfpl.DistributionLambda(new, convert_to_tensor_fn=tfd.Distribution.mean, name="likelihood")
 
 
-def bernoulli_head(event_shape: Shape, *, missing: bool = False, **options: Any) -> tf_keras.layers.Layer:
-    """Build `tfp.layers.IndependentBernoulli` over logits [..., prod(event shape)].
+class IndependentBernoulli(tfpl.IndependentBernoulli):
+    """`tfp.layers.IndependentBernoulli` over logits [..., prod(event shape)], of `elementwise.Bernoulli`.
 
     The mean stands for p(x|z) where a tensor is asked for, so that no pixels are drawn in vain.
+
+    Args:
+      event_shape: E.
+      **kwargs: passed to the Keras layer.
     """
+
+    def __init__(self, event_shape: Shape, **kwargs: Any) -> None:
+        # Past the parent, whose constructor has TFP's own `new` built in.
+        super(tfpl.IndependentBernoulli, self).__init__(
+            lambda logits: self.new(logits, event_shape), tfd.Distribution.mean, **kwargs
+        )
+        self.event_shape = tuple(event_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer: no pickled function."""
+        return {"name": self.name, "dtype": self.dtype, "event_shape": self.event_shape}
+
+    @staticmethod
+    def new(params: tf.Tensor, event_shape: Shape = (), **kwargs: Any) -> tfd.Distribution:
+        """Build p(x|z), batch [...] and event E, from its logits."""
+        logits = tf.reshape(params, tf.concat([tf.shape(params)[:-1], event_shape], axis=0))
+        p = elementwise.Bernoulli(logits=logits, dtype=params.dtype)
+        return tfd.Independent(p, reinterpreted_batch_ndims=len(event_shape))
+
+
+def bernoulli_head(event_shape: Shape, *, missing: bool = False, **options: Any) -> tf_keras.layers.Layer:
+    """Build `IndependentBernoulli`, or its like where values may be missing."""
     if missing:
         return _layer(elementwise.BERNOULLI.make, (*event_shape, 1), len(event_shape), True)
-    return tfpl.IndependentBernoulli(
-        event_shape, convert_to_tensor_fn=tfd.Distribution.mean, name="likelihood"
-    )
+    return IndependentBernoulli(event_shape, name="likelihood")
 
 
 class SharedScaleNormal(tfpl.DistributionLambda):

@@ -173,7 +173,7 @@ def _bernoulli(likelihood: tfd.Distribution, event_shape: tuple[int, ...]) -> tf
     """Return the Bernoulli with logits [P, *E] inside p(x|z), or None where p(x|z) is something else."""
     inner = getattr(likelihood, "tensor_distribution", likelihood)  # of a `tfp.layers` layer's output
     inner = inner.distribution if type(inner) is tfd.Independent else inner
-    fits = type(inner) is tfd.Bernoulli and inner.logits is not None
+    fits = isinstance(inner, tfd.Bernoulli) and inner.logits is not None
     return inner if fits and inner.logits.shape[1:] == event_shape else None
 
 
