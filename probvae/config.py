@@ -15,8 +15,8 @@ FORMAT = 2  # of config.json
 
 # The names that each choice may take; a test holds them equal to the registries.
 CHOICES: dict[str, tuple[str, ...]] = {
-    "posterior": ("diagonal", "tril", "low_rank", "iaf", "spline", "mixture", "von_mises_fisher"),
-    "prior": ("standard_normal", "mixture", "vamp", "realnvp", "maf", "uniform_sphere"),
+    "posterior": ("diagonal", "tril", "low_rank", "mixture", "iaf", "spline", "von_mises_fisher"),
+    "prior": ("standard_normal", "mixture", "vamp", "realnvp", "maf", "spline", "uniform_sphere"),
     "likelihood": (
         "bernoulli",
         "continuous_bernoulli",

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from probvae.elementwise import Elementwise
+from probvae.elementwise import Categorical, Elementwise
 from probvae.seeds import Seed, split
 
 LEVELS = 256
@@ -224,7 +224,7 @@ def mixture(params: tf.Tensor, levels: int = LEVELS) -> tfd.Distribution:
     """
     logits, loc, log_scale = tf.split(params, 3, axis=-1)
     components = DiscretizedLogistic(loc + _places(loc.shape[-1]), log_scale, levels)
-    return tfd.MixtureSameFamily(tfd.Categorical(logits=logits), components)
+    return tfd.MixtureSameFamily(Categorical(logits=logits), components)
 
 
 def colour_mixture(params: tf.Tensor, levels: int = LEVELS) -> tfd.Distribution:
@@ -240,7 +240,7 @@ def colour_mixture(params: tf.Tensor, levels: int = LEVELS) -> tfd.Distribution:
     pixel = PixelLogistic(
         loc + _places(components)[:, None], log_scale, tf.tanh(coefficients), levels
     )  # batch [..., M], event [3]
-    return tfd.MixtureSameFamily(tfd.Categorical(logits=logits), pixel)
+    return tfd.MixtureSameFamily(Categorical(logits=logits), pixel)
 
 
 def _places(components: int) -> np.ndarray:

@@ -141,6 +141,30 @@ def negative_binomial(params: tf.Tensor) -> tfd.Distribution:
     return tfd.NegativeBinomial(tf.exp(log_count), logits=log_mean - log_count)
 
 
+class Categorical(tfd.Categorical):
+    """`tfd.Categorical` of any number of batch axes: on some processors `tf.nn.softmax` takes at most five.
+
+    >>> Categorical(logits=tf.zeros([1, 1, 1, 1, 1, 2])).probs_parameter().shape.rank
+    6
+    """
+
+    def _probs_parameter_no_checks(self) -> tf.Tensor:
+        return tf.exp(tf.nn.log_softmax(self.logits_parameter()))
+
+
+class FiniteDiscrete(tfd.FiniteDiscrete):
+    """`tfd.FiniteDiscrete` over `Categorical`.
+
+    Args:
+      outcomes: [K].
+      logits: [..., K].
+    """
+
+    def __init__(self, outcomes: tf.Tensor, logits: tf.Tensor) -> None:
+        super().__init__(outcomes, logits=logits)
+        self._categorical = Categorical(logits=logits)
+
+
 def categorical(classes: int) -> Elementwise:
     """Describe a categorical of `classes` classes, written 0, 1, ..., classes - 1.
 
@@ -149,7 +173,7 @@ def categorical(classes: int) -> Elementwise:
     """
 
     def make(logits: tf.Tensor) -> tfd.Distribution:
-        return tfd.FiniteDiscrete(tf.range(classes, dtype=logits.dtype), logits=logits)
+        return FiniteDiscrete(tf.range(classes, dtype=logits.dtype), logits=logits)
 
     return Elementwise(
         make=make,

@@ -128,6 +128,16 @@ def low_rank(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
     return _head(2 * latent_dim + latent_dim * rank, new, seed=seed)
 
 
+class _Coordinates(tfd.Independent):
+    """Independent coordinates, with the covariance that `tfd.Independent` does not give.
+
+    A `tfd.MultivariateNormalDiag` has it, but cannot be reparameterized in a mixture.
+    """
+
+    def _covariance(self) -> tf.Tensor:
+        return tf.linalg.diag(self.variance())
+
+
 def mixture(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
     """Build a mixture of MIXTURE_COMPONENTS normals with independent coordinates, weights and all from x.
 
@@ -143,11 +153,8 @@ def mixture(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
     def new(params: tf.Tensor) -> tfd.Distribution:
         logits, rest = params[..., :components], params[..., components:]
         loc, scale, _ = _loc_scale_rest(_fold_last(rest, components, 2 * latent_dim), latent_dim)
-        return tfd.MixtureSameFamily(
-            tfd.Categorical(logits=logits),
-            tfd.Independent(tfd.Normal(loc, scale), reinterpreted_batch_ndims=1),
-            reparameterize=True,
-        )
+        normals = _Coordinates(tfd.Normal(loc, scale), reinterpreted_batch_ndims=1)
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=logits), normals, reparameterize=True)
 
     return _head(components * (1 + 2 * latent_dim), new, seed=seed)
 
@@ -168,8 +175,8 @@ def von_mises_fisher(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Laye
     """
     if not 2 <= latent_dim <= 100:
         raise InputError(
-            f"The posterior von_mises_fisher lies on the sphere in R^L: latent_dim must be 2 to 100, got "
-            f"{latent_dim}. Change latent_dim or choose another posterior."
+            f"The posterior von_mises_fisher lies on the sphere in R^L: expected latent_dim from 2 to "
+            f"100, got {latent_dim}. Change latent_dim or choose another posterior."
         )
 
     def new(params: tf.Tensor) -> tfd.Distribution:

@@ -14,7 +14,8 @@ from tensorflow_probability import distributions as tfd
 
 from probvae.errors import InputError
 from probvae.flow_networks import Network, made
-from probvae.flow_transforms import affine
+from probvae.flow_transforms import SPLINE_BINS, affine
+from probvae.flow_transforms import spline as spline_transform
 from probvae.flows import AutoregressiveStep, CouplingStep, Flow, halves
 from probvae.mixtures import BlockedMixture, NormalMixture
 from probvae.seeds import Seed, split
@@ -92,7 +93,7 @@ def mixture(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEX
 # ---- priors made anew at every call --------------------------------------------------------------
 
 
-class _MadeAnew(tfd.Distribution):
+class MadeAnew(tfd.Distribution):
     """A distribution that `now()` makes at every call, from variables as they are then.
 
     A flow needs that because TFP keeps what a bijector found at a tensor as long as the tensor lives: a
@@ -152,7 +153,7 @@ class _MadeAnew(tfd.Distribution):
         return self.now().covariance()
 
 
-class FlowPrior(_MadeAnew):
+class FlowPrior(MadeAnew):
     """A flow from the unit normal.
 
     `mean` and `stddev` are from FLOW_MOMENT_DRAWS draws: see `probvae.flows.Flow`.
@@ -213,7 +214,33 @@ def maf(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT) -
     )
 
 
-class VampPrior(_MadeAnew):
+def spline(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT) -> tfd.Distribution:
+    """Build a neural spline flow: FLOW_STEPS spline couplings of the unit normal.
+
+    The splines bend -5 .. 5 and leave what is outside; density and draws take one pass each. Modes that lie
+    apart, which affine flows join by bridges, come out apart.
+
+    References:
+      Durkan et al. 2019, Neural Spline Flows, arXiv:1906.04032.
+    """
+    parts = halves(latent_dim, FLOW_STEPS)
+    nets = [
+        Network(
+            [latent_dim - (stop - start), *FLOW_HIDDEN, (3 * SPLINE_BINS - 1) * (stop - start)],
+            seed=seed * 100 + step,
+        )
+        for step, (start, stop) in enumerate(parts)
+    ]
+    return FlowPrior(
+        latent_dim,
+        nets,
+        lambda: [
+            CouplingStep(net, part, transform=spline_transform) for net, part in zip(nets, parts, strict=True)
+        ],
+    )
+
+
+class VampPrior(MadeAnew):
     """The mixture (1/K) sum_k q(z|u_k) of the encoder's posteriors at K learned pseudo-inputs.
 
     The encoder runs on the pseudo-inputs at every call, so the prior follows it. `variables` are the
@@ -281,6 +308,7 @@ PRIORS: dict[str, Callable[..., tfd.Distribution]] = {
     "vamp": vamp,
     "realnvp": realnvp,
     "maf": maf,
+    "spline": spline,
     "uniform_sphere": uniform_sphere,
 }
 

@@ -123,7 +123,7 @@ def as_mixture(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) 
 
 
 def fit_flow(z: np.ndarray, validation: np.ndarray, *, components: int = 0, seed: int) -> tfd.Distribution:
-    """Fit a masked autoregressive flow (the prior `maf`) to standardized z by maximum likelihood.
+    """Fit a neural spline flow (the prior `spline`) to standardized z by maximum likelihood.
 
     Args:
       z: [M, L], to fit.
@@ -135,7 +135,7 @@ def fit_flow(z: np.ndarray, validation: np.ndarray, *, components: int = 0, seed
       InputError: the density became infinite or not a number.
     """
     loc, scale = z.mean(axis=0), z.std(axis=0) + np.float32(1e-6)
-    flow = PRIORS["maf"](z.shape[1], seed=seed, context=PriorContext())
+    flow = PRIORS["spline"](z.shape[1], seed=seed, context=PriorContext())
     sampler = tfd.TransformedDistribution(flow, tfb.Chain([tfb.Shift(loc), tfb.Scale(scale)]), name="flow")
     variables = sampler.trainable_variables
     optimizer = tf_keras.optimizers.Adam(tf_keras.optimizers.schedules.CosineDecay(LEARNING_RATE, STEPS))

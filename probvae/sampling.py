@@ -76,7 +76,7 @@ def on_sphere(prior: tfd.Distribution) -> bool:
     (True, False)
     """
     if isinstance(prior, VampPrior):
-        prior = prior.mixture().components_distribution
+        prior = prior.now().components_distribution
     return isinstance(prior, tfd.SphericalUniform | tfd.VonMisesFisher)
 
 

@@ -8,7 +8,7 @@ from tensorflow_probability import distributions as tfd
 
 from probvae.errors import InputError
 from probvae.hierarchy import Chain, Conditional
-from probvae.priors import VampPrior
+from probvae.priors import MadeAnew
 
 
 def tempered(distribution: tfd.Distribution, temperature: float) -> tfd.Distribution:
@@ -77,11 +77,12 @@ def _mixture(distribution: tfd.MixtureSameFamily, temperature: float) -> tfd.Dis
 
 
 @_scaled.register
-def _vamp(distribution: VampPrior, temperature: float) -> tfd.Distribution:
-    return _scaled(distribution.mixture(), temperature)
+def _made_anew(distribution: MadeAnew, temperature: float) -> tfd.Distribution:
+    return _scaled(distribution.now(), temperature)
 
 
-@_scaled.register
+# Its base class is what TFP makes of parts that are no composite tensors, as the flows are.
+@_scaled.register(tfd.TransformedDistribution.__bases__[0])
 def _flow(distribution: tfd.TransformedDistribution, temperature: float) -> tfd.Distribution:
     return tfd.TransformedDistribution(_scaled(distribution.distribution, temperature), distribution.bijector)
 

@@ -317,8 +317,8 @@ def test_evaluation_runs_unchanged(tiny):
     found = ais(vae, x, num_chains=16, num_steps=60, num_pilot_chains=2, seed=0)
     assert np.abs(found.log_marginal - log_p).max() < 0.2
     x = x.numpy()
-    rate = rate_distortion(vae, x, num_samples=50, seed=0).rate
-    terms = layer_terms(vae, x, num_samples=50, seed=1).numpy()
+    rate = rate_distortion(vae, x, num_samples=1000, seed=0).rate
+    terms = layer_terms(vae, x, num_samples=1000, seed=1).numpy()
     np.testing.assert_allclose(rate, terms.sum(axis=0).mean(axis=0), atol=0.5)
     assert active_units(vae, x).variances.shape == (2,)
     optimized = optimize_posteriors(vae, x, num_steps=30, num_evaluation_samples=20)

@@ -208,7 +208,7 @@ def test_objectives_of_compile(x):
     for objective in ("iwae", functools.partial(probvae.iwae, num_samples=4)):
         vae.compile("adam", objective)
         assert np.isfinite(vae.fit(x, verbose=0).history["loss"][0])
-    with pytest.raises(ValueError, match="Expected an objective among elbo, iwae; got 'mse'"):
+    with pytest.raises(ValueError, match=r"Expected an objective among elbo, iwae, .*; got 'mse'"):
         vae.compile("adam", "mse")
     with pytest.raises(ValueError, match="takes no loss"):
         vae.compile("adam", loss="mse")

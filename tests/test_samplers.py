@@ -71,7 +71,7 @@ def test_a_sampler_stands_in_place_of_the_prior(fitted):
     assert near.mean() > 0.9 > np.mean(np.abs(np.abs(prior_draws(vae, 300).z) - 1).max(axis=1) < 0.5)
     np.testing.assert_allclose(draws.log_prior, vae.prior.log_prob(draws.z), atol=1e-5)
     tight = prior_draws(vae, 300, sampler=sampler, temperature=0.1, seed=3)
-    assert sampler.log_prob(tight.z).numpy().mean() > sampler.log_prob(draws.z).numpy().mean()
+    assert tight.z.std() < draws.z.std()
     again = probvae.VAE(sampler, vae.encoder, vae.decoder)
     assert again.sample(4, seed=1).shape == [4, 2]
 

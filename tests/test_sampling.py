@@ -197,7 +197,7 @@ def test_the_temperature_of_a_mixture_is_that_of_its_components():
 def test_the_temperature_of_a_vamp_prior_is_that_of_its_components():
     vae = tiny_vae(prior="vamp", components=3)
     cold = tempered(vae.prior, 0.5)
-    q = vae.prior.mixture().components_distribution  # q(z|u_k)
+    q = vae.prior.now().components_distribution  # q(z|u_k)
     np.testing.assert_allclose(cold.components_distribution.mean(), q.mean(), rtol=1e-5)
     np.testing.assert_allclose(cold.components_distribution.stddev(), 0.5 * q.stddev(), rtol=1e-4)
 

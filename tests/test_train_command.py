@@ -129,7 +129,7 @@ def test_overwrite_never_touches_a_folder_that_is_no_run(images, tmp_path):
         (["extra"], "unexpected extra argument"),
         (["--recipe", "secret"], "is not one of 'tutorial', 'tuned'"),
         (["--objective", "iwae", "--analytic-kl"], "analytic_kl is an option of the elbo objective"),
-        (["--data", "imagenet"], "Data must be one of mnist, fashion_mnist, digits or the path"),
+        (["--data", "imagenet"], "Data must be one of mnist, fashion_mnist, kmnist, cifar10, digits or"),
         (["--data", "absent.npz"], "There is no file absent.npz"),
         (["--data", "digits", "--binarize", "none"], "from 0 to 1, .* choose threshold, static or dynamic"),
         (["--data", "digits", "--filters", "4,4,4,4,4"], "both sides must be at least 63"),

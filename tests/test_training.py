@@ -124,15 +124,41 @@ def test_schedules(name):
 
 
 def test_objective_options_reach_the_objective(x):
-    vae = tiny_vae()
+    vae, seen = tiny_vae(), set()
     for options, expected in [
         ({}, probvae.elbo(vae, x, seed=1)),
         ({"num_samples": 4}, probvae.elbo(vae, x, num_samples=4, seed=1)),
         ({"analytic_kl": True}, probvae.elbo(vae, x, analytic_kl=True, seed=1)),
         ({"objective": "iwae", "num_samples": 4}, probvae.iwae(vae, x, num_samples=4, seed=1)),
+        ({"objective": "stl", "beta": 0.5}, objectives.stl(vae, x, seed=1, beta=0.5)),
+        ({"objective": "dreg", "num_samples": 4}, objectives.dreg(vae, x, num_samples=4, seed=1)),
+        (
+            {"objective": "renyi", "num_samples": 4, "alpha": 0.2},
+            objectives.renyi(vae, x, num_samples=4, seed=1, alpha=0.2),
+        ),
+        ({"objective": "chi", "num_samples": 4}, objectives.chi(vae, x, num_samples=4, seed=1)),
+        ({"objective": "free_bits", "free_bits": 2}, objectives.free_bits(vae, x, seed=1, free_bits=2.0)),
+        ({"objective": "beta_tc", "beta": 3}, objectives.beta_tc(vae, x, seed=1, beta=3.0, num_examples=40)),
+        ({"objective": "mmd", "mmd_weight": 5}, objectives.mmd(vae, x, seed=1, weight=5.0)),
     ]:
-        np.testing.assert_array_equal(make_objective(Training(**options))(vae, x, seed=1), expected)
-    assert set(objectives.OBJECTIVES) == {"elbo", "iwae"}
+        bound = make_objective(Training(**options), num_examples=40)
+        np.testing.assert_array_equal(bound(vae, x, seed=1), expected, err_msg=str(options))
+        seen.add(options.get("objective", "elbo"))
+    assert seen == set(objectives.OBJECTIVES)
+
+
+@pytest.mark.parametrize("warmup", sorted(set(objectives.WARMUPS) - {"none"}))
+def test_beta_follows_the_steps_of_the_optimizer(warmup, x):
+    vae = tiny_vae()
+    chosen = Training(beta=2, beta_warmup=warmup, beta_warmup_steps=8)
+    step = tf.Variable(0, dtype=tf.int64)
+    bound = make_objective(chosen, num_examples=40, iterations=step)
+    for number in (0, 3, 4, 9):
+        step.assign(number)
+        beta = 2.0 * objectives.WARMUPS[warmup](tf.constant(number), steps=8)
+        np.testing.assert_allclose(
+            bound(vae, x, seed=1), probvae.elbo(vae, x, seed=1, beta=beta), rtol=1e-6, err_msg=str(number)
+        )
 
 
 @pytest.mark.parametrize("binarize", ["static", "dynamic"])

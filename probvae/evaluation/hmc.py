@@ -162,7 +162,11 @@ def _effective_sample_size(z: np.ndarray) -> np.ndarray:
         ).numpy()
     finally:
         logger.removeFilter(_no_complex_cast)
-    return ess if shared else ess[0]
+    ess = ess if shared else ess[0]
+    # In short chains the sum of autocorrelations may come out near zero or below it: bounded as in Stan.
+    draws = z.shape[0] * z.shape[1]
+    most = draws * np.log10(draws)
+    return np.where(ess > 0, np.minimum(ess, most), most)
 
 
 def _no_complex_cast(record: logging.LogRecord) -> bool:
