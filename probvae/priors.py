@@ -338,3 +338,14 @@ def compatible(posterior: str, prior: str) -> None:
             f"The prior uniform_sphere lies on the unit sphere and the posterior {posterior} does not: "
             f"expected the posterior {SPHERE_POSTERIORS[0]}, or another prior."
         )
+
+
+def on_sphere(prior: tfd.Distribution) -> bool:
+    """Whether all draws of a prior lie on the unit sphere.
+
+    >>> on_sphere(tfd.SphericalUniform(3)), on_sphere(tfd.MultivariateNormalDiag(tf.zeros(3)))
+    (True, False)
+    """
+    if isinstance(prior, VampPrior):
+        prior = prior.now().components_distribution
+    return isinstance(prior, tfd.SphericalUniform | tfd.VonMisesFisher)

@@ -20,8 +20,8 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from probvae.errors import InputError
-from probvae.priors import PRIORS, PriorContext
-from probvae.sampling import on_sphere, posterior_draws
+from probvae.priors import PRIORS, PriorContext, on_sphere
+from probvae.sampling import posterior_draws
 from probvae.seeds import Seed, as_seed, fold_in, split
 
 if TYPE_CHECKING:

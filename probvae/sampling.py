@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae.errors import InputError
-from probvae.priors import VampPrior
+from probvae.priors import on_sphere
 from probvae.seeds import Seed, fold_in, split
 from probvae.temperature import tempered
 
@@ -67,17 +67,6 @@ def decode(vae: "VAE", z: np.ndarray, *, x: np.ndarray | None = None, seed: Seed
         parts.append([values.numpy() for values in part])
     joined = [np.concatenate(values) for values in zip(*parts, strict=True)]
     return Samples(z, *(values.reshape(*z.shape[:-1], *values.shape[1:]) for values in joined))
-
-
-def on_sphere(prior: tfd.Distribution) -> bool:
-    """Whether all draws of a prior lie on the unit sphere.
-
-    >>> on_sphere(tfd.SphericalUniform(3)), on_sphere(tfd.MultivariateNormalDiag(tf.zeros(3)))
-    (True, False)
-    """
-    if isinstance(prior, VampPrior):
-        prior = prior.now().components_distribution
-    return isinstance(prior, tfd.SphericalUniform | tfd.VonMisesFisher)
 
 
 def _blocks(vae: "VAE", array: np.ndarray) -> list[tuple[int, np.ndarray]]:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from probvae.seeds import Seed
+from probvae.seeds import Seed, split
 
 QUADRATURE_NODES = 48
 
@@ -100,3 +100,52 @@ class SphericalUniform(tfd.SphericalUniform):
 
     def _variance(self) -> tf.Tensor:
         return tf.linalg.diag_part(self.covariance())
+
+
+class Radial(tfd.Distribution):
+    """v = r z in all of R^L, for z from a distribution on the unit sphere and r from chi with L degrees.
+
+    Its log-density is log p(v / |v|) + log chi(|v|) - (L - 1) log |v|; where z is uniform, v is unit normal.
+
+    Args:
+      distribution: of z, of event shape [L].
+    """
+
+    def __init__(self, distribution: tfd.Distribution, name: str = "radial") -> None:
+        parameters = dict(locals())
+        self.distribution = distribution
+        self.length = tfd.Chi(df=np.float32(distribution.event_shape[-1]))
+        super().__init__(
+            dtype=distribution.dtype,
+            reparameterization_type=distribution.reparameterization_type,
+            validate_args=False,
+            allow_nan_stats=distribution.allow_nan_stats,
+            parameters=parameters,
+            name=name,
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
+        raise NotImplementedError("A radial distribution has no parameters of its own.")
+
+    def _batch_shape(self) -> tf.TensorShape:
+        return self.distribution.batch_shape
+
+    def _batch_shape_tensor(self) -> tf.Tensor:
+        return self.distribution.batch_shape_tensor()
+
+    def _event_shape(self) -> tf.TensorShape:
+        return self.distribution.event_shape
+
+    def _event_shape_tensor(self) -> tf.Tensor:
+        return self.distribution.event_shape_tensor()
+
+    def _log_prob(self, v: tf.Tensor) -> tf.Tensor:
+        length = tf.norm(v, axis=-1)
+        log_radial = self.length.log_prob(length) - (self.event_shape[-1] - 1) * tf.math.log(length)
+        return self.distribution.log_prob(v / length[..., tf.newaxis]) + log_radial
+
+    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+        seed_z, seed_r = split(seed, 2)
+        z = self.distribution.sample(n, seed=seed_z)
+        return z * self.length.sample(tf.shape(z)[:-1], seed=seed_r)[..., tf.newaxis]

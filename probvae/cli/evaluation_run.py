@@ -24,6 +24,7 @@ from probvae.evaluation.importance import Stopped
 from probvae.evaluation.outliers import save_scores
 from probvae.evaluation.stages import run_stages
 from probvae.figures import to_png
+from probvae.priors import on_sphere
 from probvae.runs import peak_memory_mb
 from probvae.seeds import fold_in
 
@@ -242,7 +243,7 @@ def _write(folder: Path, e: report.Evaluation, conditions: dict[str, Any], unfin
         known = {name: values for name, values in gaps.items() if values is not None}
         if known:
             pictures[PICTURES[1]] = figures.gap_histogram(known)
-    if e.vae.latent_dim == 2:
+    if e.vae.latent_dim == 2 and not on_sphere(e.vae.prior):
         pictures[PICTURES[2]] = figures.posterior_contours(e.vae, e.test.x[:8])
     for name, figure in pictures.items():
         png = to_png(figure)

@@ -11,7 +11,8 @@ from probvae import checkpoints, run_data
 from probvae.data import DataSet
 from probvae.errors import InputError
 from probvae.model import VAE
-from probvae.sampling import on_sphere, posterior_draws
+from probvae.priors import on_sphere
+from probvae.sampling import posterior_draws
 from probvae.seeds import fold_in
 
 

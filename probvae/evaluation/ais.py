@@ -24,6 +24,7 @@ from tensorflow_probability import distributions as tfd
 from probvae.errors import InputError
 from probvae.evaluation.hmc import acceptance_probability, as_data, at_least, in_blocks
 from probvae.evaluation.importance import Progress, log_mean_exp
+from probvae.evaluation.spheres import in_space, lengthened
 from probvae.seeds import Seed, fold_in, split
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def ais(
     do so wherever q(z|x) is far off; elsewhere they need fewer steps than from "prior".
 
     Args:
-      vae: the model; p(z|x) must have a density on all of R^L.
+      vae: the model; p(z|x) must have a density on all of R^L, or on the sphere.
       x: data [N, *E].
       batch_size: examples at once; memory grows with num_chains * batch_size.
       seed: an int or an int32 pair; the same seed, x and batch_size give the same numbers.
@@ -166,7 +167,7 @@ def ais(
     References:
       Neal 2001, arXiv:physics/9803008; Wu, Burda, Salakhutdinov & Grosse 2017, arXiv:1611.04273.
     """
-    run = functools.partial(_forward, vae, Annealing(**options))
+    run = functools.partial(_forward, in_space(vae), Annealing(**options))
     blocks = in_blocks(run, [as_data(vae, x)], seed=seed, batch_size=batch_size, on_progress=on_progress)
     return _summary(*blocks, sign=1.0)
 
@@ -208,8 +209,9 @@ def reverse_ais(
     x, z = as_data(vae, x), np.asarray(z)
     if z.shape != (len(x), vae.latent_dim):
         raise InputError(f"Expected z of shape {(len(x), vae.latent_dim)}, a row for each x; got {z.shape}.")
-    run = functools.partial(_reverse, vae, Annealing(**options))
-    blocks = in_blocks(run, [x, z.astype(x.dtype)], seed=seed, batch_size=batch_size, on_progress=on_progress)
+    z = lengthened(vae, z.astype(x.dtype), seed=fold_in(seed, -1))
+    run = functools.partial(_reverse, in_space(vae), Annealing(**options))
+    blocks = in_blocks(run, [x, np.asarray(z)], seed=seed, batch_size=batch_size, on_progress=on_progress)
     return _summary(*blocks, sign=-1.0)
 
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae.errors import InputError
+from probvae.evaluation.spheres import in_space
 from probvae.seeds import as_seed
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def exact(
     image of 784 pixels and less after the sum over points; a tolerance below that may never be met.
 
     Args:
-      vae: a model of latent dimension L = 1, 2 or 3.
+      vae: a model of latent dimension L = 1, 2 or 3. Where z lies on the sphere, the integral is over v = r z
+        with a length r of its own (`spheres.InSpace`), and `bounds` are those of v.
       x: data [N, *E].
       tolerance: nats; an example whose `error` is at most this has converged.
       extra_halvings: how often to halve the spacing once more after that: 1 reproduces the result by a grid
@@ -106,6 +108,7 @@ def exact(
       Trefethen & Weideman 2014, The exponentially convergent trapezoidal rule, SIAM Review 56(3).
     """
     x = _checked(vae, x, tolerance)
+    vae = in_space(vae)
     every = np.arange(len(x))
     grid = _Grid(vae)
     search = _Search(grid, log_sums_function(vae, fast=fast), x, tolerance, max_points, on_progress)

@@ -12,6 +12,7 @@ import tensorflow_probability as tfp
 
 from probvae.errors import InputError
 from probvae.evaluation.importance import Progress, Stopped
+from probvae.evaluation.spheres import in_space, shortened
 from probvae.seeds import Seed, as_seed, fold_in, split
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def posterior_samples(
     of q(z|x) can agree and be wrong.
 
     Args:
-      vae: the model; p(z|x) must have a density on all of R^L.
+      vae: the model; p(z|x) must have a density on all of R^L, or on the sphere.
       x: data [N, *E].
       num_samples: S, draws kept of each chain.
       num_burnin_steps: transitions before them, in which the step size adapts.
@@ -99,7 +100,7 @@ def posterior_samples(
     at_least(num_chains=(num_chains, 1), num_steps_between_results=(num_steps_between_results, 0))
     run = functools.partial(
         _run,
-        vae,
+        in_space(vae),
         kernel=METHODS[method],
         num_chains=num_chains,
         num_results=num_samples,
@@ -109,7 +110,7 @@ def posterior_samples(
     z, acceptance, step_size = in_blocks(
         run, [as_data(vae, x)], seed=seed, batch_size=batch_size, on_progress=on_progress
     )
-    z = np.moveaxis(z, 0, 2)  # [N, S, C, L] to [S, C, N, L]
+    z = shortened(vae, np.moveaxis(z, 0, 2))  # [N, S, C, L] to [S, C, N, L]
     return PosteriorSamples(z, acceptance, step_size, _rhat(z), _effective_sample_size(z))
 
 

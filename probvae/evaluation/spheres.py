@@ -1,0 +1,60 @@
+"""Models whose z lies on the unit sphere, for estimators that need a z in all of R^L."""
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from probvae.priors import on_sphere
+from probvae.seeds import Seed, as_seed
+from probvae.spherical import Radial
+
+if TYPE_CHECKING:
+    from probvae.model import VAE
+
+
+class InSpace:
+    """The same p(x) with v = r z in place of z: r is independent of x, with the length of a unit normal.
+
+    p(v) is N(0, I) where p(z) is uniform, and p(x|v) = p(x|z = v / |v|). So quadrature, annealing and
+    Hamiltonian Monte Carlo, which move through all of R^L, estimate p(x) as for any other model.
+
+    Args:
+      vae: a model whose prior and posterior lie on the sphere.
+    """
+
+    def __init__(self, vae: "VAE") -> None:
+        self.vae = vae
+        self.latent_dim, self.event_shape = vae.latent_dim, vae.event_shape
+        uniform = isinstance(vae.prior, tfd.SphericalUniform)
+        zeros = tf.zeros([vae.latent_dim])
+        self.prior: Any = tfd.MultivariateNormalDiag(zeros, zeros + 1) if uniform else Radial(vae.prior)
+
+    def posterior(self, x: tf.Tensor) -> tfd.Distribution:
+        """Return q(v|x)."""
+        return Radial(self.vae.posterior(x))
+
+    def likelihood(self, v: tf.Tensor) -> tfd.Distribution:
+        """Return p(x|v)."""
+        return self.vae.likelihood(tf.math.l2_normalize(v, axis=-1))
+
+    def joint(self) -> tfd.JointDistribution:
+        """Return p(v, x); v is called z, as in other models."""
+        return tfd.JointDistributionNamed({"z": self.prior, "x": lambda z: self.likelihood(z)})
+
+
+def in_space(vae: Any) -> Any:
+    """Return a model of the same p(x) whose z lies in all of R^L; most are that themselves."""
+    return InSpace(vae) if on_sphere(vae.prior) else vae
+
+
+def lengthened(vae: Any, z: tf.Tensor, *, seed: Seed) -> tf.Tensor:
+    """Return v = r z for z [..., L] of `vae` on the sphere, r drawn; other z as they are."""
+    if not on_sphere(vae.prior):
+        return z
+    return z * tfd.Chi(df=float(z.shape[-1])).sample(tf.shape(z)[:-1], seed=as_seed(seed))[..., tf.newaxis]
+
+
+def shortened(vae: Any, v: Any) -> Any:
+    """Return z = v / |v| for v [..., L] where `vae` has z on the sphere; other v as they are."""
+    return tf.math.l2_normalize(v, axis=-1).numpy() if on_sphere(vae.prior) else v
