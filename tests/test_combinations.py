@@ -8,10 +8,12 @@ import tensorflow as tf
 import tf_keras
 
 from probvae import Architecture, InputError, Training, building, checkpoints
+from probvae.evaluation.exact import exact
+from probvae.evaluation.importance import importance
 from probvae.likelihoods import LIKELIHOODS
 from probvae.model import ascend
 from probvae.networks import NETWORKS
-from probvae.objectives import OBJECTIVES
+from probvae.objectives import OBJECTIVES, log_terms
 from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS, compatible
 from probvae.training import make_objective
@@ -75,6 +77,33 @@ def test_every_posterior_with_every_prior_trains_or_is_refused(posterior, prior,
         (vae.sample(3, seed=4), again.sample(3, seed=4)),
     ):
         np.testing.assert_array_equal(a, b)
+
+
+EACH_ONCE = [(p, "uniform_sphere" if p == "von_mises_fisher" else "standard_normal") for p in POSTERIORS]
+EACH_ONCE += [("diagonal", p) for p in PRIORS if p not in ("standard_normal", "uniform_sphere")]
+
+
+@pytest.mark.parametrize(("posterior", "prior"), EACH_ONCE)
+def test_exact_evaluation_agrees_with_importance_sampling(posterior, prior):
+    """To 6 Monte Carlo errors and the tolerance of quadrature; a dropped log q(z|x) is caught."""
+    choices = {**TINY, "latent_dim": 2, "activation": "tanh"}
+    vae = building.build(Architecture((4, 4, 1), posterior=posterior, prior=prior, **choices), seed=1)
+    rng = np.random.default_rng(0)
+    for variable in vae.trainable_variables:
+        variable.assign_add(0.05 * rng.standard_normal(variable.shape))
+    kernel, bias = vae.encoder.get_layer("posterior_params").trainable_variables
+    kernel.assign(0.2 * kernel)  # q(z|x) close to where it starts, which is wide
+    if posterior == "iaf":
+        bias.assign(tf.tensor_scatter_nd_update(bias, [[2], [3]], [1.5, 1.5]))  # log-variances
+    x = rng.integers(0, 2, [6, 4, 4, 1]).astype(np.float32)
+    truth = exact(vae, x, tolerance=1e-2)
+    drawn = importance(vae, x, num_samples=4000)
+    assert truth.converged.all() and drawn.effective_sample_size.min() > 200
+    allowed = 6 * drawn.standard_error + 2e-2
+    assert np.all(np.abs(truth.log_marginal - drawn.bound) < allowed)
+    terms = log_terms(vae, x, num_samples=4000, seed=0)
+    wrong = tf.reduce_logsumexp(terms.log_likelihood + terms.log_prior, axis=0) - np.log(4000)
+    assert np.abs(truth.log_marginal - wrong).max() > allowed.max()
 
 
 @pytest.mark.parametrize("missing", [False, True])
