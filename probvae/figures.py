@@ -131,6 +131,18 @@ def latent_manifold(mean: Callable[[np.ndarray], np.ndarray], *, n: int = 20) ->
     return figure
 
 
+def latent_circle(mean: Callable[[np.ndarray], np.ndarray], *, n: int = 48) -> Figure:
+    """Show p(x|z)'s mean at n points z = (cos t, sin t) of the circle, t from 0 on in equal steps, by rows.
+
+    Args:
+      mean: from z [N, 2] to images [N, H, W, C] in [0, 1].
+      n: images.
+    """
+    angle = 2 * np.pi * np.arange(n) / n
+    z = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    return image_grid(mean(z), columns=8, title="Mean of p(x|z) around the circle of z")
+
+
 def latent_means(loc: np.ndarray, labels: np.ndarray | None = None) -> Figure:
     """Show the means of q(z|x), [N, 2], as points, coloured by integer labels [N] where given."""
     figure = Figure(figsize=(7, 6.2), dpi=DPI, layout="constrained")

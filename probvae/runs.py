@@ -21,6 +21,7 @@ from probvae.data import ImageData, Prepared
 from probvae.errors import InputError
 from probvae.evaluation.diagnostics import bits_per_dimension
 from probvae.model import VAE
+from probvae.priors import on_sphere
 from probvae.seeds import fold_in
 from probvae.semisupervised import M2VAE
 from probvae.training import Row, compile_test
@@ -147,8 +148,9 @@ class Recorder:
     def _latent_plane(self) -> None:
         vae = self.vae.given(self.draws.arguments[1][0]) if isinstance(self.vae, ConditionalVAE) else self.vae
         if len(vae.event_shape) == 3:
-            manifold = figures.latent_manifold(lambda z: vae.likelihood(z).mean().numpy())
-            self._write("latent_manifold.png", figures.to_png(manifold))
+            manifold = figures.latent_circle if on_sphere(vae.prior) else figures.latent_manifold
+            figure = manifold(lambda z: vae.likelihood(z).mean().numpy())
+            self._write("latent_manifold.png", figures.to_png(figure))
         batches = [self.x_test[i : i + 500].astype(np.float32) for i in range(0, len(self.x_test), 500)]
         loc = np.concatenate([self.vae.posterior(x).mean().numpy() for x in batches])
         self._write("latent_means.png", figures.to_png(figures.latent_means(loc, self.data.test_labels)))

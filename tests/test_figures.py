@@ -61,3 +61,15 @@ def test_gif_has_every_frame():
     frames = [figures.to_png(figures.image_grid(np.full([4, 2, 2, 1], v))) for v in (0.0, 0.5, 1.0)]
     gif = Image.open(io.BytesIO(figures.to_gif(frames)))
     assert gif.n_frames == 3 and gif.info["loop"] == 0
+
+
+def test_latent_circle_goes_around_once():
+    asked = []
+
+    def mean(z):
+        asked.append(z)
+        return np.full([len(z), 4, 4, 1], 0.5)
+
+    pixels(figures.latent_circle(mean, n=8))
+    np.testing.assert_allclose(asked[0][[0, 2, 4]], [[1, 0], [0, 1], [-1, 0]], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(asked[0], axis=1), 1, rtol=1e-6)
