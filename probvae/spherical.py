@@ -103,18 +103,22 @@ class SphericalUniform(tfd.SphericalUniform):
 
 
 class Radial(tfd.Distribution):
-    """v = r z in all of R^L, for z from a distribution on the unit sphere and r from chi with L degrees.
+    """v = r z in all of R^L, for z from a distribution on the unit sphere and an independent length r.
 
-    Its log-density is log p(v / |v|) + log chi(|v|) - (L - 1) log |v|; where z is uniform, v is unit normal.
+    Its log-density is log p(v / |v|) + log p(r = |v|) - (L - 1) log |v|. Where z is uniform and r is from chi
+    with L degrees of freedom, v is unit normal.
 
     Args:
       distribution: of z, of event shape [L].
+      length: of r, positive; that chi unless given.
     """
 
-    def __init__(self, distribution: tfd.Distribution, name: str = "radial") -> None:
+    def __init__(
+        self, distribution: tfd.Distribution, length: tfd.Distribution | None = None, name: str = "radial"
+    ) -> None:
         parameters = dict(locals())
         self.distribution = distribution
-        self.length = tfd.Chi(df=np.float32(distribution.event_shape[-1]))
+        self.length = length or tfd.Chi(df=np.float32(distribution.event_shape[-1]))
         super().__init__(
             dtype=distribution.dtype,
             reparameterization_type=distribution.reparameterization_type,
@@ -141,7 +145,7 @@ class Radial(tfd.Distribution):
         return self.distribution.event_shape_tensor()
 
     def _log_prob(self, v: tf.Tensor) -> tf.Tensor:
-        length = tf.norm(v, axis=-1)
+        length = tf.maximum(tf.norm(v, axis=-1), 1e-12)  # there is no direction at the origin
         log_radial = self.length.log_prob(length) - (self.event_shape[-1] - 1) * tf.math.log(length)
         return self.distribution.log_prob(v / length[..., tf.newaxis]) + log_radial
 

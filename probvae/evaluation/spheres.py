@@ -14,25 +14,29 @@ if TYPE_CHECKING:
 
 
 class InSpace:
-    """The same p(x) with v = r z in place of z: r is independent of x, with the length of a unit normal.
+    """The same p(x) with v = r z in place of z, for a length r that is independent of everything else.
 
-    p(v) is N(0, I) where p(z) is uniform, and p(x|v) = p(x|z = v / |v|). So quadrature, annealing and
-    Hamiltonian Monte Carlo, which move through all of R^L, estimate p(x) as for any other model.
+    p(x|v) = p(x|z = v / |v|). So quadrature, annealing and Hamiltonian Monte Carlo, which move through all of
+    R^L, estimate p(x) as for any other model.
 
     Args:
       vae: a model whose prior and posterior lie on the sphere.
+      length: the distribution of r; that of a unit normal's length unless given, under which p(v) is N(0, I)
+        where p(z) is uniform.
     """
 
-    def __init__(self, vae: "VAE") -> None:
-        self.vae = vae
+    def __init__(self, vae: "VAE", length: tfd.Distribution | None = None) -> None:
+        self.vae, self.length = vae, length
         self.latent_dim, self.event_shape = vae.latent_dim, vae.event_shape
-        uniform = isinstance(vae.prior, tfd.SphericalUniform)
+        normal = length is None and isinstance(vae.prior, tfd.SphericalUniform)
         zeros = tf.zeros([vae.latent_dim])
-        self.prior: Any = tfd.MultivariateNormalDiag(zeros, zeros + 1) if uniform else Radial(vae.prior)
+        self.prior: Any = (
+            tfd.MultivariateNormalDiag(zeros, zeros + 1) if normal else Radial(vae.prior, length)
+        )
 
     def posterior(self, x: tf.Tensor) -> tfd.Distribution:
         """Return q(v|x)."""
-        return Radial(self.vae.posterior(x))
+        return Radial(self.vae.posterior(x), self.length)
 
     def likelihood(self, v: tf.Tensor) -> tfd.Distribution:
         """Return p(x|v)."""
@@ -43,9 +47,9 @@ class InSpace:
         return tfd.JointDistributionNamed({"z": self.prior, "x": lambda z: self.likelihood(z)})
 
 
-def in_space(vae: Any) -> Any:
+def in_space(vae: Any, length: tfd.Distribution | None = None) -> Any:
     """Return a model of the same p(x) whose z lies in all of R^L; most are that themselves."""
-    return InSpace(vae) if on_sphere(vae.prior) else vae
+    return InSpace(vae, length) if on_sphere(vae.prior) else vae
 
 
 def lengthened(vae: Any, z: tf.Tensor, *, seed: Seed) -> tf.Tensor:
