@@ -31,7 +31,10 @@ def marginals(distribution: tfd.Distribution) -> Marginals | None:
     d = getattr(distribution, "tensor_distribution", distribution)  # as a Keras layer made it
     if isinstance(d, tfd.MultivariateNormalLinearOperator):
         return Marginals(tfd.Normal(d.mean(), d.stddev()), isinstance(d, tfd.MultivariateNormalDiag))
-    if isinstance(d, tfd.Independent | tfd.Sample) and d.distribution.event_shape.rank == 0:
+    if not isinstance(d, tfd.Independent | tfd.Sample) or d.event_shape.rank != 1:
+        return None
+    # The batch of a `tfd.Sample` is that of its base, which then has no axis for the coordinates.
+    if d.distribution.event_shape.rank == 0 and (isinstance(d, tfd.Independent) or not d.batch_shape.rank):
         return Marginals(d.distribution, True)
     return None
 
@@ -61,8 +64,8 @@ def total_correlation(q: tfd.Distribution, z: tf.Tensor, *, num_examples: int | 
     each = marginals(q)
     if each is None:
         raise InputError(
-            f"The total correlation needs q(z|x) to be normal or of independent coordinates; got {q.name}. "
-            "Use the posterior diagonal or tril."
+            "The total correlation needs q(z|x) to be normal or of independent coordinates; this posterior "
+            "is neither. Use the posterior diagonal, tril or low_rank."
         )
     pairs = z[:, :, tf.newaxis]  # [S, B, 1, L], against the batch [B]
     log_each = each.distribution.log_prob(pairs)  # [S, B, B, L]

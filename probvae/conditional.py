@@ -361,6 +361,15 @@ def observed_contexts(y: np.ndarray) -> tfd.Distribution:
     return tfd.Empirical(y, event_ndims=1)
 
 
+def log_probabilities(contexts: tfd.Distribution) -> tf.Tensor:
+    """Return log p(y) of every class, [C], of a `tfd.OneHotCategorical`; -inf, not nan, where p(y) is 0.
+
+    >>> print(log_probabilities(tfd.OneHotCategorical(probs=[0.5, 0.5, 0.0])).numpy().round(4))
+    [-0.6931 -0.6931    -inf]
+    """
+    return tf.nn.log_softmax(contexts.logits_parameter())
+
+
 def is_one_hot(y: np.ndarray) -> bool:
     """Whether every row of y [N, C] is a class."""
     return bool(np.all((y == 0) | (y == 1)) and np.all(y.sum(axis=1) == 1))

@@ -43,6 +43,20 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
+# What an objective with one draw of z is; objectives that look at a batch as a whole; whose an option is.
+ONE_DRAW = {"iwae": "elbo", "dreg": "stl", "renyi": "elbo", "chi": "stl"}
+WHOLE_BATCH = ("free_bits", "beta_tc", "mmd")
+_WEIGHED = ("elbo", "stl", "free_bits", "beta_tc", "mmd")
+OBJECTIVES_OF = {
+    "analytic_kl": ("elbo", "free_bits"),
+    "beta": _WEIGHED,
+    "beta_warmup": _WEIGHED,
+    "alpha": ("renyi",),
+    "free_bits": ("free_bits",),
+    "mmd_weight": ("mmd",),
+}
+
+
 def _in_range(default: Any, low: float, high: float) -> Any:
     return field(default=default, metadata={"range": (low, high)})
 
@@ -186,7 +200,7 @@ class Training(_Checked):
       beta: weight of log p(z) - log q(z|x), after its warm-up.
       beta_warmup: how beta gets there, a key of `probvae.objectives.WARMUPS`.
       beta_warmup_steps: the steps that this takes (of a cycle, for cyclic).
-      alpha: order of the Renyi and chi bounds.
+      alpha: order of the Renyi bound.
       free_bits: nats of each latent dimension that are free.
       mmd_weight: of the maximum mean discrepancy.
       batch_size: examples a step.
@@ -237,16 +251,35 @@ class Training(_Checked):
         for kind in self.column_kinds:
             if kind.count("=") != 1:
                 raise InputError(f"column_kinds must be of the form NAME=KIND; got {kind!r}.")
+        if not self.labelled:
+            raise InputError("labelled must be above 0: some labels must be known. Got 0.")
         if self.labels != "semi" and self.labelled != 1:
             raise InputError("labelled is an option of labels semi: leave it out, or set labels to semi.")
         if self.beta_warmup != "none" and not self.beta_warmup_steps:
             raise InputError(f"beta_warmup {self.beta_warmup} needs beta_warmup_steps, 1 or more.")
-        if self.objective == "iwae" and self.num_samples == 1 and not self.analytic_kl:
-            raise InputError("iwae with one draw is the elbo: set num_samples to 2 or more (5, say).")
-        if self.analytic_kl and self.objective != "elbo":
+        self._refuse_idle_options()
+        if self.objective in ONE_DRAW and self.num_samples == 1:
+            same = ONE_DRAW[self.objective]
             raise InputError(
-                f"analytic_kl is an option of the elbo objective; got objective {self.objective!r}."
+                f"{self.objective} with one draw is the {same}: set num_samples to 2 or more (5, say)."
             )
+        if self.labels == "semi" and self.objective in WHOLE_BATCH:
+            raise InputError(
+                f"The objective {self.objective} looks at a batch as a whole, and labels semi at every class "
+                "of each example: choose another objective, such as elbo or iwae."
+            )
+
+    def _refuse_idle_options(self) -> None:
+        """Refuse an option that another choice makes idle, so that nobody believes it was used."""
+        default = {f.name: f.default for f in dataclasses.fields(self)}
+        for name, objectives in OBJECTIVES_OF.items():
+            if getattr(self, name) != default[name] and self.objective not in objectives:
+                raise InputError(
+                    f"{name} is an option of the objective{'s' if len(objectives) > 1 else ''} "
+                    f"{', '.join(objectives)}; got objective {self.objective!r}."
+                )
+        if self.beta_warmup_steps and self.beta_warmup == "none":
+            raise InputError("beta_warmup_steps needs a beta_warmup: set it to linear, cyclic or cosine.")
 
 
 # What a recipe changes from the defaults of `Training`.

@@ -2,12 +2,13 @@
 
 An `Elementwise` turns parameters [..., n] into a distribution of batch [...] and event []. The likelihoods of
 `likelihoods.py` and the columns of `tables.py` are made of these. Every map from a decoder's output to a
-parameter keeps log-probabilities and gradients finite in float32, whatever the decoder gives.
+parameter keeps log-probabilities and gradients finite in float32, whatever a decoder gives (locations up to
+1e15).
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -33,6 +34,7 @@ class Elementwise(NamedTuple):
       support: in words, the values that x may take.
       accepts: array of values, none of them missing -> whether all lie in the support.
       discrete: whether `log_prob` is that of a probability mass, not a density.
+      whole: whether x are whole numbers as they are; 8-bit images are else divided by 255.
       inputs: tensor x -> what an encoder sees of it, of the same shape; nan stays nan.
       to_support: makes the bijector from the real line to the range of x.
     """
@@ -44,6 +46,7 @@ class Elementwise(NamedTuple):
     discrete: bool
     inputs: Callable[[tf.Tensor], tf.Tensor] = tf.identity
     to_support: Callable[[], tfb.Bijector] = tfb.Identity
+    whole: bool = False
 
 
 def positive_scale(raw: tf.Tensor) -> tf.Tensor:
@@ -164,6 +167,10 @@ class FiniteDiscrete(tfd.FiniteDiscrete):
         super().__init__(outcomes, logits=logits)
         self._categorical = Categorical(logits=logits)
 
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
+        return tfd.FiniteDiscrete._parameter_properties(dtype, num_classes)
+
 
 def categorical(classes: int) -> Elementwise:
     """Describe a categorical of `classes` classes, written 0, 1, ..., classes - 1.
@@ -183,6 +190,7 @@ def categorical(classes: int) -> Elementwise:
         discrete=True,
         inputs=lambda x: x / (classes - 1),
         to_support=lambda: tfb.Sigmoid(0.0, float(classes - 1)),
+        whole=True,
     )
 
 
@@ -202,6 +210,7 @@ _count = partial(
     discrete=True,
     inputs=tf.math.log1p,
     to_support=tfb.Softplus,
+    whole=True,
 )
 
 NORMAL = _number(normal, 2)

@@ -9,13 +9,14 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 DPI = 120
-INK, MUTED, ACCENT = "#1b1b1f", "#6b6f76", "#2a6f97"
+INK, MUTED, ACCENT, MISSING = "#1b1b1f", "#6b6f76", "#2a6f97", "#b5544d"
 
 
 def style(axes: Axes) -> None:
@@ -54,12 +55,16 @@ def _show(axes: Axes, picture: np.ndarray, **options: Any) -> None:
     if picture.shape[-1] not in (1, 3):
         picture = picture.mean(axis=-1, keepdims=True)  # no colour space is known for it
     picture = picture[..., 0] if picture.shape[-1] == 1 else picture
-    axes.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest", **options)
+    grey = colormaps["gray"].with_extremes(bad=MISSING)
+    axes.imshow(np.clip(picture, 0, 1), cmap=grey, vmin=0, vmax=1, interpolation="nearest", **options)
 
 
 def image_grid(images: np.ndarray, *, columns: int = 4, title: str = "") -> Figure:
-    """Show images [N, H, W, C], values in [0, 1], in a grid with a title above it."""
-    picture = tile(images, columns)
+    """Show images [N, H, W, C], values in [0, 1], in a grid with a title above it.
+
+    Larger values are divided by the largest; missing ones (nan) of grey images are red.
+    """
+    picture = tile(images / max(1.0, float(np.nanmax(images, initial=1.0))), columns)
     width = 4.0
     height = width * picture.shape[0] / picture.shape[1]
     figure = Figure(figsize=(width, height + 0.36), dpi=DPI)

@@ -168,7 +168,7 @@ class Flow(tfd.TransformedDistribution):
     `mean`, `variance`, `stddev` and `covariance` have no closed form: they are those of `moment_draws` draws
     at a fixed seed, half of them the other half's mirror images about the base's mean. So they repeat and
     have gradients, the mean is exact where the bijector is affine, and the sampling error of the mean is else
-    at most about stddev / sqrt(moment_draws).
+    at most about stddev * sqrt(2 / moment_draws).
 
     Args:
       distribution: the base, of event shape [L].

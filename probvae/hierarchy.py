@@ -38,8 +38,8 @@ class Chain(tfd.Distribution):
 
     `mean`, `variance` and `stddev` have no closed form but for z_1. They average the conditional moments
     over 64 draws of z_<k at a fixed seed, 32 and their mirror images, the same for all of the batch. So
-    they repeat; they are exact for the mean where the conditional means are linear; and else they carry a
-    sampling error of about an eighth of the standard deviation of the conditional mean.
+    they repeat; they are exact for the mean where the conditional means are linear and the scales constant;
+    and else they carry a sampling error of up to a sixth of the standard deviation of the conditional mean.
 
     `tfd.JointDistributionCoroutine` joined by `tfb.Split` is the same distribution (a test compares them).
     As a `tfd.TransformedDistribution` that is a composite tensor too, and one that Keras cannot track in a

@@ -1,5 +1,6 @@
 """Imputation: what p(x_missing | x_seen) of a model says of missing values, with its uncertainty."""
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,7 @@ from probvae.seeds import Seed, fold_in, split
 if TYPE_CHECKING:
     from probvae.model import VAE
 
+FEW = 10  # an effective sample size below which nothing is to be trusted
 BLOCK = 1 << 20  # values of x that are decoded at once
 
 
@@ -73,6 +75,13 @@ def impute(
         block = x[start : start + rows]
         parts.append(_impute_block(step, redraw, block, sizes, fold_in(seed, start)))
     mean, sd, draws, sizes = (list(part) for part in zip(*parts, strict=True))
+    few = int(np.sum(np.concatenate(sizes) < FEW))
+    if few:
+        warnings.warn(
+            f"{few:,} of {len(x):,} examples have an effective sample size below {FEW}: what is imputed "
+            "there is not to be trusted. Use more num_samples; x may be unlike the training set, or other units.",
+            stacklevel=2,
+        )
     joined = np.concatenate(draws, axis=1) if num_draws else None
     return Imputation(np.concatenate(mean), np.concatenate(sd), joined, np.concatenate(sizes))
 

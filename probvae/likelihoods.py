@@ -45,6 +45,7 @@ class Likelihood(NamedTuple):
       inputs: `(x, **options)` -> what the encoder sees of x; nan stays nan. Its shape is that of x but for
         `mixed`, where a categorical column becomes K.
       to_support: `(**options)` -> bijector from unconstrained numbers to the range of x.
+      whole: whether x are whole numbers as they are; 8-bit images are else divided by 255.
       found: `(x, **options)` -> what an error message says of data outside the support.
     """
 
@@ -55,6 +56,7 @@ class Likelihood(NamedTuple):
     discrete: bool = False
     inputs: Callable[..., tf.Tensor] = lambda x, **options: tf.identity(x)
     to_support: Callable[..., tfb.Bijector] = lambda **options: tfb.Identity()
+    whole: bool = False
     found: Callable[..., str] = lambda x, **options: _range_found(x)
 
 
@@ -173,6 +175,7 @@ def _of_values(kind_of: Callable[[int], Elementwise], **changes: Any) -> Likelih
         support=kind.support,
         accepts=lambda x, *, classes=256, **options: kind_of(classes).accepts(_seen(x)),
         discrete=kind.discrete,
+        whole=kind.whole,
         inputs=lambda x, *, classes=256, **options: kind_of(classes).inputs(x),
         to_support=lambda *, classes=256, **options: kind_of(classes).to_support(),
     )
@@ -255,7 +258,11 @@ LIKELIHOODS: dict[str, Likelihood] = {
     ),
     "poisson": _of_values(lambda classes: elementwise.POISSON),
     "negative_binomial": _of_values(lambda classes: elementwise.NEGATIVE_BINOMIAL),
-    "categorical": _of_values(elementwise.categorical, support="integers from 0 to classes - 1"),
+    "categorical": _of_values(
+        elementwise.categorical,
+        support="integers from 0 to classes - 1",
+        found=lambda x, *, classes=256, **options: f"classes is {classes:,}; {_range_found(x)}",
+    ),
     "mixed": Likelihood(
         head=_mixed_head,
         params_shape=_mixed_params_shape,

@@ -173,6 +173,7 @@ class VAE(tf_keras.Model):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Take one step of gradient ascent on the bound; Keras calls it in `fit`."""
         x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
+        self._check_batch(x)
         seed = fold_in(self.seed, self.optimizer.iterations)
         bound = ascend(self, self.optimizer, self.objective, x, seed)
         return self._means.update({"loss": -bound, "objective": bound})
@@ -183,6 +184,7 @@ class VAE(tf_keras.Model):
         Every call of `evaluate` repeats the same draws: two calls give the same numbers.
         """
         x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
+        self._check_batch(x)
         seed = fold_in(fold_in(self.seed, -1), self._test_counter)
         terms = objectives.log_terms(self, x, seed=seed)
         return self._means.update(
@@ -193,6 +195,13 @@ class VAE(tf_keras.Model):
                 "kl": terms.log_posterior - terms.log_prior,
             }
         )
+
+    def _check_batch(self, x: tf.Tensor) -> None:
+        if not x.shape[1:].is_compatible_with(self.event_shape):
+            raise ValueError(
+                f"A batch must have the shape [B, {', '.join(map(str, self.event_shape))}]; got {x.shape}. "
+                "A `tf.data.Dataset` of single examples needs `.batch(...)`."
+            )
 
     def predict_step(self, data: Any) -> tf.Tensor:
         """Return the mean of p(x|z); Keras calls it in `predict`."""

@@ -181,7 +181,8 @@ def chi(vae: "VAE", x: tf.Tensor, *, num_samples: int = 50, seed: Seed, order: f
     So the value, and the gradient of decoder and prior, are those of `iwae`. The encoder's gradient is that
     of -CUBO_n, (n - 1) sum_k v_k (d log w_k / d z_k) (d z_k / d encoder), v_k = w_k^n / sum_j w_j^n. This
     ratio of sums has a bias of order 1/K, towards the gradient of `stl`, which it is at K = 1 and n = 2. For
-    the value of CUBO_n take `renyi` with alpha = 1 - n; that estimate is too small in expectation.
+    the value of CUBO_n take `renyi` with alpha = 1 - n; that estimate is too small in expectation. What
+    encoder and prior share, as with a VampPrior or a ladder, gets a mixture of both gradients.
 
     Args as in `iwae`; order is n, above 1, and 2 for the chi-square divergence.
 
@@ -223,7 +224,11 @@ def renyi(vae: "VAE", x: tf.Tensor, *, num_samples: int = 50, seed: Seed, alpha:
     log_w = log_weights(vae, x, num_samples=num_samples, seed=seed)
     if alpha == 1:
         return tf.reduce_mean(log_w, axis=0)
-    return (tf.reduce_logsumexp((1 - alpha) * log_w, axis=0) - np.log(num_samples)) / (1 - alpha)
+    scaled = (1 - alpha) * log_w
+    top = tf.stop_gradient(tf.reduce_max(scaled, axis=0))
+    # Not log sum exp less log K: near alpha = 1 the division would blow its rounding up.
+    below = tf.math.log1p(tf.reduce_mean(tf.math.expm1(scaled - top), axis=0))
+    return (top + below) / (1 - alpha)
 
 
 # ---- the rate taken apart ------------------------------------------------------------------------
@@ -283,8 +288,8 @@ def beta_tc(
 ) -> tf.Tensor:
     """Estimate E_q[log p(x|z)] - I(x; z) - beta TC(q(z)) - sum_l KL(q(z_l) || p(z_l)), the beta-TCVAE.
 
-    With beta = 1 the three terms sum to the rate. So this is `elbo` less (beta - 1) times the estimate of
-    `aggregate.total_correlation`.
+    The last two terms need a p(z) of independent coordinates; with beta = 1 the three then sum to the rate.
+    This is `elbo` less (beta - 1) times the estimate of `aggregate.total_correlation`, for any p(z).
 
     Args:
       vae: the model.

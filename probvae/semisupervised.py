@@ -13,7 +13,7 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
 from probvae import objectives
-from probvae.conditional import ConditionalVAE
+from probvae.conditional import ConditionalVAE, log_probabilities
 from probvae.errors import InputError
 from probvae.seeds import Seed
 
@@ -106,9 +106,8 @@ def log_joint(
     Returns:
       [B, C], nats. Its logsumexp over C bounds log p(x), and its softmax approximates p(y|x).
     """
-    classes = tf.eye(vae.context_dim)
     log_x = bound(vae, vae.every_class(x), num_samples=num_samples, seed=seed)  # log p(x|y), [C, B]
-    return tf.transpose(log_x) + vae.contexts.log_prob(classes)
+    return tf.transpose(log_x) + log_probabilities(vae.contexts)
 
 
 def m2(
@@ -143,7 +142,7 @@ def m2(
     values, y = vae.split(x)
     log_p = log_joint(vae, values, num_samples=num_samples, seed=seed, bound=bound)  # [B, C]
     log_q = log_class_probabilities(vae, values)  # log q(y|x), [B, C]
-    known = tf.reduce_sum(y * (log_p + alpha * log_q), axis=1)
+    known = tf.reduce_sum(tf.where(y > 0, log_p + alpha * log_q, 0.0), axis=1)
     unknown = tf.reduce_sum(tf.exp(log_q) * (log_p - log_q), axis=1)
     return tf.where(is_known(y), known, unknown)
 

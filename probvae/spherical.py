@@ -58,7 +58,7 @@ class VonMisesFisher(tfd.VonMisesFisher):
         angle += slope * (concentration - tf.stop_gradient(concentration))  # the same value, with a gradient
         tangent = drawn[..., 1:] / tf.maximum(across, 1e-30)[..., tf.newaxis]
         z = tf.concat([tf.cos(angle)[..., tf.newaxis], tf.sin(angle)[..., tf.newaxis] * tangent], axis=-1)
-        mirror = tf.math.l2_normalize(pole - self.mean_direction, axis=-1)
+        mirror = tf.math.l2_normalize(pole - self.mean_direction, axis=-1, epsilon=1e-30)
         return z - 2 * tf.reduce_sum(z * mirror, axis=-1, keepdims=True) * mirror
 
     def _variance(self) -> tf.Tensor:

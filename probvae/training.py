@@ -17,6 +17,8 @@ import tf_keras
 from probvae import objectives
 from probvae.config import Training
 from probvae.data import Prepared
+from probvae.data.arrays import chunks
+from probvae.errors import InputError
 from probvae.model import VAE, Objective, ascend
 from probvae.seeds import fold_in, split
 from probvae.semisupervised import classification_weight, m2
@@ -88,13 +90,16 @@ def make_optimizer(training: Training, num_examples: int) -> tf_keras.optimizers
     return tf_keras.optimizers.Adam(rate)
 
 
-def make_objective(training: Training, *, num_examples: int, iterations: Any = 0) -> Objective:
+def make_objective(
+    training: Training, *, num_examples: int, iterations: Any = 0, labelled: float | None = None
+) -> Objective:
     """Return the run's objective, `(vae, x, *, seed) -> [B]`.
 
     Args:
       training: its name and options.
       num_examples: of the training set.
       iterations: the optimizer's count of steps, a variable, which the warm-up of beta follows.
+      labelled: the fraction of labels that are known, for `labels="semi"`; None takes what the run asks for.
     """
     warmup = functools.partial(objectives.WARMUPS[training.beta_warmup], steps=training.beta_warmup_steps)
     known: dict[str, Callable[[], Any]] = {
@@ -115,8 +120,30 @@ def make_objective(training: Training, *, num_examples: int, iterations: Any = 0
 
     if training.labels != "semi":
         return bound
-    alpha = classification_weight(training.labelled)
+    alpha = classification_weight(training.labelled if labelled is None else labelled)
     return functools.partial(m2, num_samples=training.num_samples, alpha=alpha, bound=bound)
+
+
+def known_fraction(vae: VAE, train: Any) -> float:
+    """Return the fraction of joined examples [N, D + C] whose class is known."""
+    known = sum(int(np.sum(np.any(rows[:, -vae.context_dim :] > 0, axis=1))) for rows in chunks(train))
+    return known / len(train)
+
+
+def try_objective(vae: VAE, data: Prepared, training: Training) -> None:
+    """Evaluate the objective of two examples, so that what cannot be trained is refused before it starts.
+
+    Raises:
+      InputError: the objective does not serve this posterior and prior.
+    """
+    examples = data.train[np.arange(min(2, len(data.train)))]
+    x = data.feed(tf.constant(examples), fold_in(training.seed, 0))
+    try:
+        make_objective(training, num_examples=len(data.train))(vae, x, seed=fold_in(training.seed, 0))
+    except NotImplementedError:
+        a = vae.architecture
+        pair = f" of the posterior {a.posterior} and the prior {a.prior}" if a else ""
+        raise InputError(f"The KL{pair} has no closed form: leave analytic_kl out.") from None
 
 
 # ---- the compiled step and epoch -----------------------------------------------------------------
@@ -270,9 +297,15 @@ def fit(
       NonFiniteError: the objective is no longer a finite number.
     """
     optimizer = make_optimizer(training, len(data.train))
-    objective = make_objective(training, num_examples=len(data.train), iterations=optimizer.iterations)
+    objective = make_objective(
+        training,
+        num_examples=len(data.train),
+        iterations=optimizer.iterations,
+        labelled=known_fraction(vae, data.train) if training.labels == "semi" else None,
+    )
     steps = compile_steps(vae, optimizer, objective, data, training.seed)
     test = compile_test(vae, training.seed)
+    largest = float(np.nanmax(np.abs(data.test), initial=0))
     history: list[Row] = []
     best = _Best(vae)
     pace = _Pace()
@@ -286,7 +319,8 @@ def fit(
             if not math.isfinite(total):
                 raise NonFiniteError(
                     f"The objective became {total} in epoch {epoch + 1}, after step "
-                    f"{int(optimizer.iterations):,}. Try a smaller learning rate."
+                    f"{int(optimizer.iterations):,}. Try a smaller learning rate"
+                    + (f", or data on a smaller scale: x reaches {largest:g}." if largest > 20 else ".")
                 )
             done, seconds = done + indices.size, seconds + elapsed
             pace.timed(elapsed)

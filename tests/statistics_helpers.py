@@ -9,12 +9,12 @@ ALPHA = 1e-6  # false-positive rate of every statistical test, over all the numb
 def mean_p_value(samples: np.ndarray, expected: np.ndarray | float = 0.0) -> float:
     """Two-sided p-value that the samples [N, ...] have the expected mean, Bonferroni over [...].
 
-    By the central limit theorem; callers use N of thousands of light-tailed samples.
+    By Student's t; callers use hundreds of light-tailed samples, or thousands.
     """
     samples = np.asarray(samples, np.float64).reshape(len(samples), -1)
     error = samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
     z = np.abs(samples.mean(axis=0) - np.ravel(expected)) / np.maximum(error, 1e-300)
-    return float(min(1.0, samples.shape[1] * 2 * stats.norm.sf(z.max())))
+    return float(min(1.0, samples.shape[1] * 2 * stats.t.sf(z.max(), len(samples) - 1)))
 
 
 def same_mean_p_value(a: np.ndarray, b: np.ndarray) -> float:
@@ -22,4 +22,4 @@ def same_mean_p_value(a: np.ndarray, b: np.ndarray) -> float:
     a, b = (np.asarray(s, np.float64).reshape(len(s), -1) for s in (a, b))
     error = np.sqrt(a.var(axis=0, ddof=1) / len(a) + b.var(axis=0, ddof=1) / len(b))
     z = np.abs(a.mean(axis=0) - b.mean(axis=0)) / np.maximum(error, 1e-300)
-    return float(min(1.0, a.shape[1] * 2 * stats.norm.sf(z.max())))
+    return float(min(1.0, a.shape[1] * 2 * stats.t.sf(z.max(), min(len(a), len(b)) - 1)))

@@ -228,3 +228,10 @@ def test_mmd_is_zero_in_the_mean_at_the_exact_posterior():
 
     assert mean_p_value(penalties(MODEL.vae())) > ALPHA
     assert mean_p_value(penalties(MODEL.vae(shift=1.0))) < ALPHA
+
+
+def test_a_sample_of_a_batch_has_no_axis_for_its_coordinates():
+    assert marginals(tfd.Sample(tfd.Normal(tf.zeros(3), 1.0), 3)) is None
+    each = marginals(tfd.Sample(tfd.Normal(0.0, 1.0), 3))
+    assert each is not None and each.independent
+    assert marginals(tfd.Independent(tfd.Normal(tf.zeros([2, 3]), 1.0), 2)) is None

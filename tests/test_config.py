@@ -30,6 +30,26 @@ REGISTRIES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"free_bits": 1.0}, "free_bits is an option of the objective free_bits; got objective 'elbo'"),
+        ({"alpha": 2}, "alpha is an option of the objective renyi"),
+        ({"mmd_weight": 1}, "mmd_weight is an option of the objective mmd"),
+        ({"objective": "iwae", "num_samples": 5, "beta": 2}, "beta is an option of the objectives elbo, stl"),
+        ({"beta_warmup_steps": 30}, "beta_warmup_steps needs a beta_warmup"),
+        ({"objective": "dreg"}, "dreg with one draw is the stl: set num_samples"),
+        ({"objective": "renyi"}, "renyi with one draw is the elbo"),
+        ({"objective": "mmd", "labels": "semi"}, "mmd looks at a batch as a whole"),
+        ({"labels": "semi", "labelled": 0}, "labelled must be above 0"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        Training(**options)
+    Training(objective="free_bits", analytic_kl=True, free_bits=1.0)
+
+
 def test_choices_are_the_registries():
     assert {name: tuple(registry) for name, registry in REGISTRIES.items()} == {
         name: names for name, names in CHOICES.items() if name in REGISTRIES

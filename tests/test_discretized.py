@@ -10,7 +10,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from probvae import InputError
-from probvae.discretized import DiscretizedLogistic, colour_mixture, is_level, mixture
+from probvae.discretized import DiscretizedLogistic, PixelLogistic, colour_mixture, is_level, mixture
 from probvae.likelihoods import LIKELIHOODS, check_support
 
 LEVELS = np.arange(256) / 255
@@ -63,6 +63,12 @@ def test_mean_of_the_levels():
     p = DiscretizedLogistic(tf.constant(loc), tf.constant(log_scale))
     error = 255 * np.abs(p.mean() - exact_mean(loc, log_scale))
     assert error.max() < 0.01  # grey levels
+    wide = np.float32(np.linspace(4, 7, 40))
+    there = np.linspace(-1.5, 1.5, 40, dtype=np.float32)
+    error = 255 * np.abs(
+        DiscretizedLogistic(tf.constant(there), tf.constant(wide)).mean() - exact_mean(there, wide)
+    )
+    assert error.max() < 0.03
     assert (
         255 * np.abs(p.loc / 2 + 0.5 - exact_mean(loc, log_scale)).max() > 0.3
     )  # without rounding and edges
@@ -166,6 +172,38 @@ def test_colour_mean_is_within_a_grey_level(log_scale):
         draws = p.sample(100_000, seed=(0, seed)).numpy().astype(np.float64)
         error = np.abs(p.mean() - draws.mean(axis=0)) * 255
         assert np.all(error < 1 + 5 * 255 * draws.std(axis=0) / np.sqrt(len(draws)))
+
+
+def exact_pixel_mean(loc, log_scale, coefficients):
+    """Over all levels of red and green."""
+    u = np.float32(2 * np.float32(LEVELS) - 1)
+    red = DiscretizedLogistic(tf.constant(loc[0]), tf.constant(log_scale[0]))
+    green = DiscretizedLogistic(loc[1] + coefficients[0] * u[:, None], tf.constant(log_scale[1]))
+    blue_loc = loc[2] + coefficients[1] * u[:, None] + coefficients[2] * u
+    blue = DiscretizedLogistic(tf.constant(blue_loc), tf.constant(log_scale[2])).mean().numpy()
+    levels = np.float32(LEVELS)
+    p_red = red.prob(levels).numpy().astype(np.float64)
+    joint = p_red[:, None] * green.prob(levels).numpy()
+    return np.array([p_red @ levels, (joint * levels).sum(), (joint * blue).sum()])
+
+
+def test_colour_mean_where_wide_channels_come_before_narrow_ones():
+    """Within half a grey level of the sum over all levels."""
+    rng = np.random.default_rng(0)
+    cases = [
+        (
+            np.float32([0.355, -0.192, 0.413]),
+            np.float32([1.34, -4.97, -3.68]),
+            np.float32([-0.9, 0.97, -0.99]),
+        )
+    ]
+    cases += [
+        tuple(np.float32(rng.uniform(low, high, 3)) for low, high in ((-1, 1), (-6, 1.5), (-1, 1)))
+        for _ in range(20)
+    ]
+    for case in cases:
+        error = 255 * np.abs(PixelLogistic(*map(tf.constant, case)).mean() - exact_pixel_mean(*case))
+        assert error.max() < 0.5, case
 
 
 def test_colour_is_for_images_of_three_channels():

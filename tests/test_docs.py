@@ -11,6 +11,7 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
 import probvae
+from probvae.building import build
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,11 +20,12 @@ def blocks(name):
     return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/guide.md", "docs/evaluation.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/guide.md", "docs/evaluation.md", "docs/choices.md"])
 def test_code_in_documents_runs(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     images = np.float32(np.random.default_rng(0).random([8, 28, 28, 1]) > 0.5)
     probvae.save(probvae.conv_vae(filters=(2, 2)), "runs/mine")
+    patients("patients.csv")
     monkeypatch.setattr(tf_keras.Model, "fit", quietly(tf_keras.Model.fit))
     names = {"probvae": probvae, "tf": tf, "tf_keras": tf_keras, "tfd": tfd, "tfpl": tfpl}
     names |= {"x_train": images, "x_test": images[:4], "batches": [images[:4], images[4:]]}
@@ -36,6 +38,16 @@ def test_code_in_documents_runs(name, tmp_path, monkeypatch, capsys):
         )
         exec(compile(small, name, "exec"), names)  # our own documents
     assert isinstance(names["vae"], probvae.VAE)
+
+
+def patients(path):
+    """A table with empty cells, and a model of it."""
+    rng = np.random.default_rng(0)
+    rows = [f"{170 + 10 * h:.1f},{'' if h > 1 else 70 + 10 * h:},{h > 0}" for h in rng.standard_normal(40)]
+    Path(path).write_text("\n".join(["height,weight,tall", *rows]) + "\n")
+    kinds = probvae.data.load(path, missing=True).kinds
+    choices = {"likelihood": "mixed", "columns": kinds, "network": "mlp", "units": (8,), "missing": True}
+    probvae.save(build(probvae.Architecture((len(kinds),), **choices)), "runs/patients")
 
 
 def quietly(fit):

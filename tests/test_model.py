@@ -260,3 +260,12 @@ def test_the_bound_is_in_one_place():
 
 def test_metrics_are_no_weights(vae):
     assert len(vae.weights) == len(vae.trainable_weights)
+
+
+def test_single_examples_in_place_of_batches_are_refused():
+    vae = tiny_vae()
+    vae.compile("adam")
+    single = tf.data.Dataset.from_tensor_slices(tf.zeros([4, 8, 8, 1]))
+    with pytest.raises(ValueError, match=r"must have the shape \[B, 8, 8, 1\]"):
+        vae.fit(single, verbose=0)
+    vae.fit(single.batch(2), verbose=0)

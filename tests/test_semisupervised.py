@@ -11,7 +11,7 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
 import probvae
-from probvae import objectives
+from probvae import Training, objectives
 from probvae.conditional import one_hot
 from probvae.errors import InputError
 from probvae.semisupervised import (
@@ -23,6 +23,7 @@ from probvae.semisupervised import (
     log_joint,
     m2,
 )
+from probvae.training import known_fraction, make_objective
 
 SHARES = np.array([0.6, 0.1, 0.3])
 LABELS = np.array([0, -1, 2, 1, -1, -1])  # -1: not known
@@ -183,11 +184,14 @@ def test_unknown_classes_are_zeros_and_no_number_comes_of_them_unasked():
     assert is_known(example[:, 6:]).numpy().tolist() == [True, False, True]
     bound = objectives.iwae(vae, example, num_samples=3, seed=0).numpy()
     assert np.isfinite(bound).tolist() == [True, False, True]
-    plain = vae.given(1)
-    np.testing.assert_allclose(
-        bound[0],
-        objectives.log_weights(plain, example[:, :6], num_samples=3, seed=0).numpy()[:, 0].mean(),
-        atol=2.0,
+    alone = objectives.iwae(vae, vae.join(np.zeros([3, 6], np.float32), [1, 1, 1]), num_samples=3, seed=0)
+    np.testing.assert_allclose(bound[0], alone[0], rtol=1e-5)
+    assert (
+        abs(
+            bound[0]
+            - objectives.iwae(vae, vae.join(np.zeros([3, 6], np.float32), 0), num_samples=3, seed=0)[0]
+        )
+        > 1e-3
     )
     with pytest.raises(InputError, match="integers from -1 to 2"):
         vae.join(np.zeros([3, 6]), -2)
@@ -269,3 +273,30 @@ def test_labels_are_forgotten_class_by_class():
 def test_classification_weight_is_the_papers():
     assert classification_weight(1.0) == pytest.approx(0.1)
     assert classification_weight(100 / 50_000) == pytest.approx(0.1 * 50_000 / 100)
+
+
+def test_a_class_that_never_occurs_has_no_probability_and_spoils_nothing():
+    contexts = tfd.OneHotCategorical(probs=[0.5, 0.5, 0.0], dtype=tf.float32)
+    vae, even = tiny_m2(contexts=contexts), tiny_m2()
+    x = np.random.default_rng(0).integers(0, 2, [6, 6]).astype(np.float32)
+    known = vae.join(x, [0, 1, 0, 1, 0, 1])
+    with tf.GradientTape() as tape:
+        bound = m2(vae, known, seed=0)
+    np.testing.assert_allclose(bound, m2(even, known, seed=0) + np.log(3 / 2), rtol=1e-5)
+    assert all(np.all(np.isfinite(g)) for g in tape.gradient(bound, vae.trainable_variables) if g is not None)
+    joint = log_joint(vae, x, seed=0).numpy()
+    assert np.all(np.isneginf(joint[:, 2])) and np.all(np.isfinite(joint[:, :2]))
+
+
+def test_the_weight_of_the_classifier_counts_the_labels_that_are_there():
+    """At least one of each class is kept, however few are asked for: alpha is 0.1 N over what is known."""
+    vae = tiny_m2()
+    y = forget_labels(np.eye(3, dtype=np.uint8)[np.arange(60) % 3], 1e-3)
+    train = np.concatenate([np.zeros([60, 6], np.uint8), y], axis=1)
+    assert known_fraction(vae, train) == 3 / 60
+    example = vae.join(np.zeros([3, 6], np.float32), [0, 1, 2])
+    chosen = Training(labels="semi", labelled=1e-3)
+    found = make_objective(chosen, num_examples=60, labelled=3 / 60)(vae, example, seed=0)
+    np.testing.assert_allclose(found, m2(vae, example, seed=0, alpha=2.0), rtol=1e-5)
+    asked = make_objective(chosen, num_examples=60)(vae, example, seed=0)
+    assert np.abs(asked - found).min() > 1

@@ -192,3 +192,24 @@ def test_help_needs_no_tensorflow():
     assert done.returncode == 0, done.stderr
     for option in ("--data", "--recipe", "--latent-dim", "--posterior", "--binarize", "--seed"):
         assert option in done.stdout
+
+
+def test_a_kl_without_closed_form_is_refused_before_anything_is_written(images, tmp_path):
+    run = tmp_path / "run"
+    result = invoke("--data", images, "--output", run, *TINY, "--posterior", "iaf", "--analytic-kl")
+    assert result.exit_code == 2 and not run.exists()
+    assert "The KL of the posterior iaf and the prior standard_normal has no closed form" in result.output
+
+
+def test_images_of_counts_are_counts(tmp_path):
+    counts = np.random.default_rng(0).poisson(3.0, [30, 8, 8])
+    np.save(tmp_path / "counts.npy", counts)
+    run = tmp_path / "run"
+    options = ["--data", tmp_path / "counts.npy", "--output", run, *TINY]
+    assert invoke(*options, "--likelihood", "poisson").exit_code == 0
+    elbo = json.loads((run / "metrics.json").read_text())["test_elbo"]["mean"]
+    assert (
+        elbo < -64 * 1.5
+    )  # the entropy of Poisson(3) is 1.93 nats a pixel; that of counts / 255 next to none
+    few = invoke(*options, "--overwrite", "--likelihood", "categorical", "--classes", 4)
+    assert few.exit_code == 2 and "classes is 4; found values from 0 to" in few.output

@@ -35,7 +35,7 @@ AT_LEAST_NONE = click.IntRange(min=0)
     type=AT_LEAST_NONE,
     default=2000,
     metavar="N",
-    help="Training images to compare with. [2000]",
+    help="Training images to compare with, at random. [2000]",
 )
 @click.option(
     "--gap-images",
@@ -67,7 +67,7 @@ AT_LEAST_NONE = click.IntRange(min=0)
 @click.option("--quiet", is_flag=True, help="Print the table only.")
 @click.version_option(__version__, prog_name="probvae-evaluate")
 def main(run: Path, **options: Any) -> None:
-    r"""Evaluate a run of probvae-train.
+    """Evaluate a run of probvae-train.
 
     \b
     probvae-evaluate runs/mine
@@ -78,7 +78,7 @@ def main(run: Path, **options: Any) -> None:
     Prints a table and writes metrics.json, per_example.npz, scores.csv and pictures. Each number has a
     standard error over images (another test set would differ so much) and, apart from it, a Monte Carlo
     error (other draws of z would). Ctrl-C ends it early and gives what it has.
-    """
+    """  # noqa: D301
     with quiet_start():
         from probvae.cli.evaluation_run import evaluate
     evaluate(run, **options)

@@ -118,9 +118,11 @@ def _load(run: Path, source: str | None, limit: int | None, chosen: report.Optio
     other = _trained_on(run) not in (None, fingerprint)
     note = " (NOT the data that the run was trained on)" if other else ""
     note += "; p(x) stands for p(x|y)" if architecture.context_dim else ""
-    x = prepared.feed(prepared.train[: chosen.train_images], fold_in(0, 0)).numpy()
+    rows = np.sort(np.random.default_rng(0).permutation(len(prepared.train))[: chosen.train_images])
+    x = prepared.feed(prepared.train[rows], fold_in(0, 0)).numpy()  # the first ones may be of one class
+    labels = None if images.train_labels is None else images.train_labels[rows]
     test = report.Images(prepared.test[:limit].astype(np.float32), _first(images.test_labels, limit))
-    return vae, test, report.Images(x, _first(images.train_labels, len(x))), conditions, note
+    return vae, test, report.Images(x, labels), conditions, note
 
 
 def _sha256(path: Path) -> str:

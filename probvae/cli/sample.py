@@ -111,7 +111,7 @@ FLAGS = {"label": "class", "start": "from", "end": "to", "train_images": "train-
 @click.option("--quiet", is_flag=True, help="Print the closing line only.")
 @click.version_option(__version__, prog_name="probvae-sample")
 def main(run: Path, mode: str, **options: Any) -> None:
-    r"""Generate from a run of probvae-train.
+    """Generate from a run of probvae-train.
 
     \b
     probvae-sample runs/mine
@@ -123,7 +123,7 @@ def main(run: Path, mode: str, **options: Any) -> None:
 
     Writes samples.npz (z, the mean of p(x|z), a draw x, log p(z)), a picture and, of paths, an animation;
     for series and tables samples.csv too.
-    """
+    """  # noqa: D301
     _refuse_options_of_other_modes(mode, options)
     with quiet_start():
         from probvae.cli.sample_run import sample

@@ -117,7 +117,7 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
 @click.option("--quiet", is_flag=True, help="Print the closing line only.")
 @click.version_option(__version__, prog_name="probvae-train")
 def main(recipe: str, output: Path | None, overwrite: bool, quiet: bool, **options: Any) -> None:
-    r"""Train a convolutional VAE of TFP distributions.
+    """Train a convolutional VAE of TFP distributions.
 
     \b
     probvae-train                        the tutorial on MNIST
@@ -126,7 +126,7 @@ def main(recipe: str, output: Path | None, overwrite: bool, quiet: bool, **optio
 
     The run folder holds config.json, weights.npz, history.csv, metrics.json and pictures. Ctrl-C ends a
     run early and keeps what it has learnt. [Defaults in brackets.]
-    """
+    """  # noqa: D301
     given = {name: value for name, value in options.items() if value is not None}
     architecture = {name: given.pop(name) for name in ARCHITECTURE if name in given}
     training = Training(**{**RECIPES[recipe], **given})

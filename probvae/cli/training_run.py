@@ -14,9 +14,9 @@ from probvae.cli.common import StopOnSignal
 from probvae.config import Architecture, Training
 from probvae.data import DataSet, skipped_sentence
 from probvae.model import VAE
-from probvae.training import Row, fit
+from probvae.training import Row, fit, try_objective
 
-HEADER = "   epoch   test ELBO   log p(x|z)        KL   train ELBO   images/s   seconds"
+HEADER = "   epoch   test ELBO   log p(x|z)        KL    objective   images/s   seconds"
 
 
 def run(
@@ -42,6 +42,7 @@ def run(
         training = dataclasses.replace(training, binarize=binarize)
     prepared = run_data.prepare(examples, training, architecture)
     vae = build(architecture, seed=training.seed)
+    try_objective(vae, prepared, training)
     runs.prepare_folder(folder, overwrite=overwrite)
     recorder = runs.Recorder(folder, vae, training, examples, prepared)
     console = _Console(training, len(examples.train), quiet=quiet)
@@ -61,7 +62,9 @@ def run(
     state = "stopped early" if stop() else "done"
     bits = metrics.get("test_bits_per_dimension")
     coded = "" if bits is None else f", {bits['mean']:.4f} bits/dim"
-    click.echo(f"{state}: test ELBO {elbo['mean']:.2f}{error} nats{coded}, in {folder}")
+    right = metrics.get("test_accuracy")
+    right = "" if right is None else f", {right['mean']:.2%} of the classes right"
+    click.echo(f"{state}: test ELBO {elbo['mean']:.2f}{error} nats{coded}{right}, in {folder}")
     if stop.received is not None:
         sys.exit(128 + stop.received)
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from probvae.data.arrays import Array, chunks, gather
 from probvae.data.dataset import DataSet
 from probvae.errors import InputError
-from probvae.likelihoods import check_support
+from probvae.likelihoods import LIKELIHOODS, check_support
 from probvae.seeds import Seed
 
 Feed = Callable[[tf.Tensor, Seed], tf.Tensor]
@@ -101,13 +101,15 @@ def prepare(
             "--binarize to none."
         )
     rng_train, rng_test, rng_validation = np.random.default_rng([seed, 1]).spawn(3)
-    advice = f"--binarize is {binarize!r}: choose threshold, static or dynamic." if image else ""
+    binary = image and likelihood == "bernoulli"
+    advice = f"--binarize is {binarize!r}: choose threshold, static or dynamic." if binary else ""
+    levels = 1 if LIKELIHOODS[likelihood].whole else data.levels
 
     def checked(
         which: str, examples: Array, kept: Binarize | None, rng: np.random.Generator
     ) -> Iterator[np.ndarray]:
         what = f"{which} {'images' if image else 'examples'} of {data.name}"
-        for x in _values(examples, data, kept, rng):
+        for x in _values(examples, levels, data.missing, kept, rng):
             check_support(likelihood, x, what=what, advice=advice, columns=data.kinds, **options)
             yield x
 
@@ -116,14 +118,14 @@ def prepare(
     if data.validation is not None:
         validation = gather(checked("Validation", data.validation, how.test, rng_validation))
     if how.redraw:
-        return Prepared(data.train, test, _redraw(data.levels, data.missing), validation)
+        return Prepared(data.train, test, _redraw(levels, data.missing), validation)
     train = checked(
         "Training", _present(data.train) if how.train is None else data.train, how.train, rng_train
     )
     if how.train is not None:
         return Prepared(gather(train), test, _as_float, validation)
     collections.deque(train, maxlen=0)  # checks them, and keeps nothing
-    return Prepared(data.train, test, _scale(data.levels), validation)
+    return Prepared(data.train, test, _scale(levels), validation)
 
 
 def _present(examples: Array) -> Array:
@@ -139,14 +141,14 @@ def _present(examples: Array) -> Array:
 
 
 def _values(
-    examples: Array, data: DataSet, how: Binarize | None, rng: np.random.Generator
+    examples: Array, levels: int, missing: bool, how: Binarize | None, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """Yield x chunk by chunk: 0 or 1 as uint8, all else, and what has missing values, as float32."""
     for chunk in chunks(examples):
-        grey = np.divide(chunk, data.levels, dtype=np.float32)
+        grey = np.divide(chunk, levels, dtype=np.float32)
         if how is None:
             yield grey
-        elif data.missing:
+        elif missing:
             yield np.where(np.isnan(grey), grey, how(grey, rng).astype(np.float32))
         else:
             yield how(grey, rng).astype(np.uint8)

@@ -146,7 +146,9 @@ def column(what: str, survey: Survey, kind: str | None) -> Column:
     name, _, number = kind.partition(":")
     if name not in (*NUMBERS, *CODED) or (number and name != "categorical"):
         kinds = ", ".join((*NUMBERS, *CODED, "categorical:K", IGNORE))
-        raise InputError(f"The kind of {what} must be one of {kinds}; got {kind!r}.")
+        raise InputError(f"{what} must have a kind among {kinds}; got {kind!r}.")
+    if not asked and survey.numeric and survey.low == survey.high:
+        raise InputError(f"{what} holds the one value {survey.low:g}: leave it out by the kind {IGNORE!r}.")
     if survey.missing == survey.rows:
         raise InputError(f"{what} is empty: leave it out by the kind {IGNORE!r}.")
     if survey.numeric and max(-survey.low, survey.high) > LARGEST:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import logsumexp
 
-from probvae.conditional import ConditionalVAE, contexts_of, is_one_hot, observed_contexts, values
+from probvae.conditional import (
+    ConditionalVAE,
+    contexts_of,
+    is_one_hot,
+    log_probabilities,
+    observed_contexts,
+    values,
+)
 from probvae.errors import InputError
 from probvae.evaluation.exact import Exact, exact
 
@@ -86,8 +93,8 @@ def log_class_prior(vae: "VAE", train: np.ndarray) -> np.ndarray | None:
     y = contexts_of(vae, train)
     if not is_one_hot(y[y.any(axis=1)]):
         return None
-    contexts = generator(vae, train).contexts
-    return contexts.log_prob(np.eye(vae.context_dim, dtype=np.float32)).numpy().astype(np.float64)
+    contexts = generator(vae, train).contexts  # p(y)
+    return log_probabilities(contexts).numpy().astype(np.float64)
 
 
 def log_joint_of_classes(
