@@ -79,7 +79,7 @@ def impute(
     if few:
         warnings.warn(
             f"{few:,} of {len(x):,} examples have an effective sample size below {FEW}: what is imputed "
-            "there is not to be trusted. Use more num_samples; x may be unlike the training set, or other units.",
+            "there is not to be trusted. Use more num_samples; x may lie far from the training set.",
             stacklevel=2,
         )
     joined = np.concatenate(draws, axis=1) if num_draws else None

@@ -122,7 +122,7 @@ def test_total_correlation_of_a_correlated_posterior():
 
 def test_total_correlation_needs_marginals():
     q = tfd.VonMisesFisher([[1.0, 0.0]], 2.0)
-    with pytest.raises(InputError, match="Use the posterior diagonal or tril"):
+    with pytest.raises(InputError, match="Use the posterior diagonal, tril"):
         total_correlation(q, tf.constant([[[1.0, 0.0]]]))
 
 

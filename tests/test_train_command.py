@@ -128,7 +128,10 @@ def test_overwrite_never_touches_a_folder_that_is_no_run(images, tmp_path):
         (["--depth", "3"], "No such option"),
         (["extra"], "unexpected extra argument"),
         (["--recipe", "secret"], "is not one of 'tutorial', 'tuned'"),
-        (["--objective", "iwae", "--analytic-kl"], "analytic_kl is an option of the elbo objective"),
+        (
+            ["--objective", "iwae", "--analytic-kl"],
+            "analytic_kl is an option of the objectives elbo, free_bits",
+        ),
         (["--data", "imagenet"], "Data must be one of mnist, fashion_mnist, kmnist, cifar10, digits or"),
         (["--data", "absent.npz"], "There is no file absent.npz"),
         (["--data", "digits", "--binarize", "none"], "from 0 to 1, .* choose threshold, static or dynamic"),
