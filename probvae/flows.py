@@ -4,7 +4,7 @@ Two things set these steps apart from `tfb.MaskedAutoregressiveFlow` and `tfb.Re
 log-determinant cost one pass of the network together, and z broadcasts against the batch of the context.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from probvae import flow_networks
 from probvae.flow_transforms import Transform, affine, gated
 from probvae.seeds import as_seed
 
@@ -160,6 +161,28 @@ def halves(latent_dim: int, steps: int) -> list[tuple[int, int]]:
     middle = latent_dim // 2
     near = (0, middle) if middle else (0, latent_dim)
     return [near if step % 2 else (middle, latent_dim) for step in range(steps)]
+
+
+def couplings(
+    latent_dim: int, *, steps: int, hidden: Sequence[int], outputs: int, context_size: int = 0, seed: int
+) -> list[tuple[flow_networks.Network, tuple[int, int]]]:
+    """Build the networks of `steps` couplings, each with the part (start, stop) of z that it changes.
+
+    Args:
+      latent_dim: L.
+      steps: how many.
+      hidden: widths of the hidden layers.
+      outputs: of a network for each changed coordinate: 2 for `affine`, 3 SPLINE_BINS - 1 for `spline`.
+      context_size: C.
+      seed: of the initial weights.
+    """
+
+    def network(step: int, changed: int) -> flow_networks.Network:
+        sizes = [latent_dim - changed, *hidden, outputs * changed]
+        return flow_networks.Network(sizes, context_size=context_size, seed=seed * 100 + step)
+
+    parts = halves(latent_dim, steps)
+    return [(network(step, stop - start), (start, stop)) for step, (start, stop) in enumerate(parts)]
 
 
 class Flow(tfd.TransformedDistribution):

@@ -6,18 +6,17 @@ leaves out what is missing (`Seen`), and its encoder sees zeros there and which 
 seen, not on the value itself. `probvae.imputation` fills them in.
 """
 
-from typing import Any
-
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from probvae.around import Around
 from probvae.errors import InputError
 from probvae.seeds import Seed
 
 IN_SUPPORT = 1.0  # lies in the support of every likelihood; stands for a missing value where one is needed
 
 
-class Seen(tfd.Distribution):
+class Seen(Around):
     """A product over independent values whose `log_prob` leaves out the values of x that are missing (nan).
 
     Everything else (`sample`, `mean`, ...) is that of the product. Where the product's factors are whole
@@ -38,31 +37,7 @@ class Seen(tfd.Distribution):
                 "Missing values need a likelihood that is a product over values: expected a tfd.Independent, "
                 f"got {type(distribution).__name__}. Wrap it in tfd.Independent."
             )
-        self.distribution = distribution
-        super().__init__(
-            dtype=distribution.dtype,
-            reparameterization_type=distribution.reparameterization_type,
-            validate_args=False,
-            allow_nan_stats=distribution.allow_nan_stats,
-            parameters=parameters,
-            name=name,
-        )
-
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
-        raise NotImplementedError("The batch shape is that of the distribution inside, not inferred.")
-
-    def _batch_shape(self) -> tf.TensorShape:
-        return self.distribution.batch_shape
-
-    def _batch_shape_tensor(self, **parameters: Any) -> tf.Tensor:
-        return self.distribution.batch_shape_tensor()
-
-    def _event_shape(self) -> tf.TensorShape:
-        return self.distribution.event_shape
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return self.distribution.event_shape_tensor()
+        super().__init__(distribution, parameters, name)
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         factors = self.distribution.distribution  # of batch [..., *E] less the event of one factor

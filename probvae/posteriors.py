@@ -14,10 +14,10 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
 from probvae.errors import InputError
-from probvae.flow_networks import Network, made
+from probvae.flow_networks import made
 from probvae.flow_transforms import SPLINE_BINS
 from probvae.flow_transforms import spline as spline_transform
-from probvae.flows import AutoregressiveStep, CouplingStep, Flow, halves
+from probvae.flows import AutoregressiveStep, CouplingStep, Flow, couplings
 from probvae.spherical import VonMisesFisher
 
 # Keeps exp(log-variance) finite and positive in float32, far outside what training reaches.
@@ -258,26 +258,25 @@ def spline(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
     References:
       Durkan et al. 2019, Neural Spline Flows, arXiv:1906.04032.
     """
-    parts = halves(latent_dim, FLOW_STEPS)
-    nets = [
-        Network(
-            [latent_dim - (stop - start), *FLOW_HIDDEN, (3 * SPLINE_BINS - 1) * (stop - start)],
-            context_size=FLOW_CONTEXT,
-            seed=seed * 100 + step,
-        )
-        for step, (start, stop) in enumerate(parts)
-    ]
+    nets = couplings(
+        latent_dim,
+        steps=FLOW_STEPS,
+        hidden=FLOW_HIDDEN,
+        outputs=3 * SPLINE_BINS - 1,
+        context_size=FLOW_CONTEXT,
+        seed=seed,
+    )
 
     def new(params: tf.Tensor) -> tfd.Distribution:
         loc, scale, context = _loc_scale_rest(params, latent_dim)
         steps = [
-            CouplingStep(network, part, context=context, transform=spline_transform)
-            for network, part in zip(nets, parts, strict=True)
+            CouplingStep(network, part, context=context, transform=spline_transform) for network, part in nets
         ]
         unit = tfd.MultivariateNormalDiag(tf.zeros_like(loc), tf.ones_like(scale))
         return Flow(unit, tfb.Chain([tfb.Shift(loc), tfb.Scale(scale), *steps[::-1]]), centre=loc)
 
-    return [_dense(2 * latent_dim + FLOW_CONTEXT, seed), FlowLayer(new, nets, name="posterior")]
+    layer = FlowLayer(new, [network for network, _ in nets], name="posterior")
+    return [_dense(2 * latent_dim + FLOW_CONTEXT, seed), layer]
 
 
 # ---- parts ---------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from probvae.errors import InputError
-from probvae.flow_networks import Network, made
+from probvae.flow_networks import made
 from probvae.flow_transforms import SPLINE_BINS, affine
 from probvae.flow_transforms import spline as spline_transform
-from probvae.flows import AutoregressiveStep, CouplingStep, Flow, halves
+from probvae.flows import AutoregressiveStep, CouplingStep, Flow, couplings
 from probvae.mixtures import BlockedMixture, NormalMixture
 from probvae.seeds import Seed, split
 from probvae.spherical import SphericalUniform
@@ -182,16 +182,7 @@ def realnvp(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEX
     References:
       Dinh et al. 2017, Density Estimation Using Real NVP, arXiv:1605.08803.
     """
-    parts = halves(latent_dim, FLOW_STEPS)
-    nets = [
-        Network([latent_dim - (stop - start), *FLOW_HIDDEN, 2 * (stop - start)], seed=seed * 100 + step)
-        for step, (start, stop) in enumerate(parts)
-    ]
-    return FlowPrior(
-        latent_dim,
-        nets,
-        lambda: [CouplingStep(net, part, transform=affine) for net, part in zip(nets, parts, strict=True)],
-    )
+    return _coupling_prior(latent_dim, affine, outputs=2, seed=seed)
 
 
 def maf(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT) -> tfd.Distribution:
@@ -223,20 +214,15 @@ def spline(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT
     References:
       Durkan et al. 2019, Neural Spline Flows, arXiv:1906.04032.
     """
-    parts = halves(latent_dim, FLOW_STEPS)
-    nets = [
-        Network(
-            [latent_dim - (stop - start), *FLOW_HIDDEN, (3 * SPLINE_BINS - 1) * (stop - start)],
-            seed=seed * 100 + step,
-        )
-        for step, (start, stop) in enumerate(parts)
-    ]
+    return _coupling_prior(latent_dim, spline_transform, outputs=3 * SPLINE_BINS - 1, seed=seed)
+
+
+def _coupling_prior(latent_dim: int, transform: Any, *, outputs: int, seed: int) -> FlowPrior:
+    nets = couplings(latent_dim, steps=FLOW_STEPS, hidden=FLOW_HIDDEN, outputs=outputs, seed=seed)
     return FlowPrior(
         latent_dim,
-        nets,
-        lambda: [
-            CouplingStep(net, part, transform=spline_transform) for net, part in zip(nets, parts, strict=True)
-        ],
+        [net for net, _ in nets],
+        lambda: [CouplingStep(net, part, transform=transform) for net, part in nets],
     )
 
 

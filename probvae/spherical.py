@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from probvae.around import Around
 from probvae.seeds import Seed, split
 
 QUADRATURE_NODES = 48
@@ -102,7 +103,7 @@ class SphericalUniform(tfd.SphericalUniform):
         return tf.linalg.diag_part(self.covariance())
 
 
-class Radial(tfd.Distribution):
+class Radial(Around):
     """v = r z in all of R^L, for z from a distribution on the unit sphere and an independent length r.
 
     Its log-density is log p(v / |v|) + log p(r = |v|) - (L - 1) log |v|. Where z is uniform and r is from chi
@@ -117,32 +118,8 @@ class Radial(tfd.Distribution):
         self, distribution: tfd.Distribution, length: tfd.Distribution | None = None, name: str = "radial"
     ) -> None:
         parameters = dict(locals())
-        self.distribution = distribution
+        super().__init__(distribution, parameters, name)
         self.length = length or tfd.Chi(df=np.float32(distribution.event_shape[-1]))
-        super().__init__(
-            dtype=distribution.dtype,
-            reparameterization_type=distribution.reparameterization_type,
-            validate_args=False,
-            allow_nan_stats=distribution.allow_nan_stats,
-            parameters=parameters,
-            name=name,
-        )
-
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
-        raise NotImplementedError("A radial distribution has no parameters of its own.")
-
-    def _batch_shape(self) -> tf.TensorShape:
-        return self.distribution.batch_shape
-
-    def _batch_shape_tensor(self) -> tf.Tensor:
-        return self.distribution.batch_shape_tensor()
-
-    def _event_shape(self) -> tf.TensorShape:
-        return self.distribution.event_shape
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return self.distribution.event_shape_tensor()
 
     def _log_prob(self, v: tf.Tensor) -> tf.Tensor:
         length = tf.maximum(tf.norm(v, axis=-1), 1e-12)  # there is no direction at the origin
