@@ -86,7 +86,7 @@ class AutoregressiveStep(_Step):
         context: tf.Tensor | None = None,
         transform: Callable[[tf.Tensor], Transform] = gated,
     ) -> None:
-        self._order = np.array(order)
+        self.order = np.array(order)
         super().__init__(network, context, transform, "autoregressive_step")
 
     def _find(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -94,8 +94,8 @@ class AutoregressiveStep(_Step):
 
     def _inverse(self, y: tf.Tensor) -> tf.Tensor:
         y = self._full(y)
-        size = len(self._order)
-        now = tf.one_hot(self._order, size, on_value=True, off_value=False)  # [step, coordinate]
+        size = len(self.order)
+        now = tf.one_hot(self.order, size, on_value=True, off_value=False)  # [step, coordinate]
 
         def solve(i: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             # Coordinates that are not yet found stay zero: what the inverse gives for them means nothing.
@@ -217,6 +217,12 @@ class Flow(tfd.TransformedDistribution):
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
         return tfd.TransformedDistribution._parameter_properties(dtype, num_classes)
+
+    @property
+    def density_passes(self) -> int:
+        """Passes of the networks that `log_prob` takes at a z that was not drawn here: L, or 1."""
+        steps = getattr(self.bijector, "bijectors", [self.bijector])
+        return max((len(step.order) for step in steps if isinstance(step, AutoregressiveStep)), default=1)
 
     def _moment_sample(self) -> tf.Tensor:
         x = self.distribution.sample(self._moment_draws // 2, seed=as_seed(0))

@@ -287,6 +287,11 @@ def test_gradient_of_the_networks_by_finite_differences(name):
     np.testing.assert_allclose((values[0] - values[1]) / 0.006, length, rtol=0.01)
 
 
+@pytest.mark.parametrize(("name", "passes"), [("iaf", 3), ("spline", 1)])
+def test_a_flow_says_what_its_density_costs(name, passes):
+    assert head(name)(params(name)).tensor_distribution.density_passes == passes
+
+
 # ---- single posteriors ---------------------------------------------------------------------------
 
 

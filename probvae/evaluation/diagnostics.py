@@ -284,7 +284,9 @@ def _log_sum_of_others(vae: "VAE", x: np.ndarray) -> Callable[[np.ndarray], np.n
         def log_sum(z_and_owner: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
             z, owner = z_and_owner
             log_q = q.log_prob(z[:, tf.newaxis, :])  # [BLOCK, B]
-            return tf.reduce_logsumexp(tf.where(owner[:, tf.newaxis] == index, -np.inf, log_q), axis=1)
+            # Far from its mass a flow's density is next to zero, and its inverse overflows to nan.
+            left_out = (owner[:, tf.newaxis] == index) | tf.math.is_nan(log_q)
+            return tf.reduce_logsumexp(tf.where(left_out, -np.inf, log_q), axis=1)
 
         return tf.map_fn(log_sum, (z, owner), fn_output_signature=tf.float32, parallel_iterations=1)
 
