@@ -80,7 +80,8 @@ def lognormal(params: tf.Tensor) -> tfd.Distribution:
 class Bernoulli(tfd.Bernoulli):
     """`tfd.Bernoulli` of finite logits whose `log_prob` takes one softplus where TFP's takes two.
 
-    Most of what a small decoder costs is this log-probability: one step of training takes 0.75 of the time.
+    Much of what a small decoder costs is this log-probability: with two layers of 200 units and five draws a
+    training step took 0.82 of the time (two cores of an Intel Xeon).
 
     >>> print(Bernoulli(logits=tf.constant(0.5)).log_prob([0.0, 1.0]).numpy().round(4))
     [-0.9741 -0.4741]
