@@ -143,6 +143,7 @@ def m2(
     log_p = log_joint(vae, values, num_samples=num_samples, seed=seed, bound=bound)  # [B, C]
     log_q = log_class_probabilities(vae, values)  # log q(y|x), [B, C]
     known = tf.reduce_sum(tf.where(y > 0, log_p + alpha * log_q, 0.0), axis=1)
+    log_p = tf.where(is_known(y)[:, tf.newaxis], log_q, log_p)  # no gradient of what is not asked
     unknown = tf.reduce_sum(tf.exp(log_q) * (log_p - log_q), axis=1)
     return tf.where(is_known(y), known, unknown)
 

@@ -127,6 +127,8 @@ def guess(survey: Survey) -> str:
         return "normal"
     if len(levels) == 2 or levels <= {0.0, 1.0}:
         return "bernoulli"
+    if len(levels) == 1:
+        return "normal"
     return "categorical" if len(levels) <= FEW and survey.rows >= FEW * len(levels) else "normal"
 
 
@@ -147,8 +149,6 @@ def column(what: str, survey: Survey, kind: str | None) -> Column:
     if name not in (*NUMBERS, *CODED) or (number and name != "categorical"):
         kinds = ", ".join((*NUMBERS, *CODED, "categorical:K", IGNORE))
         raise InputError(f"{what} must have a kind among {kinds}; got {kind!r}.")
-    if not asked and survey.numeric and survey.low == survey.high:
-        raise InputError(f"{what} holds the one value {survey.low:g}: leave it out by the kind {IGNORE!r}.")
     if survey.missing == survey.rows:
         raise InputError(f"{what} is empty: leave it out by the kind {IGNORE!r}.")
     if survey.numeric and max(-survey.low, survey.high) > LARGEST:

@@ -23,7 +23,7 @@ from tensorflow_probability import distributions as tfd
 
 from probvae.errors import InputError
 from probvae.evaluation.hmc import acceptance_probability, as_data, at_least, in_blocks
-from probvae.evaluation.importance import Progress, log_mean_exp
+from probvae.evaluation.importance import Progress, error_of_mean, log_mean_exp
 from probvae.evaluation.spheres import in_space, lengthened
 from probvae.seeds import Seed, fold_in, split
 
@@ -394,9 +394,7 @@ def _pilot(path: _Path, a: Annealing, betas: np.ndarray, seed: tf.Tensor) -> tf.
 
 def _summary(log_w: np.ndarray, acceptance: np.ndarray, *, sign: float) -> AIS:
     """Average the weights [N, C] of the chains (sign 1) or their inverses (sign -1)."""
-    num_chains = log_w.shape[1]
     log_mean = log_mean_exp(sign * log_w.T)
     relative = np.exp(sign * log_w - log_mean[:, None])  # weights divided by their mean
-    standard_error = relative.std(axis=1, ddof=1) / np.sqrt(num_chains)
-    ess = num_chains / np.mean(relative**2, axis=1)
-    return AIS(sign * log_mean, standard_error, acceptance.astype(np.float64), ess)
+    ess = log_w.shape[1] / np.mean(relative**2, axis=1)
+    return AIS(sign * log_mean, error_of_mean(relative.T), acceptance.astype(np.float64), ess)
