@@ -10,7 +10,25 @@ from tensorflow_probability import distributions as tfd
 BLOCK_NUMBERS = 2**22  # points x components x L, of a mixture whose components are not independent normals
 
 
-class NormalMixture(tfd.MixtureSameFamily):
+class _Mixture(tfd.MixtureSameFamily):
+    """What TFP asks of subclasses of `tfd.MixtureSameFamily`."""
+
+    def __init__(
+        self,
+        mixture_distribution: tfd.Distribution,
+        components_distribution: tfd.Distribution,
+        name: str = "mixture",
+    ) -> None:
+        parameters = dict(locals())
+        super().__init__(mixture_distribution, components_distribution, name=name)
+        self._parameters = self._no_dependency(parameters)
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
+        return tfd.MixtureSameFamily._parameter_properties(dtype, num_classes)
+
+
+class NormalMixture(_Mixture):
     """`tfd.MixtureSameFamily` of normals with independent coordinates, its log-density by one matrix product.
 
     The generic log-density makes tensors of points x components x L; this one of points x components. In
@@ -20,20 +38,6 @@ class NormalMixture(tfd.MixtureSameFamily):
       mixture_distribution: `tfd.Categorical` over K components.
       components_distribution: of batch shape [K], with `mean` and `stddev`: a `tfd.MultivariateNormalDiag`.
     """
-
-    def __init__(
-        self,
-        mixture_distribution: tfd.Distribution,
-        components_distribution: tfd.Distribution,
-        name: str = "normal_mixture",
-    ) -> None:
-        parameters = dict(locals())
-        super().__init__(mixture_distribution, components_distribution, name=name)
-        self._parameters = self._no_dependency(parameters)
-
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
-        return tfd.MixtureSameFamily._parameter_properties(dtype, num_classes)
 
     def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
         components = self.components_distribution
@@ -48,26 +52,12 @@ class NormalMixture(tfd.MixtureSameFamily):
         return tf.cast(tf.reduce_logsumexp(log_probs, axis=-1), z.dtype)
 
 
-class BlockedMixture(tfd.MixtureSameFamily):
+class BlockedMixture(_Mixture):
     """`tfd.MixtureSameFamily` of K components whose log-density takes so many points at a time.
 
     At most BLOCK_NUMBERS points x components x L; where gradients are asked for, what all the blocks made is
     kept.
     """
-
-    def __init__(
-        self,
-        mixture_distribution: tfd.Distribution,
-        components_distribution: tfd.Distribution,
-        name: str = "blocked_mixture",
-    ) -> None:
-        parameters = dict(locals())
-        super().__init__(mixture_distribution, components_distribution, name=name)
-        self._parameters = self._no_dependency(parameters)
-
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
-        return tfd.MixtureSameFamily._parameter_properties(dtype, num_classes)
 
     def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
         size = self.components_distribution.batch_shape[-1] * self.event_shape[-1]

@@ -305,7 +305,6 @@ def fit(
     )
     steps = compile_steps(vae, optimizer, objective, data, training.seed)
     test = compile_test(vae, training.seed)
-    largest = float(np.nanmax(np.abs(data.test), initial=0))
     history: list[Row] = []
     best = _Best(vae)
     pace = _Pace()
@@ -317,6 +316,7 @@ def fit(
             total += float(steps(tf.constant(indices)))
             elapsed = time.perf_counter() - start
             if not math.isfinite(total):
+                largest = float(np.nanmax(np.abs(data.test), initial=0))
                 raise NonFiniteError(
                     f"The objective became {total} in epoch {epoch + 1}, after step "
                     f"{int(optimizer.iterations):,}. Try a smaller learning rate"
