@@ -208,7 +208,7 @@ def test_training_with_missing_values():
         tf_keras.optimizers.Adam(0.03), lambda *args, seed: probvae.iwae(*args, num_samples=5, seed=seed)
     )
     vae.fit(x, epochs=60, batch_size=100, verbose=0)
-    found = impute(vae, x, num_samples=100, seed=1)
+    found = impute(vae, x, num_samples=1000, seed=1)
 
     def error(values):
         return np.sqrt(np.mean((values - truth)[gone] ** 2))
