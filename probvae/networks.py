@@ -6,6 +6,7 @@ from [B, *input_shape] to [B, features], `decoder(output_shape, input_dim, *, op
 at each place. The first entry is the stack of TensorFlow's tutorial "Convolutional Variational Autoencoder".
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -27,12 +28,14 @@ class Options(NamedTuple):
       units: width of each hidden layer of a multilayer perceptron; the decoder has the same in reverse.
       activation: a Keras activation.
       base_channels: channels of the small image that a convolutional decoder starts from; 32 in the tutorial.
+      precision: a Keras policy, which all layers have but those that end a decoder: these are float32.
     """
 
     filters: Shape = (32, 64)
     units: Shape = (200, 200)
     activation: str = "relu"
     base_channels: int = 32
+    precision: str = "float32"
 
 
 class Network(NamedTuple):
@@ -46,6 +49,21 @@ class Network(NamedTuple):
     encoder: Callable[..., Layers]
     decoder: Callable[..., Layers]
     event_ranks: Shape
+
+
+def _with_policy(build: Callable[..., Layers]) -> Callable[..., Layers]:
+    """Make a network's layers under the Keras policy of its options."""
+
+    @functools.wraps(build)
+    def under_policy(*args: Any, options: Options, **kwargs: Any) -> Layers:
+        before = tf_keras.mixed_precision.global_policy()
+        tf_keras.mixed_precision.set_global_policy(options.precision)
+        try:
+            return build(*args, options=options, **kwargs)
+        finally:
+            tf_keras.mixed_precision.set_global_policy(before)
+
+    return under_policy
 
 
 class _Initializers:
@@ -62,6 +80,7 @@ class _Initializers:
 # ---- convolutions --------------------------------------------------------------------------------
 
 
+@_with_policy
 def conv_encoder(input_shape: Shape, *, options: Options, seed: int) -> Layers:
     """Build 3x3 convolutions of stride 2 (valid), flattened.
 
@@ -92,6 +111,7 @@ def conv_encoder(input_shape: Shape, *, options: Options, seed: int) -> Layers:
     return [tf_keras.layers.InputLayer(input_shape), *convolutions, tf_keras.layers.Flatten()]
 
 
+@_with_policy
 def conv_decoder(output_shape: Shape, input_dim: int, *, options: Options, seed: int) -> Layers:
     """Build a dense layer and transposed 3x3 convolutions of stride 2 (same).
 
@@ -137,10 +157,16 @@ def _start(
 
 def _finish(channels: int, crop: tuple[int, int], initializer: _Initializers) -> Layers:
     last = tf_keras.layers.Conv2DTranspose(
-        channels, 3, padding="same", kernel_initializer=initializer(), name="likelihood_params"
+        channels,
+        3,
+        padding="same",
+        kernel_initializer=initializer(),
+        name="likelihood_params",
+        dtype="float32",
     )
-    cropping = [tf_keras.layers.Cropping2D(((0, crop[0]), (0, crop[1])))] if any(crop) else []
-    return [last, *cropping, tf_keras.layers.Flatten()]
+    margins = ((0, crop[0]), (0, crop[1]))
+    cropping = [tf_keras.layers.Cropping2D(margins, dtype="float32")] if any(crop) else []
+    return [last, *cropping, tf_keras.layers.Flatten(dtype="float32")]
 
 
 class Residual(tf_keras.layers.Layer):
@@ -161,6 +187,7 @@ class Residual(tf_keras.layers.Layer):
         return x + self.second(self.activation(self.first(self.activation(x))))
 
 
+@_with_policy
 def residual_encoder(input_shape: Shape, *, options: Options, seed: int) -> Layers:
     """Build, for each width, a 3x3 convolution of stride 2 (same) and a residual block; then flatten.
 
@@ -178,6 +205,7 @@ def residual_encoder(input_shape: Shape, *, options: Options, seed: int) -> Laye
     return [*layers, tf_keras.layers.Activation(options.activation), tf_keras.layers.Flatten()]
 
 
+@_with_policy
 def residual_decoder(output_shape: Shape, input_dim: int, *, options: Options, seed: int) -> Layers:
     """Build a dense layer and, for each width, a residual block after a transposed convolution of stride 2.
 
@@ -194,6 +222,7 @@ def residual_decoder(output_shape: Shape, input_dim: int, *, options: Options, s
     return [*layers, *_finish(output_shape[2], crop, initializer)]
 
 
+@_with_policy
 def conv1d_encoder(input_shape: Shape, *, options: Options, seed: int) -> Layers:
     """Build convolutions over time of width 5 and stride 2 (same), flattened; x is [B, time, channels]."""
     initializer = _Initializers(seed)
@@ -212,6 +241,7 @@ def conv1d_encoder(input_shape: Shape, *, options: Options, seed: int) -> Layers
     return [tf_keras.layers.InputLayer(input_shape), *convolutions, tf_keras.layers.Flatten()]
 
 
+@_with_policy
 def conv1d_decoder(output_shape: Shape, input_dim: int, *, options: Options, seed: int) -> Layers:
     """Build a dense layer and transposed convolutions over time of width 5 and stride 2 (same).
 
@@ -238,14 +268,15 @@ def conv1d_decoder(output_shape: Shape, input_dim: int, *, options: Options, see
             )
         )
     last = tf_keras.layers.Conv1D(
-        channels, 5, padding="same", kernel_initializer=initializer(), name="likelihood_params"
+        channels,
+        5,
+        padding="same",
+        kernel_initializer=initializer(),
+        name="likelihood_params",
+        dtype="float32",
     )
-    return [
-        *layers,
-        last,
-        tf_keras.layers.Cropping1D((0, base[0] * factor - length)),
-        tf_keras.layers.Flatten(),
-    ]
+    cropping = tf_keras.layers.Cropping1D((0, base[0] * factor - length), dtype="float32")
+    return [*layers, last, cropping, tf_keras.layers.Flatten(dtype="float32")]
 
 
 # ---- multilayer perceptrons ----------------------------------------------------------------------
@@ -278,12 +309,14 @@ def _hidden(units: Shape, options: Options, initializer: _Initializers, gated: b
     ]
 
 
+@_with_policy
 def mlp_encoder(input_shape: Shape, *, options: Options, seed: int, gated: bool = False) -> Layers:
     """Build dense layers of the widths `options.units` on the flattened x, of any shape."""
     hidden = _hidden(options.units, options, _Initializers(seed), gated)
     return [tf_keras.layers.InputLayer(input_shape), tf_keras.layers.Flatten(), *hidden]
 
 
+@_with_policy
 def mlp_decoder(
     output_shape: Shape, input_dim: int, *, options: Options, seed: int, gated: bool = False
 ) -> Layers:
@@ -291,7 +324,7 @@ def mlp_decoder(
     initializer = _Initializers(seed)
     hidden = _hidden(tuple(reversed(options.units)), options, initializer, gated)
     last = tf_keras.layers.Dense(
-        math.prod(output_shape), kernel_initializer=initializer(), name="likelihood_params"
+        math.prod(output_shape), kernel_initializer=initializer(), name="likelihood_params", dtype="float32"
     )
     return [tf_keras.layers.InputLayer((input_dim,)), *hidden, last]
 

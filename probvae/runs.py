@@ -8,6 +8,7 @@ import math
 import platform
 import resource
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,87 +19,70 @@ from probvae import __version__, checkpoints, figures, run_data
 from probvae.conditional import ConditionalVAE, contexts_of, is_one_hot, values
 from probvae.config import Training
 from probvae.data import ImageData, Prepared
-from probvae.errors import InputError
 from probvae.evaluation.diagnostics import bits_per_dimension
 from probvae.model import VAE
 from probvae.priors import on_sphere
+from probvae.progress import Row
+from probvae.run_folder import HISTORY, IMAGES, METRICS
 from probvae.seeds import fold_in
 from probvae.semisupervised import M2VAE
-from probvae.training import Row, compile_test
+from probvae.training import compile_test
 
 GRID = 16  # images of the tutorial's picture
 COLUMNS, CLASSES = 8, 15  # of a conditional model's prior draws, a class a row
 FRAMES_A_RUN = 60  # pictures of each kind, at most; after every epoch where there are no more epochs
-METRICS, HISTORY, IMAGES = "metrics.json", "history.csv", "images"
-PICTURES = (
-    "reconstructions.gif",
-    "prior.gif",
-    "originals.png",
-    "latent_manifold.png",
-    "latent_means.png",
-    "learning_curves.png",
-)
-FRAMES = ("image_at_epoch_*.png", "prior_at_epoch_*.png")
-
-
-def prepare_folder(folder: Path, *, overwrite: bool = False) -> None:
-    """Make a run folder.
-
-    Args:
-      folder: must be absent or empty, unless `overwrite`.
-      overwrite: empty an existing *run* folder of the files that a run writes; other files stay.
-
-    Raises:
-      InputError: the folder is in use, or cannot be made.
-    """
-    try:
-        in_use = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-        if in_use and not overwrite:
-            raise InputError(
-                f"{folder} exists already: choose another --output, or add --overwrite to replace that run."
-            )
-        if in_use and not (folder / checkpoints.CONFIG).is_file():
-            raise InputError(
-                f"{folder} is not a run folder (it has no {checkpoints.CONFIG}), so it is not overwritten: "
-                "choose another --output."
-            )
-        (folder / IMAGES).mkdir(parents=True, exist_ok=True)
-        names = (checkpoints.WEIGHTS, METRICS, HISTORY, *PICTURES)
-        frames = [path for pattern in FRAMES for path in (folder / IMAGES).glob(pattern)]
-        for path in [*(folder / name for name in names), *frames]:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"The output folder {folder} cannot be used: {error.strerror}.") from None
 
 
 class Recorder:
-    """Writes a run's files: pictures of fixed test images and prior draws, history, weights, metrics."""
+    """Writes a run's files: pictures of fixed test images and prior draws, history, weights, metrics.
 
-    def __init__(self, folder: Path, vae: VAE, training: Training, data: ImageData, prepared: Prepared):
-        self.folder, self.vae, self.training, self.data, self.x_test = (
-            folder,
-            vae,
-            training,
-            data,
-            prepared.test,
-        )
+    Args:
+      folder: of the run, where a process may write nothing but these files.
+      vae: the model.
+      training: how it is trained.
+      data: the examples, and `prepared`, what the model sees of them.
+      fingerprint: of the data.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        vae: VAE,
+        training: Training,
+        data: ImageData,
+        prepared: Prepared,
+        *,
+        fingerprint: str,
+    ) -> None:
+        self.folder, self.vae, self.training, self.data = folder, vae, training, data
+        self.x_test, self.fingerprint = prepared.test, fingerprint
         self.history: list[Row] = []
-        self.frames: dict[str, list[bytes]] = {"image": [], "prior": []}
         self.fixed_x = prepared.test[:GRID].astype(np.float32)
         z = vae.prior.sample(GRID, seed=fold_in(training.seed, -2)).numpy()  # z ~ p(z)
         self.draws = _fixed_draws(vae, z, prepared.test)
 
-    def start(self) -> None:
-        """Write what is known before training: the configuration and the first pictures."""
+    def start(self, history: Sequence[Row] = ()) -> None:
+        """Write what is known before training: the configuration and the first pictures.
+
+        Args:
+          history: rows of the epochs that are done, where a run is resumed.
+        """
+        self.history = list(history)
         checkpoints.save(self.vae, self.folder, self.training)
+        self._remove_pictures_after(len(self.history))
         x = values(self.vae, self.fixed_x)
         self._write("originals.png", figures.to_png(figures.example_grid(x, title="Test images")))
-        self._pictures("before training")
+        if not self.history:
+            self._pictures("before training")
+
+    def save_weights(self) -> None:
+        """Write the weights as they are."""
+        checkpoints.save_weights(self.vae, self.folder / checkpoints.WEIGHTS)
 
     def epoch(self, row: Row) -> None:
         """Write everything that an epoch has changed."""
         self.history.append(row)
-        checkpoints.save_weights(self.vae, self.folder / checkpoints.WEIGHTS)
+        self.save_weights()
         self._write(HISTORY, _as_csv(self.history).encode())
         every = math.ceil(self.training.epochs / FRAMES_A_RUN)
         if len(self.history) % every == 0 or row.epoch == self.training.epochs:
@@ -107,7 +91,8 @@ class Recorder:
     def finish(self, *, interrupted: bool) -> dict[str, Any]:
         """Write the closing pictures and metrics.json; return the metrics."""
         for name, gif in (("image", "reconstructions.gif"), ("prior", "prior.gif")):
-            self._write(gif, figures.to_gif(self.frames[name]))
+            if frames := self._frames(name):
+                self._write(gif, figures.to_gif([path.read_bytes() for path in frames]))
         if self.history:
             figure = figures.learning_curves(
                 {
@@ -121,7 +106,7 @@ class Recorder:
         if self.vae.latent_dim == 2:
             self._latent_plane()
         if self.training.validation:  # the best epoch's weights are back
-            checkpoints.save_weights(self.vae, self.folder / checkpoints.WEIGHTS)
+            self.save_weights()
         metrics = self._metrics(interrupted)
         checkpoints.write_text(self.folder / METRICS, json.dumps(metrics, indent=2) + "\n")
         return metrics
@@ -143,7 +128,16 @@ class Recorder:
         for name, (x, columns, what) in images.items():
             png = figures.to_png(figures.example_grid(x, columns=columns, title=f"{what}, {state}"))
             self._write(f"{IMAGES}/{name}_at_epoch_{len(self.history):04d}.png", png)
-            self.frames[name].append(png)
+
+    def _frames(self, name: str) -> list[Path]:
+        return sorted((self.folder / IMAGES).glob(f"{name}_at_epoch_*.png"))
+
+    def _remove_pictures_after(self, epochs: int) -> None:
+        """Remove the pictures of epochs that are going to be trained again."""
+        last = f"_at_epoch_{epochs:04d}"
+        for path in (*self._frames("image"), *self._frames("prior")):
+            if path.stem[path.stem.index("_at_epoch_") :] > last:
+                path.unlink()
 
     def _latent_plane(self) -> None:
         vae = self.vae.given(self.draws.arguments[1][0]) if isinstance(self.vae, ConditionalVAE) else self.vae
@@ -175,7 +169,7 @@ class Recorder:
             "seed": self.training.seed,
             "data": {
                 "name": self.data.name,
-                "fingerprint_sha256": self.data.fingerprint(),
+                "fingerprint_sha256": self.fingerprint,
                 "train_images": len(self.data.train),
                 "test_images": len(self.data.test),
                 "binarize": self.training.binarize,
@@ -199,7 +193,7 @@ class Recorder:
         return {"test_bits_per_dimension": _mean_and_error(bits)}
 
     def _best_epoch(self) -> dict[str, Any]:
-        found = [row for row in self.history if row.validation_elbo is not None]
+        found = [r for r in self.history if r.validation_elbo is not None and r.epoch == int(r.epoch)]
         if not found:
             return {}
         best = max(found, key=lambda row: row.validation_elbo or -math.inf)

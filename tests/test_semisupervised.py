@@ -23,7 +23,7 @@ from probvae.semisupervised import (
     log_joint,
     m2,
 )
-from probvae.training import known_fraction, make_objective
+from probvae.optimization import known_fraction, make_objective
 
 SHARES = np.array([0.6, 0.1, 0.3])
 LABELS = np.array([0, -1, 2, 1, -1, -1])  # -1: not known

@@ -7,19 +7,13 @@ from conftest import tiny_vae
 
 import probvae
 from probvae import objectives
+from probvae.config import Training
 from probvae.data import ImageData, prepare
+from probvae.non_finite import NonFiniteError
+from probvae.optimization import SCHEDULES, make_objective, make_optimizer
 from probvae.seeds import fold_in, split
-from probvae.training import (
-    SCHEDULES,
-    NonFiniteError,
-    Training,
-    compile_steps,
-    compile_test,
-    epoch_batches,
-    fit,
-    make_objective,
-    make_optimizer,
-)
+from probvae.steps import Tally, compile_steps
+from probvae.training import compile_test, epoch_batches, fit
 
 IMAGES = np.random.default_rng(0).integers(0, 2, [43, 8, 8, 1]).astype(np.uint8)
 DATA = prepare(ImageData("tiny", IMAGES, IMAGES[:11], None, None, 1))
@@ -56,7 +50,7 @@ def test_same_seed_same_weights_however_the_epoch_is_cut():
         steps = compile_steps(vae, make_optimizer(FEW, 43), probvae.elbo, DATA, seed)
         order = epoch_batches(43, 8, seed=0, epoch=0)[:40].reshape(5, 8)
         for start in range(0, 5, chunk):
-            steps(tf.constant(order[start : start + chunk]))
+            steps(order[start : start + chunk], Tally())
         weights.append(np.concatenate([w.ravel() for w in vae.get_weights()]))
     np.testing.assert_array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[1], weights[2])
@@ -66,7 +60,7 @@ def test_compiled_steps_are_plain_gradient_steps():
     """The same three steps by an eager GradientTape loop, to float precision."""
     vae, plain = tiny_vae(), tiny_vae()
     order = epoch_batches(43, 8, seed=0, epoch=0)[:24].reshape(3, 8)
-    total = compile_steps(vae, make_optimizer(FEW, 43), probvae.elbo, DATA, 5)(tf.constant(order))
+    done, tally = compile_steps(vae, make_optimizer(FEW, 43), probvae.elbo, DATA, 5)(order, Tally())
     optimizer, expected = make_optimizer(FEW, 43), 0.0
     for step, batch in enumerate(order):
         x = tf.constant(IMAGES[batch], tf.float32)
@@ -76,7 +70,8 @@ def test_compiled_steps_are_plain_gradient_steps():
         variables = plain.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         expected += float(tf.reduce_sum(bound))
-    assert float(total) == pytest.approx(expected, rel=1e-5)
+    assert done == 3 and tally.examples == 24
+    assert tally.objective == pytest.approx(expected, rel=1e-5)
     for a, b in zip(vae.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
 

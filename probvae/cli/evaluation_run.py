@@ -15,7 +15,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from probvae import checkpoints, data, run_data
+from probvae import checkpoints, data, npz, run_data, strict_json
 from probvae.cli.common import StopOnSignal
 from probvae.errors import InputError
 from probvae.evaluation import figures, report
@@ -25,9 +25,11 @@ from probvae.evaluation.outliers import save_scores
 from probvae.evaluation.stages import run_stages
 from probvae.figures import to_png
 from probvae.priors import on_sphere
+from probvae.reading import read_text
 from probvae.runs import peak_memory_mb
 from probvae.seeds import fold_in
 
+MAX_METRICS = 2**24  # bytes
 METRICS, PER_EXAMPLE, SCORES = "metrics.json", "per_example.npz", "scores.csv"
 PICTURES = ("bound_against_samples.png", "gaps.png", "posterior_contours.png")
 HEADER = f"{'':44}{'mean':>12}{'± images':>10}{'± draws':>10}{'images':>9}"
@@ -136,9 +138,19 @@ def _first(labels: np.ndarray | None, n: int | None) -> np.ndarray | None:
 def _trained_on(run: Path) -> str | None:
     """Return the fingerprint of the run's data; None where its metrics were not written."""
     try:
-        return json.loads((run / METRICS).read_text())["data"]["fingerprint_sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return _metrics(run)["data"]["fingerprint_sha256"]
+    except (ValueError, KeyError, TypeError):
         return None
+
+
+def _metrics(folder: Path) -> Any:
+    """Read a metrics.json that a run or an evaluation wrote.
+
+    Raises:
+      InputError: absent or damaged.
+    """
+    path = folder / METRICS
+    return strict_json.parse(read_text(path, "metrics", MAX_METRICS), path.name, levels=10)
 
 
 def _outliers(source: str, vae: Any, conditions: dict[str, Any], limit: int | None) -> np.ndarray:
@@ -181,9 +193,11 @@ def _read(run: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     folder = run / "evaluation"
     again = f"run probvae-evaluate {run} first"
     try:
-        conditions = json.loads((folder / METRICS).read_text())["conditions"]
-        with (folder / PER_EXAMPLE).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        conditions = dict(_metrics(folder)["conditions"])
+        arrays = npz.read_arrays(folder / PER_EXAMPLE)
+        for name in {"iwae", "exact"} & arrays.keys():
+            if arrays[name].ndim != 1 or arrays[name].dtype.kind != "f":
+                raise ValueError(f"{name} must have one number for each example")
         stale = conditions["weights_sha256"] != _sha256(run / checkpoints.WEIGHTS)
     except Exception as error:  # json, numpy and zipfile raise many kinds on damaged files
         raise InputError(f"{folder} holds no evaluation to compare with ({error}): {again}.") from None

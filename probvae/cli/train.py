@@ -10,10 +10,12 @@ import click
 
 from probvae import __version__
 from probvae.cli.common import Command, quiet_start
-from probvae.config import CHOICES, RECIPES, Architecture, Training
+from probvae.config import CHOICES, RECIPES, Architecture, Every, Training
+from probvae.errors import InputError
 
 FROM_DATA = ("event_shape", "columns", "context_dim", "classifier")  # fields that the data decides
 ARCHITECTURE = {f.name: f.default for f in dataclasses.fields(Architecture) if f.name not in FROM_DATA}
+CHANGEABLE = ("epochs", "data", "learning_rate", "clip_norm", "on_nonfinite", "patience")  # of a resumed run
 DEFAULTS = {**ARCHITECTURE, **{f.name: f.default for f in dataclasses.fields(Training)}}
 
 
@@ -65,6 +67,19 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
     help="Run folder to make. [runs/DATA-TIME]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the run in --output.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Go on with this run from its last checkpoint, as if it had never stopped. Of the settings only "
+    "--epochs, --data (a new place), --learning-rate, --clip-norm, --on-nonfinite and --patience may change.",
+)
+@click.option(
+    "--checkpoint-every",
+    default="5m",
+    metavar="N|30s|5m|2h",
+    help="Steps, or time, from one checkpoint to the next within an epoch; there is one after each. [5m]",
+)
 @_setting("latent_dim", "Size of z.")
 @_setting("posterior", "q(z|x).")
 @_setting("prior", "p(z).")
@@ -113,21 +128,41 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
 @_setting("learning_rate", "Adam's, at its highest.")
 @_setting("schedule", "How the learning rate falls.")
 @_setting("warmup_steps", "Steps in which the learning rate rises from zero.")
+@_setting("clip_norm", "Cut the gradient's norm to this.")
+@_setting("on_nonfinite", "What to do with a step that is not finite.")
+@_setting("patience", "Epochs without a better ELBO on the validation set after which training stops.")
+@_setting("precision", "Of the networks.")
 @_setting("seed", "Of everything random.")
 @click.option("--quiet", is_flag=True, help="Print the closing line only.")
 @click.version_option(__version__, prog_name="probvae-train")
-def main(recipe: str, output: Path | None, overwrite: bool, quiet: bool, **options: Any) -> None:
+def main(
+    recipe: str,
+    output: Path | None,
+    overwrite: bool,
+    resume: Path | None,
+    checkpoint_every: str,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Train a convolutional VAE of TFP distributions.
 
     \b
     probvae-train                        the tutorial on MNIST
     probvae-train --data digits          no network needed
     probvae-train --data my.npz --latent-dim 16 --posterior tril --recipe tuned
+    probvae-train --resume runs/digits-20261125-120000
 
-    The run folder holds config.json, weights.npz, history.csv, metrics.json and pictures. Ctrl-C ends a
-    run early and keeps what it has learnt. [Defaults in brackets.]
+    The run folder holds config.json, weights.npz, history.csv, metrics.json, checkpoints and pictures. Ctrl-C
+    ends a run early and keeps what it has learnt. [Defaults in brackets.]
     """  # noqa: D301
     given = {name: value for name, value in options.items() if value is not None}
+    every = Every.parse(checkpoint_every)
+    if resume is not None:
+        _refuse_changes(given, recipe, output, overwrite)
+        with quiet_start():
+            from probvae.cli import training_run
+        training_run.resume(training_run.Conduct(resume, every, quiet=quiet), given)
+        return
     architecture = {name: given.pop(name) for name in ARCHITECTURE if name in given}
     training = Training(**{**RECIPES[recipe], **given})
     if "latent_layers" in architecture:
@@ -136,16 +171,23 @@ def main(recipe: str, output: Path | None, overwrite: bool, quiet: bool, **optio
     if output is None:
         output = Path("runs") / f"{Path(training.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     with quiet_start():
-        from probvae.cli.training_run import run
-    run(
+        from probvae.cli import training_run
+    training_run.start(
         training,
         architecture,
-        output,
+        training_run.Conduct(output, every, recipe, overwrite, quiet),
         choose_binarization="binarize" not in given,
-        overwrite=overwrite,
-        quiet=quiet,
-        recipe=recipe,
     )
+
+
+def _refuse_changes(given: dict[str, Any], recipe: str, output: Path | None, overwrite: bool) -> None:
+    """Refuse what a resumed run cannot change."""
+    fixed = [name for name in given if name not in CHANGEABLE]
+    fixed += [name for name, set_ in (("output", output), ("overwrite", overwrite)) if set_]
+    fixed += ["recipe"] if recipe != "tutorial" else []
+    if fixed:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
+        raise InputError(f"A resumed run keeps its settings: leave {names} out, or start another run.")
 
 
 def _check(architecture: dict[str, Any], training: Training) -> None:

@@ -2,32 +2,50 @@
 
 import dataclasses
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import click
 from tqdm import tqdm
 
-from probvae import __version__, run_data, runs
+from probvae import __version__, checkpoints, run_data, run_state, runs
 from probvae.building import build
 from probvae.cli.common import StopOnSignal
-from probvae.config import Architecture, Training
-from probvae.data import DataSet, skipped_sentence
+from probvae.config import Architecture, Every, Training
+from probvae.data import DataSet, Prepared, skipped_sentence
+from probvae.errors import InputError
 from probvae.model import VAE
-from probvae.training import Row, fit, try_objective
+from probvae.non_finite import NonFiniteError
+from probvae.optimization import try_objective
+from probvae.progress import Row, State
+from probvae.run_folder import locked, prepare_folder, remove_unfinished
+from probvae.training import Trainer
 
 HEADER = "   epoch   test ELBO   log p(x|z)        KL    objective   images/s   seconds"
 
 
-def run(
-    training: Training,
-    options: dict[str, Any],
-    folder: Path,
-    *,
-    choose_binarization: bool,
-    overwrite: bool,
-    quiet: bool,
-    recipe: str,
+@dataclasses.dataclass(frozen=True)
+class Conduct:
+    """How a run is carried out, which does not change its result.
+
+    Attributes:
+      folder: of the run.
+      every: how often a checkpoint is written within an epoch.
+      recipe: name to show.
+      overwrite: replace the run in the folder.
+      quiet: print the closing line only.
+    """
+
+    folder: Path
+    every: Every
+    recipe: str = "resumed"
+    overwrite: bool = False
+    quiet: bool = False
+
+
+def start(
+    training: Training, options: dict[str, Any], conduct: Conduct, *, choose_binarization: bool
 ) -> None:
     """Load the data, train, and write the run folder.
 
@@ -41,32 +59,134 @@ def run(
         binarize = run_data.default_binarize(architecture)
         training = dataclasses.replace(training, binarize=binarize)
     prepared = run_data.prepare(examples, training, architecture)
-    vae = build(architecture, seed=training.seed)
+    vae = build(architecture, seed=training.seed, precision=training.precision)
     try_objective(vae, prepared, training)
-    runs.prepare_folder(folder, overwrite=overwrite)
-    recorder = runs.Recorder(folder, vae, training, examples, prepared)
-    console = _Console(training, len(examples.train), quiet=quiet)
-    console.introduce(vae, training, examples, folder, recipe)
-    recorder.start()
+    with locked(conduct.folder):
+        prepare_folder(conduct.folder, overwrite=conduct.overwrite)
+        _train(vae, training, examples, prepared, conduct)
+
+
+def resume(conduct: Conduct, changes: dict[str, Any]) -> None:
+    """Go on with the run in a folder from its last checkpoint.
+
+    `changes` are the fields of `Training` that the user has named anew.
+    """
+    folder = conduct.folder
+    if not folder.is_dir():
+        raise InputError(f"There is no run folder {folder}: give one that probvae-train has made.")
+    with locked(folder):
+        remove_unfinished(folder)
+        architecture, training = checkpoints.read_config(folder)
+        if architecture is None or training is None:
+            raise InputError(
+                f"{folder} holds a model and no training: only a run of probvae-train can go on."
+            )
+        training = dataclasses.replace(training, **changes)
+        examples = run_data.read(training, missing=architecture.missing)
+        if examples.event_shape != architecture.event_shape:
+            raise InputError(
+                f"{training.data} holds examples of shape {list(examples.event_shape)}; the model takes "
+                f"{list(architecture.event_shape)}: give the data of that run."
+            )
+        prepared = run_data.prepare(examples, training, architecture)
+        vae = build(architecture, seed=training.seed, precision=training.precision)
+        _train(vae, training, examples, prepared, conduct, resumed=True)
+
+
+def _train(
+    vae: VAE,
+    training: Training,
+    examples: DataSet,
+    prepared: Prepared,
+    conduct: Conduct,
+    *,
+    resumed: bool = False,
+) -> None:
+    folder = conduct.folder
+    origin = run_state.Origin(examples.fingerprint())
+    recorder = runs.Recorder(folder, vae, training, examples, prepared, fingerprint=origin.fingerprint)
+    console = _Console(training, len(examples.train), quiet=conduct.quiet)
+    trainer = Trainer(vae, prepared, training)
+    place = _restore(trainer, folder, origin) if resumed else ""
+    console.introduce(vae, training, examples, folder, conduct.recipe, place)
+    recorder.start(trainer.history)
+
+    def on_state(state: State) -> None:
+        run_state.save_state(folder, state, origin)
 
     def on_epoch(row: Row) -> None:
         console.epoch(row)
         recorder.epoch(row)
 
     with StopOnSignal(console.stopping) as stop:
-        fit(vae, prepared, training, on_chunk=console.chunk, on_epoch=on_epoch, should_stop=stop)
+        try:
+            trainer.fit(
+                every=conduct.every,
+                on_chunk=console.chunk,
+                on_epoch=on_epoch,
+                on_state=on_state,
+                should_stop=stop,
+            )
+        except NonFiniteError as error:
+            console.close()
+            on_state(trainer.state())
+            recorder.save_weights()
+            raise NonFiniteError(f"{error} To go on: {_command(folder)} with one of these options.") from None
+        except OSError as error:
+            console.close()
+            raise InputError(
+                f"{error.strerror or error}: {error.filename or folder}. The run is safe up to its last "
+                f"checkpoint; once that is mended, go on with {_command(folder)}."
+            ) from None
         console.close()
         metrics = recorder.finish(interrupted=stop())
+    _conclude(metrics, folder, stopped=stop())
+    if stop.received is not None:
+        sys.exit(128 + stop.received)
+
+
+def _restore(trainer: Trainer, folder: Path, origin: run_state.Origin) -> str:
+    """Bring a trainer to where the last checkpoint of a run stands; say where that is."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        saved = run_state.load_state(folder, trainer.state())
+    for warning in caught:
+        click.echo(f"Warning: {warning.message}", err=True)
+    if saved is None:
+        return "there is no checkpoint yet: from the first step"
+    state, before = saved
+    if before.fingerprint != origin.fingerprint:
+        raise InputError(
+            f"The data {trainer.training.data} are not those that the run in {folder} has begun with: give "
+            "those by --data, or train anew."
+        )
+    if before.replicas != origin.replicas:
+        click.echo(
+            f"Warning: the run had {before.replicas} replicas and goes on with {origin.replicas}: the noise "
+            "of its steps is another from here on.",
+            err=True,
+        )
+    trainer.restore(state)
+    epoch = state.epoch + state.position / len(trainer.data.train)
+    left = "; nothing is left to train: give more --epochs" if trainer.finished else ""
+    return f"after step {state.step:,}, epoch {epoch:.4g}{left}"
+
+
+def _command(folder: Path) -> str:
+    return f"probvae-train --resume {folder}"
+
+
+def _conclude(metrics: dict[str, Any], folder: Path, *, stopped: bool) -> None:
     elbo = metrics["test_elbo"]
     error = "" if elbo["standard_error"] is None else f" ± {elbo['standard_error']:.2f} (standard error)"
-    state = "stopped early" if stop() else "done"
+    state = "stopped early" if stopped else "done"
     bits = metrics.get("test_bits_per_dimension")
     coded = "" if bits is None else f", {bits['mean']:.4f} bits/dim"
     right = metrics.get("test_accuracy")
     right = "" if right is None else f", {right['mean']:.2%} of the classes right"
     click.echo(f"{state}: test ELBO {elbo['mean']:.2f}{error} nats{coded}{right}, in {folder}")
-    if stop.received is not None:
-        sys.exit(128 + stop.received)
+    if stopped:
+        click.echo(f"to go on: {_command(folder)}")
 
 
 class _Console:
@@ -76,8 +196,10 @@ class _Console:
         self.training, self.num_images, self.quiet = training, num_images, quiet
         self.bar: tqdm[Any] | None = None
 
-    def introduce(self, vae: VAE, training: Training, examples: DataSet, folder: Path, recipe: str) -> None:
-        """Say what is about to be trained on what."""
+    def introduce(
+        self, vae: VAE, training: Training, examples: DataSet, folder: Path, recipe: str, place: str
+    ) -> None:
+        """Say what is about to be trained on what, and from which place on where a run is resumed."""
         a = vae.architecture
         if self.quiet or a is None:
             return
@@ -95,6 +217,8 @@ class _Console:
             f"{'s' if training.num_samples > 1 else ''}, seed {training.seed}",
             "folder": str(folder),
         }
+        if place:
+            lines["resumed"] = place
         click.echo(f"probvae {__version__}")
         for name, text in lines.items():
             click.echo(f"{name:>8}  {text}")

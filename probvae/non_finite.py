@@ -1,0 +1,134 @@
+"""What to say where a number is no longer finite: which term, which examples, which gradient."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from probvae import objectives
+from probvae.model import VAE, Objective
+
+TERMS = {
+    "z": "a draw of z from q(z|x)",
+    "log_likelihood": "log p(x|z)",
+    "log_prior": "log p(z)",
+    "log_posterior": "log q(z|x)",
+}
+
+
+class NonFiniteError(ArithmeticError):
+    """The objective or its gradient became infinite or not a number."""
+
+
+class Finding(NamedTuple):
+    """What is not finite.
+
+    Attributes:
+      what: a phrase that names it.
+      examples: places in the batch, empty where it is nothing of single examples.
+    """
+
+    what: str
+    examples: np.ndarray
+
+
+def diagnose(
+    vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor, *, num_samples: int = 1
+) -> Finding | None:
+    """Find the first number that is not finite in a step: weights, data, terms, objective, gradient.
+
+    Args:
+      vae: the model, its weights as they were before the step.
+      objective: `(vae, x, *, seed) -> [B]`.
+      x: the batch, [B, *E].
+      seed: of the step's draws.
+      num_samples: draws of z for each example.
+
+    Returns:
+      `Finding`; None where everything is finite.
+    """
+    bad = [name_of(vae, v) for v in vae.variables if not np.all(np.isfinite(v.numpy()))]
+    if bad:
+        return Finding(f"the weights of {_listed(bad)} are", np.array([], int))
+    return _terms(vae, x, seed, num_samples) or _objective(vae, objective, x, seed)
+
+
+def _terms(vae: VAE, x: tf.Tensor, seed: tf.Tensor, num_samples: int) -> Finding | None:
+    terms = objectives.log_terms(vae, x, num_samples=num_samples, seed=seed)
+    found: dict[str, np.ndarray] = {}
+    for name, phrase in TERMS.items():
+        value = np.moveaxis(np.asarray(getattr(terms, name)), 1, 0)  # [B, S, ...]
+        rows = ~np.isfinite(value).reshape(len(value), -1).all(axis=1)
+        if rows.any():
+            found[phrase] = rows
+    if not found:
+        return None
+    first = next(iter(found))
+    if first == TERMS["z"]:  # all that follows from it is no news
+        found = {first: found[first]}
+    verb = "is" if len(found) == 1 else "are"
+    return Finding(f"{_listed(list(found))} {verb}", np.flatnonzero(np.any(list(found.values()), axis=0)))
+
+
+def _objective(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> Finding | None:
+    variables = vae.trainable_variables
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(variables)
+        bound = objective(vae, x, seed=seed)
+        loss = tf.add_n([-tf.reduce_mean(bound), *vae.losses])
+    rows = ~np.isfinite(bound.numpy())
+    if rows.any():
+        return Finding("the objective is", np.flatnonzero(rows))
+    gradients = zip(tape.gradient(loss, variables), variables, strict=True)
+    bad = [name_of(vae, v) for g, v in gradients if g is not None and not np.all(np.isfinite(g))]
+    if not bad:
+        return None
+    return Finding(f"the gradient of {_listed(bad)} is", _alone(vae, objective, x, seed))
+
+
+def _alone(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> np.ndarray:
+    """Return which examples have gradients that are not finite, of their own terms of the objective."""
+    variables = vae.trainable_variables
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(variables)
+        parts = tf.unstack(objective(vae, x, seed=seed))
+    rows = [
+        any(g is not None and not np.all(np.isfinite(g)) for g in tape.gradient(part, variables))
+        for part in parts[:256]  # a gradient each: enough to name the first few
+    ]
+    return np.flatnonzero(rows)
+
+
+def name_of(vae: VAE, variable: Any) -> str:
+    """Return a variable's name with the part of the model that it belongs to."""
+    for part, module in zip(("encoder", "decoder", "prior", "classifier"), vae.parts, strict=False):
+        if any(v is variable for v in module.variables):
+            return f"{part}'s {variable.name.removesuffix(':0')}"
+    return str(variable.name)
+
+
+def sentence(finding: Finding | None, indices: np.ndarray, *, step: int, epoch: int, largest: float) -> str:
+    """Say what is not finite, where, and what to try.
+
+    Args:
+      finding: what `diagnose` has found.
+      indices: of the batch's examples in the training set, [B].
+      step: the number of the step, from 1.
+      epoch: from 1.
+      largest: of the absolute values of x.
+    """
+    what = "the objective or its gradient is" if finding is None else finding.what
+    places = np.array([], int) if finding is None else finding.examples
+    which = ""
+    if places.size:
+        shown = ", ".join(f"{n:,}" for n in indices[places[:5]]) + (", ..." if places.size > 5 else "")
+        which = f" for {places.size} of {len(indices)} examples of the batch (of the training set: {shown})"
+    scale = f" Data on a smaller scale would help: x reaches {largest:g}." if largest > 20 else ""
+    return (
+        f"Step {step:,}, in epoch {epoch}: {what} not finite{which}. The weights before it are kept. Try a "
+        f"smaller learning rate, clip_norm (1, say), or on_nonfinite skip.{scale}"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(names) if len(names) < 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"

@@ -1,0 +1,141 @@
+"""What a training maximises and how it climbs: objectives and optimizers from a run's configuration.
+
+Each entry of `SCHEDULES` is a function `(learning_rate, steps) -> learning rate or Keras schedule`.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from probvae import objectives
+from probvae.config import Training
+from probvae.data import Prepared
+from probvae.data.arrays import chunks
+from probvae.errors import InputError
+from probvae.model import VAE, Objective
+from probvae.seeds import fold_in
+from probvae.semisupervised import classification_weight, m2
+
+LAST_RATE = 0.01  # of the first: where `exponential` ends
+
+
+def constant(learning_rate: float, steps: int) -> Any:
+    """Keep the learning rate."""
+    return learning_rate
+
+
+def cosine(learning_rate: float, steps: int) -> Any:
+    """Let the learning rate fall to zero along half a cosine (Loshchilov & Hutter 2017)."""
+    return tf_keras.optimizers.schedules.CosineDecay(learning_rate, max(steps, 1))
+
+
+def linear(learning_rate: float, steps: int) -> Any:
+    """Let the learning rate fall to zero in a straight line."""
+    return tf_keras.optimizers.schedules.PolynomialDecay(learning_rate, max(steps, 1), 0.0)
+
+
+def exponential(learning_rate: float, steps: int) -> Any:
+    """Let the learning rate fall by the same factor at every step, to a hundredth at the end."""
+    return tf_keras.optimizers.schedules.ExponentialDecay(learning_rate, max(steps, 1), LAST_RATE)
+
+
+SCHEDULES: dict[str, Callable[[float, int], Any]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "linear": linear,
+    "exponential": exponential,
+}
+
+
+class _Warmup(tf_keras.optimizers.schedules.LearningRateSchedule):
+    """A linear rise from zero over the first steps, and the schedule after it."""
+
+    def __init__(self, schedule: Any, warmup_steps: int) -> None:
+        self.schedule = schedule if callable(schedule) else lambda step: schedule
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        rise = tf.minimum(1.0, (tf.cast(step, tf.float32) + 1) / self.warmup_steps)
+        return rise * self.schedule(step)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"schedule": self.schedule, "warmup_steps": self.warmup_steps}
+
+
+def make_optimizer(training: Training, num_examples: int) -> tf_keras.optimizers.Optimizer:
+    """Build Adam with the run's schedule over all of its steps; with loss scaling for `mixed_float16`."""
+    steps = training.epochs * math.ceil(num_examples / training.batch_size)
+    rate = SCHEDULES[training.schedule](training.learning_rate, steps)
+    if training.warmup_steps:
+        rate = _Warmup(rate, training.warmup_steps)
+    adam = tf_keras.optimizers.Adam(rate)
+    if training.precision != "mixed_float16":
+        return adam
+    return tf_keras.mixed_precision.LossScaleOptimizer(adam)
+
+
+def learning_rate(optimizer: Any) -> float:
+    """Return the learning rate of the next step."""
+    rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
+    return float(rate(optimizer.iterations) if callable(rate) else rate)
+
+
+def make_objective(
+    training: Training, *, num_examples: int, iterations: Any = 0, labelled: float | None = None
+) -> Objective:
+    """Return the run's objective, `(vae, x, *, seed) -> [B]`.
+
+    Args:
+      training: its name and options.
+      num_examples: of the training set.
+      iterations: the optimizer's count of steps, a variable, which the warm-up of beta follows.
+      labelled: the fraction of labels that are known, for `labels="semi"`; None takes what the run asks for.
+    """
+    warmup = functools.partial(objectives.WARMUPS[training.beta_warmup], steps=training.beta_warmup_steps)
+    known: dict[str, Callable[[], Any]] = {
+        "beta": lambda: training.beta * (warmup(iterations) if training.beta_warmup != "none" else 1.0),
+        "analytic_kl": lambda: training.analytic_kl,
+        "alpha": lambda: training.alpha,
+        "free_bits": lambda: training.free_bits,
+        "weight": lambda: training.mmd_weight,
+        "num_examples": lambda: num_examples,
+    }
+    function = objectives.OBJECTIVES[training.objective]
+
+    def bound(
+        vae: VAE, x: tf.Tensor, *, num_samples: int = training.num_samples, seed: tf.Tensor
+    ) -> tf.Tensor:
+        chosen = {name: known[name]() for name in objectives.OPTIONS[training.objective]}
+        return function(vae, x, num_samples=num_samples, seed=seed, **chosen)
+
+    if training.labels != "semi":
+        return bound
+    alpha = classification_weight(training.labelled if labelled is None else labelled)
+    return functools.partial(m2, num_samples=training.num_samples, alpha=alpha, bound=bound)
+
+
+def known_fraction(vae: VAE, train: Any) -> float:
+    """Return the fraction of joined examples [N, D + C] whose class is known."""
+    known = sum(int(np.sum(np.any(rows[:, -vae.context_dim :] > 0, axis=1))) for rows in chunks(train))
+    return known / len(train)
+
+
+def try_objective(vae: VAE, data: Prepared, training: Training) -> None:
+    """Evaluate the objective of two examples, so that what cannot be trained is refused before it starts.
+
+    Raises:
+      InputError: the objective does not serve this posterior and prior.
+    """
+    examples = data.train[np.arange(min(2, len(data.train)))]
+    x = data.feed(tf.constant(examples), fold_in(training.seed, 0))
+    try:
+        make_objective(training, num_examples=len(data.train))(vae, x, seed=fold_in(training.seed, 0))
+    except NotImplementedError:
+        a = vae.architecture
+        pair = f" of the posterior {a.posterior} and the prior {a.prior}" if a else ""
+        raise InputError(f"The KL{pair} has no closed form: leave analytic_kl out.") from None

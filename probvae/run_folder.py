@@ -1,0 +1,123 @@
+"""The folder of a run: made or taken over, and locked while a process works in it."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from probvae.checkpoints import CONFIG, TEMPORARY, WEIGHTS
+from probvae.errors import InputError
+
+METRICS, HISTORY, IMAGES, CHECKPOINTS = "metrics.json", "history.csv", "images", "checkpoints"
+LOCK = ".lock"
+PICTURES = (
+    "reconstructions.gif",
+    "prior.gif",
+    "originals.png",
+    "latent_manifold.png",
+    "latent_means.png",
+    "learning_curves.png",
+)
+WRITTEN = {  # the patterns of all that a run writes but its configuration, by folder
+    ".": (WEIGHTS, METRICS, HISTORY, *PICTURES, f".*{TEMPORARY}"),
+    IMAGES: ("image_at_epoch_*.png", "prior_at_epoch_*.png", f".*{TEMPORARY}"),
+    CHECKPOINTS: ("step-*", f".*{TEMPORARY}"),
+}
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run folder, which is made if absent.
+
+    The lock is the operating system's: it ends with the process that holds it, however that ends, so that a
+    lock file left behind is no lock.
+
+    Raises:
+      InputError: another process holds it, or the folder cannot be used.
+    """
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = _lock(folder / LOCK)
+    except OSError as error:
+        raise InputError(f"The output folder {folder} cannot be used: {error.strerror}.") from None
+    try:
+        yield
+    finally:
+        try:
+            (folder / LOCK).unlink(missing_ok=True)
+            if made and not any(folder.iterdir()):
+                folder.rmdir()
+        except OSError:  # a folder that became read-only, say; the lock ends all the same
+            pass
+        os.close(handle)
+
+
+def _lock(path: Path) -> int:
+    """Open and lock a file; return its handle."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):  # else just removed
+                os.ftruncate(handle, 0)
+                os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
+                return handle
+        except BlockingIOError:
+            owner = os.read(handle, 200).decode(errors="replace") or "another process"
+            os.close(handle)
+            raise InputError(
+                f"{path.parent} is in use by {owner}: wait for it, or choose another folder."
+            ) from None
+        except OSError:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def prepare_folder(folder: Path, *, overwrite: bool = False) -> None:
+    """Make a run folder, or clear one.
+
+    Args:
+      folder: must be absent or empty, unless `overwrite`.
+      overwrite: empty an existing *run* folder of the files that a run writes; other files stay.
+
+    Raises:
+      InputError: the folder is in use, or cannot be made.
+    """
+    try:
+        in_use = folder.exists() and (not folder.is_dir() or not _is_bare(folder))
+        if in_use and not overwrite:
+            raise InputError(
+                f"{folder} exists already: choose another --output, go on with that run by --resume, or add "
+                "--overwrite to replace it."
+            )
+        if in_use and not (folder / CONFIG).is_file():
+            raise InputError(
+                f"{folder} is not a run folder (it has no {CONFIG}), so it is not overwritten: "
+                "choose another --output."
+            )
+        for name, patterns in WRITTEN.items():
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for path in [path for pattern in patterns for path in (folder / name).glob(pattern)]:
+                path.unlink()
+    except OSError as error:
+        raise InputError(f"The output folder {folder} cannot be used: {error.strerror}.") from None
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether a folder is empty, or holds only what a run that came to nothing leaves."""
+    ours = {LOCK, IMAGES, CHECKPOINTS}
+    return all(
+        path.name in ours or (path.name.startswith(".") and path.suffix == TEMPORARY)
+        for path in folder.iterdir()
+    ) and not any(path for name in (IMAGES, CHECKPOINTS) for path in (folder / name).glob("*"))
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the files that a killed process had not finished writing."""
+    for name in WRITTEN:
+        for path in (folder / name).glob(f".*{TEMPORARY}"):
+            path.unlink(missing_ok=True)

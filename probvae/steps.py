@@ -1,0 +1,254 @@
+"""Training steps: any number in one compiled function, on one device or on the replicas of a strategy.
+
+A step whose objective or gradient is not finite is not taken.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from probvae.data import Prepared
+from probvae.model import VAE, Objective
+from probvae.seeds import fold_in, split
+
+RESIDENT_BYTES = 2 << 30  # a larger training set is streamed
+MOST_SKIPPED = 100  # steps in a row, after which training stops all the same
+
+
+class Tally(NamedTuple):
+    """What an epoch has come to so far; sums are float64, so that they do not depend on how it is cut.
+
+    Attributes:
+      objective: summed over examples, nats.
+      examples: in steps that were taken.
+      skipped: steps that were not, because something was not finite.
+      in_a_row: of these, the last ones without one that was taken.
+      clipped: steps whose gradient was cut to the norm.
+    """
+
+    objective: Any = 0.0
+    examples: Any = 0.0
+    skipped: Any = 0.0
+    in_a_row: Any = 0.0
+    clipped: Any = 0.0
+
+
+Steps = Callable[[np.ndarray, Tally], tuple[int, Tally]]
+
+
+def compile_steps(
+    vae: VAE,
+    optimizer: Any,
+    objective: Objective,
+    data: Prepared,
+    seed: int,
+    *,
+    clip_norm: float = 0.0,
+    skip: bool = False,
+) -> Steps:
+    """Compile training steps into one function.
+
+    On several replicas (of the `tf.distribute` strategy that made the model's variables) each takes its
+    part of every batch, with noise of its own, and the gradient is that of the mean over the whole batch.
+
+    Args:
+      vae: the model to train.
+      optimizer: a Keras optimizer; its step count is what seeds each step.
+      objective: `(vae, x, *, seed) -> [B]`, to be maximised.
+      data: the training set, held in memory as it is, or read from its file chunk by chunk.
+      seed: of the draws of z and of the binarization.
+      clip_norm: cut the gradient's norm over all weights to this; 0 does not.
+      skip: leave out a step that is not finite and go on, in place of ending there.
+
+    Returns:
+      A function from indices [steps, batch size], int32, and a `Tally` to the number of steps done and the
+      tally after them. The number is smaller than asked for where step after step is not finite; the
+      weights are then those before the first of them that ended it. Results do not depend on how an epoch
+      is cut into calls.
+    """
+    strategy = tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
+    with strategy.scope():
+        optimizer.build(vae.trainable_variables)
+    scaled = hasattr(optimizer, "get_scaled_loss")  # mixed_float16, whose optimizer skips steps of its own
+
+    def gradient(batch: tf.Tensor, weights: tf.Tensor | None) -> tuple[Any, ...]:
+        """Return the objective's sum and the gradient, over the whole batch, and whether they are finite."""
+        replica = tf.distribute.get_replica_context()
+        seed_x, seed_z = _seeds(seed, optimizer.iterations, replica.replica_id_in_sync_group, replicas)
+        x = data.feed(batch, seed_x)
+        variables = vae.trainable_variables
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            bound = objective(vae, x, seed=seed_z)
+            if weights is None:
+                mean = tf.reduce_mean(bound)
+            else:
+                bound = tf.where(weights > 0, bound, 0.0)
+                mean = tf.reduce_sum(bound) / replica.all_reduce("SUM", tf.reduce_sum(weights))
+            loss = tf.add_n([-mean, *(loss / replicas for loss in vae.losses)])
+            target = optimizer.get_scaled_loss(loss) if scaled else loss
+        gradients = tape.gradient(target, variables)
+        if scaled:
+            gradients = optimizer.get_unscaled_gradients(gradients)
+        total = tf.reduce_sum(tf.cast(bound, tf.float64))
+        if replicas > 1:
+            total = replica.all_reduce("SUM", total)
+            present = [g for g in gradients if g is not None]
+            reduced = iter(replica.all_reduce("SUM", present))
+            gradients = [g if g is None else next(reduced) for g in gradients]
+        present = [g for g in gradients if g is not None]
+        finite = tf.math.is_finite(tf.add_n([tf.reduce_sum(g) for g in present]))
+        clipped = tf.constant(False)
+        if clip_norm:
+            norm = tf.linalg.global_norm(present)
+            clipped = norm > clip_norm
+            factor = clip_norm / tf.maximum(norm, clip_norm)
+            gradients = [g if g is None else g * factor for g in gradients]
+        return gradients, total, finite, clipped
+
+    def apply(gradients: list[tf.Tensor | None]) -> None:
+        pairs = zip(gradients, vae.trainable_variables, strict=True)
+        optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
+
+    def first(value: Any) -> tf.Tensor:
+        return strategy.experimental_local_results(value)[0]
+
+    def one_step(tally: Tally, size: tf.Tensor, batch: Any, weights: Any) -> Tally:
+        gradients, total, finite, clipped = strategy.run(gradient, args=(batch, weights))
+        total, finite = first(total), first(finite)
+        taken = tf.math.is_finite(total) & (tf.constant(True) if scaled else finite)
+
+        def take() -> tf.Tensor:
+            strategy.run(apply, args=(gradients,))
+            return tf.constant(0)
+
+        tf.cond(taken, take, lambda: tf.constant(1))
+        counted = tf.cast(taken & finite, tf.float64)
+        return Tally(
+            tally.objective + tf.where(taken, total, 0),
+            tally.examples + tf.where(taken, tf.cast(size, tf.float64), 0),
+            tally.skipped + 1 - counted,
+            (tally.in_a_row + 1) * (1 - counted),
+            tally.clipped + counted * tf.cast(first(clipped), tf.float64),
+        )
+
+    most = MOST_SKIPPED if skip or scaled else 0
+
+    def loop(number: tf.Tensor, size: tf.Tensor, tally: Tally, batch: Callable[[tf.Tensor], Any]) -> Any:
+        return tf.while_loop(
+            lambda i, tally: (i < number) & (tally.in_a_row <= most),
+            lambda i, tally: (i + 1, one_step(tally, size, *batch(i))),
+            (tf.constant(0), tally),
+        )
+
+    run = (_on_replicas if replicas > 1 else _on_one_device)(data, strategy, loop)
+
+    def steps(indices: np.ndarray, tally: Tally) -> tuple[int, Tally]:
+        before = Tally(*(tf.constant(v, tf.float64) for v in tally))
+        done, after = run(np.asarray(indices, np.int32), before)
+        found = Tally(*(float(v) for v in after))
+        return int(done) - (found.in_a_row > most), found
+
+    return steps
+
+
+def step_inputs(
+    data: Prepared, batch: np.ndarray, *, seed: int, step: Any, replicas: int = 1
+) -> list[tuple[tf.Tensor, tf.Tensor, np.ndarray]]:
+    """Return what a step sees, for each replica: x, the seed of its draws of z, and its examples' indices."""
+    found = []
+    for replica, (indices, _) in enumerate(
+        _share(batch[None], replica, replicas) for replica in range(replicas)
+    ):
+        seed_x, seed_z = _seeds(seed, step, replica, replicas)
+        x = data.feed(tf.constant(np.asarray(data.train[indices[0]])), seed_x)
+        found.append((x, seed_z, indices[0]))
+    return found
+
+
+def _seeds(seed: int, step: Any, replica: Any, replicas: int) -> list[tf.Tensor]:
+    """Return the seeds of a step's binarization and of its draws of z."""
+    pair = fold_in(seed, step)
+    return split(pair if replicas == 1 else fold_in(pair, replica), 2)
+
+
+def _share(indices: np.ndarray, replica: int, replicas: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a replica's part of batches [steps, B], and weights: 0 for what fills a part up, else 1.
+
+    >>> _share(np.arange(5)[None], 1, 2)[0].tolist(), _share(np.arange(5)[None], 1, 2)[1].tolist()
+    ([[3, 4, 4]], [[1.0, 1.0, 0.0]])
+    """
+    size = indices.shape[1]
+    each = math.ceil(size / replicas)
+    places = replica * each + np.arange(each)
+    weights = np.broadcast_to(places < size, (len(indices), each)).astype(np.float32)
+    return indices[:, np.minimum(places, size - 1)], weights
+
+
+def _is_resident(data: Prepared) -> bool:
+    """Whether the training set is held in memory by TensorFlow, or read chunk by chunk."""
+    plain = isinstance(data.train, np.ndarray) and not isinstance(data.train, np.memmap)
+    return plain and data.train.nbytes <= RESIDENT_BYTES
+
+
+def _rows(data: Prepared, indices: np.ndarray) -> tf.Tensor:
+    """Read the examples of indices [steps, B] from their file."""
+    rows = data.train[indices.ravel()]
+    return tf.constant(rows.reshape(*indices.shape, *data.train.shape[1:]))
+
+
+Run = Callable[[np.ndarray, Tally], Any]
+
+
+def _on_one_device(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> Run:
+    tally = Tally(*[tf.TensorSpec([], tf.float64)] * len(Tally._fields))
+    resident = _is_resident(data)
+    images = tf.constant(data.train) if resident else None
+    event_shape, dtype = ((), tf.int32) if resident else (data.train.shape[1:], data.train.dtype)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, *event_shape], dtype), tally], autograph=False)
+    def compiled(batches: tf.Tensor, tally: Tally) -> Any:
+        def batch(i: tf.Tensor) -> tuple[tf.Tensor, None]:
+            return (batches[i] if images is None else tf.gather(images, batches[i])), None
+
+        return loop(tf.shape(batches)[0], tf.shape(batches)[1], tally, batch)
+
+    return lambda indices, tally: compiled(tf.constant(indices) if resident else _rows(data, indices), tally)
+
+
+def _on_replicas(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> Run:
+    replicas = strategy.num_replicas_in_sync
+    per_replica = strategy.experimental_distribute_values_from_function
+    resident = _is_resident(data)
+    images = per_replica(lambda context: tf.constant(data.train)) if resident else None
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def compiled(
+        images: Any, parts: Any, weights: Any, size: tf.Tensor, number: tf.Tensor, tally: Tally
+    ) -> Any:
+        def pick(
+            images: Any, part: tf.Tensor, weights: tf.Tensor, i: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            return (part[i] if images is None else tf.gather(images, part[i])), weights[i]
+
+        def batch(i: tf.Tensor) -> Any:
+            return strategy.run(pick, args=(images, parts, weights, i))
+
+        return loop(number, size, tally, batch)
+
+    def run(indices: np.ndarray, tally: Tally) -> Any:
+        def part(context: Any) -> tf.Tensor:
+            mine, _ = _share(indices, context.replica_id_in_sync_group, replicas)
+            return tf.constant(mine) if resident else _rows(data, mine)
+
+        def weight(context: Any) -> tf.Tensor:
+            return tf.constant(_share(indices, context.replica_id_in_sync_group, replicas)[1])
+
+        number, size = (tf.constant(n) for n in indices.shape)
+        return compiled(images, per_replica(part), per_replica(weight), size, number, tally)
+
+    return run
