@@ -8,13 +8,15 @@ from typing import IO, Any
 
 import numpy as np
 
-from probvae import config
+from probvae import config, npz
 from probvae.building import build
 from probvae.config import Training
 from probvae.errors import InputError
 from probvae.model import VAE
+from probvae.reading import read_text
 
 CONFIG, WEIGHTS = "config.json", "weights.npz"
+MAX_CONFIG = 4_000_000  # bytes: 100,000 columns of a table
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -97,36 +99,26 @@ def load(folder: str | os.PathLike[str], vae: VAE | None = None) -> VAE:
 
 
 def read_config(folder: Path) -> tuple[config.Architecture | None, Training | None]:
-    """Read config.json of a run folder; errors as in `probvae.config.from_json`."""
+    """Read config.json of a run folder.
+
+    Raises:
+      InputError: as `probvae.config.from_json`; no such file, or one of more than `MAX_CONFIG` bytes.
+    """
     path = folder / CONFIG
-    try:
-        return config.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}. Expected a run folder.") from None
+    if not path.exists():
+        raise InputError(f"{path} cannot be read: there is no such file. Expected a run folder.")
+    return config.from_json(read_text(path, "a run's configuration", MAX_CONFIG))
 
 
 def load_weights(vae: VAE, path: Path) -> None:
-    """Assign weights saved by `save_weights`; all of them or, on an error, none."""
+    """Assign weights saved by `save_weights`; all of them or, on an error, none.
+
+    Raises:
+      InputError: a damaged file; other names, shapes or types than the model's; values that are not finite.
+    """
     variables = _variables(vae)
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as weights: {error}.") from None
-    except Exception as error:  # zipfile and zlib raise their own on damaged files
-        raise InputError(f"{path} is damaged: {error}.") from None
-    missing, unknown = variables.keys() - arrays.keys(), arrays.keys() - variables.keys()
-    if missing or unknown:
-        raise InputError(
-            f"{path} does not fit the model: it lacks {sorted(missing)[:3]} and has the unknown "
-            f"{sorted(unknown)[:3]}. Load it into a model of the architecture that was saved."
-        )
-    for key, variable in variables.items():
-        if arrays[key].shape != tuple(variable.shape):
-            raise InputError(
-                f"{path}: {key} must have shape {list(variable.shape)} for this model; it has "
-                f"{list(arrays[key].shape)}."
-            )
+    expected = {key: (tuple(v.shape), np.dtype(v.dtype.as_numpy_dtype)) for key, v in variables.items()}
+    arrays = npz.read_expected(path, "weights", expected)
     for key, variable in variables.items():
         variable.assign(arrays[key])
 

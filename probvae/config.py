@@ -5,11 +5,14 @@ No TensorFlow here, so that the command line can check its options before anythi
 
 import dataclasses
 import json
+import math
 import typing
 from dataclasses import dataclass, field
 from typing import Any
 
+from probvae import strict_json
 from probvae.errors import InputError
+from probvae.sizes import refuse_too_large
 
 FORMAT = 2  # of config.json
 
@@ -87,7 +90,7 @@ def _as_type(name: str, value: Any, hint: Any) -> Any:
         what = {int: "integers", str: "strings"}[kind]
         raise InputError(f"{name} must be a list of {what}; got {value!r}.")
     if hint is float and type(value) is int:
-        value = float(value)
+        value = float(value) if abs(value) < 2**1000 else math.inf
     if type(value) is not hint:
         raise InputError(f"{name} must be of type {hint.__name__}; got {value!r}.")
     return value
@@ -118,7 +121,8 @@ class Architecture(_Checked):
       classifier: whether y is a class that may be unknown, with q(y|x) (the M2 model of Kingma et al. 2014).
 
     Raises:
-      InputError: a field of the wrong type, out of range, or no such choice; choices that do not go together.
+      InputError: a field of the wrong type, out of range, or no such choice; choices that do not go together;
+        a model larger than `probvae.sizes` allows.
 
     >>> Architecture(latent_dim=0)
     Traceback (most recent call last):
@@ -175,6 +179,7 @@ class Architecture(_Checked):
             )
         if self.context_dim and self.prior == "vamp":
             raise InputError("The prior vamp does not know y: choose another prior for a conditional model.")
+        refuse_too_large(self)
 
 
 @dataclass(frozen=True)
@@ -308,10 +313,7 @@ def from_json(text: str) -> tuple[Architecture | None, Training | None]:
     >>> from_json(to_json(Architecture(latent_dim=3)))[0].latent_dim
     3
     """
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"config.json must hold JSON; reading it failed: {error}.") from None
+    config = strict_json.parse(text, "config.json", levels=3)
     if not isinstance(config, dict):
         raise InputError(f"config.json must hold an object; it holds {type(config).__name__}.")
     if config.get("format") != FORMAT:

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from conftest import tiny_vae
 from linear_gaussian import LinearGaussian
 
 import probvae
-from probvae import InputError
+from probvae import InputError, npz
 from probvae.checkpoints import write_atomic
 
 
@@ -88,8 +89,76 @@ def test_damaged_files_are_refused_in_one_sentence(name, damage, tmp_path):
 
 def test_a_pickle_is_never_loaded(tmp_path):
     probvae.save(tiny_vae(), tmp_path)
-    np.savez(tmp_path / "weights.npz", **{"encoder/0/kernel": np.array([print], dtype=object)})
-    with pytest.raises(InputError, match="cannot be read"):
+    weights = npz.read_arrays(tmp_path / "weights.npz")
+    weights["encoder/0/kernel"] = np.array([print], dtype=object)
+    np.savez(tmp_path / "weights.npz", **weights)
+    with pytest.raises(InputError, match="cannot be read as weights: it holds Python objects"):
+        probvae.load(tmp_path)
+
+
+KEY = "decoder/2/kernel"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: {KEY: w[KEY].astype(np.float64)}, "must be of type float32 .* is float64"),
+        (lambda w: {KEY: w[KEY].T}, "kernel must have shape"),
+        (lambda w: {KEY: np.where(w[KEY] == w[KEY][1, 0, 2, 1], np.nan, w[KEY])}, r"nan, at \(1, 0, 2, 1\)"),
+        (lambda w: {KEY: w[KEY] + np.float32(np.inf)}, r"not, the first, inf, at \(0, 0, 0, 0\)"),
+        (lambda w: {"../kernel": w[KEY]}, "which is no plain name"),
+        (lambda w: {"other": w[KEY]}, r"it lacks \[\] and has the unknown \['other'\]"),
+    ],
+)  # fmt: skip
+def test_weights_that_are_refused(change, message, tmp_path):
+    model = tiny_vae()
+    probvae.save(model, tmp_path)
+    before = model.get_weights()
+    weights = npz.read_arrays(tmp_path / "weights.npz")
+    np.savez(tmp_path / "weights.npz", **{**weights, **change(weights)})
+    with pytest.raises(InputError, match=message):
+        probvae.load(tmp_path, model)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_weights_of_the_other_byte_order_are_the_same(tmp_path):
+    model = tiny_vae()
+    probvae.save(model, tmp_path)
+    weights = npz.read_arrays(tmp_path / "weights.npz")
+    np.savez_compressed(tmp_path / "weights.npz", **{key: w.astype(">f4") for key, w in weights.items()})
+    for old, new in zip(model.get_weights(), probvae.load(tmp_path).get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_headers_are_compared_before_values_are_read(tmp_path, monkeypatch):
+    """A member of the wrong shape is refused although its values cannot be had."""
+    probvae.save(tiny_vae(), tmp_path)
+    weights = npz.read_arrays(tmp_path / "weights.npz")
+    np.savez(tmp_path / "weights.npz", **{**weights, KEY: np.zeros([2**20], np.float32)})
+
+    def fail(*arguments):
+        raise AssertionError("values were read")
+
+    monkeypatch.setattr(npz, "_parts", fail)
+    with pytest.raises(InputError, match="kernel must have shape"):
+        npz.read_expected(
+            tmp_path / "weights.npz", "weights", {key: ((7, 7), w.dtype) for key, w in weights.items()}
+        )
+
+
+@pytest.mark.parametrize("name", ["config.json", "weights.npz"])
+def test_a_pipe_is_not_waited_for(name, tmp_path):
+    probvae.save(tiny_vae(), tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="is no regular file"):
+        probvae.load(tmp_path)
+
+
+def test_a_very_large_configuration_is_not_read(tmp_path):
+    (tmp_path / "config.json").write_bytes(b" " * 4_000_001)
+    with pytest.raises(InputError, match="at most 4,000,000 bytes to be a run's configuration"):
         probvae.load(tmp_path)
 
 

@@ -77,7 +77,7 @@ def test_npz_reads_as_numpy_does(tmp_path, monkeypatch):
             np.testing.assert_array_equal(found[name], array)
             assert found[name].dtype.kind == array.dtype.kind
         monkeypatch.setattr(arrays, "IN_MEMORY", 10)  # from here on, through temporary files
-        monkeypatch.setattr("probvae.data.files.CHUNK_BYTES", 10)
+        monkeypatch.setattr("probvae.npz.CHUNK_BYTES", 10)
     assert isinstance(found["c"], np.memmap)
 
 

@@ -269,8 +269,8 @@ BAD = {
     "essay": ("a\n" + "".join(f"row {i}\n" for i in range(2000)), "text of more than 100 distinct values"),
     "quotes": ('a,b\n1,2\n"3,4\n', "cannot be read as a .csv file"),
     "long": ("a\n" + "1" * 200_000 + "\n", "cannot be read as a .csv file: field larger"),
-    "latin": ("a\nä\n".encode("latin-1"), "cannot be read as a .csv file: 'utf-8'"),
-    "zip": (b"PK\x03\x04\x00\x00a\nb", "cannot be read|two examples|two rows"),
+    "latin": ("a\nä\n".encode("latin-1"), "must be text in UTF-8; its byte 0xe4 is none: save it in UTF-8"),
+    "zip": (b"PK\x03\x04\x00\x00a\nb", "must be text in UTF-8; it has NUL characters"),
 }
 
 

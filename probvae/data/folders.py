@@ -13,7 +13,8 @@ from probvae.data.images import find_crop, read_header, read_image, reading
 from probvae.data.splits import PARTS, assemble
 from probvae.errors import InputError
 
-AT_ONCE = 256  # files decoded before the next look at how many bytes they take
+AT_ONCE = 256  # files decoded before the next look at how many bytes they take, fewer where they are large
+AT_ONCE_BYTES = 2**28
 
 
 def folder(path: Path, options: Options) -> DataSet:
@@ -22,7 +23,8 @@ def folder(path: Path, options: Options) -> DataSet:
     Args:
       path: of the folder. Subfolders "train", "test" (and "validation") are the sets; otherwise a tenth
         is held out. Where all images of a set lie in subfolders, those are classes, whose numbers, in the
-        order of the names, are the labels. Files whose names start with a point are passed over.
+        order of the names, are the labels. Files whose names start with a point are passed over, and so
+        are what is no regular file and links to folders.
       options: `image_size` and `crop`; `color` is "rgb", "grey", or "auto": RGB where any image has
         colours.
 
@@ -58,8 +60,9 @@ def folder(path: Path, options: Options) -> DataSet:
         kept: list[Path] = []
 
         def decoded(chosen: list[Path]) -> Iterator[np.ndarray]:
-            for start in range(0, len(chosen), AT_ONCE):
-                some = chosen[start : start + AT_ONCE]
+            at_once = max(1, min(AT_ONCE, AT_ONCE_BYTES // (size[0] * size[1] * (3 if color else 1))))
+            for start in range(0, len(chosen), at_once):
+                some = chosen[start : start + at_once]
                 images = list(pool.map(lambda file: read_image(file, size, crop, color=color), some))
                 kept.extend(file for file, image in zip(some, images, strict=True) if image is not None)
                 good = [image for image in images if image is not None]

@@ -3,9 +3,10 @@
 Each entry of `CROPS` is a function `(image, (width, height)) -> image` of that size.
 """
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from probvae.data.arrays import Array, chunks, gather
 from probvae.errors import InputError
 
 MAX_PIXELS = 2**26  # of one file: larger ones may be decompression bombs
+LARGE = 2**24  # pixels; such images are decoded one at a time, whatever the number of threads
+PROGRAMS = ("EPS",)  # formats that are programs, which Pillow hands to Ghostscript to run
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 BICUBIC = Image.Resampling.BICUBIC
 
@@ -60,8 +63,8 @@ def reading() -> Iterator[None]:
 def read_header(path: Path) -> Header | None:
     """Read what an image file says of itself; None where it is no image, or too large. Use in `reading`."""
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS or image.mode == "F":
+        with _open(path) as image:
+            if image.mode == "F":
                 return None
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # orientation on its side
             size = (image.width, image.height) if turned else (image.height, image.width)
@@ -85,17 +88,29 @@ def read_image(path: Path, size: tuple[int, int], crop: Crop, *, color: bool) ->
       [H, W, C] uint8; None where the file cannot be read.
     """
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return None
+        with _open(path) as image, _ONE_LARGE if image.width * image.height > LARGE else nullcontext():
             image.load()
             upright = ImageOps.exif_transpose(image)
-        flat = _as_mode(upright, "RGB" if color else "L")
-        if (flat.height, flat.width) != size:
-            flat = crop(flat, (size[1], size[0]))
-        return np.asarray(flat).reshape(*size, 3 if color else 1)
+            flat = _as_mode(upright, "RGB" if color else "L")
+            if (flat.height, flat.width) != size:
+                flat = crop(flat, (size[1], size[0]))
+            return np.asarray(flat).reshape(*size, 3 if color else 1)
     except Exception:  # Pillow's decoders raise many kinds on damaged files
         return None
+
+
+_ONE_LARGE = threading.Lock()
+
+
+def _open(path: Path) -> Image.Image:
+    """Open a regular file as an image: a pipe, also behind a link, would wait for ever."""
+    if not path.is_file():
+        raise ValueError("no regular file")
+    image = Image.open(path)
+    if image.format in PROGRAMS or image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise ValueError("a program, or too large")
+    return image
 
 
 def _as_mode(image: Image.Image, mode: str) -> Image.Image:

@@ -3,17 +3,22 @@
 import contextlib
 import importlib.util
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from probvae.data.cifar import read_cifar10
 from probvae.data.dataset import Options
 from probvae.data.files import read_arrays
 from probvae.data.streams import tfds_arrays
 from probvae.errors import InputError
 
 Arrays = dict[str, np.ndarray]
+
+CIFAR10 = "cifar-10-batches-py"
+CIFAR10_ORIGIN = f"https://www.cs.toronto.edu/~kriz/{CIFAR10.replace('batches-py', 'python')}.tar.gz"
+CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 
 
 def digits() -> Arrays:
@@ -47,22 +52,37 @@ def fashion_mnist() -> Arrays:
 
 
 def cifar10() -> Arrays:
-    """Load CIFAR-10, 50,000 + 10,000 colour images of 32x32, from Keras's cache or its download."""
-    return _from_keras("cifar10")
+    """Load CIFAR-10, 50,000 + 10,000 colour images of 32x32, from Keras's cache or its download.
+
+    From the archive, whose hash Keras compares; Keras itself would unpickle whatever lies in the folder next
+    to it.
+    """
+    import tf_keras
+
+    with _keras("cifar10"):
+        archive = tf_keras.utils.get_file(f"{CIFAR10}.tar.gz", CIFAR10_ORIGIN, file_hash=CIFAR10_SHA256)
+        return read_cifar10(Path(archive))
 
 
 def _from_keras(name: str) -> Arrays:
     import tf_keras
 
+    with _keras(name):
+        (x, y), (x_test, y_test) = getattr(tf_keras.datasets, name).load_data()
+    return {"x_train": x, "y_train": y.reshape(-1), "x_test": x_test, "y_test": y_test.reshape(-1)}
+
+
+@contextlib.contextmanager
+def _keras(name: str) -> Iterator[None]:
+    """Keep Keras from printing, and turn what it raises into an `InputError`."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            (x, y), (x_test, y_test) = getattr(tf_keras.datasets, name).load_data()
+            yield
     except Exception as error:  # Keras raises bare exceptions where a download fails
         raise InputError(
             f"{name} is neither in Keras's cache nor can it be downloaded ({error}): use --data "
             "digits, which needs no network, or --data PATH with an .npz file of x_train and x_test."
         ) from None
-    return {"x_train": x, "y_train": y.reshape(-1), "x_test": x_test, "y_test": y_test.reshape(-1)}
 
 
 def kmnist() -> Arrays:

@@ -13,6 +13,7 @@ from probvae.errors import InputError
 
 HELD_OUT = 0.1  # of data that name no test set
 PARTS = ("train", "test", "validation")
+SHOWN = 8  # arrays that a message lists
 
 
 def held_out(name: str, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,10 +140,11 @@ def _drawn(
     least = 3 if any(array.ndim >= 3 for array in arrays.values()) else 2
     found = [key for key, array in arrays.items() if array.ndim >= least]
     if len(found) != 1:
-        shapes = {key: list(array.shape) for key, array in arrays.items()}
+        shapes = {key: list(array.shape) for key, array in [*arrays.items()][:SHOWN]}
+        more = f" and {len(arrays) - SHOWN:,} more" if len(arrays) > SHOWN else ""
         raise InputError(
             f"{name} must hold x_train and x_test, or one array of images [N, H, W] or [N, H, W, C], of "
-            f"vectors [N, D] or of series [N, T, C]; it holds {shapes}."
+            f"vectors [N, D] or of series [N, T, C]; it holds {shapes}{more}."
         )
     x = arrays[found[0]]
     train, test = held_out(name, len(x), options.seed)

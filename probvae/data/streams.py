@@ -1,6 +1,7 @@
 """Data sets of `tf.data` and of TensorFlow Datasets (`tfds`), read once into arrays or a temporary file."""
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,9 @@ from probvae.data.dataset import DataSet, Options
 from probvae.data.images import resize
 from probvae.data.splits import assemble
 from probvae.errors import InputError
+
+# no community data sets, NAMESPACE:NAME, whose code TensorFlow Datasets would download and run
+PLAIN_NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:(\d+|\*)(\.(\d+|\*))*)?", re.ASCII)
 
 Pick = Callable[[Any], tuple[Any, Any]]  # element -> x, and y or None
 
@@ -137,9 +141,14 @@ def tfds_arrays(name: str, options: Options) -> tuple[dict[str, np.ndarray], tup
       it has no test set; and the names of its classes.
 
     Raises:
-      InputError: tensorflow-datasets is not installed, has no such data, cannot get them, or they hold
-        no images.
+      InputError: a name that is not plain; tensorflow-datasets is not installed, has no such data, cannot
+        get them, or they hold no images.
     """
+    if not PLAIN_NAME.fullmatch(name):
+        raise InputError(
+            "tfds: takes NAME, NAME/CONFIG and NAME/CONFIG:VERSION of TensorFlow Datasets' own data; got "
+            f"{name!r}, which could name code to download."
+        )
     try:
         import tensorflow_datasets as tfds
     except ImportError:

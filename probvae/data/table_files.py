@@ -1,16 +1,22 @@
 """Files of tables: .csv and .parquet as batches of cells, column by column."""
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from probvae.data.columns import Cells
 from probvae.errors import InputError
+from probvae.reading import refuse_bomb
 
-BATCH = 10_000  # rows read at a time
+BATCH = 10_000  # rows read at a time, fewer where they are long
+BATCH_CELLS = 2_000_000
+MAX_COLUMNS = 100_000
+MAX_ROW = 2**25  # characters
 MISSING = ("", "na", "n/a", "nan", "null")  # cells of a .csv without a value, in any case
 
 
@@ -35,13 +41,14 @@ class Table(NamedTuple):
 
 def open_csv(path: Path) -> Table:
     """Look at a .csv file's first row."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        line = file.readline()
+    with _text(path) as file:
+        line = file.readline(MAX_ROW)
         delimiter = max(",;\t", key=line.count)
         file.seek(0)
-        first = next(csv.reader(file, delimiter=delimiter, strict=True), [])
+        first = next(csv.reader(_Lines(path, file), delimiter=delimiter, strict=True), [])
     if not first:
         raise InputError(f"{path} is empty: its first row must name the columns.")
+    _refuse_many(path, len(first))
     headless = all(_is_number(cell) or not cell.strip() for cell in first) and any(map(_is_number, first))
     given = [cell.strip() for cell in first]
     names = tuple("" if headless else cell for cell in given)
@@ -49,12 +56,14 @@ def open_csv(path: Path) -> Table:
     _refuse_duplicates(path.name, names)
 
     def batches() -> Iterator[list[Cells]]:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
+        with _text(path) as file:
+            lines = _Lines(path, file)
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
             if not headless:
                 next(reader)
             rows = []
             for row in reader:
+                lines.length = 0
                 if not row:
                     continue
                 if len(row) != len(names):
@@ -63,13 +72,62 @@ def open_csv(path: Path) -> Table:
                         f"{len(names)}."
                     )
                 rows.append(row)
-                if len(rows) == BATCH:
+                if len(rows) == _batch(names):
                     yield [_cells(cells) for cells in zip(*rows, strict=True)]
                     rows = []
             if rows:
                 yield [_cells(cells) for cells in zip(*rows, strict=True)]
 
     return Table(path.name, names, batches)
+
+
+@contextmanager
+def _text(path: Path) -> Iterator[TextIO]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} must be text in UTF-8; its byte {error.object[error.start]:#04x} is none: save "
+            "it in UTF-8, as spreadsheets do under the name CSV UTF-8."
+        ) from None
+
+
+class _Lines:
+    """Lines of a file, until what has come since `length` was last set to 0 exceeds `MAX_ROW`."""
+
+    def __init__(self, path: Path, file: TextIO) -> None:
+        self.path, self.file, self.length = path, file, 0
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self.file.readline(MAX_ROW + 1)
+        self.length += len(line)
+        if not line:
+            raise StopIteration
+        if "\0" in line:
+            raise InputError(f"{self.path} must be text in UTF-8; it has NUL characters: save it in UTF-8.")
+        if self.length > MAX_ROW:
+            raise InputError(
+                f"{self.path} must have rows of at most {MAX_ROW:,} characters; one has more: end each row "
+                "with a line break."
+            )
+        return line
+
+
+def _batch(names: tuple[str, ...]) -> int:
+    """Return how many rows of a table are read at a time."""
+    return max(1, min(BATCH, BATCH_CELLS // len(names)))
+
+
+def _refuse_many(path: Path, columns: int) -> None:
+    if columns > MAX_COLUMNS:
+        raise InputError(
+            f"{path} must have at most {MAX_COLUMNS:,} columns; it has {columns:,}: save numbers as an .npy "
+            "file."
+        )
 
 
 def _cell(text: str) -> str | None:
@@ -105,7 +163,7 @@ def _cells(raw: tuple[str, ...]) -> Cells:
 
 
 def _refuse_duplicates(name: str, columns: tuple[str, ...]) -> None:
-    twice = [c for i, c in enumerate(columns) if c in columns[:i]]
+    twice = [c for c, count in Counter(columns).items() if count > 1]
     if twice:
         raise InputError(f"{name} has two columns named {twice[0]!r}: rename one.")
 
@@ -139,24 +197,27 @@ def open_parquet(path: Path) -> Table:
         if types.is_dictionary(cells.type):
             cells = cells.dictionary_decode()
         if is_text(cells.type):
-            return Cells(None, cells.to_pylist)
+            texts = cells.to_pylist()  # here, where bytes that are no text are refused
+            return Cells(None, lambda: texts)
         if types.is_boolean(cells.type):
             cells = cells.cast(pa.int8())
         numbers = cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return Cells(np.asarray(numbers, np.float64), None)
 
     with pq.ParquetFile(path) as file:
-        schema = file.schema_arrow
+        schema, rows = file.schema_arrow, file.metadata.num_rows
     names = tuple(schema.names)
     if not names:
         raise InputError(f"{path} has no columns.")
+    _refuse_many(path, len(names))
     _refuse_duplicates(path.name, names)
+    refuse_bomb(path, 8 * rows * len(names), "save it as a .csv file, or in parts")
     kinds = {f.name: f.type.value_type if types.is_dictionary(f.type) else f.type for f in schema}
     unusable = {name: str(kind) for name, kind in kinds.items() if not (is_text(kind) or is_number(kind))}
 
     def batches() -> Iterator[list[Cells]]:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH):
+            for batch in file.iter_batches(batch_size=_batch(names)):
                 yield [as_cells(name, cells) for name, cells in zip(names, batch.columns, strict=True)]
 
     return Table(path.name, names, batches, unusable)

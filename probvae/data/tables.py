@@ -9,10 +9,10 @@ import numpy as np
 from probvae.data.arrays import Array, chunks, gather, take
 from probvae.data.columns import IGNORE, Cells, Column, Survey, column
 from probvae.data.dataset import DataSet, Options
-from probvae.data.files import refusals
 from probvae.data.splits import held_out, validation_split
 from probvae.data.table_files import Table, open_csv, open_parquet
 from probvae.errors import InputError
+from probvae.reading import refusals
 
 
 def csv_file(path: Path, options: Options) -> DataSet:

@@ -1,0 +1,71 @@
+"""JSON that nobody vouches for, read strictly: what another reader would take differently is refused."""
+
+import json
+from typing import Any
+
+from probvae.errors import InputError
+
+LONGEST_NUMBER = 25  # characters of an integer: int64 has 20
+
+
+def parse(text: str, what: str, levels: int) -> Any:
+    """Read JSON text.
+
+    Args:
+      text: of the file.
+      what: how a message names it.
+      levels: how deeply objects and lists may lie in each other.
+
+    Returns:
+      Objects, lists, texts, numbers, booleans and None.
+
+    Raises:
+      InputError: no JSON; a key twice in an object; NaN or infinity, which JSON does not have; an integer of
+        more than `LONGEST_NUMBER` characters; text that cannot be written as UTF-8; more than `levels`.
+
+    >>> parse('{"a": [1, 2.5]}', "a.json", levels=2)
+    {'a': [1, 2.5]}
+    """
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_without_twins, parse_constant=_refuse_constant, parse_int=_integer
+        )
+        text_ = json.dumps(value, ensure_ascii=False)
+        text_.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{what} must hold text; it holds half of a surrogate pair, which is none."
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{what} must hold JSON; reading it failed: {str(error).rstrip('.')}.") from None
+    _refuse_deep(value, what, levels)
+    return value
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} is there twice")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"an integer has {len(digits):,} digits, more than {LONGEST_NUMBER}")
+    return int(digits)
+
+
+def _refuse_deep(value: Any, what: str, levels: int) -> None:
+    if not isinstance(value, dict | list):
+        return
+    if not levels:
+        raise InputError(
+            f"{what} must hold JSON of fewer levels: its objects and lists lie too deep in each other."
+        )
+    for inner in value.values() if isinstance(value, dict) else value:
+        _refuse_deep(inner, what, levels - 1)
