@@ -17,6 +17,7 @@ from probvae.reading import read_text
 
 CONFIG, WEIGHTS = "config.json", "weights.npz"
 MAX_CONFIG = 4_000_000  # bytes: 100,000 columns of a table
+TEMPORARY = ".tmp"  # how a file's name ends that is not complete
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -26,7 +27,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
       path: the file to make or replace.
       write: writes the content to the binary file that it is given.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -34,9 +35,19 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+        _flush_folder(path.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring a renaming to the disk, so that a power failure does not undo it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

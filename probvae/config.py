@@ -42,7 +42,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "color": ("auto", "rgb", "grey"),
     "labels": ("none", "condition", "semi"),
     "beta_warmup": ("none", "linear", "cyclic", "cosine"),
-    "schedule": ("constant", "cosine"),
+    "schedule": ("constant", "cosine", "linear", "exponential"),
+    "on_nonfinite": ("stop", "skip"),
+    "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
 
 
@@ -213,6 +215,10 @@ class Training(_Checked):
       learning_rate: Adam's, at the start.
       schedule: of the learning rate, a key of `probvae.training.SCHEDULES`.
       warmup_steps: steps in which the learning rate rises linearly from zero.
+      clip_norm: the gradient's norm, over all weights, is cut to this; 0 for no limit.
+      on_nonfinite: what a step does whose objective or gradient is not finite: stop the training, or skip it.
+      precision: of the networks; weights, distributions and the bound are float32 in any case.
+      patience: epochs without a better ELBO on the validation set after which training stops; 0 for never.
       seed: of weights, order, dynamic binarization and draws of z; what is drawn once for all runs
         (a held-out tenth, static binarization) does not depend on it.
 
@@ -245,6 +251,10 @@ class Training(_Checked):
     learning_rate: float = _in_range(1e-4, 0.0, 10.0)
     schedule: str = "constant"
     warmup_steps: int = _in_range(0, 0, 1_000_000_000)
+    clip_norm: float = _in_range(0.0, 0.0, 1e9)
+    on_nonfinite: str = "stop"
+    precision: str = "float32"
+    patience: int = _in_range(0, 0, 1_000_000)
     seed: int = _in_range(0, 0, 2**31 - 1)
 
     def __post_init__(self) -> None:
@@ -263,6 +273,8 @@ class Training(_Checked):
         if self.beta_warmup != "none" and not self.beta_warmup_steps:
             raise InputError(f"beta_warmup {self.beta_warmup} needs beta_warmup_steps, 1 or more.")
         self._refuse_idle_options()
+        if self.patience and not self.validation:
+            raise InputError("patience needs a validation set: set validation to a fraction (0.1, say).")
         if self.objective in ONE_DRAW and self.num_samples == 1:
             same = ONE_DRAW[self.objective]
             raise InputError(
@@ -285,6 +297,35 @@ class Training(_Checked):
                 )
         if self.beta_warmup_steps and self.beta_warmup == "none":
             raise InputError("beta_warmup_steps needs a beta_warmup: set it to linear, cyclic or cosine.")
+
+
+@dataclass(frozen=True)
+class Every:
+    """How often a checkpoint is written within an epoch: at every so many steps, or seconds.
+
+    >>> Every.parse("500"), Every.parse("2m").seconds
+    (Every(steps=500, seconds=None), 120.0)
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Every":
+        """Read a number of steps ("500"), or of seconds, minutes or hours ("30s", "5m", "2h").
+
+        Raises:
+          InputError: neither.
+        """
+        units = {"s": 1, "m": 60, "h": 3600}
+        unit = units.get(text[-1:])
+        try:
+            number = int(text) if unit is None else float(text[:-1]) * unit
+        except ValueError:
+            number = 0
+        if not 0 < number < 1e9:
+            raise InputError(f"checkpoint_every must be a number of steps, or a time: 30s, 5m; got {text!r}.")
+        return cls(steps=int(number)) if unit is None else cls(seconds=float(number))
 
 
 # What a recipe changes from the defaults of `Training`.

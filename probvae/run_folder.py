@@ -11,7 +11,7 @@ from probvae.checkpoints import CONFIG, TEMPORARY, WEIGHTS
 from probvae.errors import InputError
 
 METRICS, HISTORY, IMAGES, CHECKPOINTS = "metrics.json", "history.csv", "images", "checkpoints"
-LOCK = ".lock"
+LOCK, TRACKING = ".lock", "tensorboard"
 PICTURES = (
     "reconstructions.gif",
     "prior.gif",
@@ -21,9 +21,10 @@ PICTURES = (
     "learning_curves.png",
 )
 WRITTEN = {  # the patterns of all that a run writes but its configuration, by folder
-    ".": (WEIGHTS, METRICS, HISTORY, *PICTURES, f".*{TEMPORARY}"),
+    ".": (WEIGHTS, METRICS, HISTORY, *PICTURES, "wandb.id", "mlflow.id", f".*{TEMPORARY}"),
     IMAGES: ("image_at_epoch_*.png", "prior_at_epoch_*.png", f".*{TEMPORARY}"),
     CHECKPOINTS: ("step-*", f".*{TEMPORARY}"),
+    TRACKING: ("*",),
 }
 
 
@@ -99,8 +100,9 @@ def prepare_folder(folder: Path, *, overwrite: bool = False) -> None:
                 f"{folder} is not a run folder (it has no {CONFIG}), so it is not overwritten: "
                 "choose another --output."
             )
-        for name, patterns in WRITTEN.items():
+        for name in (".", IMAGES, CHECKPOINTS):
             (folder / name).mkdir(parents=True, exist_ok=True)
+        for name, patterns in WRITTEN.items():
             for path in [path for pattern in patterns for path in (folder / name).glob(pattern)]:
                 path.unlink()
     except OSError as error:

@@ -225,9 +225,9 @@ class Trainer:
             if logs is not None:
                 logs.on_epoch_end(math.ceil(row.epoch) - 1, _logs(row))
             stopped = stopped or self._anyone(should_stop() or (logs is not None and self.vae.stop_training))
+        self._restore_best()
         if logs is not None:
             logs.on_train_end()
-        self._restore_best()
         return [*self.history, *partial]
 
     def _epoch(
@@ -264,6 +264,9 @@ class Trainer:
             elapsed = time.perf_counter() - start
             if done < len(indices):
                 self.position += indices[:done].size
+                self.tally = self.tally._replace(
+                    skipped=self.tally.skipped - 1, in_a_row=0.0
+                )  # not yet taken
                 raise NonFiniteError(self._explain(indices[done]))
             self.position += indices.size
             self.seconds += elapsed

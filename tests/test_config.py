@@ -11,9 +11,9 @@ from probvae import (
     likelihoods,
     networks,
     objectives,
+    optimization,
     posteriors,
     priors,
-    training,
 )
 from probvae.config import CHOICES, RECIPES, from_json, to_json
 
@@ -25,7 +25,7 @@ REGISTRIES = {
     "objective": objectives.OBJECTIVES,
     "beta_warmup": objectives.WARMUPS,
     "binarize": data.BINARIZATIONS,
-    "schedule": training.SCHEDULES,
+    "schedule": optimization.SCHEDULES,
     "crop": data.CROPS,
 }
 
@@ -42,6 +42,7 @@ REGISTRIES = {
         ({"objective": "renyi"}, "renyi with one draw is the elbo"),
         ({"objective": "mmd", "labels": "semi"}, "mmd looks at a batch as a whole"),
         ({"labels": "semi", "labelled": 0}, "labelled must be above 0"),
+        ({"patience": 3}, "patience needs a validation set"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(options, message):
@@ -55,7 +56,14 @@ def test_choices_are_the_registries():
         name: names for name, names in CHOICES.items() if name in REGISTRIES
     }
     # these are lists of names without functions of ours behind them
-    assert CHOICES.keys() - REGISTRIES.keys() == {"activation", "labels", "kind", "color"}
+    assert CHOICES.keys() - REGISTRIES.keys() == {
+        "activation",
+        "labels",
+        "kind",
+        "color",
+        "on_nonfinite",
+        "precision",
+    }
 
 
 def test_json_there_and_back():

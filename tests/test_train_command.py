@@ -58,7 +58,9 @@ def test_run_folder_is_complete(run):
     frames = {f"images/{kind}_at_epoch_{i:04d}.png" for kind in ("image", "prior") for i in range(3)}
     pictures = {"originals.png", "latent_manifold.png", "latent_means.png", "learning_curves.png"}
     gifs = {"reconstructions.gif", "prior.gif"}
-    assert names == {"config.json", "weights.npz", "history.csv", "metrics.json", *frames, *pictures, *gifs}
+    states = {f"checkpoints/step-{step:09d}.state" for step in (6, 12)}
+    files = {"config.json", "weights.npz", "history.csv", "metrics.json"}
+    assert names == {*files, *frames, *pictures, *gifs, *states}
     for name in {*frames, *pictures}:
         with Image.open(folder / name) as picture:
             assert np.asarray(picture.convert("L")).std() > 5, name

@@ -9,7 +9,6 @@ import probvae
 from probvae import objectives
 from probvae.config import Training
 from probvae.data import ImageData, prepare
-from probvae.non_finite import NonFiniteError
 from probvae.optimization import SCHEDULES, make_objective, make_optimizer
 from probvae.seeds import fold_in, split
 from probvae.steps import Tally, compile_steps
@@ -98,13 +97,6 @@ def test_should_stop_ends_at_a_step_with_a_row():
     assert np.isfinite(history[0].test_elbo)
 
 
-def test_a_bound_that_is_not_finite_stops_with_advice():
-    vae = tiny_vae()
-    vae.decoder.trainable_variables[0].assign(tf.fill([2, 128], np.nan))
-    with pytest.raises(NonFiniteError, match=r"became nan in epoch 1, after step .* smaller learning rate"):
-        fit(vae, DATA, FEW)
-
-
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules(name):
     training = Training(learning_rate=0.5, schedule=name, epochs=2, batch_size=10, warmup_steps=4)
@@ -114,6 +106,8 @@ def test_schedules(name):
     expected = {
         "constant": 0.5 + 0 * np.arange(21),
         "cosine": 0.25 * (1 + np.cos(np.pi * np.arange(21) / 20)),
+        "linear": 0.5 * (1 - np.arange(21) / 20),
+        "exponential": 0.5 * 0.01 ** (np.arange(21) / 20),
     }
     np.testing.assert_allclose(values[4:], expected[name][4:], atol=1e-6)
 

@@ -133,6 +133,9 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
 @_setting("patience", "Epochs without a better ELBO on the validation set after which training stops.")
 @_setting("precision", "Of the networks.")
 @_setting("seed", "Of everything random.")
+@click.option("--tensorboard", is_flag=True, help="Write FOLDER/tensorboard: terms, pictures, latent space.")
+@click.option("--wandb", default="", metavar="PROJECT", help="Report to Weights & Biases.")
+@click.option("--mlflow", default="", metavar="EXPERIMENT", help="Report to MLflow.")
 @click.option("--quiet", is_flag=True, help="Print the closing line only.")
 @click.version_option(__version__, prog_name="probvae-train")
 def main(
@@ -141,6 +144,9 @@ def main(
     overwrite: bool,
     resume: Path | None,
     checkpoint_every: str,
+    tensorboard: bool,
+    wandb: str,
+    mlflow: str,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -156,12 +162,18 @@ def main(
     ends a run early and keeps what it has learnt. [Defaults in brackets.]
     """  # noqa: D301
     given = {name: value for name, value in options.items() if value is not None}
-    every = Every.parse(checkpoint_every)
+    conduct: dict[str, Any] = {
+        "every": Every.parse(checkpoint_every),
+        "quiet": quiet,
+        "tensorboard": tensorboard,
+        "wandb": wandb,
+        "mlflow": mlflow,
+    }
     if resume is not None:
         _refuse_changes(given, recipe, output, overwrite)
         with quiet_start():
             from probvae.cli import training_run
-        training_run.resume(training_run.Conduct(resume, every, quiet=quiet), given)
+        training_run.resume(training_run.Conduct(resume, **conduct), given)
         return
     architecture = {name: given.pop(name) for name in ARCHITECTURE if name in given}
     training = Training(**{**RECIPES[recipe], **given})
@@ -175,7 +187,7 @@ def main(
     training_run.start(
         training,
         architecture,
-        training_run.Conduct(output, every, recipe, overwrite, quiet),
+        training_run.Conduct(output, recipe=recipe, overwrite=overwrite, **conduct),
         choose_binarization="binarize" not in given,
     )
 

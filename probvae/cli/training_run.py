@@ -9,7 +9,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from probvae import __version__, checkpoints, run_data, run_state, runs
+from probvae import __version__, checkpoints, run_data, run_state, runs, tracking
 from probvae.building import build
 from probvae.cli.common import StopOnSignal
 from probvae.config import Architecture, Every, Training
@@ -35,6 +35,9 @@ class Conduct:
       recipe: name to show.
       overwrite: replace the run in the folder.
       quiet: print the closing line only.
+      tensorboard: write its files into the folder.
+      wandb: a project of Weights & Biases to report to; empty for none.
+      mlflow: an experiment of MLflow to report to; empty for none.
     """
 
     folder: Path
@@ -42,6 +45,9 @@ class Conduct:
     recipe: str = "resumed"
     overwrite: bool = False
     quiet: bool = False
+    tensorboard: bool = False
+    wandb: str = ""
+    mlflow: str = ""
 
 
 def start(
@@ -61,9 +67,10 @@ def start(
     prepared = run_data.prepare(examples, training, architecture)
     vae = build(architecture, seed=training.seed, precision=training.precision)
     try_objective(vae, prepared, training)
+    callbacks = _trackers(vae, training, examples, prepared, conduct)
     with locked(conduct.folder):
         prepare_folder(conduct.folder, overwrite=conduct.overwrite)
-        _train(vae, training, examples, prepared, conduct)
+        _train(vae, training, examples, prepared, conduct, callbacks)
 
 
 def resume(conduct: Conduct, changes: dict[str, Any]) -> None:
@@ -90,7 +97,32 @@ def resume(conduct: Conduct, changes: dict[str, Any]) -> None:
             )
         prepared = run_data.prepare(examples, training, architecture)
         vae = build(architecture, seed=training.seed, precision=training.precision)
-        _train(vae, training, examples, prepared, conduct, resumed=True)
+        callbacks = _trackers(vae, training, examples, prepared, conduct)
+        _train(vae, training, examples, prepared, conduct, callbacks, resumed=True)
+
+
+def _trackers(
+    vae: VAE, training: Training, examples: DataSet, prepared: Prepared, conduct: Conduct
+) -> list[Any]:
+    """Return the callbacks of the trackers that are asked for; refuse one that is not installed."""
+    found: list[Any] = []
+    folder = conduct.folder
+    config = {
+        name: value
+        for part in (vae.architecture, training)
+        if part is not None
+        for name, value in dataclasses.asdict(part).items()
+    }
+    if conduct.tensorboard:
+        place, labels = folder / tracking.TENSORBOARD, examples.test_labels
+        found += tracking.tensorboard(
+            place, vae, prepared.test, labels, epochs=training.epochs, seed=training.seed
+        )
+    if conduct.wandb:
+        found += tracking.weights_and_biases(conduct.wandb, config, folder)
+    if conduct.mlflow:
+        found += tracking.mlflow(conduct.mlflow, config, folder)
+    return found
 
 
 def _train(
@@ -99,6 +131,7 @@ def _train(
     examples: DataSet,
     prepared: Prepared,
     conduct: Conduct,
+    callbacks: list[Any],
     *,
     resumed: bool = False,
 ) -> None:
@@ -122,6 +155,7 @@ def _train(
         try:
             trainer.fit(
                 every=conduct.every,
+                callbacks=callbacks,
                 on_chunk=console.chunk,
                 on_epoch=on_epoch,
                 on_state=on_state,
