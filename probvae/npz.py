@@ -188,7 +188,10 @@ def _read_header(file: IO[bytes]) -> Header:
     text = file.read(struct.unpack(code, length)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NumPy's and Python's, of odd headers
-        found, fortran, dtype = read(BytesIO(length + text))
+        try:
+            found, fortran, dtype = read(BytesIO(length + text))
+        except Exception:  # Python's parser and NumPy raise many kinds
+            raise ValueError(f"its header is damaged: {text[:80]!r}") from None
     shape = tuple(int(n) for n in found)
     if min(shape, default=0) < 0 or max(shape, default=0) >= 2**63:
         raise ValueError(f"its shape is {list(shape)}")

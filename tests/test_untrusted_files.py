@@ -192,6 +192,14 @@ def test_a_folder_of_bad_images(tmp_path):
     assert len(found.train) + len(found.test) == 7
 
 
+def test_names_of_files_are_shown_in_one_line(tmp_path):
+    (tmp_path / "a\n\x1b[2J.png").write_bytes(b"")
+    for i in range(2):
+        Image.fromarray(ZEROS[i]).save(tmp_path / f"{i}.png")
+    sentence = data.skipped_sentence(data.load(str(tmp_path)))
+    assert sentence.isprintable() and r"a \x1b[2J.png" in sentence
+
+
 @pytest.mark.parametrize("ending", ["npz", "npy", "csv", "parquet"])
 def test_a_pipe_is_not_waited_for(ending, tmp_path):
     os.mkfifo(tmp_path / f"a.{ending}")
@@ -206,7 +214,7 @@ def test_a_pipe_is_not_waited_for(ending, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"1," * 5000, "rows of at most 4,096 characters"),
+        (b"1" * 5000, "rows of at most 4,096 characters"),
         (b"a,b\n" + b'"1\n",' * 5000, "rows of at most 4,096 characters"),
         (b"a\n1\n2\x00\n", "NUL characters"),
         ("a\n1\n2\n".encode("utf-16"), "its byte 0xff is none: save it in UTF-8"),
@@ -235,6 +243,34 @@ def test_a_parquet_bomb_and_text_that_is_none(tmp_path, monkeypatch):
     pq.write_table(pa.table({"a": ["first", "other"] * 9}), path, compression="none")
     path.write_bytes(path.read_bytes().replace(b"first", b"\xff\xfe\xfd\xfc\xfb"))
     refuse(path, "cannot be read as a .parquet file: .*codec")
+
+
+def test_long_texts_of_many_rows_are_in_memory_once(tmp_path):
+    """Half a gigabyte of text from a file of some kilobytes."""
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    levels = pa.DictionaryArray.from_arrays(
+        pa.array([0, 1, None, 1] * 125, pa.int32()), pa.array(["x" * 10**6, "y" * 10**6])
+    )
+    pq.write_table(pa.table({"a": levels, "b": np.arange(500.0)}), tmp_path / "a.parquet", store_schema=False)
+    tracemalloc.start()
+    found = data.load(str(tmp_path / "a.parquet"), missing=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**26 and found.kinds == ("bernoulli", "normal")
+    x = np.concatenate([found.train, found.test])[:, 0]
+    assert (np.sum(x == 0), np.sum(x == 1), np.sum(np.isnan(x))) == (125, 250, 125)
+
+
+def test_batches_of_long_rows_are_short(tmp_path, monkeypatch):
+    rows = [f"{i},{'ab'[i % 2] * 50}" for i in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["n,text", *rows]))
+    whole = data.load(str(tmp_path / "a.csv"))
+    monkeypatch.setattr(table_files, "BATCH_CHARACTERS", 120)
+    lengths = [len(batch[0].numbers) for batch in table_files.open_csv(tmp_path / "a.csv").batches()]
+    assert lengths == [3] * 13 + [1]
+    np.testing.assert_array_equal(data.load(str(tmp_path / "a.csv")).train, whole.train)
 
 
 # ---- configurations ------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from probvae.data.arrays import gather
 from probvae.data.dataset import DataSet, Options
 from probvae.data.images import find_crop, read_header, read_image, reading
 from probvae.data.splits import PARTS, assemble
-from probvae.errors import InputError
+from probvae.errors import InputError, one_line
 
 AT_ONCE = 256  # files decoded before the next look at how many bytes they take, fewer where they are large
 AT_ONCE_BYTES = 2**28
@@ -92,7 +92,7 @@ def skipped_sentence(data: DataSet) -> str:
     if n == 0:
         return ""
     were, they, kind = ("was", "it", "an image") if n == 1 else ("were", "they", "images")
-    return (
+    return one_line(
         f"{n:,} file{'' if n == 1 else 's'} of {data.name} {were} left out, because {they} cannot be read as "
         f"{kind}: {first_names(data.skipped)}."
     )

@@ -16,7 +16,8 @@ from probvae.reading import refuse_bomb
 BATCH = 10_000  # rows read at a time, fewer where they are long
 BATCH_CELLS = 2_000_000
 MAX_COLUMNS = 100_000
-MAX_ROW = 2**25  # characters
+MAX_ROW = 2**24  # characters
+BATCH_CHARACTERS = 2**26
 MISSING = ("", "na", "n/a", "nan", "null")  # cells of a .csv without a value, in any case
 
 
@@ -44,6 +45,7 @@ def open_csv(path: Path) -> Table:
     with _text(path) as file:
         line = file.readline(MAX_ROW)
         delimiter = max(",;\t", key=line.count)
+        _refuse_many(path, line.count(delimiter) + 1)
         file.seek(0)
         first = next(csv.reader(_Lines(path, file), delimiter=delimiter, strict=True), [])
     if not first:
@@ -61,9 +63,9 @@ def open_csv(path: Path) -> Table:
             reader = csv.reader(lines, delimiter=delimiter, strict=True)
             if not headless:
                 next(reader)
-            rows = []
+            rows, size = [], 0
             for row in reader:
-                lines.length = 0
+                lines.length, size = 0, size + lines.length
                 if not row:
                     continue
                 if len(row) != len(names):
@@ -72,9 +74,9 @@ def open_csv(path: Path) -> Table:
                         f"{len(names)}."
                     )
                 rows.append(row)
-                if len(rows) == _batch(names):
+                if len(rows) == _batch(names) or size > BATCH_CHARACTERS:
                     yield [_cells(cells) for cells in zip(*rows, strict=True)]
-                    rows = []
+                    rows, size = [], 0
             if rows:
                 yield [_cells(cells) for cells in zip(*rows, strict=True)]
 
@@ -194,30 +196,39 @@ def open_parquet(path: Path) -> Table:
     def as_cells(name: str, cells: Any) -> Cells:
         if name in unusable:
             return Cells(np.full(len(cells), np.nan), None)
+        if types.is_dictionary(cells.type) and is_text(cells.type.value_type):
+            texts = _shared_texts(cells)
+            return Cells(None, lambda: texts)
         if types.is_dictionary(cells.type):
             cells = cells.dictionary_decode()
-        if is_text(cells.type):
-            texts = cells.to_pylist()  # here, where bytes that are no text are refused
-            return Cells(None, lambda: texts)
         if types.is_boolean(cells.type):
             cells = cells.cast(pa.int8())
         numbers = cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return Cells(np.asarray(numbers, np.float64), None)
 
     with pq.ParquetFile(path) as file:
-        schema, rows = file.schema_arrow, file.metadata.num_rows
+        schema, metadata = file.schema_arrow, file.metadata
+    pages = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     names = tuple(schema.names)
     if not names:
         raise InputError(f"{path} has no columns.")
     _refuse_many(path, len(names))
     _refuse_duplicates(path.name, names)
-    refuse_bomb(path, 8 * rows * len(names), "save it as a .csv file, or in parts")
+    refuse_bomb(path, max(pages, 8 * metadata.num_rows * len(names)), "save it as a .csv file, or in parts")
     kinds = {f.name: f.type.value_type if types.is_dictionary(f.type) else f.type for f in schema}
+    text_columns = [name for name, kind in kinds.items() if is_text(kind)]
     unusable = {name: str(kind) for name, kind in kinds.items() if not (is_text(kind) or is_number(kind))}
 
     def batches() -> Iterator[list[Cells]]:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, read_dictionary=text_columns) as file:
             for batch in file.iter_batches(batch_size=_batch(names)):
                 yield [as_cells(name, cells) for name, cells in zip(names, batch.columns, strict=True)]
 
     return Table(path.name, names, batches, unusable)
+
+
+def _shared_texts(cells: Any) -> list[str | None]:
+    """Return the texts of a dictionary column, each in memory once: a long one may be there in many rows."""
+    used = cells.indices.unique().drop_null()
+    texts = dict(zip(used.to_pylist(), cells.dictionary.take(used).to_pylist(), strict=True))
+    return [texts.get(index) for index in cells.indices.to_pylist()]
