@@ -262,7 +262,7 @@ BAD = {
     "one": ("a,b\n1,2\n", "two examples or more; it holds 1"),
     "ragged": ("a,b\n1,2\n3,4\n5\n", "Line 4 of .* has 1 cells; its first line has 2"),
     "twice": ("a,a\n1,2\n", "two columns named 'a'"),
-    "infinite": ("a\n1\ninf\n", "'a' of .* has values that are not finite"),
+    "infinite": ("a\n1\ninf\n", "'a' of .* has values that are not finite, .* the first, inf, in row 2 "),
     "large": ("a\n1\n1e39\n", "'a' of .* has values that are not finite, or beyond 1e[+]38"),
     "void": ("a,b\n1,\n2,\n3,\n", "Column 'b' of .* is empty: leave it out"),
     "prose": ("a\n" + "".join(f"row {i}\n" for i in range(101)), "text of more than 100 distinct values"),

@@ -54,6 +54,7 @@ class Survey:
       numeric: every cell so far is a number or missing.
       integer: and every number is whole.
       low, high: their range.
+      too_large: row, from 1, and value of the first number beyond `LARGEST`, or None.
       numbers, texts: distinct values, or None where there are more than `MAX_LEVELS`.
       missing: how many cells are empty.
       rows: how many cells there are.
@@ -62,6 +63,7 @@ class Survey:
     def __init__(self) -> None:
         self.numeric = self.integer = True
         self.low, self.high = np.inf, -np.inf
+        self.too_large: tuple[int, float] | None = None
         self.numbers: set[float] | None = set()
         self.texts: set[str] | None = set()
         self.missing = self.rows = 0
@@ -75,6 +77,9 @@ class Survey:
             texts = [] if cells.texts is None else cells.texts()
             self.rows, self.missing = self.rows + len(texts), self.missing + texts.count(None)
             return
+        beyond = np.flatnonzero(np.abs(cells.numbers) > LARGEST)
+        if len(beyond) and self.too_large is None:
+            self.too_large = self.rows + int(beyond[0]) + 1, float(cells.numbers[beyond[0]])
         missing = np.isnan(cells.numbers)
         self.rows, self.missing = self.rows + len(missing), self.missing + int(missing.sum())
         if self.numeric:
@@ -151,9 +156,11 @@ def column(what: str, survey: Survey, kind: str | None) -> Column:
         raise InputError(f"{what} must have a kind among {kinds}; got {kind!r}.")
     if survey.missing == survey.rows:
         raise InputError(f"{what} is empty: leave it out by the kind {IGNORE!r}.")
-    if survey.numeric and max(-survey.low, survey.high) > LARGEST:
+    if survey.numeric and survey.too_large is not None:
+        row, value = survey.too_large
         raise InputError(
-            f"{what} has values that are not finite, or beyond {LARGEST:g}: mend them, or empty their cells."
+            f"{what} has values that are not finite, or beyond {LARGEST:g}, the first, {value:g}, in row "
+            f"{row:,} of its values: mend them, or empty their cells."
         )
     if name in NUMBERS:
         if not survey.numeric:
