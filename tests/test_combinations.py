@@ -14,9 +14,9 @@ from probvae.likelihoods import LIKELIHOODS
 from probvae.model import ascend
 from probvae.networks import NETWORKS
 from probvae.objectives import OBJECTIVES, OPTIONS, log_terms
+from probvae.optimization import make_objective
 from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS, compatible
-from probvae.optimization import make_objective
 
 TINY = {"units": (8,), "filters": (3,), "components": 4, "latent_dim": 3, "network": "mlp"}
 TUTORIAL = Training()

@@ -29,7 +29,7 @@ def state(step):
 
 
 def crash(folder, counter, write_atomic):
-    """Save states 1 to 5 in another process, which kills itself at the n-th event; return how many it saved."""
+    """Save states 1 to 5 in a process that kills itself at the n-th event; return how many it saved."""
     saved = mmap.mmap(-1, 8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads: the child needs none

@@ -14,6 +14,7 @@ import probvae
 from probvae import Training, objectives
 from probvae.conditional import one_hot
 from probvae.errors import InputError
+from probvae.optimization import known_fraction, make_objective
 from probvae.semisupervised import (
     M2VAE,
     classification_weight,
@@ -23,7 +24,6 @@ from probvae.semisupervised import (
     log_joint,
     m2,
 )
-from probvae.optimization import known_fraction, make_objective
 
 SHARES = np.array([0.6, 0.1, 0.3])
 LABELS = np.array([0, -1, 2, 1, -1, -1])  # -1: not known
