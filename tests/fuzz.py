@@ -21,6 +21,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from fuzz_loaders import LOADERS, Loader, Trap
 SECONDS = 10  # a case may take
 MEMORY = 1000  # MB that it may take beyond what the process had
 ADDRESSES = 8 * 2**30  # bytes that a process may map beyond what it has at the start
+FATAL = "Fatal Python error"  # how faulthandler begins
 SHOWN = 3  # crashes that are printed
 
 
@@ -95,8 +97,10 @@ def mutate(loader: Loader, seeds: list[bytes], rng: random.Random) -> bytes:
     return content
 
 
-def run(loader: Loader, cases: int, seed: int, folder: Path) -> Result:
-    """Run cases of a loader; case i depends on the seed and i alone."""
+def run(
+    loader: Loader, cases: int, seed: int, folder: Path, on_case: Callable[[int], object] = lambda case: None
+) -> Result:
+    """Run cases of a loader; case i depends on the seed and i alone. `on_case` hears of each before it."""
     import probvae.checkpoints
     import probvae.data  # noqa: F401  # here, where their warnings do not count
 
@@ -110,6 +114,7 @@ def run(loader: Loader, cases: int, seed: int, folder: Path) -> Result:
     messages = []
     for case in range(cases):
         rng = random.Random(f"{seed}/{loader.name}/{case}")
+        on_case(case)
         path.write_bytes(mutate(loader, seeds, rng))
         before, started = _start_peak(), time.perf_counter()
         wrong = attempt(lambda rng=rng: loader.load(path, rng))  # type: ignore[misc]
@@ -143,17 +148,18 @@ def _peak() -> float:
 # ---- the command ---------------------------------------------------------------------------------
 
 
-def _in_this_process(name: str, cases: int, seed: int) -> Result:
+def in_this_process(name: str, cases: int, seed: int) -> Result:
     """Run a loader under a bound on memory."""
     loader = LOADERS[name]
     with tempfile.TemporaryDirectory() as folder:
         loader.seeds()  # imports what it needs
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + ADDRESSES, resource.RLIM_INFINITY))
-        return run(loader, max(1, int(cases * loader.share)), seed, Path(folder))
+        told = partial(print, flush=True)  # for whoever reads it if the process ends there
+        return run(loader, max(1, int(cases * loader.share)), seed, Path(folder), told)
 
 
-def _in_a_process(name: str, cases: int, seed: int) -> Result:
+def in_a_process(name: str, cases: int, seed: int) -> Result:
     command = [sys.executable, "-X", "faulthandler", __file__, "--only", name, "--json"]
     done = subprocess.run(
         [*command, "--cases", str(cases), "--seed", str(seed)], capture_output=True, text=True
@@ -161,8 +167,11 @@ def _in_a_process(name: str, cases: int, seed: int) -> Result:
     lines = done.stdout.splitlines()
     if lines and lines[-1].startswith("["):
         return Result(*json.loads(lines[-1]))
-    message = f"the process ended with {done.returncode}: {done.stderr[-2000:]}"
-    return Result(0, 0, 0, 0, 0, [message])
+    case = int(lines[-1]) if lines else 0
+    why = " ".join(done.stderr[max(0, done.stderr.find(FATAL)) :].split())[:500]
+    return Result(
+        case + 1, 0, 0, 0, 0, [f"case {case} of seed {seed}: the process ended with {done.returncode}: {why}"]
+    )
 
 
 def main() -> None:
@@ -174,13 +183,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the result of --only as JSON")
     chosen = parser.parse_args()
     if chosen.json:
-        print(json.dumps(_in_this_process(chosen.only, chosen.cases, chosen.seed)))
+        print(json.dumps(in_this_process(chosen.only, chosen.cases, chosen.seed)))
         return
     print("| loader | cases | taken | refused in one line | crashes | slowest (s) | extra memory (MB) |")
     print("|---|---:|---:|---:|---:|---:|---:|", flush=True)
     crashes: list[str] = []
     for name in [chosen.only] if chosen.only else LOADERS:
-        r = _in_a_process(name, chosen.cases, chosen.seed)
+        r = in_a_process(name, chosen.cases, chosen.seed)
         crashes += [f"{name}: {message}" for message in r.messages]
         row = (
             f"{r.cases:,}",

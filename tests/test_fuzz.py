@@ -6,6 +6,7 @@
 import io
 import random
 import re
+import subprocess
 import sys
 import time
 import warnings
@@ -196,6 +197,21 @@ def test_what_a_case_may_not_do_is_seen(monkeypatch):
     assert "SystemExit" in fuzz.attempt(lambda: sys.exit(3))
     assert "UserWarning" in fuzz.attempt(lambda: warnings.warn("odd", stacklevel=1))
     assert "code" in fuzz.attempt(lambda: Trap().__reduce__()[0]())
+
+
+def test_the_end_of_a_process_is_seen(monkeypatch):
+    """As a loader in C could end it: the case is named."""
+
+    def run(command, **options):
+        return subprocess.CompletedProcess(
+            command, -11, "0\n1\n2\n", "noise\nFatal Python error: Segmentation fault\n\nmore"
+        )
+
+    monkeypatch.setattr(subprocess, "run", run)
+    result = fuzz.in_a_process("data .parquet", 10, 3)
+    assert result.messages == [
+        "case 2 of seed 3: the process ended with -11: Fatal Python error: Segmentation fault more"
+    ]
 
 
 def test_memory_is_measured(tmp_path, monkeypatch):
