@@ -1,7 +1,7 @@
 """Checkpoints of a training: its `State` in one file with a checksum, the last two kept.
 
-A file is one line, `probvae state 1`, the SHA-256 and the number of bytes of what follows: an .npz of
-the arrays, with the rest as JSON in its member `state`.
+A file is one line, `probvae state 1` with the SHA-256 and the number of bytes of what follows: a line of
+JSON, and an .npz of the arrays.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from probvae import npz
 from probvae.checkpoints import write_atomic
 from probvae.errors import InputError
 from probvae.progress import Row, State
@@ -23,6 +24,7 @@ from probvae.run_folder import CHECKPOINTS
 from probvae.steps import Tally
 
 MAGIC = b"probvae state 1"
+MAX_TEXT = 2**28  # bytes of the line of JSON
 KEPT = 2  # files; the older one is for the case that the newer one is damaged
 GROUPS = ("weights", "optimizer", "best")
 DAMAGED = ".damaged"
@@ -49,10 +51,9 @@ def save_state(folder: Path, state: State, origin: Origin) -> Path:
     """
     fields = {f.name: getattr(state, f.name) for f in dataclasses.fields(State) if f.name not in GROUPS}
     fields["history"] = [dataclasses.asdict(row) for row in state.history]
-    text = json.dumps({"origin": dataclasses.asdict(origin), **fields})
-    arrays = {f"{name}/{i}": a for name in GROUPS for i, a in enumerate(getattr(state, name))}
     content = io.BytesIO()
-    np.savez(content, state=np.frombuffer(text.encode(), np.uint8), **arrays)
+    content.write(json.dumps({"origin": dataclasses.asdict(origin), **fields}).encode() + b"\n")
+    np.savez(content, **_arrays(state))
     view = content.getbuffer()
     path = folder / CHECKPOINTS / f"step-{state.step:09d}.state"
     header = b"%s %s %d\n" % (MAGIC, hashlib.sha256(view).hexdigest().encode(), len(view))
@@ -81,14 +82,14 @@ def load_state(folder: Path, like: State) -> tuple[State, Origin] | None:
     files = _files(folder)
     for path in reversed(files):
         try:
-            content = _verified(path.read_bytes())
+            text = _verified(path)
         except (ValueError, OSError) as error:
             warnings.warn(f"{path} is damaged ({error}): the checkpoint before it is used.", stacklevel=2)
             _set_aside(path)
             continue
         try:
-            return _parse(content, like)
-        except Exception as error:  # numpy, zipfile and json raise many kinds
+            return _parse(path, text, like)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"{path} is no checkpoint of this model: {reason}.") from None
     if files or any((folder / CHECKPOINTS).glob(f"step-*{DAMAGED}")):
@@ -105,45 +106,49 @@ def _set_aside(path: Path) -> None:
         path.replace(path.with_name(path.name + DAMAGED))
 
 
-def _verified(content: bytes) -> bytes:
-    """Return what follows the first line, if it is what the line says.
+def _arrays(state: State) -> dict[str, Any]:
+    return {f"{name}/{i}": a for name in GROUPS for i, a in enumerate(getattr(state, name))}
+
+
+def _verified(path: Path) -> bytes:
+    """Return the line of JSON of a file that is what its first line says.
 
     Raises:
       ValueError: it is not.
     """
-    header, newline, _ = content[:200].partition(b"\n")
-    words = header.split(b" ")
-    if not newline or b" ".join(words[:-2]) != MAGIC or not words[-1].isdigit():
-        raise ValueError("its first line is not a checkpoint's")
-    body = memoryview(content)[len(header) + 1 :]
-    if len(body) != int(words[-1]):
-        raise ValueError(f"{len(body):,} of its {int(words[-1]):,} bytes are there")
-    if hashlib.sha256(body).hexdigest().encode() != words[-2]:
-        raise ValueError("its checksum is wrong")
-    return bytes(body)
+    with path.open("rb") as file:
+        words = file.readline(200).removesuffix(b"\n").split(b" ")
+        if b" ".join(words[:-2]) != MAGIC or not words[-1].isdigit():
+            raise ValueError("its first line is not a checkpoint's")
+        start, size = file.tell(), int(words[-1])
+        present = path.stat().st_size - start
+        if present != size:
+            raise ValueError(f"{present:,} of its {size:,} bytes are there")
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+        if digest.hexdigest().encode() != words[-2]:
+            raise ValueError("its checksum is wrong")
+        file.seek(start)
+        return file.readline(MAX_TEXT)
 
 
-def _parse(content: bytes, like: State) -> tuple[State, Origin]:
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        fields = json.loads(bytes(file["state"]))
-        found = {name: [key for key in file.files if key.startswith(f"{name}/")] for name in GROUPS}
-        arrays = {name: [file[f"{name}/{i}"] for i in range(len(found[name]))] for name in GROUPS}
-    for name, expected in (("weights", like.weights), ("optimizer", like.optimizer), ("best", like.weights)):
-        if name == "best" and not arrays["best"]:
-            continue
-        shapes, wanted = ([(a.shape, a.dtype) for a in group] for group in (arrays[name], expected))
-        if shapes != wanted:
-            raise ValueError(f"its {name} have other shapes, or there are more or fewer of them")
+def _parse(path: Path, text: bytes, like: State) -> tuple[State, Origin]:
+    fields = json.loads(text)
+    state = dataclasses.replace(like, best=[] if fields["best_elbo"] is None else like.weights)
+    expected = {key: (a.shape, a.dtype) for key, a in _arrays(state).items()}
+    found = npz.read_expected(path, "a checkpoint", expected)
     origin = Origin(**fields.pop("origin"))
-    history = tuple(Row(**row) for row in fields.pop("history"))
-    tally = tuple(float(value) for value in fields.pop("tally"))
-    fields |= {**arrays, "history": history, "tally": tally}
+    fields["history"] = tuple(Row(**row) for row in fields.pop("history"))
+    fields["tally"] = tuple(fields.pop("tally"))
+    for name in GROUPS:
+        fields[name] = [found[f"{name}/{i}"] for i in range(len(getattr(state, name)))]
     state = State(**fields)
-    _check(state, like)
+    _check(state)
     return state, origin
 
 
-def _check(state: State, like: State) -> None:
+def _check(state: State) -> None:
     counts: list[Any] = [state.epoch, state.position, state.stale, state.step]
     if any(type(n) is not int or n < 0 for n in counts) or len(state.tally) != len(Tally._fields):
         raise ValueError("its counts are out of range")
@@ -151,3 +156,6 @@ def _check(state: State, like: State) -> None:
         raise ValueError(f"its history has {len(state.history)} rows for {state.epoch} epochs")
     if not all(math.isfinite(n) for n in (*state.tally, state.seconds)):
         raise ValueError("its sums are not finite")
+    numbers = [value for row in state.history for value in dataclasses.astuple(row)]
+    if any(type(n) not in (int, float, type(None)) for n in [*numbers, state.best_elbo]):
+        raise ValueError("its history holds something else than numbers")

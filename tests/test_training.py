@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from conftest import tiny_vae
 
 import probvae
@@ -110,6 +111,67 @@ def test_schedules(name):
         "exponential": 0.5 * 0.01 ** (np.arange(21) / 20),
     }
     np.testing.assert_allclose(values[4:], expected[name][4:], atol=1e-6)
+
+
+class Seen(tf_keras.callbacks.Callback):
+    """Notes what Keras callbacks see; asks to stop after an epoch."""
+
+    def __init__(self, stop_after=None):
+        super().__init__()
+        self.calls, self.logs, self.stop_after = [], [], stop_after
+
+    def on_train_begin(self, logs=None):
+        self.calls.append(("begin", self.model.optimizer.iterations.numpy()))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.calls.append(("epoch", epoch))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.calls.append(("end", epoch))
+        self.logs.append(dict(logs))
+        if epoch == self.stop_after:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.calls.append(("over", self.model.optimizer.iterations.numpy()))
+
+
+def test_callbacks_see_every_epoch_and_its_row():
+    seen = Seen()
+    history = fit(tiny_vae(), DATA, FEW, callbacks=[seen])
+    epochs = [(what, epoch) for epoch in range(3) for what in ("epoch", "end")]
+    assert seen.calls == [("begin", 0), *epochs, ("over", 18)]
+    for logs, row in zip(seen.logs, history, strict=True):
+        expected = {k: v for k, v in dataclasses.asdict(row).items() if v is not None and k != "epoch"}
+        assert logs == expected
+    stopping = Seen(stop_after=1)
+    assert len(fit(tiny_vae(), DATA, FEW, callbacks=[stopping])) == 2
+
+
+def held_out(**changes):
+    examples = ImageData("tiny", IMAGES, IMAGES[:11], None, None, 1, validation=IMAGES[11:20])
+    return prepare(examples), dataclasses.replace(FEW, validation=0.2, **changes)
+
+
+def test_patience_ends_a_training_and_the_best_weights_are_back():
+    data, training = held_out(epochs=40, patience=3, learning_rate=0.1)
+    vae, states = tiny_vae(), []
+    history = fit(vae, data, training, on_state=states.append)
+    elbos = [row.validation_elbo for row in history]
+    best = int(np.argmax(elbos))
+    assert len(history) < 40 and best == len(history) - 1 - 3
+    again = np.mean(compile_test(vae, training.seed)(data.validation).elbo, dtype=np.float64)
+    assert again == elbos[best]
+    for weight, kept in zip(vae.variables, states[best].weights, strict=True):
+        np.testing.assert_array_equal(weight, kept)
+
+
+def test_keras_early_stopping_works_on_the_rows():
+    data, training = held_out(epochs=40, learning_rate=0.1)
+    stopping = tf_keras.callbacks.EarlyStopping("validation_elbo", mode="max", patience=3)
+    history = fit(tiny_vae(), data, training, callbacks=[stopping])
+    patient = fit(tiny_vae(), data, dataclasses.replace(training, patience=3))
+    assert [row.test_elbo for row in history] == [row.test_elbo for row in patient]
 
 
 def test_objective_options_reach_the_objective(x):
