@@ -82,7 +82,7 @@ def make_optimizer(training: Training, num_examples: int) -> tf_keras.optimizers
 def learning_rate(optimizer: Any) -> float:
     """Return the learning rate of the next step."""
     rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
-    return float(rate(optimizer.iterations) if callable(rate) else rate)
+    return float(tf.convert_to_tensor(rate(optimizer.iterations) if callable(rate) else rate))
 
 
 def make_objective(

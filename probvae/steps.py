@@ -15,6 +15,7 @@ from probvae.model import VAE, Objective
 from probvae.seeds import fold_in, split
 
 RESIDENT_BYTES = 2 << 30  # a larger training set is streamed
+STEPS = 16  # a call on replicas: several processes must take the same number
 MOST_SKIPPED = 100  # steps in a row, after which training stops all the same
 
 
@@ -75,8 +76,11 @@ def compile_steps(
         optimizer.build(vae.trainable_variables)
     scaled = hasattr(optimizer, "get_scaled_loss")  # mixed_float16, whose optimizer skips steps of its own
 
-    def gradient(batch: tf.Tensor, weights: tf.Tensor | None) -> tuple[Any, ...]:
-        """Return the objective's sum and the gradient, over the whole batch, and whether they are finite."""
+    def gradient(batch: tf.Tensor, weights: tf.Tensor | None, size: tf.Tensor) -> tuple[Any, ...]:
+        """Return the gradient and the objective's sum, over the whole batch, and what was done to them.
+
+        `batch` is this replica's part of it, `size` the number of examples in the whole.
+        """
         replica = tf.distribute.get_replica_context()
         seed_x, seed_z = _seeds(seed, optimizer.iterations, replica.replica_id_in_sync_group, replicas)
         x = data.feed(batch, seed_x)
@@ -88,7 +92,7 @@ def compile_steps(
                 mean = tf.reduce_mean(bound)
             else:
                 bound = tf.where(weights > 0, bound, 0.0)
-                mean = tf.reduce_sum(bound) / replica.all_reduce("SUM", tf.reduce_sum(weights))
+                mean = tf.reduce_sum(bound) / tf.cast(size, bound.dtype)
             loss = tf.add_n([-mean, *(loss / replicas for loss in vae.losses)])
             target = optimizer.get_scaled_loss(loss) if scaled else loss
         gradients = tape.gradient(target, variables)
@@ -118,7 +122,7 @@ def compile_steps(
         return strategy.experimental_local_results(value)[0]
 
     def one_step(tally: Tally, size: tf.Tensor, batch: Any, weights: Any) -> Tally:
-        gradients, total, finite, clipped = strategy.run(gradient, args=(batch, weights))
+        gradients, total, finite, clipped = strategy.run(gradient, args=(batch, weights, size))
         total, finite = first(total), first(finite)
         taken = tf.math.is_finite(total) & (tf.constant(True) if scaled else finite)
 
@@ -195,10 +199,16 @@ def _is_resident(data: Prepared) -> bool:
     return plain and data.train.nbytes <= RESIDENT_BYTES
 
 
-def _rows(data: Prepared, indices: np.ndarray) -> tf.Tensor:
+def _rows(data: Prepared, indices: np.ndarray) -> np.ndarray:
     """Read the examples of indices [steps, B] from their file."""
     rows = data.train[indices.ravel()]
-    return tf.constant(rows.reshape(*indices.shape, *data.train.shape[1:]))
+    return rows.reshape(*indices.shape, *data.train.shape[1:])
+
+
+def _longer(values: np.ndarray) -> tf.Tensor:
+    """Fill values [steps, ...] up with zeros to a multiple of `STEPS`: each length is compiled anew."""
+    more = -len(values) % STEPS
+    return tf.constant(np.pad(values, [(0, more), *[(0, 0)] * (values.ndim - 1)]))
 
 
 Run = Callable[[np.ndarray, Tally], Any]
@@ -217,7 +227,7 @@ def _on_one_device(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> R
 
         return loop(tf.shape(batches)[0], tf.shape(batches)[1], tally, batch)
 
-    return lambda indices, tally: compiled(tf.constant(indices) if resident else _rows(data, indices), tally)
+    return lambda indices, tally: compiled(tf.constant(indices if resident else _rows(data, indices)), tally)
 
 
 def _on_replicas(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> Run:
@@ -243,10 +253,10 @@ def _on_replicas(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> Run
     def run(indices: np.ndarray, tally: Tally) -> Any:
         def part(context: Any) -> tf.Tensor:
             mine, _ = _share(indices, context.replica_id_in_sync_group, replicas)
-            return tf.constant(mine) if resident else _rows(data, mine)
+            return _longer(mine if resident else _rows(data, mine))
 
         def weight(context: Any) -> tf.Tensor:
-            return tf.constant(_share(indices, context.replica_id_in_sync_group, replicas)[1])
+            return _longer(_share(indices, context.replica_id_in_sync_group, replicas)[1])
 
         number, size = (tf.constant(n) for n in indices.shape)
         return compiled(images, per_replica(part), per_replica(weight), size, number, tally)

@@ -18,14 +18,14 @@ from probvae import objectives
 from probvae.config import Every, Training
 from probvae.data import Prepared
 from probvae.model import VAE
-from probvae.non_finite import NonFiniteError, diagnose, sentence
+from probvae.non_finite import NonFiniteError, diagnose, error_of
 from probvae.optimization import known_fraction, learning_rate, make_objective, make_optimizer
 from probvae.progress import Pace, Row, State, epoch_batches
 from probvae.seeds import fold_in
-from probvae.steps import Tally, compile_steps, step_inputs
+from probvae.steps import STEPS, Tally, compile_steps, step_inputs
+from probvae.strategies import Workers, refuse_unless_shared
 
 OFTEN = Every(seconds=300.0)
-TOGETHER = 16  # steps a call, where several processes must take the same number
 
 
 # ---- evaluation during training ------------------------------------------------------------------
@@ -95,11 +95,15 @@ class Trainer:
         each step is shared out over the replicas.
       data: what to train and test on.
       training: epochs, batch size, objective, optimizer and seed.
+
+    Raises:
+      InputError: the training cannot be shared out over the strategy's replicas.
     """
 
     def __init__(self, vae: VAE, data: Prepared, training: Training) -> None:
         self.vae, self.data, self.training = vae, data, training
         self.strategy = tf.distribute.get_strategy()
+        refuse_unless_shared(training, self.strategy.num_replicas_in_sync)
         with self.strategy.scope():
             self.optimizer = make_optimizer(training, len(data.train))
             self.optimizer.build(vae.trainable_variables)
@@ -119,9 +123,8 @@ class Trainer:
             skip=training.on_nonfinite == "skip",
         )
         self.test = compile_test(vae, training.seed)
-        workers = getattr(self.strategy.extended, "_num_workers", 1)
-        self.together = compile_agreement(self.strategy) if workers > 1 else None
-        self.pace = Pace(fixed=TOGETHER if self.strategy.num_replicas_in_sync > 1 else None)
+        self.workers = Workers(self.strategy)
+        self.pace = Pace(fixed=STEPS if self.strategy.num_replicas_in_sync > 1 else None)
         self.epoch = self.position = self.stale = 0
         self.tally, self.seconds = Tally(), 0.0
         self.history: list[Row] = []
@@ -169,10 +172,6 @@ class Trainer:
     def _step(self) -> int:
         per_epoch = math.ceil(len(self.data.train) / self.training.batch_size)
         return self.epoch * per_epoch + math.ceil(self.position / self.training.batch_size)
-
-    def _anyone(self, wish: bool) -> bool:
-        """Whether any process wishes it."""
-        return wish if self.together is None else self.together(wish)
 
     def fit(
         self,
@@ -224,7 +223,9 @@ class Trainer:
                 on_state(self.state())
             if logs is not None:
                 logs.on_epoch_end(math.ceil(row.epoch) - 1, _logs(row))
-            stopped = stopped or self._anyone(should_stop() or (logs is not None and self.vae.stop_training))
+            stopped = stopped or self.workers.anyone(
+                should_stop() or (logs is not None and self.vae.stop_training)
+            )
         self._restore_best()
         if logs is not None:
             logs.on_train_end()
@@ -241,7 +242,7 @@ class Trainer:
         for images in self._pieces(every):
             on_chunk(self.epoch, images)
             unfinished = self.position < len(self.data.train)
-            stopped = self._anyone(should_stop())
+            stopped = self.workers.anyone(should_stop())
             if unfinished and (stopped or self._due(every)):
                 on_state(self.state())
             if stopped:
@@ -267,14 +268,14 @@ class Trainer:
                 self.tally = self.tally._replace(
                     skipped=self.tally.skipped - 1, in_a_row=0.0
                 )  # not yet taken
-                raise NonFiniteError(self._explain(indices[done]))
+                raise self._error(indices[done])
             self.position += indices.size
             self.seconds += elapsed
             self.pace.timed(len(indices), elapsed)
             yield indices.size
 
-    def _explain(self, batch: np.ndarray) -> str:
-        step = int(self.optimizer.iterations)
+    def _error(self, batch: np.ndarray) -> NonFiniteError:
+        step = int(self.optimizer.iterations.numpy())
         inputs = step_inputs(
             self.data,
             batch,
@@ -282,14 +283,15 @@ class Trainer:
             step=step,
             replicas=self.strategy.num_replicas_in_sync,
         )
-        finding, indices = None, batch
+        finding = None
         for x, seed, part in inputs:
             finding = diagnose(self.vae, self.objective, x, seed, num_samples=self.training.num_samples)
             if finding is not None:
-                indices = part
+                places = np.flatnonzero(np.isin(batch, part[finding.examples]))
+                finding = finding._replace(examples=places)
                 break
         largest = float(np.nanmax(np.abs(self.data.test), initial=0))
-        return sentence(finding, indices, step=step + 1, epoch=self.epoch + 1, largest=largest)
+        return error_of(finding, batch, step=step + 1, epoch=self.epoch + 1, largest=largest)
 
     def _row(self) -> Row:
         """Return the history's next row."""
@@ -339,16 +341,3 @@ def _variables(optimizer: Any) -> list[Any]:
     found = list(optimizer.variables() if callable(optimizer.variables) else optimizer.variables)
     rest = [v for v in found if v is not optimizer.iterations]
     return [optimizer.iterations, *rest]
-
-
-def compile_agreement(strategy: Any) -> Callable[[bool], bool]:
-    """Compile what tells every process of a strategy whether one of them wishes something."""
-
-    @tf.function(input_signature=[tf.TensorSpec([], tf.float32)], autograph=False)
-    def anyone(wish: tf.Tensor) -> tf.Tensor:
-        def ask(wish: tf.Tensor) -> tf.Tensor:
-            return tf.distribute.get_replica_context().all_reduce("SUM", wish)
-
-        return strategy.experimental_local_results(strategy.run(ask, args=(wish,)))[0]
-
-    return lambda wish: bool(anyone(tf.constant(float(wish))) > 0)

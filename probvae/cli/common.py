@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 import click
 
+from probvae import cluster
+from probvae.cluster import WorkerLostError
 from probvae.errors import InputError
 
 
@@ -17,6 +19,12 @@ class Failure(click.ClickException):
     """An error that the user can mend: one line on standard error, exit code 2."""
 
     exit_code = 2
+
+
+class TryAgain(click.ClickException):
+    """A failure that is not the run's: the same command with --resume may do."""
+
+    exit_code = cluster.LOST
 
 
 class Command(click.Command):
@@ -38,11 +46,17 @@ class Command(click.Command):
             raise Failure(" ".join(str(error).split())) from None
         except OSError as error:
             raise Failure(f"{error.strerror or error}: {error.filename or 'file'}.") from None
+        except WorkerLostError as error:
+            raise TryAgain(str(error)) from None
 
 
 @contextlib.contextmanager
-def quiet_start() -> Iterator[None]:
-    """Load TensorFlow without what its C++ parts print; where loading fails, show it after all."""
+def quiet_start(setup: Callable[[], Any] = lambda: None) -> Iterator[Any]:
+    """Load TensorFlow without what its C++ parts print; where loading fails, show it after all.
+
+    Args:
+      setup: called before TensorFlow starts the devices, which it may configure; `with` gives its result.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     with tempfile.TemporaryFile() as noise, _stderr_into(noise.fileno()) as stderr:
@@ -50,8 +64,11 @@ def quiet_start() -> Iterator[None]:
             import tensorflow as tf
 
             tf.get_logger().setLevel("ERROR")
+            found = setup()
             tf.zeros([])  # the first operation starts the devices, which print too
-            yield
+            yield found
+        except (InputError, WorkerLostError):
+            raise
         except BaseException:
             noise.seek(0)
             os.write(stderr, noise.read())

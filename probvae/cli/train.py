@@ -1,6 +1,8 @@
 """probvae-train: train a VAE on images and keep everything about the run in a folder."""
 
 import dataclasses
+import functools
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 
 import click
 
-from probvae import __version__
+from probvae import __version__, cluster
 from probvae.cli.common import Command, quiet_start
 from probvae.config import CHOICES, RECIPES, Architecture, Every, Training
 from probvae.errors import InputError
@@ -16,6 +18,7 @@ from probvae.errors import InputError
 FROM_DATA = ("event_shape", "columns", "context_dim", "classifier")  # fields that the data decides
 ARCHITECTURE = {f.name: f.default for f in dataclasses.fields(Architecture) if f.name not in FROM_DATA}
 CHANGEABLE = ("epochs", "data", "learning_rate", "clip_norm", "on_nonfinite", "patience")  # of a resumed run
+AT_LEAST_ONE = click.IntRange(min=1)
 DEFAULTS = {**ARCHITECTURE, **{f.name: f.default for f in dataclasses.fields(Training)}}
 
 
@@ -136,6 +139,15 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
 @click.option("--tensorboard", is_flag=True, help="Write FOLDER/tensorboard: terms, pictures, latent space.")
 @click.option("--wandb", default="", metavar="PROJECT", help="Report to Weights & Biases.")
 @click.option("--mlflow", default="", metavar="EXPERIMENT", help="Report to MLflow.")
+@click.option(
+    "--strategy",
+    type=click.Choice(cluster.STRATEGIES),
+    default="none",
+    help="mirrored: all GPUs of this machine, or its CPU devices. multi_worker: the processes that TF_CONFIG "
+    "names, one a machine or GPU. Each batch is shared out over them. [none]",
+)
+@click.option("--threads", type=AT_LEAST_ONE, metavar="N", help="That one operation uses. [all]")
+@click.option("--inter-threads", type=AT_LEAST_ONE, metavar="N", help="Operations at the same time. [all]")
 @click.option("--quiet", is_flag=True, help="Print the closing line only.")
 @click.version_option(__version__, prog_name="probvae-train")
 def main(
@@ -147,6 +159,9 @@ def main(
     tensorboard: bool,
     wandb: str,
     mlflow: str,
+    strategy: str,
+    threads: int | None,
+    inter_threads: int | None,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -169,27 +184,49 @@ def main(
         "wandb": wandb,
         "mlflow": mlflow,
     }
+    setup = functools.partial(_devices, strategy, threads, inter_threads)
     if resume is not None:
         _refuse_changes(given, recipe, output, overwrite)
-        with quiet_start():
+        _wait(strategy, quiet=quiet)
+        with quiet_start(setup) as devices:
             from probvae.cli import training_run
-        training_run.resume(training_run.Conduct(resume, **conduct), given)
+        training_run.resume(training_run.Conduct(resume, devices, **conduct), given)
         return
     architecture = {name: given.pop(name) for name in ARCHITECTURE if name in given}
     training = Training(**{**RECIPES[recipe], **given})
     if "latent_layers" in architecture:
         architecture.setdefault("latent_dim", sum(architecture["latent_layers"]))
     _check(architecture, training)
+    if output is None and strategy == "multi_worker":
+        raise InputError("With several workers, name the run folder that they share: add --output.")
+    _wait(strategy, quiet=quiet)
     if output is None:
         output = Path("runs") / f"{Path(training.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    with quiet_start():
+    with quiet_start(setup) as devices:
         from probvae.cli import training_run
     training_run.start(
         training,
         architecture,
-        training_run.Conduct(output, recipe=recipe, overwrite=overwrite, **conduct),
+        training_run.Conduct(output, devices, recipe=recipe, overwrite=overwrite, **conduct),
         choose_binarization="binarize" not in given,
     )
+
+
+def _devices(strategy: str, threads: int | None, inter_threads: int | None) -> Any:
+    """Make the strategy, before TensorFlow starts the devices."""
+    from probvae import strategies
+
+    return strategies.make(strategy, threads=threads, inter_threads=inter_threads)
+
+
+def _wait(strategy: str, *, quiet: bool) -> None:
+    """Check what says who trains together, and say that the first of them waits for the others."""
+    if strategy != "multi_worker":
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a lost worker is told in one line
+    found = cluster.parse(os.environ.get(cluster.VARIABLE))
+    if found.index == 0 and len(found.workers) > 1 and not quiet:
+        click.echo(f"waiting for {len(found.workers)} workers: {', '.join(found.workers)}", err=True)
 
 
 def _refuse_changes(given: dict[str, Any], recipe: str, output: Path | None, overwrite: bool) -> None:

@@ -1,8 +1,11 @@
 """What probvae-train does once its options are known and TensorFlow is loaded."""
 
+import contextlib
 import dataclasses
+import signal
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from probvae.non_finite import NonFiniteError
 from probvae.optimization import try_objective
 from probvae.progress import Row, State
 from probvae.run_folder import locked, prepare_folder, remove_unfinished
+from probvae.strategies import Workers, refuse_unless_shared, watched
 from probvae.training import Trainer
 
 HEADER = "   epoch   test ELBO   log p(x|z)        KL    objective   images/s   seconds"
@@ -31,6 +35,7 @@ class Conduct:
 
     Attributes:
       folder: of the run.
+      strategy: of `tf.distribute`, whose replicas share the work.
       every: how often a checkpoint is written within an epoch.
       recipe: name to show.
       overwrite: replace the run in the folder.
@@ -41,6 +46,7 @@ class Conduct:
     """
 
     folder: Path
+    strategy: Any
     every: Every
     recipe: str = "resumed"
     overwrite: bool = False
@@ -57,20 +63,22 @@ def start(
 
     `options` are the fields of `Architecture` that the user has named; the data decide the others.
     """
-    examples = run_data.read(training, missing=options.get("missing", False))
-    options = {**run_data.defaults(examples), **options}
-    options |= run_data.shape_fields(examples, training, options["likelihood"])
-    architecture = Architecture(**options)
-    if choose_binarization:
-        binarize = run_data.default_binarize(architecture)
-        training = dataclasses.replace(training, binarize=binarize)
-    prepared = run_data.prepare(examples, training, architecture)
-    vae = build(architecture, seed=training.seed, precision=training.precision)
-    try_objective(vae, prepared, training)
-    callbacks = _trackers(vae, training, examples, prepared, conduct)
-    with locked(conduct.folder):
-        prepare_folder(conduct.folder, overwrite=conduct.overwrite)
-        _train(vae, training, examples, prepared, conduct, callbacks)
+    with _process(conduct) as workers:
+        refuse_unless_shared(training, conduct.strategy.num_replicas_in_sync)
+        with workers.in_step():
+            examples = run_data.read(training, missing=options.get("missing", False))
+        options = {**run_data.defaults(examples), **options}
+        options |= run_data.shape_fields(examples, training, options["likelihood"])
+        architecture = Architecture(**options)
+        if choose_binarization:
+            binarize = run_data.default_binarize(architecture)
+            training = dataclasses.replace(training, binarize=binarize)
+        prepared = run_data.prepare(examples, training, architecture)
+        vae = build(architecture, seed=training.seed, precision=training.precision)
+        try_objective(vae, prepared, training)
+        callbacks = _trackers(vae, training, examples, prepared, conduct, workers)
+        with _folder(conduct, workers, lambda: prepare_folder(conduct.folder, overwrite=conduct.overwrite)):
+            _train(vae, training, examples, prepared, conduct, callbacks, workers)
 
 
 def resume(conduct: Conduct, changes: dict[str, Any]) -> None:
@@ -79,33 +87,66 @@ def resume(conduct: Conduct, changes: dict[str, Any]) -> None:
     `changes` are the fields of `Training` that the user has named anew.
     """
     folder = conduct.folder
-    if not folder.is_dir():
-        raise InputError(f"There is no run folder {folder}: give one that probvae-train has made.")
-    with locked(folder):
-        remove_unfinished(folder)
-        architecture, training = checkpoints.read_config(folder)
-        if architecture is None or training is None:
-            raise InputError(
-                f"{folder} holds a model and no training: only a run of probvae-train can go on."
-            )
-        training = dataclasses.replace(training, **changes)
-        examples = run_data.read(training, missing=architecture.missing)
-        if examples.event_shape != architecture.event_shape:
-            raise InputError(
-                f"{training.data} holds examples of shape {list(examples.event_shape)}; the model takes "
-                f"{list(architecture.event_shape)}: give the data of that run."
-            )
-        prepared = run_data.prepare(examples, training, architecture)
-        vae = build(architecture, seed=training.seed, precision=training.precision)
-        callbacks = _trackers(vae, training, examples, prepared, conduct)
-        _train(vae, training, examples, prepared, conduct, callbacks, resumed=True)
+    with _process(conduct) as workers:
+        with workers.in_step():
+            if not folder.is_dir():
+                raise InputError(f"There is no run folder {folder}: give one that probvae-train has made.")
+        with _folder(conduct, workers, lambda: remove_unfinished(folder)):
+            with workers.in_step():
+                architecture, training, examples = _read(folder, changes)
+            refuse_unless_shared(training, conduct.strategy.num_replicas_in_sync)
+            prepared = run_data.prepare(examples, training, architecture)
+            vae = build(architecture, seed=training.seed, precision=training.precision)
+            callbacks = _trackers(vae, training, examples, prepared, conduct, workers)
+            _train(vae, training, examples, prepared, conduct, callbacks, workers, resumed=True)
+
+
+def _read(folder: Path, changes: dict[str, Any]) -> tuple[Architecture, Training, DataSet]:
+    """Read what a run folder says of its model and training, and the data of that."""
+    architecture, training = checkpoints.read_config(folder)
+    if architecture is None or training is None:
+        raise InputError(f"{folder} holds a model and no training: only a run of probvae-train can go on.")
+    training = dataclasses.replace(training, **changes)
+    examples = run_data.read(training, missing=architecture.missing)
+    if examples.event_shape != architecture.event_shape:
+        raise InputError(
+            f"{training.data} holds examples of shape {list(examples.event_shape)}; the model takes "
+            f"{list(architecture.event_shape)}: give the data of that run."
+        )
+    return architecture, training, examples
+
+
+@contextlib.contextmanager
+def _process(conduct: Conduct) -> Iterator[Workers]:
+    """Be one of the processes that train together, or the only one."""
+    workers = Workers(conduct.strategy)
+    with watched(workers.number), conduct.strategy.scope():
+        yield workers
+
+
+@contextlib.contextmanager
+def _folder(conduct: Conduct, workers: Workers, prepare: Callable[[], None]) -> Iterator[None]:
+    """Hold the run folder's lock, and prepare it, if this is the process that writes."""
+    with contextlib.ExitStack() as held:
+        with workers.in_step():
+            if workers.is_chief:
+                held.enter_context(locked(conduct.folder))
+                prepare()
+        yield
 
 
 def _trackers(
-    vae: VAE, training: Training, examples: DataSet, prepared: Prepared, conduct: Conduct
+    vae: VAE,
+    training: Training,
+    examples: DataSet,
+    prepared: Prepared,
+    conduct: Conduct,
+    workers: Workers,
 ) -> list[Any]:
     """Return the callbacks of the trackers that are asked for; refuse one that is not installed."""
     found: list[Any] = []
+    if not workers.is_chief:
+        return found
     folder = conduct.folder
     config = {
         name: value
@@ -132,24 +173,34 @@ def _train(
     prepared: Prepared,
     conduct: Conduct,
     callbacks: list[Any],
+    workers: Workers,
     *,
     resumed: bool = False,
 ) -> None:
-    folder = conduct.folder
-    origin = run_state.Origin(examples.fingerprint())
-    recorder = runs.Recorder(folder, vae, training, examples, prepared, fingerprint=origin.fingerprint)
-    console = _Console(training, len(examples.train), quiet=conduct.quiet)
+    folder, chief = conduct.folder, workers.is_chief
+    origin = run_state.Origin(examples.fingerprint(), conduct.strategy.num_replicas_in_sync)
+    if not workers.all_equal(int(origin.fingerprint[:12], 16)):
+        raise InputError(
+            f"The workers have read different data as {training.data}: give all of them the same."
+        )
+    console = _Console(training, len(examples.train), quiet=conduct.quiet or not chief)
     trainer = Trainer(vae, prepared, training)
-    place = _restore(trainer, folder, origin) if resumed else ""
+    recorder = None
+    if chief:  # before weights are restored: its pictures show draws of the first p(z)
+        recorder = runs.Recorder(folder, vae, training, examples, prepared, fingerprint=origin.fingerprint)
+    place = _restore(trainer, folder, origin, workers) if resumed else ""
     console.introduce(vae, training, examples, folder, conduct.recipe, place)
-    recorder.start(trainer.history)
+    if recorder is not None:
+        recorder.start(trainer.history)
 
     def on_state(state: State) -> None:
-        run_state.save_state(folder, state, origin)
+        if chief:
+            run_state.save_state(folder, state, origin)
 
     def on_epoch(row: Row) -> None:
         console.epoch(row)
-        recorder.epoch(row)
+        if recorder is not None:
+            recorder.epoch(row)
 
     with StopOnSignal(console.stopping) as stop:
         try:
@@ -163,9 +214,10 @@ def _train(
             )
         except NonFiniteError as error:
             console.close()
-            on_state(trainer.state())
-            recorder.save_weights()
-            raise NonFiniteError(f"{error} To go on: {_command(folder)} with one of these options.") from None
+            step = _keep_what_is_good(trainer, recorder, folder, origin, sound=error.sound)
+            raise NonFiniteError(
+                f"{error} The run is kept as of step {step:,}; go on by {_command(folder)} and such a change."
+            ) from None
         except OSError as error:
             console.close()
             raise InputError(
@@ -173,14 +225,58 @@ def _train(
                 f"checkpoint; once that is mended, go on with {_command(folder)}."
             ) from None
         console.close()
-        metrics = recorder.finish(interrupted=stop())
-    _conclude(metrics, folder, stopped=stop())
-    if stop.received is not None:
-        sys.exit(128 + stop.received)
+        stopped = workers.anyone(stop())
+        if recorder is not None:
+            _conclude(recorder.finish(interrupted=stopped), folder, stopped=stopped)
+        workers.anyone(False)  # the others stay until all is written
+    if stopped:
+        sys.exit(128 + (stop.received or signal.SIGTERM))
 
 
-def _restore(trainer: Trainer, folder: Path, origin: run_state.Origin) -> str:
+def _keep_what_is_good(
+    trainer: Trainer,
+    recorder: runs.Recorder | None,
+    folder: Path,
+    origin: run_state.Origin,
+    *,
+    sound: bool,
+) -> int:
+    """Save a run that met numbers that are not finite; where its weights are spoilt, as it was before.
+
+    Returns:
+      The step that `--resume` goes on from.
+    """
+    state = trainer.state()
+    if recorder is None:
+        return state.step
+    if sound:
+        run_state.save_state(folder, state, origin)
+        recorder.save_weights()
+        return state.step
+    run_state.set_aside_last(folder, state.step)
+    saved = run_state.load_state(folder, state)
+    if saved is None:
+        return 0  # weights.npz still holds the first weights
+    trainer.restore(saved[0])
+    recorder.save_weights()
+    return saved[0].step
+
+
+def _restore(trainer: Trainer, folder: Path, origin: run_state.Origin, workers: Workers) -> str:
     """Bring a trainer to where the last checkpoint of a run stands; say where that is."""
+    place = ""
+    for turn in (True, False):  # the chief first, which sets damaged files aside
+        with workers.in_step():
+            if workers.is_chief is turn:
+                place = _load(trainer, folder, origin, quiet=not turn)
+    if not workers.all_equal(trainer.state().step):
+        raise InputError(
+            f"The workers find different checkpoints in {folder}: it must be one folder for all."
+        )
+    return place
+
+
+def _load(trainer: Trainer, folder: Path, origin: run_state.Origin, *, quiet: bool) -> str:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         saved = run_state.load_state(folder, trainer.state())
@@ -194,7 +290,7 @@ def _restore(trainer: Trainer, folder: Path, origin: run_state.Origin) -> str:
             f"The data {trainer.training.data} are not those that the run in {folder} has begun with: give "
             "those by --data, or train anew."
         )
-    if before.replicas != origin.replicas:
+    if before.replicas != origin.replicas and not quiet:
         click.echo(
             f"Warning: the run had {before.replicas} replicas and goes on with {origin.replicas}: the noise "
             "of its steps is another from here on.",
@@ -282,7 +378,7 @@ class _Console:
             done = f"{row.epoch:.4g}/{self.training.epochs}"
             click.echo(
                 f"{done:>8}{row.test_elbo:12.2f}{row.test_log_likelihood:13.2f}{row.test_kl:10.2f}"
-                f"{row.train_elbo:13.2f}{row.images_per_second:11,.0f}{row.seconds:10.1f}"
+                f"{row.train_elbo:13.2f}{row.images_per_second:11,.0f}{row.seconds:10.1f}{_counts(row)}"
             )
 
     def stopping(self) -> None:
@@ -295,3 +391,10 @@ class _Console:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def _counts(row: Row) -> str:
+    """Say how many steps of an epoch were skipped and clipped, if any were."""
+    counts = ((row.skipped_steps, "skipped"), (row.clipped_steps, "clipped"))
+    found = [f"{number:,} {what}" for number, what in counts if number]
+    return f"   steps: {', '.join(found)}" if found else ""

@@ -59,6 +59,7 @@ def importance(
     num_samples: int = 500,
     seed: Seed = 0,
     on_progress: Progress = lambda fraction: None,
+    strategy: Any = None,
 ) -> Importance:
     """Estimate ELBO and importance-weighted bound of each example, with error and diagnosis.
 
@@ -69,6 +70,8 @@ def importance(
       seed: an int or an int32 pair; the same seed and the same x give the same draws.
       on_progress: called with the fraction done; where it raises `Stopped`, the blocks of examples
         finished so far are returned.
+      strategy: the `tf.distribute` strategy within whose scope the model was made: its replicas share the
+        blocks of examples out, with the result of one device.
 
     Returns:
       `Importance` of float64 arrays.
@@ -79,24 +82,36 @@ def importance(
     References:
       Burda et al. 2016, arXiv:1509.00519 (the bound). Vehtari et al. 2024, arXiv:1507.02646 (pareto_k).
     """
-    draw = _compile(vae)
+    draw = _compile(vae, strategy)
     block = max(1, min(len(x), 250, 40_000_000 // (8 * num_samples)))
+    replicas = 1 if strategy is None else strategy.num_replicas_in_sync
 
-    def one_block(start: int) -> Importance:
-        images = tf.constant(x[start : start + block], tf.float32)
-        chunk = max(1, DECODES // len(images))
+    def some_blocks(starts: tuple[int, ...]) -> Importance:
+        images = [tf.constant(x[start : start + block], tf.float32) for start in starts]
+        examples, chunk = sum(map(len, images)), max(1, DECODES // len(images[0]))
         log_w = []
         for first in range(0, num_samples, chunk):
             size = min(chunk, num_samples - first)
-            key = fold_in(fold_in(seed, start), first)
-            log_w.append(draw(images, tf.constant(size), key).numpy())
-            on_progress((start + len(images) * (first + size) / num_samples) / len(x))
+            keys = [fold_in(fold_in(seed, start), first) for start in starts]
+            log_w.append(draw(images, tf.constant(size), keys))
+            on_progress((starts[0] + examples * (first + size) / num_samples) / len(x))
         return summarize(np.concatenate(log_w))
 
-    return _join(until_stopped(one_block, range(0, len(x), block)))
+    return _join(until_stopped(some_blocks, _shares(len(x), block, replicas)))
 
 
-def until_stopped(work: Callable[[int], Any], starts: Iterable[int]) -> list[Any]:
+def _shares(examples: int, block: int, replicas: int) -> list[tuple[int, ...]]:
+    """Return where the blocks start that are worked on at the same time: one each, all of the same size.
+
+    >>> _shares(examples=7, block=2, replicas=2)
+    [(0, 2), (4,), (6,)]
+    """
+    whole = examples // (block * replicas) * replicas  # blocks
+    together = [tuple(range(n * block, (n + replicas) * block, block)) for n in range(0, whole, replicas)]
+    return together + [(start,) for start in range(whole * block, examples, block)]
+
+
+def until_stopped(work: Callable[[Any], Any], starts: Iterable[Any]) -> list[Any]:
     """Collect `work(start)` for each start until `Stopped`; raise it on where nothing is finished yet."""
     parts: list[Any] = []
     for start in starts:
@@ -203,7 +218,9 @@ def _join(parts: list[Importance]) -> Importance:
     return Importance(num_samples=parts[0].num_samples, **{name: over_examples(name) for name in names})
 
 
-def _compile(vae: "VAE") -> Callable[..., tf.Tensor]:
+def _compile(vae: "VAE", strategy: Any) -> Callable[..., np.ndarray]:
+    """Compile a function from blocks of examples, a number of draws and a seed for each block to [S, B]."""
+
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, *vae.event_shape]),
@@ -214,4 +231,19 @@ def _compile(vae: "VAE") -> Callable[..., tf.Tensor]:
     def draw(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return objectives.log_weights(vae, x, num_samples=num_samples, seed=seed)  # [S, B]
 
-    return draw
+    @tf.function(autograph=False)
+    def on_replicas(x: Any, num_samples: tf.Tensor, seed: Any) -> Any:
+        return strategy.run(lambda x, seed: draw(x, num_samples, seed), args=(x, seed))
+
+    def each(values: list[tf.Tensor]) -> Any:
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: values[context.replica_id_in_sync_group]
+        )
+
+    def log_weights(x: list[tf.Tensor], num_samples: tf.Tensor, seeds: list[tf.Tensor]) -> np.ndarray:
+        if len(x) == 1:
+            return draw(x[0], num_samples, seeds[0]).numpy()
+        found = strategy.experimental_local_results(on_replicas(each(x), num_samples, each(seeds)))
+        return np.concatenate([w.numpy() for w in found], axis=1)
+
+    return log_weights
