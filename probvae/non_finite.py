@@ -17,7 +17,16 @@ TERMS = {
 
 
 class NonFiniteError(ArithmeticError):
-    """The objective or its gradient became infinite or not a number."""
+    """The objective or its gradient became infinite or not a number.
+
+    Attributes:
+      sound: whether the weights before the step are good: most examples were finite with them. Otherwise the
+        steps before have most likely spoilt them.
+    """
+
+    def __init__(self, message: str, *, sound: bool = False) -> None:
+        super().__init__(message)
+        self.sound = sound
 
 
 class Finding(NamedTuple):
@@ -107,8 +116,10 @@ def name_of(vae: VAE, variable: Any) -> str:
     return str(variable.name)
 
 
-def sentence(finding: Finding | None, indices: np.ndarray, *, step: int, epoch: int, largest: float) -> str:
-    """Say what is not finite, where, and what to try.
+def error_of(
+    finding: Finding | None, indices: np.ndarray, *, step: int, epoch: int, largest: float
+) -> NonFiniteError:
+    """Return the error that says what is not finite, where, and what to try.
 
     Args:
       finding: what `diagnose` has found.
@@ -124,9 +135,14 @@ def sentence(finding: Finding | None, indices: np.ndarray, *, step: int, epoch: 
         shown = ", ".join(f"{n:,}" for n in indices[places[:5]]) + (", ..." if places.size > 5 else "")
         which = f" for {places.size} of {len(indices)} examples of the batch (of the training set: {shown})"
     scale = f" Data on a smaller scale would help: x reaches {largest:g}." if largest > 20 else ""
-    return (
-        f"Step {step:,}, in epoch {epoch}: {what} not finite{which}. The weights before it are kept. Try a "
-        f"smaller learning rate, clip_norm (1, say), or on_nonfinite skip.{scale}"
+    sound = 0 < len(places) <= len(indices) / 4
+    advice = (
+        "Look at those examples, or leave such steps out: on_nonfinite skip."
+        if sound
+        else "The steps before it were most likely too large: try a smaller learning rate, or clip_norm (1)."
+    )
+    return NonFiniteError(
+        f"Step {step:,}, in epoch {epoch}: {what} not finite{which}. {advice}{scale}", sound=sound
     )
 
 

@@ -27,7 +27,7 @@ MAGIC = b"probvae state 1"
 MAX_TEXT = 2**28  # bytes of the line of JSON
 KEPT = 2  # files; the older one is for the case that the newer one is damaged
 GROUPS = ("weights", "optimizer", "best")
-DAMAGED = ".damaged"
+DAMAGED, SPOILT = ".damaged", ".spoilt"  # how the names of checkpoints end that are not used
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +95,13 @@ def load_state(folder: Path, like: State) -> tuple[State, Origin] | None:
     if files or any((folder / CHECKPOINTS).glob(f"step-*{DAMAGED}")):
         raise InputError(f"All checkpoints in {folder / CHECKPOINTS} are damaged: train anew.")
     return None
+
+
+def set_aside_last(folder: Path, step: int) -> None:
+    """Keep the checkpoint of a step from being read again: its weights are spoilt."""
+    path = folder / CHECKPOINTS / f"step-{step:09d}.state"
+    if path.exists():
+        path.replace(path.with_name(path.name + SPOILT))
 
 
 def _files(folder: Path) -> list[Path]:

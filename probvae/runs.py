@@ -162,6 +162,8 @@ class Recorder:
             "unit": "nats per example; one draw of z; standard error over test images",
             "epochs": self.history[-1].epoch if self.history else 0,
             "interrupted": interrupted,
+            "skipped_steps": sum(row.skipped_steps for row in self.history),
+            "clipped_steps": sum(row.clipped_steps for row in self.history),
             "training_seconds": seconds,
             "images_per_second": images / seconds if seconds else None,
             "peak_memory_mb": peak_memory_mb(),

@@ -50,7 +50,10 @@ def test_the_term_and_the_examples_are_named():
     text = str(caught.value)
     assert "log p(x|z)" in text and "for 1 of 8 examples" in text and "of the training set: 7)" in text
     assert text.startswith("Step ") and "in epoch 1" in text and "on_nonfinite skip" in text
-    assert "\n" not in text
+    assert "\n" not in text and caught.value.sound
+    with pytest.raises(NonFiniteError, match="smaller learning rate, or clip_norm") as caught:
+        fit(model(), vectors(), Training(**{**vars(TRAINING), "learning_rate": 10.0, "epochs": 30}))
+    assert not caught.value.sound
 
 
 def set_bias(vae, part, value):
