@@ -4,7 +4,11 @@ Each entry of `STRATEGIES` is a function `() -> tf.distribute.Strategy`.
 """
 
 import contextlib
+import ctypes
+import hashlib
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -46,9 +50,37 @@ def multi_worker() -> Any:
     """
     cluster.parse(os.environ.get(cluster.VARIABLE))
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with _signals_end_it():
+            return tf.distribute.MultiWorkerMirroredStrategy()
     except LOST:
         raise WorkerLostError from None
+
+
+@contextlib.contextmanager
+def _signals_end_it() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the process while TensorFlow waits for others, which it does in C++.
+
+    Python's handlers would not be called, and TensorFlow sets one of its own that swallows SIGTERM.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ready, libc = threading.Event(), ctypes.CDLL(None)
+
+    def keep_default() -> None:
+        while not ready.wait(0.5):
+            libc.signal(int(signal.SIGTERM), None)  # SIG_DFL
+
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    thread = threading.Thread(target=keep_default, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ready.set()
+        thread.join()
+        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 STRATEGIES: dict[str, Callable[[], Any]] = {
@@ -131,6 +163,16 @@ class Workers:
     def all_equal(self, value: float) -> bool:
         """Return whether all processes have the same number."""
         return len(set(self.gather(value).tolist())) == 1
+
+    def refuse_unless_same(self, what: str, value: Any) -> None:
+        """Refuse values that differ from process to process, of a type with a `repr` that tells all.
+
+        Raises:
+          InputError: they do.
+        """
+        digest = hashlib.sha256(repr(value).encode()).hexdigest()
+        if not self.all_equal(int(digest[:12], 16)):  # below 2^53, as float64 holds it
+            raise InputError(f"The workers differ in {what}: start all of them with the same.")
 
     @contextlib.contextmanager
     def in_step(self) -> Iterator[None]:

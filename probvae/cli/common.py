@@ -75,6 +75,13 @@ def quiet_start(setup: Callable[[], Any] = lambda: None) -> Iterator[Any]:
             raise
 
 
+def make_strategy(name: str, threads: int | None, inter_threads: int | None) -> Any:
+    """Make the strategy and configure the devices: a `setup` of `quiet_start`."""
+    from probvae import strategies
+
+    return strategies.make(name, threads=threads, inter_threads=inter_threads)
+
+
 @contextlib.contextmanager
 def _stderr_into(target: int) -> Iterator[int]:
     original = os.dup(2)

@@ -1,12 +1,13 @@
 """probvae-evaluate: what a trained model is worth, with an error on every number."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import click
 
 from probvae import __version__
-from probvae.cli.common import Command, quiet_start
+from probvae.cli.common import Command, make_strategy, quiet_start
 
 AT_LEAST_ONE = click.IntRange(min=1)
 AT_LEAST_NONE = click.IntRange(min=0)
@@ -64,9 +65,18 @@ AT_LEAST_NONE = click.IntRange(min=0)
     "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Where to write. [RUN_DIR/evaluation]"
 )
 @click.option("--overwrite", is_flag=True, help="Replace an evaluation that is there.")
+@click.option(
+    "--strategy",
+    type=click.Choice(("none", "mirrored")),
+    default="none",
+    help="mirrored: share the importance sampling out over all GPUs of this machine, or its CPU devices. "
+    "[none]",
+)
+@click.option("--threads", type=AT_LEAST_ONE, metavar="N", help="That one operation uses. [all]")
+@click.option("--inter-threads", type=AT_LEAST_ONE, metavar="N", help="Operations at the same time. [all]")
 @click.option("--quiet", is_flag=True, help="Print the table only.")
 @click.version_option(__version__, prog_name="probvae-evaluate")
-def main(run: Path, **options: Any) -> None:
+def main(run: Path, strategy: str, threads: int | None, inter_threads: int | None, **options: Any) -> None:
     """Evaluate a run of probvae-train.
 
     \b
@@ -79,9 +89,9 @@ def main(run: Path, **options: Any) -> None:
     standard error over images (another test set would differ so much) and, apart from it, a Monte Carlo
     error (other draws of z would). Ctrl-C ends it early and gives what it has.
     """  # noqa: D301
-    with quiet_start():
+    with quiet_start(functools.partial(make_strategy, strategy, threads, inter_threads)) as devices:
         from probvae.cli.evaluation_run import evaluate
-    evaluate(run, **options)
+    evaluate(run, devices, **options)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ HEADER = f"{'':44}{'mean':>12}{'± images':>10}{'± draws':>10}{'images':>9}"
 
 def evaluate(
     run: Path,
+    strategy: Any,
     *,
     data: str | None,
     limit: int | None,
@@ -51,7 +52,7 @@ def evaluate(
     """Load a run and its data, evaluate, print the table and write the files."""
     chosen = report.Options(**options)
     folder = output or run / "evaluation"
-    vae, test, train, conditions, note = _load(run, data, limit, chosen)
+    vae, test, train, conditions, note = _load(run, strategy, data, limit, chosen)
     if outliers is not None and len(train.x) < 2:
         raise InputError("--outliers needs training images to compare with: set --train-images to 2 or more.")
     other = None if outliers is None else _outliers(outliers, vae, conditions, limit)
@@ -62,7 +63,7 @@ def evaluate(
     console = _Console(quiet=quiet)
     with StopOnSignal(console.stopping) as stop:
         console.stop = stop
-        e = report.Evaluation(vae, test, train, chosen, other, console.progress)
+        e = report.Evaluation(vae, test, train, chosen, other, console.progress, strategy)
         click.echo(f"{run}, {len(test.x):,} test images of {conditions['data']}{note}\n\n{HEADER}")
         unfinished = run_stages(e, on_stage=console.stage, on_lines=console.lines)
         console.close()
@@ -80,14 +81,15 @@ def evaluate(
 # ---- input ---------------------------------------------------------------------------------------
 
 
-def _load(run: Path, source: str | None, limit: int | None, chosen: report.Options) -> Any:
+def _load(run: Path, strategy: Any, source: str | None, limit: int | None, chosen: report.Options) -> Any:
     """Return the model, test and training images, the conditions of the evaluation, and a remark."""
     architecture, training = checkpoints.read_config(run)
     if architecture is None or training is None:
         raise InputError(
             f"{run} is no run of probvae-train: its config.json names no architecture or training."
         )
-    vae = checkpoints.load(run)
+    with strategy.scope():
+        vae = checkpoints.load(run)
     try:
         images = run_data.read(training, missing=architecture.missing, source=source)
     except InputError as error:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from probvae import __version__, cluster
-from probvae.cli.common import Command, quiet_start
+from probvae.cli.common import Command, make_strategy, quiet_start
 from probvae.config import CHOICES, RECIPES, Architecture, Every, Training
 from probvae.errors import InputError
 
@@ -184,7 +184,7 @@ def main(
         "wandb": wandb,
         "mlflow": mlflow,
     }
-    setup = functools.partial(_devices, strategy, threads, inter_threads)
+    setup = functools.partial(make_strategy, strategy, threads, inter_threads)
     if resume is not None:
         _refuse_changes(given, recipe, output, overwrite)
         _wait(strategy, quiet=quiet)
@@ -210,13 +210,6 @@ def main(
         training_run.Conduct(output, devices, recipe=recipe, overwrite=overwrite, **conduct),
         choose_binarization="binarize" not in given,
     )
-
-
-def _devices(strategy: str, threads: int | None, inter_threads: int | None) -> Any:
-    """Make the strategy, before TensorFlow starts the devices."""
-    from probvae import strategies
-
-    return strategies.make(strategy, threads=threads, inter_threads=inter_threads)
 
 
 def _wait(strategy: str, *, quiet: bool) -> None:

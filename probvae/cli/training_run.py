@@ -64,6 +64,7 @@ def start(
     `options` are the fields of `Architecture` that the user has named; the data decide the others.
     """
     with _process(conduct) as workers:
+        workers.refuse_unless_same("their options", (options, dataclasses.replace(training, data="")))
         refuse_unless_shared(training, conduct.strategy.num_replicas_in_sync)
         with workers.in_step():
             examples = run_data.read(training, missing=options.get("missing", False))
@@ -88,6 +89,7 @@ def resume(conduct: Conduct, changes: dict[str, Any]) -> None:
     """
     folder = conduct.folder
     with _process(conduct) as workers:
+        workers.refuse_unless_same("their options", {**changes, "data": "", "resume": True})
         with workers.in_step():
             if not folder.is_dir():
                 raise InputError(f"There is no run folder {folder}: give one that probvae-train has made.")
@@ -179,10 +181,7 @@ def _train(
 ) -> None:
     folder, chief = conduct.folder, workers.is_chief
     origin = run_state.Origin(examples.fingerprint(), conduct.strategy.num_replicas_in_sync)
-    if not workers.all_equal(int(origin.fingerprint[:12], 16)):
-        raise InputError(
-            f"The workers have read different data as {training.data}: give all of them the same."
-        )
+    workers.refuse_unless_same("their data", origin.fingerprint)
     console = _Console(training, len(examples.train), quiet=conduct.quiet or not chief)
     trainer = Trainer(vae, prepared, training)
     recorder = None
@@ -269,10 +268,7 @@ def _restore(trainer: Trainer, folder: Path, origin: run_state.Origin, workers: 
         with workers.in_step():
             if workers.is_chief is turn:
                 place = _load(trainer, folder, origin, quiet=not turn)
-    if not workers.all_equal(trainer.state().step):
-        raise InputError(
-            f"The workers find different checkpoints in {folder}: it must be one folder for all."
-        )
+    workers.refuse_unless_same("the checkpoints that they find", trainer.state().step)
     return place
 
 

@@ -75,6 +75,7 @@ class Evaluation:
       options: how.
       outliers: another data set to tell from the test images, or None.
       on_progress: called with the fraction of a stage; it may raise `Stopped`.
+      strategy: the `tf.distribute` strategy that made the model; its replicas share importance sampling out.
       lines: the table.
       arrays: per-example results, [N] each for the test images unless the name says otherwise.
       seconds: that each stage took.
@@ -88,6 +89,7 @@ class Evaluation:
     options: Options
     outliers: np.ndarray | None = None
     on_progress: Callable[[float], None] = lambda fraction: None
+    strategy: Any = None
     lines: list[Line] = dataclasses.field(default_factory=list)
     arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -146,6 +148,7 @@ class Evaluation:
             num_samples=self.options.num_samples,
             seed=fold_in(self.options.seed, stream),
             on_progress=self.on_progress,
+            strategy=self.strategy,
         )
         return bound.bound, bound.standard_error
 

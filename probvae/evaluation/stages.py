@@ -27,7 +27,12 @@ def bounds(e: Evaluation) -> None:
     """ELBO and importance-weighted bound of the test images, with the weights' diagnosis."""
     k = e.options.num_samples
     result = importance(
-        e.vae, e.test.x, num_samples=k, seed=fold_in(e.options.seed, 0), on_progress=e.on_progress
+        e.vae,
+        e.test.x,
+        num_samples=k,
+        seed=fold_in(e.options.seed, 0),
+        on_progress=e.on_progress,
+        strategy=e.strategy,
     )
     e.importance = result
     e.arrays |= {
