@@ -1,6 +1,9 @@
 """Which processes train one model together: TF_CONFIG, read before TensorFlow reads it."""
 
+import contextlib
 import dataclasses
+import socket
+import time
 from typing import Any
 
 from probvae import strict_json
@@ -63,6 +66,47 @@ def parse(text: str | None) -> Cluster:
             f"{len(workers) - 1}; got type {task.get('type')!r}, index {index!r}: give each worker its own I."
         )
     return Cluster(tuple(workers), index)
+
+
+def wait_for_all(found: Cluster, *, pause: float = 0.5) -> None:
+    """Wait until every other process listens, in a way that a signal can end.
+
+    TensorFlow would wait too, deaf to Ctrl-C and SIGTERM. Until it takes the port over, this process listens
+    on it for the others.
+
+    Args:
+      found: the processes.
+      pause: seconds between two attempts to reach one.
+
+    Raises:
+      InputError: another process has this one's port.
+    """
+    host, port = _address(found.workers[found.index])
+    left = {worker for i, worker in enumerate(found.workers) if i != found.index}
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as own:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            own.bind(("", port))
+        except OSError as error:
+            reason = (error.strerror or "failed").lower()
+            raise InputError(
+                f"Worker {found.index} cannot listen on its port {port}: {reason}. Name a free one in "
+                f"{VARIABLE}."
+            ) from None
+        own.listen(len(found.workers) + 8)
+        while left := {worker for worker in left if not _listens(worker)}:
+            time.sleep(pause)
+
+
+def _listens(worker: str) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(_address(worker), timeout=5):
+        return True
+    return False
+
+
+def _address(worker: str) -> tuple[str, int]:
+    host, _, port = worker.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _part(found: Any, name: str, kind: type) -> Any:

@@ -4,7 +4,6 @@ Each entry of `STRATEGIES` is a function `() -> tf.distribute.Strategy`.
 """
 
 import contextlib
-import ctypes
 import hashlib
 import os
 import signal
@@ -42,7 +41,7 @@ def mirrored() -> Any:
 
 
 def multi_worker() -> Any:
-    """Return the strategy of the processes that TF_CONFIG names; wait until all are there.
+    """Return the strategy of the processes that TF_CONFIG names; `cluster.wait_for_all` comes before it.
 
     Raises:
       InputError: TF_CONFIG is absent or malformed.
@@ -58,27 +57,17 @@ def multi_worker() -> Any:
 
 @contextlib.contextmanager
 def _signals_end_it() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the process while TensorFlow waits for others, which it does in C++.
+    """Let Ctrl-C end the process while TensorFlow starts in C++.
 
-    Python's handlers would not be called, and TensorFlow sets one of its own that swallows SIGTERM.
+    Afterwards SIGTERM ends it as usual, in place of TensorFlow's handler, which swallows it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ready, libc = threading.Event(), ctypes.CDLL(None)
-
-    def keep_default() -> None:
-        while not ready.wait(0.5):
-            libc.signal(int(signal.SIGTERM), None)  # SIG_DFL
-
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    thread = threading.Thread(target=keep_default, daemon=True)
-    thread.start()
     try:
         yield
     finally:
-        ready.set()
-        thread.join()
         signal.signal(signal.SIGINT, before)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

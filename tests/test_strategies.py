@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -327,14 +328,35 @@ def test_what_one_worker_refuses_ends_all(case, images, tmp_path):
     assert not folder.exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_that_waits_for_others_can_be_ended(sent, images, tmp_path):
     with workers(2, "--data", images, "--output", tmp_path / "run", *OPTIONS) as running:
         running[1].kill()
         assert running[0].stderr.readline().startswith("waiting for 2 workers")
-        time.sleep(15)  # until TensorFlow waits
+        time.sleep(1)
         assert running[0].poll() is None
         running[0].send_signal(sent)
-        running[0].wait(20)
+        assert running[0].wait(20) != 0
     assert not (tmp_path / "run").exists()
+
+
+def test_workers_wait_until_the_last_one_listens():
+    addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(3))
+    clusters = [cluster.Cluster(addresses, i) for i in range(3)]
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(cluster.wait_for_all, c, pause=0.05) for c in clusters[:2]]
+        time.sleep(0.5)
+        assert not any(w.done() for w in waiting)
+        with listening(addresses[2]):  # as TensorFlow does in the end
+            for w in waiting:
+                w.result(10)
+
+
+def test_a_port_that_is_taken_is_one_line():
+    (port,) = free_ports(1)
+    with listening(f"127.0.0.1:{port}"), pytest.raises(InputError, match=f"its port {port}: .* in use"):
+        cluster.wait_for_all(cluster.Cluster((f"127.0.0.1:{port}",), 0))
+
+
+def listening(address):
+    return socket.create_server(("", int(address.split(":")[1])))

@@ -213,13 +213,14 @@ def main(
 
 
 def _wait(strategy: str, *, quiet: bool) -> None:
-    """Check what says who trains together, and say that the first of them waits for the others."""
+    """Wait for the other processes, if several train together."""
     if strategy != "multi_worker":
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a lost worker is told in one line
     found = cluster.parse(os.environ.get(cluster.VARIABLE))
     if found.index == 0 and len(found.workers) > 1 and not quiet:
         click.echo(f"waiting for {len(found.workers)} workers: {', '.join(found.workers)}", err=True)
+    cluster.wait_for_all(found)
 
 
 def _refuse_changes(given: dict[str, Any], recipe: str, output: Path | None, overwrite: bool) -> None:
