@@ -1,6 +1,6 @@
 """What virtual devices compute, in a process of its own: devices are settled before TensorFlow starts.
 
-`python replicas.py FILE` writes the arrays that test_strategies.py looks at.
+`python replicas.py FILE quick|slow` writes the arrays that test_strategies.py looks at.
 """
 
 import inspect
@@ -79,13 +79,22 @@ def flat(vae):
 
 
 def trained(
-    replicas, *, module=steps, objective=without_noise, x=X, order=ORDER, batch=BATCH, rate=0.05, **options
+    replicas,
+    *,
+    module=steps,
+    objective=without_noise,
+    x=X,
+    order=ORDER,
+    batch=BATCH,
+    rate=0.05,
+    change=lambda prepared: prepared,
+    **options,
 ):
     """Train an epoch; return the weights and the tally."""
     with strategy_of(replicas).scope():
         vae = model()
         optimizer = tf_keras.optimizers.SGD(rate)
-        step = module.compile_steps(vae, optimizer, objective, data(x), 0, **options)
+        step = module.compile_steps(vae, optimizer, objective, change(data(x)), 0, **options)
         whole = len(order) - len(order) % batch
         _, tally = step(order[:whole].reshape(-1, batch), Tally())
         if whole < len(order):
@@ -99,6 +108,13 @@ def trainer(replicas, **options):
         return Trainer(model(), data(options.pop("x", X[:40])), Training(**{**chosen, **options}))
 
 
+def on_disk(prepared):
+    """The same data, which are read chunk by chunk."""
+    train = np.memmap(f"{sys.argv[1]}.rows", prepared.train.dtype, "w+", shape=prepared.train.shape)
+    train[:] = prepared.train
+    return prepared._replace(train=train)
+
+
 # ---- what is looked at ---------------------------------------------------------------------------
 
 
@@ -107,6 +123,7 @@ def equal_weights():
     for replicas, clip in ((1, 0.0), (2, 0.0), (3, 0.0), (1, 1.0), (2, 1.0)):
         weights, tally = trained(replicas, clip_norm=clip)
         found |= {f"weights/{replicas}/{clip:g}": weights, f"tally/{replicas}/{clip:g}": np.array(tally)}
+    found["streamed"] = trained(2, change=on_disk)[0]
     for replicas in (1, 3):  # two of three replicas have nothing
         found[f"one left/{replicas}"] = trained(replicas, order=ORDER[:1], batch=1)[0]
     return found
@@ -201,8 +218,13 @@ def bounds():
     return {name: array for name, array in arrays.items() if array is not None}
 
 
+PARTS = {
+    "quick": (equal_weights, noise, not_finite, refused, bounds),
+    "slow": (mutants, means, resumed),
+}
+
 if __name__ == "__main__":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * DEVICES)
-    parts = (equal_weights, mutants, means, noise, not_finite, resumed, refused, bounds)
+    parts = PARTS[sys.argv[2]]
     np.savez(sys.argv[1], **{name: array for part in parts for name, array in part().items()})
