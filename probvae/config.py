@@ -217,6 +217,7 @@ class Training(_Checked):
       warmup_steps: steps in which the learning rate rises linearly from zero.
       clip_norm: the gradient's norm, over all weights, is cut to this; 0 for no limit.
       on_nonfinite: what a step does whose objective or gradient is not finite: stop the training, or skip it.
+      parts: that a batch is cut into, worked on side by side by a thread each, with noise of their own.
       precision: of the networks; weights, distributions and the bound are float32 in any case.
       patience: epochs without a better ELBO on the validation set after which training stops; 0 for never.
       seed: of weights, order, dynamic binarization and draws of z; what is drawn once for all runs
@@ -253,6 +254,7 @@ class Training(_Checked):
     warmup_steps: int = _in_range(0, 0, 1_000_000_000)
     clip_norm: float = _in_range(0.0, 0.0, 1e9)
     on_nonfinite: str = "stop"
+    parts: int = _in_range(1, 1, 1024)
     precision: str = "float32"
     patience: int = _in_range(0, 0, 1_000_000)
     seed: int = _in_range(0, 0, 2**31 - 1)
@@ -280,6 +282,8 @@ class Training(_Checked):
             raise InputError(
                 f"{self.objective} with one draw is the {same}: set num_samples to 2 or more (5, say)."
             )
+        if self.parts > 1 and self.objective in WHOLE_BATCH:
+            raise InputError(f"The objective {self.objective} looks at a batch as a whole: set parts to 1.")
         if self.labels == "semi" and self.objective in WHOLE_BATCH:
             raise InputError(
                 f"The objective {self.objective} looks at a batch as a whole, and labels semi at every class "

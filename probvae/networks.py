@@ -15,6 +15,7 @@ import tensorflow as tf
 import tf_keras
 
 from probvae.errors import InputError
+from probvae.fast_layers import ThinConv2DTranspose
 
 Layers = list[tf_keras.layers.Layer]
 Shape = tuple[int, ...]
@@ -156,10 +157,9 @@ def _start(
 
 
 def _finish(channels: int, crop: tuple[int, int], initializer: _Initializers) -> Layers:
-    last = tf_keras.layers.Conv2DTranspose(
+    last = ThinConv2DTranspose(
         channels,
         3,
-        padding="same",
         kernel_initializer=initializer(),
         name="likelihood_params",
         dtype="float32",

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from probvae import objectives
 from probvae.model import VAE, Objective
+from probvae.semisupervised import M2VAE
 
 TERMS = {
     "z": "a draw of z from q(z|x)",
@@ -20,8 +21,8 @@ class NonFiniteError(ArithmeticError):
     """The objective or its gradient became infinite or not a number.
 
     Attributes:
-      sound: whether the weights before the step are good: most examples were finite with them. Otherwise the
-        steps before have most likely spoilt them.
+      sound: whether the weights before the step are good: most test examples are finite with them. Otherwise
+        the steps before have most likely spoilt them.
     """
 
     def __init__(self, message: str, *, sound: bool = False) -> None:
@@ -59,7 +60,8 @@ def diagnose(
     bad = [name_of(vae, v) for v in vae.variables if not np.all(np.isfinite(v.numpy()))]
     if bad:
         return Finding(f"the weights of {_listed(bad)} are", np.array([], int))
-    return _terms(vae, x, seed, num_samples) or _objective(vae, objective, x, seed)
+    terms = None if isinstance(vae, M2VAE) else _terms(vae, x, seed, num_samples)  # which need to know y
+    return terms or _objective(vae, objective, x, seed)
 
 
 def _terms(vae: VAE, x: tf.Tensor, seed: tf.Tensor, num_samples: int) -> Finding | None:
@@ -88,11 +90,16 @@ def _objective(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) ->
     rows = ~np.isfinite(bound.numpy())
     if rows.any():
         return Finding("the objective is", np.flatnonzero(rows))
-    gradients = zip(tape.gradient(loss, variables), variables, strict=True)
-    bad = [name_of(vae, v) for g, v in gradients if g is not None and not np.all(np.isfinite(g))]
-    if not bad:
-        return None
-    return Finding(f"the gradient of {_listed(bad)} is", _alone(vae, objective, x, seed))
+    pairs = [(g, v) for g, v in zip(tape.gradient(loss, variables), variables, strict=True) if g is not None]
+    bad = [name_of(vae, v) for g, v in pairs if not np.all(np.isfinite(g))]
+    if bad:
+        return Finding(f"the gradient of {_listed(bad)} is", _alone(vae, objective, x, seed))
+    bad = [name_of(vae, v) for g, v in pairs if not np.isfinite(tf.nn.l2_loss(g))]
+    if bad or not np.isfinite(tf.linalg.global_norm([g for g, _ in pairs])):
+        return Finding(
+            f"the square of the gradient of {_listed(bad or ['all weights'])} is", np.array([], int)
+        )
+    return None
 
 
 def _alone(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> np.ndarray:
@@ -117,29 +124,28 @@ def name_of(vae: VAE, variable: Any) -> str:
 
 
 def error_of(
-    finding: Finding | None, indices: np.ndarray, *, step: int, epoch: int, largest: float
+    finding: Finding | None, names: list[str], *, step: int, epoch: int, sound: bool, scale: str
 ) -> NonFiniteError:
     """Return the error that says what is not finite, where, and what to try.
 
     Args:
       finding: what `diagnose` has found.
-      indices: of the batch's examples in the training set, [B].
+      names: of the batch's examples, [B].
       step: the number of the step, from 1.
       epoch: from 1.
-      largest: of the absolute values of x.
+      sound: whether the weights before the step are good.
+      scale: a sentence about the scale of the data, or nothing.
     """
     what = "the objective or its gradient is" if finding is None else finding.what
-    places = np.array([], int) if finding is None else finding.examples
     which = ""
-    if places.size:
-        shown = ", ".join(f"{n:,}" for n in indices[places[:5]]) + (", ..." if places.size > 5 else "")
-        which = f" for {places.size} of {len(indices)} examples of the batch (of the training set: {shown})"
-    scale = f" Data on a smaller scale would help: x reaches {largest:g}." if largest > 20 else ""
-    sound = 0 < len(places) <= len(indices) / 4
+    if finding is not None and finding.examples.size:
+        places = finding.examples
+        shown = ", ".join(names[place] for place in places[:5]) + (", ..." if places.size > 5 else "")
+        which = f" for {places.size} of {len(names)} examples of the batch ({shown})"
     advice = (
-        "Look at those examples, or leave such steps out: on_nonfinite skip."
+        "Look at what the step saw, or skip such steps."
         if sound
-        else "The steps before it were most likely too large: try a smaller learning rate, or clip_norm (1)."
+        else "The steps before were most likely too large: try a smaller learning rate, or clip the gradient."
     )
     return NonFiniteError(
         f"Step {step:,}, in epoch {epoch}: {what} not finite{which}. {advice}{scale}", sound=sound

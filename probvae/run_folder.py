@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from probvae.checkpoints import CONFIG, TEMPORARY, WEIGHTS
+from probvae.checkpoints import CONFIG, TEMPORARY, WEIGHTS, write_text
 from probvae.errors import InputError
 
 METRICS, HISTORY, IMAGES, CHECKPOINTS = "metrics.json", "history.csv", "images", "checkpoints"
@@ -21,7 +21,7 @@ PICTURES = (
     "learning_curves.png",
 )
 WRITTEN = {  # the patterns of all that a run writes but its configuration, by folder
-    ".": (WEIGHTS, METRICS, HISTORY, *PICTURES, "wandb.id", "mlflow.id", f".*{TEMPORARY}"),
+    ".": (*PICTURES, WEIGHTS, "wandb.id", "mlflow.id", f".*{TEMPORARY}", METRICS, HISTORY),
     IMAGES: ("image_at_epoch_*.png", "prior_at_epoch_*.png", f".*{TEMPORARY}"),
     CHECKPOINTS: ("step-*", f".*{TEMPORARY}"),
     TRACKING: ("*",),
@@ -78,11 +78,14 @@ def _lock(path: Path) -> int:
         os.close(handle)
 
 
-def prepare_folder(folder: Path, *, overwrite: bool = False) -> None:
+def prepare_folder(folder: Path, config: str | None = None, *, overwrite: bool = False) -> None:
     """Make a run folder, or clear one.
+
+    In an order in which no `--resume` takes what is left of the old run for the new one, whenever it ends.
 
     Args:
       folder: must be absent or empty, unless `overwrite`.
+      config: the text of the new run's config.json.
       overwrite: empty an existing *run* folder of the files that a run writes; other files stay.
 
     Raises:
@@ -102,11 +105,22 @@ def prepare_folder(folder: Path, *, overwrite: bool = False) -> None:
             )
         for name in (".", IMAGES, CHECKPOINTS):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        for name, patterns in WRITTEN.items():
-            for path in [path for pattern in patterns for path in (folder / name).glob(pattern)]:
-                path.unlink()
+        _remove(folder / CHECKPOINTS, WRITTEN[CHECKPOINTS])
+        if config is not None:
+            write_text(folder / CONFIG, config)
+        for name in (
+            IMAGES,
+            TRACKING,
+            ".",
+        ):  # history.csv and metrics.json, which say that there was a run, last
+            _remove(folder / name, WRITTEN[name])
     except OSError as error:
         raise InputError(f"The output folder {folder} cannot be used: {error.strerror}.") from None
+
+
+def _remove(folder: Path, patterns: tuple[str, ...]) -> None:
+    for path in [path for pattern in patterns for path in folder.glob(pattern)]:
+        path.unlink()
 
 
 def _is_bare(folder: Path) -> bool:
@@ -118,8 +132,38 @@ def _is_bare(folder: Path) -> bool:
     ) and not any(path for name in (IMAGES, CHECKPOINTS) for path in (folder / name).glob("*"))
 
 
+def require_run(folder: Path) -> None:
+    """Refuse what is no run folder.
+
+    Raises:
+      InputError: it is absent, no folder, or has no config.json.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give the folder of a run.")
+    if not folder.is_dir():
+        raise InputError(f"There is no run folder {folder}: give one that probvae-train has made.")
+    if not (folder / CONFIG).is_file():
+        raise InputError(
+            f"{folder} is no run folder: it has no {CONFIG}. Give one that probvae-train has made."
+        )
+
+
+def require_untrained(folder: Path) -> None:
+    """Refuse a run folder whose training has begun, where there is no checkpoint to go on from.
+
+    Raises:
+      InputError: it has a history.
+    """
+    if (folder / HISTORY).exists() or (folder / METRICS).exists():
+        raise InputError(
+            f"{folder} holds a run that has been trained, but no checkpoint to go on from: train anew in "
+            "another folder; its weights stay."
+        )
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove the files that a killed process had not finished writing."""
-    for name in WRITTEN:
-        for path in (folder / name).glob(f".*{TEMPORARY}"):
-            path.unlink(missing_ok=True)
+    for name, patterns in WRITTEN.items():
+        for pattern in (*patterns, CONFIG):
+            for path in (folder / name).glob(f".{pattern}.*{TEMPORARY}"):
+                path.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -37,18 +38,21 @@ class Origin:
     Attributes:
       fingerprint: of the data, `DataSet.fingerprint()`.
       replicas: that trained it.
+      threads: that an operation used; 0 for all.
     """
 
     fingerprint: str
     replicas: int = 1
+    threads: int = 0
 
 
-def save_state(folder: Path, state: State, origin: Origin) -> Path:
+def save_state(folder: str | os.PathLike[str], state: State, origin: Origin) -> Path:
     """Write a checkpoint into a run folder; then remove all but the last `KEPT`.
 
     Returns:
       The file.
     """
+    folder = Path(folder)
     fields = {f.name: getattr(state, f.name) for f in dataclasses.fields(State) if f.name not in GROUPS}
     fields["history"] = [dataclasses.asdict(row) for row in state.history]
     content = io.BytesIO()
@@ -57,14 +61,14 @@ def save_state(folder: Path, state: State, origin: Origin) -> Path:
     view = content.getbuffer()
     path = folder / CHECKPOINTS / f"step-{state.step:09d}.state"
     header = b"%s %s %d\n" % (MAGIC, hashlib.sha256(view).hexdigest().encode(), len(view))
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, lambda file: (file.write(header), file.write(view)))
     for old in _files(folder)[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
 
 
-def load_state(folder: Path, like: State) -> tuple[State, Origin] | None:
+def load_state(folder: str | os.PathLike[str], like: State) -> tuple[State, Origin] | None:
     """Read the last good checkpoint of a run folder.
 
     A damaged one is set aside, with a warning, and the one before it is read.
@@ -79,11 +83,14 @@ def load_state(folder: Path, like: State) -> tuple[State, Origin] | None:
     Raises:
       InputError: there are checkpoints and all are damaged, or the last does not fit the model.
     """
+    folder = Path(folder)
     files = _files(folder)
     for path in reversed(files):
         try:
             text = _verified(path)
-        except (ValueError, OSError) as error:
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+        except ValueError as error:
             warnings.warn(f"{path} is damaged ({error}): the checkpoint before it is used.", stacklevel=2)
             _set_aside(path)
             continue
@@ -92,8 +99,12 @@ def load_state(folder: Path, like: State) -> tuple[State, Origin] | None:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"{path} is no checkpoint of this model: {reason}.") from None
-    if files or any((folder / CHECKPOINTS).glob(f"step-*{DAMAGED}")):
-        raise InputError(f"All checkpoints in {folder / CHECKPOINTS} are damaged: train anew.")
+    set_aside = [
+        *(folder / CHECKPOINTS).glob(f"step-*{DAMAGED}"),
+        *(folder / CHECKPOINTS).glob(f"step-*{SPOILT}"),
+    ]
+    if files or set_aside:
+        raise InputError(f"All checkpoints in {folder / CHECKPOINTS} are damaged or spoilt: train anew.")
     return None
 
 

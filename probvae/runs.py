@@ -61,18 +61,20 @@ class Recorder:
         z = vae.prior.sample(GRID, seed=fold_in(training.seed, -2)).numpy()  # z ~ p(z)
         self.draws = _fixed_draws(vae, z, prepared.test)
 
-    def start(self, history: Sequence[Row] = ()) -> None:
+    def start(self, history: Sequence[Row] = (), *, step: int = 0) -> None:
         """Write what is known before training: the configuration and the first pictures.
 
         Args:
           history: rows of the epochs that are done, where a run is resumed.
+          step: steps that are done.
         """
         self.history = list(history)
+        (self.folder / METRICS).unlink(missing_ok=True)  # those of a run that has ended
         checkpoints.save(self.vae, self.folder, self.training)
         self._remove_pictures_after(len(self.history))
         x = values(self.vae, self.fixed_x)
         self._write("originals.png", figures.to_png(figures.example_grid(x, title="Test images")))
-        if not self.history:
+        if not step:
             self._pictures("before training")
 
     def save_weights(self) -> None:
@@ -130,13 +132,12 @@ class Recorder:
             self._write(f"{IMAGES}/{name}_at_epoch_{len(self.history):04d}.png", png)
 
     def _frames(self, name: str) -> list[Path]:
-        return sorted((self.folder / IMAGES).glob(f"{name}_at_epoch_*.png"))
+        return sorted((self.folder / IMAGES).glob(f"{name}_at_epoch_*.png"), key=_epoch_of)
 
     def _remove_pictures_after(self, epochs: int) -> None:
         """Remove the pictures of epochs that are going to be trained again."""
-        last = f"_at_epoch_{epochs:04d}"
         for path in (*self._frames("image"), *self._frames("prior")):
-            if path.stem[path.stem.index("_at_epoch_") :] > last:
+            if _epoch_of(path) > epochs:
                 path.unlink()
 
     def _latent_plane(self) -> None:
@@ -200,6 +201,11 @@ class Recorder:
             return {}
         best = max(found, key=lambda row: row.validation_elbo or -math.inf)
         return {"best_epoch": best.epoch, "validation_elbo": best.validation_elbo}
+
+
+def _epoch_of(picture: Path) -> int:
+    digits = picture.stem.rpartition("_")[2]
+    return int(digits) if digits.isdecimal() else 0
 
 
 class _Draws(NamedTuple):

@@ -105,10 +105,9 @@ def compile_steps(
             reduced = iter(replica.all_reduce("SUM", present))
             gradients = [g if g is None else next(reduced) for g in gradients]
         present = [g for g in gradients if g is not None]
-        finite = tf.math.is_finite(tf.add_n([tf.reduce_sum(g) for g in present]))
-        clipped = tf.constant(False)
+        norm = tf.linalg.global_norm(present)  # Adam squares the gradient too: its squares must be finite
+        finite, clipped = tf.math.is_finite(norm), tf.constant(False)
         if clip_norm:
-            norm = tf.linalg.global_norm(present)
             clipped = norm > clip_norm
             factor = clip_norm / tf.maximum(norm, clip_norm)
             gradients = [g if g is None else g * factor for g in gradients]
@@ -136,11 +135,14 @@ def compile_steps(
             tally.objective + tf.where(taken, total, 0),
             tally.examples + tf.where(taken, tf.cast(size, tf.float64), 0),
             tally.skipped + 1 - counted,
-            (tally.in_a_row + 1) * (1 - counted),
+            (tally.in_a_row + tf.where(tf.math.is_finite(total), one, bad_total)) * (1 - counted),
             tally.clipped + counted * tf.cast(first(clipped), tf.float64),
         )
 
-    most = MOST_SKIPPED if skip or scaled else 0
+    most = float(MOST_SKIPPED if skip or scaled else 0)
+    one = tf.constant(1.0, tf.float64)
+    # an objective that is not finite is nothing that loss scaling mends: it ends the training, or is skipped
+    bad_total = tf.constant(1.0 if skip else most + 1, tf.float64)
 
     def loop(number: tf.Tensor, size: tf.Tensor, tally: Tally, batch: Callable[[tf.Tensor], Any]) -> Any:
         return tf.while_loop(

@@ -19,6 +19,7 @@ from probvae.cluster import WorkerLostError
 from probvae.config import WHOLE_BATCH, Training
 from probvae.errors import InputError
 
+PART = 16  # examples of a batch, at least, that a core works on by itself
 LOST = (  # what TensorFlow raises where another process does not answer
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -79,23 +80,44 @@ STRATEGIES: dict[str, Callable[[], Any]] = {
 }
 
 
-def make(name: str, *, threads: int | None = None, inter_threads: int | None = None) -> Any:
+def default_parts(training: Training, name: str) -> int:
+    """Return how many parts of a batch are worked on side by side where nobody chose: a core each.
+
+    A part has 16 examples or more. There is one on a GPU, with replicas, and where the objective looks at the
+    batch as a whole.
+    """
+    if name != "none" or training.objective in WHOLE_BATCH or tf.config.list_physical_devices("GPU"):
+        return 1
+    return max(1, min(cores(), training.batch_size // PART))
+
+
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make(name: str, *, threads: int | None = None, inter_threads: int | None = None, parts: int = 1) -> Any:
     """Configure the devices and make a strategy, before TensorFlow has done anything else.
 
     Args:
       name: of the strategy.
       threads: that one operation may use; None leaves it to TensorFlow.
       inter_threads: operations that may run at the same time, likewise.
+      parts: of a batch that are worked on side by side; they share the cores out where `threads` is None.
 
     Raises:
       InputError: as `multi_worker`.
       WorkerLostError: as `multi_worker`.
     """
+    if parts > 1 and threads is None:
+        with contextlib.suppress(RuntimeError):  # TensorFlow runs already, in a test or a notebook
+            tf.config.threading.set_intra_op_parallelism_threads(max(1, cores() // parts))
     if threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     if inter_threads is not None:
         tf.config.threading.set_inter_op_parallelism_threads(inter_threads)
     for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()  # which processors have in any case
         with contextlib.suppress(RuntimeError, ValueError):  # it runs already, or is divided
             tf.config.experimental.set_memory_growth(gpu, True)
     return STRATEGIES[name]()

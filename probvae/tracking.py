@@ -97,7 +97,7 @@ class _TensorBoard(tf_keras.callbacks.Callback):
             return
         self.writer = tf.summary.create_file_writer(str(self.folder))
         _forget(self.writer, first_step=epoch + 1 if epoch else 0)
-        if not epoch:
+        if not epoch and not int(self.model.optimizer.iterations.numpy()):
             self._show("originals", values(self.vae, self.fixed_x), 0)
             self._draw(0)
 

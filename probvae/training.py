@@ -16,15 +16,16 @@ import tf_keras
 
 from probvae import objectives
 from probvae.config import Every, Training
-from probvae.data import Prepared
+from probvae.data import Prepared, Rows
 from probvae.model import VAE
 from probvae.non_finite import NonFiniteError, diagnose, error_of
-from probvae.optimization import known_fraction, learning_rate, make_objective, make_optimizer
+from probvae.optimization import in_parts, known_fraction, learning_rate, make_objective, make_optimizer
 from probvae.progress import Pace, Row, State, epoch_batches
 from probvae.seeds import fold_in
 from probvae.steps import STEPS, Tally, compile_steps, step_inputs
 from probvae.strategies import Workers, refuse_unless_shared
 
+TRIED, ABSURD = 200, 1e12  # test examples that tell whether weights are good: an ELBO, nats, of good ones
 OFTEN = Every(seconds=300.0)
 
 
@@ -39,22 +40,44 @@ class TestTerms(NamedTuple):
     kl: np.ndarray
 
 
-def compile_test(vae: VAE, seed: int, *, batch_size: int = 500) -> Callable[[np.ndarray], TestTerms]:
+def compile_test(
+    vae: VAE, seed: int, *, batch_size: int = 500, parts: int = 1
+) -> Callable[[np.ndarray], TestTerms]:
     """Compile the test-set ELBO; every call repeats the same draws of z, so epochs compare.
+
+    Args:
+      vae: the model.
+      seed: of the draws.
+      batch_size: examples that share a seed.
+      parts: batches worked on side by side, which does not change the result.
 
     Returns:
       A function from x [N, *E] to `TestTerms`.
     """
 
-    @tf.function(input_signature=[tf.TensorSpec([None, *vae.event_shape]), tf.TensorSpec([], tf.int32)])
     def terms(x: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
         t = objectives.log_terms(vae, x, seed=fold_in(fold_in(seed, -1), start))
         return tf.stack([t.log_weights[0], t.log_likelihood[0], (t.log_posterior - t.log_prior)[0]])
 
+    batch, start = tf.TensorSpec([None, *vae.event_shape]), tf.TensorSpec([], tf.int32)
+
+    def compiled(number: int) -> Callable[..., tf.Tensor]:
+        return tf.function(
+            lambda batches, starts: [terms(x, i) for x, i in zip(batches, starts, strict=True)],
+            input_signature=[[batch] * number, [start] * number],
+            autograph=False,
+        )
+
+    alone, together = compiled(1), compiled(parts)
+
     def test(x: np.ndarray) -> TestTerms:
-        starts = range(0, len(x), batch_size)
-        parts = [terms(x[i : i + batch_size].astype(np.float32), i).numpy() for i in starts]
-        return TestTerms(*np.concatenate(parts, axis=1))
+        starts, found = list(range(0, len(x), batch_size)), []
+        while starts:
+            number = parts if len(starts) >= parts else 1
+            some, starts = starts[:number], starts[number:]
+            batches = [tf.constant(x[i : i + batch_size].astype(np.float32)) for i in some]
+            found += (together if number == parts else alone)(batches, [tf.constant(i) for i in some])
+        return TestTerms(*np.concatenate([f.numpy() for f in found], axis=1))
 
     return test
 
@@ -107,12 +130,13 @@ class Trainer:
         with self.strategy.scope():
             self.optimizer = make_optimizer(training, len(data.train))
             self.optimizer.build(vae.trainable_variables)
-        self.objective = make_objective(
+        objective = make_objective(
             training,
             num_examples=len(data.train),
             iterations=self.optimizer.iterations,
             labelled=known_fraction(vae, data.train) if training.labels == "semi" else None,
         )
+        self.objective = in_parts(objective, training.parts)
         self.steps = compile_steps(
             vae,
             self.optimizer,
@@ -122,7 +146,7 @@ class Trainer:
             clip_norm=training.clip_norm,
             skip=training.on_nonfinite == "skip",
         )
-        self.test = compile_test(vae, training.seed)
+        self.test = compile_test(vae, training.seed, parts=training.parts)
         self.workers = Workers(self.strategy)
         self.pace = Pace(fixed=STEPS if self.strategy.num_replicas_in_sync > 1 else None)
         self.epoch = self.position = self.stale = 0
@@ -283,15 +307,25 @@ class Trainer:
             step=step,
             replicas=self.strategy.num_replicas_in_sync,
         )
-        finding = None
+        finding, largest = None, 0.0
         for x, seed, part in inputs:
-            finding = diagnose(self.vae, self.objective, x, seed, num_samples=self.training.num_samples)
+            largest = max(largest, float(np.nanmax(np.abs(x), initial=0)))
+            finding = finding or diagnose(
+                self.vae, self.objective, x, seed, num_samples=self.training.num_samples
+            )
             if finding is not None:
-                places = np.flatnonzero(np.isin(batch, part[finding.examples]))
-                finding = finding._replace(examples=places)
+                finding = finding._replace(examples=np.flatnonzero(np.isin(batch, part[finding.examples])))
                 break
-        largest = float(np.nanmax(np.abs(self.data.test), initial=0))
-        return error_of(finding, batch, step=step + 1, epoch=self.epoch + 1, largest=largest)
+        with np.errstate(all="ignore"):
+            sound = float(np.mean(np.abs(self.test(self.data.test[:TRIED]).elbo) < ABSURD)) > 0.5
+        return error_of(
+            finding,
+            _names(self.data, batch),
+            step=step + 1,
+            epoch=self.epoch + 1,
+            sound=sound,
+            scale=_about_scale(self.vae, largest),
+        )
 
     def _row(self) -> Row:
         """Return the history's next row."""
@@ -329,6 +363,21 @@ class Trainer:
         """Put the weights of the best epoch back."""
         for variable, value in zip(self.vae.variables, self.best, strict=False):
             variable.assign(value)
+
+
+def _names(data: Prepared, batch: np.ndarray) -> list[str]:
+    """Say where examples are to be found: in their file, if that is known, else in the training set."""
+    if isinstance(data.train, Rows):
+        return [f"row {n:,} of the file" for n in data.train.indices[batch]]
+    return [f"training example {n:,}" for n in batch]
+
+
+def _about_scale(vae: VAE, largest: float) -> str:
+    a = vae.architecture
+    rescalable = a is None or a.likelihood.startswith("normal")
+    return (
+        f" Data on a smaller scale would help: x reaches {largest:g}." if rescalable and largest > 20 else ""
+    )
 
 
 def _logs(row: Row) -> dict[str, float]:

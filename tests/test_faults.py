@@ -77,12 +77,14 @@ def crash(folder, counter, write_atomic):
             def __getattr__(self, name):
                 return getattr(self.file, name)
 
-        checkpoints.os = CountedOs()
-        run_state.write_atomic = write_atomic
-        for step in range(1, 6):
-            save_state(folder, state(step), Origin("f"))
-            saved[:8] = struct.pack("q", step)
-        os._exit(0)
+        try:
+            checkpoints.os = CountedOs()
+            run_state.write_atomic = write_atomic
+            for step in range(1, 6):
+                save_state(folder, state(step), Origin("f"))
+                saved[:8] = struct.pack("q", step)
+        finally:
+            os._exit(0)
     os.waitpid(child, 0)
     return struct.unpack("q", saved[:8])[0]
 
@@ -95,9 +97,8 @@ def straight(path, write):
 
 def points(folder, write_atomic, keep):
     """Crash at point after point until a process comes through; return those at which something is wrong."""
-    wrong, point = [], 0
-    while True:
-        point += 1
+    wrong = []
+    for point in range(1, 1000):
         place = folder / str(point)
         place.mkdir(parents=True)
         saved = crash(place, point, write_atomic)
@@ -114,6 +115,7 @@ def points(folder, write_atomic, keep):
         remove_unfinished(place)
         if saved == 5:
             return point - 1, wrong
+    raise AssertionError("no process came through")
 
 
 def test_a_crash_at_any_point_of_writing_loses_nothing_that_was_saved(tmp_path):

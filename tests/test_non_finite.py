@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from conditional_models import tiny_m2
 from conftest import tiny_vae
 
 import probvae
@@ -14,6 +15,8 @@ from probvae.building import build
 from probvae.config import Architecture, Training
 from probvae.data import ImageData, prepare
 from probvae.non_finite import NonFiniteError, diagnose
+from probvae.optimization import make_optimizer
+from probvae.semisupervised import m2
 from probvae.steps import MOST_SKIPPED, Tally, compile_steps
 from probvae.training import Trainer, fit
 
@@ -48,10 +51,11 @@ def test_the_term_and_the_examples_are_named():
     with pytest.raises(NonFiniteError) as caught:
         fit(model(), vectors(x7=1e30), TRAINING)
     text = str(caught.value)
-    assert "log p(x|z)" in text and "for 1 of 8 examples" in text and "of the training set: 7)" in text
-    assert text.startswith("Step ") and "in epoch 1" in text and "on_nonfinite skip" in text
+    assert "log p(x|z)" in text and "for 1 of 8 examples of the batch (training example 7)" in text
+    assert text.startswith("Step ") and "in epoch 1" in text and "or skip such steps" in text
+    assert "x reaches 1e+30" in text
     assert "\n" not in text and caught.value.sound
-    with pytest.raises(NonFiniteError, match="smaller learning rate, or clip_norm") as caught:
+    with pytest.raises(NonFiniteError, match="smaller learning rate, or clip the gradient") as caught:
         fit(model(), vectors(), Training(**{**vars(TRAINING), "learning_rate": 10.0, "epochs": 30}))
     assert not caught.value.sound
 
@@ -178,6 +182,39 @@ def test_a_state_after_the_error_goes_on_where_it_stopped():
     # the batches before the bad one are the same, so that mending the data gives the whole training
     assert [row.epoch for row in mended.fit()] == [1, 2]
     np.testing.assert_array_equal(flat(mended.vae), flat(whole.vae))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_weights_are_judged_by_other_examples(batch_size):
+    """However small the batch, one bad example does not condemn the weights."""
+    training = Training(**{**vars(TRAINING), "batch_size": batch_size})
+    with pytest.raises(NonFiniteError) as caught:
+        fit(model(), vectors(x7=1e30), training)
+    assert caught.value.sound
+
+
+def test_a_gradient_whose_square_overflows_is_not_taken():
+    """It is finite, but what Adam makes of it is not: the weights would be spoilt two steps later."""
+    vae = model(likelihood="normal")
+    _, tally = steps_of(vae, vectors(x9=1e12), skip=True)(np.stack([BAD, GOOD, GOOD]), Tally())
+    assert tally.skipped == 1 and np.all(np.isfinite(flat(vae)))
+    clipped = model(likelihood="normal")
+    _, tally = steps_of(clipped, vectors(x9=1e12), skip=True, clip_norm=1.0)(BAD[None], Tally())
+    assert (tally.skipped, tally.clipped) == (1, 0)
+
+
+def test_loss_scaling_excuses_gradients_and_no_objective():
+    optimizer = make_optimizer(Training(**{**vars(TRAINING), "precision": "mixed_float16"}), 40)
+    done, tally = steps_of(model(), vectors(x9=1e30), optimizer=optimizer)(np.stack([GOOD, BAD]), Tally())
+    assert done == 1 and tally.skipped == 1
+
+
+def test_the_diagnosis_of_m2_is_silent_on_examples_without_labels():
+    vae = tiny_m2()
+    x = np.random.default_rng(0).standard_normal([6, int(np.prod(vae.event_shape))]).astype(np.float32)
+    x[:, -vae.context_dim :] = 0
+    x[0, -1] = 1
+    assert diagnose(vae, m2, tf.constant(x), tf.constant([0, 1])) is None
 
 
 # ---- clipping ------------------------------------------------------------------------------------

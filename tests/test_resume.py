@@ -31,6 +31,7 @@ CASES = {
     ),
     "best on a validation set": ({"validation": 0.1, "patience": 2}, {}),
     "clipped": ({"clip_norm": 0.5}, {}),
+    "parts": ({"parts": 3}, {}),
     "loss scaling": ({"precision": "mixed_float16"}, {}),
     "VampPrior": ({}, {"posterior": "tril", "prior": "vamp", "components": 4}),
 }
@@ -211,7 +212,7 @@ def test_every_flipped_bit_is_noticed(states, tmp_path):
         path.write_bytes(flipped(content, int(place)))
         with (
             pytest.warns(UserWarning, match="is damaged"),
-            pytest.raises(InputError, match="damaged: train anew"),
+            pytest.raises(InputError, match="damaged or spoilt: train anew"),
         ):
             load_state(tmp_path, states[0])
 

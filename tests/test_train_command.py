@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -184,6 +185,36 @@ def test_a_signal_ends_the_run_and_keeps_what_was_learnt(number, images, tmp_pat
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["interrupted"] is True and metrics["epochs"] >= 2
     probvae.load(tmp_path / "run")
+
+
+def test_resume_refuses_what_it_would_spoil(run, images, tmp_path):
+    """In one line, and nothing changed: no run, no checkpoint, other data, settings that cannot change."""
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".mine.tmp").touch()
+    shifted = dict(np.load(images))
+    shifted["y_train"] = shifted["y_train"][::-1]
+    np.savez(tmp_path / "other.npz", **shifted)
+    for arguments, message in [
+        ([tmp_path / "absent"], "There is no run folder"),
+        ([images], "is a file: give the folder"),
+        ([tmp_path / "mine"], "has no config.json"),
+        ([folder, "--data", tmp_path / "other.npz"], "are not those that the run"),
+        ([folder, "--epochs", 1], "epochs must be 2 or more"),
+        ([folder, "--latent-dim", 3], "leave --latent-dim out"),
+        ([folder, "--checkpoint-every", "often"], "a number of steps, or a time"),
+    ]:
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        result = invoke("--resume", *arguments)
+        assert result.exit_code == 2 and message in result.output, result.output
+        assert len(result.output.splitlines()) == 1
+        assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    shutil.rmtree(folder / "checkpoints")
+    weights = (folder / "weights.npz").read_bytes()
+    result = invoke("--resume", folder)
+    assert result.exit_code == 2 and "no checkpoint to go on from" in result.output
+    assert (folder / "weights.npz").read_bytes() == weights
 
 
 def test_help_needs_no_tensorflow():

@@ -10,7 +10,7 @@ import probvae
 from probvae import objectives
 from probvae.config import Training
 from probvae.data import ImageData, prepare
-from probvae.optimization import SCHEDULES, make_objective, make_optimizer
+from probvae.optimization import SCHEDULES, in_parts, make_objective, make_optimizer
 from probvae.seeds import fold_in, split
 from probvae.steps import Tally, compile_steps
 from probvae.training import compile_test, epoch_batches, fit
@@ -111,6 +111,45 @@ def test_schedules(name):
         "exponential": 0.5 * 0.01 ** (np.arange(21) / 20),
     }
     np.testing.assert_allclose(values[4:], expected[name][4:], atol=1e-6)
+
+
+def test_parts_are_slices_with_noise_of_their_own(x):
+    vae = tiny_vae()
+    bound = in_parts(probvae.elbo, 2)(vae, x, seed=tf.constant([0, 1]))  # five examples: three and two
+    slices = [probvae.elbo(vae, x[:3], seed=fold_in([0, 1], 0))]
+    slices.append(probvae.elbo(vae, tf.gather(x, [3, 4, 4]), seed=fold_in([0, 1], 1))[:2])
+    np.testing.assert_allclose(bound, tf.concat(slices, 0), rtol=1e-5)
+    wrong = probvae.elbo(vae, x, seed=tf.constant([0, 1]))
+    assert not np.allclose(bound, wrong, rtol=1e-3)
+    assert in_parts(probvae.elbo, 1) is probvae.elbo
+
+
+def test_parts_have_the_whole_batchs_gradient(x):
+    """Of an objective without noise; what fills the last part up counts for nothing."""
+    vae = tiny_vae()
+
+    def noiseless(vae, x, *, seed):
+        z = vae.posterior(x).mean()
+        return vae.likelihood(z).log_prob(x) + vae.prior.log_prob(z)
+
+    gradients = []
+    for parts in (1, 2, 3):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(in_parts(noiseless, parts)(vae, x, seed=tf.constant([0, 1])))
+        gradients.append(tape.gradient(loss, vae.trainable_variables))
+    for whole, *others in zip(*gradients, strict=True):
+        for other in others:
+            np.testing.assert_allclose(other, whole, rtol=1e-4, atol=1e-5)
+    with tf.GradientTape() as tape:  # the wrong variant: the last example counted twice
+        loss = tf.reduce_mean(noiseless(vae, tf.concat([x, x[-1:]], 0), seed=None))
+    wrong = tape.gradient(loss, vae.trainable_variables)
+    assert any(not np.allclose(a, b, rtol=1e-2, atol=1e-3) for a, b in zip(wrong, gradients[0], strict=True))
+
+
+def test_parts_of_the_test_set_change_nothing():
+    vae = tiny_vae()
+    one, three = (compile_test(vae, 0, batch_size=2, parts=parts)(DATA.test) for parts in (1, 3))
+    np.testing.assert_allclose(three.elbo, one.elbo, rtol=1e-6)
 
 
 class Seen(tf_keras.callbacks.Callback):

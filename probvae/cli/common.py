@@ -75,11 +75,11 @@ def quiet_start(setup: Callable[[], Any] = lambda: None) -> Iterator[Any]:
             raise
 
 
-def make_strategy(name: str, threads: int | None, inter_threads: int | None) -> Any:
+def make_strategy(name: str, threads: int | None, inter_threads: int | None, parts: int = 1) -> Any:
     """Make the strategy and configure the devices: a `setup` of `quiet_start`."""
     from probvae import strategies
 
-    return strategies.make(name, threads=threads, inter_threads=inter_threads)
+    return strategies.make(name, threads=threads, inter_threads=inter_threads, parts=parts)
 
 
 @contextlib.contextmanager

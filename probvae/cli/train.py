@@ -1,5 +1,6 @@
 """probvae-train: train a VAE on images and keep everything about the run in a folder."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -12,7 +13,7 @@ import click
 
 from probvae import __version__, cluster
 from probvae.cli.common import Command, make_strategy, quiet_start
-from probvae.config import CHOICES, RECIPES, Architecture, Every, Training
+from probvae.config import CHOICES, RECIPES, Architecture, Every, Training, from_json
 from probvae.errors import InputError
 
 FROM_DATA = ("event_shape", "columns", "context_dim", "classifier")  # fields that the data decides
@@ -135,6 +136,13 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
 @_setting("on_nonfinite", "What to do with a step that is not finite.")
 @_setting("patience", "Epochs without a better ELBO on the validation set after which training stops.")
 @_setting("precision", "Of the networks.")
+@click.option(
+    "--parts",
+    type=AT_LEAST_ONE,
+    metavar="N",
+    help="Of a batch, worked on side by side with noise of their own, a thread each. [a core each, of 16 "
+    "examples or more; 1 on a GPU]",
+)
 @_setting("seed", "Of everything random.")
 @click.option("--tensorboard", is_flag=True, help="Write FOLDER/tensorboard: terms, pictures, latent space.")
 @click.option("--wandb", default="", metavar="PROJECT", help="Report to Weights & Biases.")
@@ -184,11 +192,11 @@ def main(
         "wandb": wandb,
         "mlflow": mlflow,
     }
-    setup = functools.partial(make_strategy, strategy, threads, inter_threads)
+    make = functools.partial(make_strategy, strategy, threads, inter_threads)
     if resume is not None:
         _refuse_changes(given, recipe, output, overwrite)
         _wait(strategy, quiet=quiet)
-        with quiet_start(setup) as devices:
+        with quiet_start(lambda: make(_parts_of(resume))) as devices:
             from probvae.cli import training_run
         training_run.resume(training_run.Conduct(resume, devices, **conduct), given)
         return
@@ -202,7 +210,14 @@ def main(
     _wait(strategy, quiet=quiet)
     if output is None:
         output = Path("runs") / f"{Path(training.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    with quiet_start(setup) as devices:
+
+    def setup() -> tuple[Any, Training]:
+        from probvae import strategies
+
+        parts = given.get("parts") or strategies.default_parts(training, strategy)
+        return make(parts), dataclasses.replace(training, parts=parts)
+
+    with quiet_start(setup) as (devices, training):
         from probvae.cli import training_run
     training_run.start(
         training,
@@ -210,6 +225,14 @@ def main(
         training_run.Conduct(output, devices, recipe=recipe, overwrite=overwrite, **conduct),
         choose_binarization="binarize" not in given,
     )
+
+
+def _parts_of(folder: Path) -> int:
+    """Return the parts of a batch in a run's configuration, or 1: what is wrong with it is said later."""
+    with contextlib.suppress(OSError, ValueError):
+        _, training = from_json((folder / "config.json").read_text(encoding="utf-8"))
+        return training.parts if training else 1
+    return 1
 
 
 def _wait(strategy: str, *, quiet: bool) -> None:

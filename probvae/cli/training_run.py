@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shlex
 import signal
 import sys
 import warnings
@@ -10,19 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import click
+import tensorflow as tf
 
 from probvae import checkpoints, run_data, run_state, runs, tracking
 from probvae.building import build
 from probvae.cli.common import StopOnSignal
 from probvae.cli.training_console import Console
-from probvae.config import Architecture, Every, Training
+from probvae.config import Architecture, Every, Training, to_json
 from probvae.data import DataSet, Prepared
 from probvae.errors import InputError
 from probvae.model import VAE
 from probvae.non_finite import NonFiniteError
 from probvae.optimization import try_objective
 from probvae.progress import Row, State
-from probvae.run_folder import locked, prepare_folder, remove_unfinished
+from probvae.run_folder import locked, prepare_folder, remove_unfinished, require_run, require_untrained
 from probvae.strategies import Workers, refuse_unless_shared, watched
 from probvae.training import Trainer
 
@@ -77,7 +79,10 @@ def start(
         vae = build(architecture, seed=training.seed, precision=training.precision)
         try_objective(vae, prepared, training)
         callbacks = _trackers(vae, training, examples, prepared, conduct, workers)
-        with _folder(conduct, workers, lambda: prepare_folder(conduct.folder, overwrite=conduct.overwrite)):
+        text = to_json(architecture, training)
+        with _folder(
+            conduct, workers, lambda: prepare_folder(conduct.folder, text, overwrite=conduct.overwrite)
+        ):
             _train(vae, training, examples, prepared, conduct, callbacks, workers)
 
 
@@ -90,8 +95,7 @@ def resume(conduct: Conduct, changes: dict[str, Any]) -> None:
     with _process(conduct) as workers:
         workers.refuse_unless_same("their options", {**changes, "data": "", "resume": True})
         with workers.in_step():
-            if not folder.is_dir():
-                raise InputError(f"There is no run folder {folder}: give one that probvae-train has made.")
+            require_run(folder)
         with _folder(conduct, workers, lambda: remove_unfinished(folder)):
             with workers.in_step():
                 architecture, training, examples = _read(folder, changes)
@@ -185,7 +189,11 @@ def _train(
     resumed: bool = False,
 ) -> None:
     folder, chief = conduct.folder, workers.is_chief
-    origin = run_state.Origin(examples.fingerprint(), conduct.strategy.num_replicas_in_sync)
+    origin = run_state.Origin(
+        examples.fingerprint(),
+        conduct.strategy.num_replicas_in_sync,
+        tf.config.threading.get_intra_op_parallelism_threads(),
+    )
     console = Console(training, len(examples.train), quiet=conduct.quiet or not chief)
     trainer = Trainer(vae, prepared, training)
     recorder = None
@@ -193,8 +201,6 @@ def _train(
         recorder = runs.Recorder(folder, vae, training, examples, prepared, fingerprint=origin.fingerprint)
     place = _restore(trainer, folder, origin, workers) if resumed else ""
     console.introduce(vae, training, examples, folder, conduct.recipe, place)
-    if recorder is not None:
-        recorder.start(trainer.history)
 
     def on_state(state: State) -> None:
         if chief:
@@ -205,7 +211,11 @@ def _train(
         if recorder is not None:
             recorder.epoch(row)
 
-    with StopOnSignal(console.stopping) as stop:
+    with StopOnSignal(console.stopping) as stop, _advice_on_disks(folder, console):
+        if recorder is not None:
+            recorder.start(trainer.history, step=trainer.state().step)
+            if not resumed:
+                on_state(trainer.state())
         try:
             trainer.fit(
                 every=conduct.every,
@@ -218,14 +228,9 @@ def _train(
         except NonFiniteError as error:
             console.close()
             step = _keep_what_is_good(trainer, recorder, folder, origin, sound=error.sound)
+            change = "--on-nonfinite skip" if error.sound else "--clip-norm 1 or a smaller --learning-rate"
             raise NonFiniteError(
-                f"{error} The run is kept as of step {step:,}; go on by {_command(folder)} and such a change."
-            ) from None
-        except OSError as error:
-            console.close()
-            raise InputError(
-                f"{error.strerror or error}: {error.filename or folder}. The run is safe up to its last "
-                f"checkpoint; once that is mended, go on with {_command(folder)}."
+                f"{error} The run is kept as of step {step:,}; go on by {_command(folder)} {change}."
             ) from None
         console.close()
         stopped = workers.anyone(stop())
@@ -234,6 +239,19 @@ def _train(
         workers.anyone(False)  # the others stay until all is written
     if stopped:
         sys.exit(128 + (stop.received or signal.SIGTERM))
+
+
+@contextlib.contextmanager
+def _advice_on_disks(folder: Path, console: Console) -> Iterator[None]:
+    """Say what to do where a file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        console.close()
+        raise InputError(
+            f"{error.strerror or error}: {error.filename or folder}. The run is safe up to its last "
+            f"checkpoint; once that is mended, go on by {_command(folder)}."
+        ) from None
 
 
 def _keep_what_is_good(
@@ -259,7 +277,7 @@ def _keep_what_is_good(
     run_state.set_aside_last(folder, state.step)
     saved = run_state.load_state(folder, state)
     if saved is None:
-        return 0  # weights.npz still holds the first weights
+        raise InputError(f"There is no checkpoint of {folder} from before: train anew with smaller steps.")
     trainer.restore(saved[0])
     recorder.save_weights()
     return saved[0].step
@@ -283,6 +301,7 @@ def _load(trainer: Trainer, folder: Path, origin: run_state.Origin, *, quiet: bo
     for warning in caught:
         click.echo(f"Warning: {warning.message}", err=True)
     if saved is None:
+        require_untrained(folder)
         return "there is no checkpoint yet: from the first step"
     state, before = saved
     if before.fingerprint != origin.fingerprint:
@@ -296,6 +315,15 @@ def _load(trainer: Trainer, folder: Path, origin: run_state.Origin, *, quiet: bo
             "of its steps is another from here on.",
             err=True,
         )
+    if before.threads != origin.threads and not quiet:
+        click.echo(
+            f"Warning: the run used {before.threads or 'all'} threads and goes on with "
+            f"{origin.threads or 'all'}: sums are rounded in another order from here on.",
+            err=True,
+        )
+    begun = state.epoch + (state.position > 0)
+    if trainer.training.epochs < begun:
+        raise InputError(f"epochs must be {begun} or more, as the run is in its epoch {begun}; got fewer.")
     trainer.restore(state)
     epoch = state.epoch + state.position / len(trainer.data.train)
     left = "; nothing is left to train: give more --epochs" if trainer.finished else ""
@@ -303,7 +331,7 @@ def _load(trainer: Trainer, folder: Path, origin: run_state.Origin, *, quiet: bo
 
 
 def _command(folder: Path) -> str:
-    return f"probvae-train --resume {folder}"
+    return f"probvae-train --resume {shlex.quote(str(folder))}"
 
 
 def _conclude(metrics: dict[str, Any], folder: Path, *, stopped: bool) -> None:

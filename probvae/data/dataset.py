@@ -66,7 +66,7 @@ class DataSet:
         return self.event_shape
 
     def fingerprint(self) -> str:
-        """SHA-256 over shapes, values and columns: two runs with the same one saw the same data.
+        """SHA-256 over shapes, values, labels and columns: two runs with the same one saw the same data.
 
         Read chunk by chunk; a file of which the sets are `Rows` is read once, in its own order.
         """
@@ -83,6 +83,9 @@ class DataSet:
                 for chunk in chunks(values):
                     digest.update(np.ascontiguousarray(chunk).data)
             base = values
+        for labels in (self.train_labels, self.test_labels, self.validation_labels):
+            if labels is not None:
+                digest.update(np.ascontiguousarray(labels, np.int64).data)
         if self.columns:
             table = (self.columns, self.kinds, sorted(self.levels_of.items()))
             digest.update(repr(table).encode())

@@ -1,0 +1,77 @@
+"""This library."""
+
+import numpy as np
+import tensorflow as tf
+
+from probvae import building, data
+from probvae.benchmark.cases import Case, Work
+from probvae.config import Architecture, Training
+from probvae.evaluation.exact import exact
+from probvae.evaluation.importance import importance
+from probvae.model import VAE
+from probvae.optimization import make_objective, make_optimizer
+from probvae.steps import Tally, compile_steps
+
+CHUNK = 40  # steps a call
+
+
+def prepare(case: Case, images: np.ndarray) -> Work:
+    """Return what trains on, or evaluates, a number of examples.
+
+    Args:
+      case: what to do.
+      images: binary, [N, 28, 28, 1], uint8.
+    """
+    architecture = Architecture(filters=case.filters, latent_dim=case.latent, posterior=case.posterior)
+    vae = building.build(architecture)
+    if case.task == "train":
+        return _training(vae, case, images)
+    x = images.astype(np.float32)
+    return {"iwae": _iwae, "exact": _exact, "encode": _encode, "sample": _sample}[case.task](vae, case, x)
+
+
+def _training(vae: VAE, case: Case, images: np.ndarray) -> Work:
+    name = "iwae" if case.samples > 1 else "elbo"
+    training = Training(batch_size=case.batch, objective=name, num_samples=case.samples)
+    prepared = data.prepare(data.DataSet("benchmark", images, images[:100], None, None, 1))
+    steps = compile_steps(
+        vae,
+        make_optimizer(training, len(images)),
+        make_objective(training, num_examples=len(images)),
+        prepared,
+        seed=0,
+    )
+    order = np.random.default_rng(0).permutation(len(images)).astype(np.int32)
+
+    def train(examples: int) -> None:
+        number = examples // case.batch
+        for start in range(0, number, CHUNK):
+            rows = np.arange(start * case.batch, min(number, start + CHUNK) * case.batch) % len(order)
+            steps(order[rows].reshape(-1, case.batch), Tally())
+
+    return train
+
+
+def _iwae(vae: VAE, case: Case, x: np.ndarray) -> Work:
+    return lambda examples: importance(vae, x[:examples], num_samples=case.samples, seed=0) and None
+
+
+def _exact(vae: VAE, case: Case, x: np.ndarray) -> Work:
+    return lambda examples: exact(vae, x[:examples]) and None
+
+
+def _encode(vae: VAE, case: Case, x: np.ndarray) -> Work:
+    encode = tf.function(lambda x: vae.posterior(x).mean(), autograph=False)
+    return lambda examples: _in_batches(encode, x, case.batch, examples)
+
+
+def _sample(vae: VAE, case: Case, x: np.ndarray) -> Work:
+    z = np.random.default_rng(0).standard_normal([len(x), case.latent]).astype(np.float32)
+    decode = tf.function(lambda z: vae.likelihood(z).mean(), autograph=False)
+    return lambda examples: _in_batches(decode, z, case.batch, examples)
+
+
+def _in_batches(function: Work, array: np.ndarray, batch: int, examples: int) -> None:
+    for start in range(0, examples, batch):
+        place = start % (len(array) - batch + 1)
+        function(tf.constant(array[place : place + batch]))

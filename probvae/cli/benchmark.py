@@ -1,0 +1,56 @@
+"""probvae-benchmark: time probvae and its peers side by side."""
+
+from pathlib import Path
+
+import click
+
+from probvae import __version__
+from probvae.benchmark.cases import FULL, QUICK
+from probvae.cli.common import Command, quiet_start
+
+SUITES = {"quick": QUICK, "full": FULL}
+
+
+@click.command("probvae-benchmark", cls=Command, context_settings={"max_content_width": 100})
+@click.option(
+    "--data",
+    default="digits",
+    metavar="NAME|PATH",
+    help="Images of 28x28, as for probvae-train; their values do not matter. [digits]",
+)
+@click.option("--suite", type=click.Choice(tuple(SUITES)), default="quick", help="Which cases. [quick]")
+@click.option(
+    "--case", "only", type=int, multiple=True, metavar="N", help="Only this case, from 1. Repeatable."
+)
+@click.option("--peers", default="", metavar="NAME,NAME", help="Only these. [all]")
+@click.option("--rounds", type=click.IntRange(1, 1000), default=7, help="Turns of each. [7]")
+@click.option("--seconds", type=click.FloatRange(0.01, 600), default=1.0, help="Of a turn, about. [1]")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("benchmark"),
+    metavar="FOLDER",
+    help="For table, JSON and picture. [benchmark]",
+)
+@click.version_option(__version__, prog_name="probvae-benchmark")
+def main(
+    data: str, suite: str, only: tuple[int, ...], peers: str, rounds: int, seconds: float, output: Path
+) -> None:
+    """Time probvae against its peers: the tutorial's loop, Keras fit, PyTorch, JAX.
+
+    \b
+    probvae-benchmark                             training at two batch sizes
+    probvae-benchmark --suite full --data mnist   every case
+
+    Each contestant has a process of its own and they take turns, so that a change of the machine's speed
+    meets all of them. Peers that are not installed are reported as absent: pip install 'probvae[benchmark]'.
+    """  # noqa: D301
+    cases = SUITES[suite]
+    chosen = [cases[n - 1] for n in only if 1 <= n <= len(cases)] if only else list(cases)
+    with quiet_start():
+        from probvae.cli.benchmark_run import run
+    run(data, chosen, [name for name in peers.split(",") if name], rounds, seconds, output)
+
+
+if __name__ == "__main__":
+    main()

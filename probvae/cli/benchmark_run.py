@@ -1,0 +1,93 @@
+"""What probvae-benchmark does once its options are known."""
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from probvae import checkpoints, data
+from probvae.benchmark import report
+from probvae.benchmark.cases import HEIGHT, WIDTH, Case
+from probvae.benchmark.compare import CONTESTANTS, compare
+from probvae.errors import InputError
+from probvae.figures import to_png
+
+PACKAGES = ("probvae", "tensorflow", "tensorflow-probability", "tf-keras", "torch", "jax", "flax", "numpy")
+
+
+def run(source: str, cases: list[Case], peers: list[str], rounds: int, seconds: float, output: Path) -> None:
+    """Time the cases; print the table and write it, the JSON and the picture."""
+    unknown = [name for name in peers if name not in CONTESTANTS]
+    if unknown:
+        raise InputError(f"peers must be of {', '.join(CONTESTANTS)}; got {unknown[0]!r}.")
+    if not cases:
+        raise InputError("No such case: give numbers of lines of the table, from 1.")
+    names = [name for name in CONTESTANTS if not peers or name in (*peers, "probvae", "matmul")]
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        images = Path(place) / "images.npy"
+        np.save(images, _images(source))
+        results = []
+        for case in cases:
+            timings = compare(case, images, names, rounds=rounds, seconds=seconds, on_round=_show)
+            results.append((case, timings))
+            _show("")
+    text = report.table(results)
+    click.echo(text)
+    checkpoints.write_text(output / "benchmark.md", text)
+    found = {"machine": _machine(), "rounds": rounds, "data": source, "results": report.as_json(results)}
+    checkpoints.write_text(output / "benchmark.json", json.dumps(found, indent=2) + "\n")
+    png = to_png(report.figure(results))
+    checkpoints.write_atomic(output / "benchmark.png", lambda file: file.write(png))
+    click.echo(f"in {output}")
+
+
+def _images(source: str) -> np.ndarray:
+    """Return binary training images [N, 28, 28, 1]; repeated, where there are fewer than 10,000."""
+    examples = data.load(source)
+    if examples.event_shape != (HEIGHT, WIDTH, 1):
+        raise InputError(
+            f"The benchmark's networks take images of {HEIGHT}x{WIDTH}x1; {examples.name} holds examples of "
+            f"shape {list(examples.event_shape)}."
+        )
+    x = np.asarray(examples.train[: min(60_000, len(examples.train))])
+    x = (x > examples.levels / 2).astype(np.uint8)
+    return np.concatenate([x] * -(-10_000 // len(x)))
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: _version_of(name) for name in PACKAGES},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _version_of(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _show(text: str) -> None:
+    """Show what is going on, where standard error is a terminal."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{text}", err=True, nl=False)
