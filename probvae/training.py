@@ -25,7 +25,7 @@ from probvae.seeds import fold_in
 from probvae.steps import STEPS, Tally, compile_steps, step_inputs
 from probvae.strategies import Workers, refuse_unless_shared
 
-TRIED, ABSURD = 200, 1e12  # test examples that tell whether weights are good: an ELBO, nats, of good ones
+TRIED, ABSURD = 200, 1e9  # test examples that tell whether weights are good; an ELBO of spoilt ones, nats
 OFTEN = Every(seconds=300.0)
 
 

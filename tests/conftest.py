@@ -1,5 +1,6 @@
 """Tiny models and images that the tests share."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,9 @@ import pytest
 import tensorflow as tf
 
 import probvae
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # where a shell runs the tests in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the processes that tests start shall hear it
 
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist.npz"
 

@@ -129,7 +129,7 @@ def test_pictures(kind, tmp_path):
         y = np.random.default_rng(0).standard_normal(y.shape).astype(np.float32)
     prepared = join_prepared(prepare(data), y, y[:20])
     (tmp_path / "images").mkdir()
-    recorder = Recorder(tmp_path, vae, Training(epochs=1), data, prepared)
+    recorder = Recorder(tmp_path, vae, Training(epochs=1), data, prepared, fingerprint="f")
     recorder.start()
     metrics = recorder.finish(interrupted=False)
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics and "test_accuracy" not in metrics

@@ -93,7 +93,7 @@ def test_replicas_draw_noise_of_their_own(found):
 
 
 def test_a_replica_that_is_not_finite_stops_all_and_the_example_is_named(found):
-    assert "for 1 of 8 examples of the batch (of the training set: 17)" in str(found["error"])
+    assert "for 1 of 8 examples of the batch (training example 17)" in str(found["error"])
     assert found["finite"] and found["skipping/finite"]
     _, examples, skipped, in_a_row, _ = found["skipping/tally"]
     assert (examples, skipped, in_a_row) == (32, 1, 0)
