@@ -279,6 +279,7 @@ def images():
     return prepare(ImageData("x", x, x, None, None, 255))
 
 
+@pytest.mark.slow
 def test_memory_is_flat_over_ten_thousand_steps():
     """Of 10,000 steps the last 8,000 add less than 8 MB: a thousand bytes a step.
 

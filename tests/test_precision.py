@@ -84,6 +84,7 @@ def test_the_bound_agrees_with_float32(precision):
     assert largest_error(a, wrong) > TOLERANCE[precision]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", LOW)
 def test_training_agrees_with_float32(precision):
     training = Training(batch_size=16, epochs=15, learning_rate=1e-2)

@@ -79,7 +79,12 @@ def assert_same(a, b):
     )
 
 
-@pytest.mark.parametrize("case", CASES)
+QUICK = ("plain", "best on a validation set", "parts")
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case in QUICK else pytest.mark.slow) for case in CASES]
+)
 def test_resumed_is_uninterrupted(case, tmp_path):
     """Interrupted twice, within an epoch, and gone on from the file by a new model and optimizer."""
     whole = trainer_of(case)

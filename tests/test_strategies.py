@@ -53,6 +53,7 @@ def computed(parts, folder):
 # ---- the mathematics -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("replicas", "clip"), [(2, 0), (3, 0), (2, 1)])
 def test_replicas_give_the_weights_of_one_device(found, replicas, clip):
     """43 examples in batches of 8: neither divides by 3, and the last batch has 3."""
@@ -61,10 +62,12 @@ def test_replicas_give_the_weights_of_one_device(found, replicas, clip):
     np.testing.assert_allclose(found[f"tally/{replicas}/{clip}"], found[f"tally/1/{clip}"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_data_that_are_read_chunk_by_chunk_are_the_same(found):
     np.testing.assert_array_equal(found["streamed"], found["weights/2/0"])
 
 
+@pytest.mark.slow
 def test_a_batch_of_one_leaves_replicas_idle(found):
     np.testing.assert_allclose(found["one left/3"], found["one left/1"], atol=FLOAT32)
 
@@ -85,6 +88,7 @@ def test_the_mean_of_the_elbo_is_that_of_one_device(more):
     assert more["mean/1"] != more["mean/2"]
 
 
+@pytest.mark.slow
 def test_replicas_draw_noise_of_their_own(found):
     """Two replicas, the same two examples: other draws, which are those that `step_inputs` tells of."""
     first, second = found["noise/parts"]
@@ -92,6 +96,7 @@ def test_replicas_draw_noise_of_their_own(found):
     assert found["noise/total"] == pytest.approx(found["noise/parts"].sum(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_replica_that_is_not_finite_stops_all_and_the_example_is_named(found):
     assert "for 1 of 8 examples of the batch (training example 17)" in str(found["error"])
     assert found["finite"] and found["skipping/finite"]
@@ -104,6 +109,7 @@ def test_resumed_on_replicas_is_uninterrupted(more):
     np.testing.assert_array_equal(more["resumed"], more["whole"])
 
 
+@pytest.mark.slow
 def test_importance_on_replicas_equals_that_on_one_device(found):
     fields = [name.removeprefix("bounds/one/") for name in found if name.startswith("bounds/one/")]
     assert {"bound", "curve", "elbo"} <= set(fields)
@@ -121,6 +127,7 @@ def test_names_agree():
     assert tuple(strategies.STRATEGIES) == cluster.STRATEGIES
 
 
+@pytest.mark.slow
 def test_what_cannot_be_shared_out_is_refused(found):
     assert "looks at a batch as a whole" in str(found["refused/objective"])
     assert "batch of 1 examples cannot be shared out over 2 replicas" in str(found["refused/batch"])

@@ -30,10 +30,11 @@ def run(source: str, cases: list[Case], peers: list[str], rounds: int, seconds: 
     if not cases:
         raise InputError("No such case: give numbers of lines of the table, from 1.")
     names = [name for name in CONTESTANTS if not peers or name in (*peers, "probvae", "matmul")]
+    x = _images(source)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         images = Path(place) / "images.npy"
-        np.save(images, _images(source))
+        np.save(images, x)
         results = []
         for case in cases:
             timings = compare(case, images, names, rounds=rounds, seconds=seconds, on_round=_show)

@@ -9,8 +9,9 @@ from probvae.config import Architecture, Training
 from probvae.evaluation.exact import exact
 from probvae.evaluation.importance import importance
 from probvae.model import VAE
-from probvae.optimization import make_objective, make_optimizer
+from probvae.optimization import in_parts, make_objective, make_optimizer
 from probvae.steps import Tally, compile_steps
+from probvae.strategies import default_parts, make
 
 CHUNK = 40  # steps a call
 
@@ -22,22 +23,31 @@ def prepare(case: Case, images: np.ndarray) -> Work:
       case: what to do.
       images: binary, [N, 28, 28, 1], uint8.
     """
+    parts = _set_up(case)
     architecture = Architecture(filters=case.filters, latent_dim=case.latent, posterior=case.posterior)
     vae = building.build(architecture)
     if case.task == "train":
-        return _training(vae, case, images)
+        return _training(vae, case, images, parts)
     x = images.astype(np.float32)
     return {"iwae": _iwae, "exact": _exact, "encode": _encode, "sample": _sample}[case.task](vae, case, x)
 
 
-def _training(vae: VAE, case: Case, images: np.ndarray) -> Work:
+def _set_up(case: Case) -> int:
+    """Configure TensorFlow as `probvae-train` does; return the parts that a batch is worked on in."""
+    training = Training(batch_size=case.batch)
+    parts = default_parts(training, "none") if case.task == "train" else 1
+    make("none", parts=parts)
+    return parts
+
+
+def _training(vae: VAE, case: Case, images: np.ndarray, parts: int) -> Work:
     name = "iwae" if case.samples > 1 else "elbo"
     training = Training(batch_size=case.batch, objective=name, num_samples=case.samples)
     prepared = data.prepare(data.DataSet("benchmark", images, images[:100], None, None, 1))
     steps = compile_steps(
         vae,
         make_optimizer(training, len(images)),
-        make_objective(training, num_examples=len(images)),
+        in_parts(make_objective(training, num_examples=len(images)), parts),
         prepared,
         seed=0,
     )

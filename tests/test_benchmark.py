@@ -1,0 +1,156 @@
+"""The benchmark: its arithmetic, its contestants, its report; a real comparison (slow)."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner
+from tensorflow_probability import distributions as tfd
+
+from probvae import building
+from probvae.benchmark import report
+from probvae.benchmark.cases import FULL, MATRIX, QUICK, Case
+from probvae.benchmark.compare import Timing, ratio
+from probvae.benchmark.contestants import keras as keras_contestant
+from probvae.benchmark.contestants import probvae as our_contestant
+from probvae.benchmark.contestants import tutorial
+from probvae.cli.benchmark import main
+from probvae.config import Architecture
+
+IMAGES = np.random.default_rng(0).integers(0, 2, [300, 28, 28, 1]).astype(np.uint8)
+
+
+def multiplications(model):
+    """Of a Keras model, an example: counted from its layers' weights and sizes."""
+    total = 0
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        kernel = layer.weights[0].shape
+        shape = layer.input_shape if "Transpose" in type(layer).__name__ else layer.output_shape
+        places = int(np.prod(shape[1:-1])) if len(shape) == 4 else 1
+        total += places * int(np.prod(kernel))
+    return total
+
+
+@pytest.mark.parametrize(
+    "case", [Case(), Case(filters=(8, 12)), Case(latent=50), Case(latent=7, posterior="tril")]
+)
+def test_the_arithmetic_is_that_of_the_layers(case):
+    encoder, decoder = tutorial.networks(case)
+    assert case.encoder_flops == 2 * multiplications(encoder)
+    assert case.decoder_flops == 2 * multiplications(decoder)
+    first = 2 * 13 * 13 * 9 * case.filters[0]
+    assert case.flops == 3 * (case.encoder_flops + case.decoder_flops) - first
+
+
+def test_the_contestants_have_the_same_weights():
+    case = Case(filters=(4, 6), latent=3)
+    ours = building.build(Architecture(filters=case.filters, latent_dim=case.latent))
+    encoder, decoder = tutorial.networks(case)
+    shapes = [tuple(w.shape) for w in [*encoder.weights, *decoder.weights]]
+    assert [tuple(w.shape) for w in ours.trainable_weights] == shapes
+
+
+def test_the_tutorials_bound_is_ours():
+    """The same weights, many draws: the means agree within 5 errors (a false alarm in 2 million)."""
+    case = Case(filters=(4, 6), latent=3, samples=4000)
+    ours = building.build(Architecture(filters=case.filters, latent_dim=case.latent))
+    encoder, decoder = tutorial.networks(case)
+    rng = np.random.default_rng(1)
+    for variable in ours.trainable_variables:
+        variable.assign(2 * variable + 0.05 * rng.standard_normal(variable.shape))
+    encoder.set_weights(ours.encoder.get_weights())
+    decoder.set_weights(ours.decoder.get_weights())
+    x = tf.constant(IMAGES[:1], tf.float32)
+    theirs = tutorial.log_weights(case, encoder, decoder, x).numpy()[:, 0]
+    q = ours.posterior(x)
+    z = q.sample(4000, seed=(0, 1))
+    mine = (ours.likelihood(z).log_prob(x) + ours.prior.log_prob(z) - q.log_prob(z)).numpy()[:, 0]
+    error = math.sqrt((np.var(theirs) + np.var(mine)) / 4000)
+    assert abs(np.mean(theirs) - np.mean(mine)) < 5 * error
+    log_q = q.log_prob(z).numpy()[:, 0]  # the wrong variant: without log q
+    assert abs(np.mean(mine + log_q) - np.mean(theirs)) > 5 * error
+
+
+def test_a_normal_density():
+    z, mean, log_variance = (tf.constant(np.random.default_rng(i).standard_normal([5, 3])) for i in range(3))
+    expected = tfd.MultivariateNormalDiag(mean, tf.exp(log_variance / 2)).log_prob(z)
+    np.testing.assert_allclose(tutorial.log_normal(z, mean, log_variance), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", [Case(), Case(samples=3), Case(latent=4, posterior="tril")])
+@pytest.mark.parametrize("contestant", [our_contestant, tutorial, keras_contestant])
+def test_contestants_train(contestant, case):
+    work = contestant.prepare(case, IMAGES)
+    unknown = {tutorial: case.posterior == "tril", keras_contestant: case.samples > 1}
+    assert (work is None) == unknown.get(contestant, False)
+    if work is not None:
+        work(3 * case.batch)
+
+
+@pytest.mark.parametrize("task", ["iwae", "encode", "sample"])
+def test_contestants_evaluate(task):
+    work = our_contestant.prepare(Case(task=task, batch=10, samples=5 if task == "iwae" else 1), IMAGES)
+    work(20)
+
+
+# ---- report --------------------------------------------------------------------------------------
+
+TIMINGS = [
+    Timing("probvae", (100.0, 120.0, 400.0)),
+    Timing("tutorial", (50.0, 40.0, 100.0)),
+    Timing("flax", absent="No module named 'flax'"),
+    Timing("matmul", (2.0, 2.0, 2.0)),
+]
+
+
+def test_ratios_are_of_neighbouring_turns():
+    found = ratio(TIMINGS[0], TIMINGS[1])
+    assert (found.low, found.median, found.high) == (2.5, 3.0, 3.5)  # of 2, 3, 4
+    assert ratio(TIMINGS[1], TIMINGS[0]).median == pytest.approx(1 / 3)
+
+
+def test_the_table_and_the_json_say_what_was_measured():
+    results = [(Case(), TIMINGS), (Case(batch=128), TIMINGS[:2])]
+    lines = report.table(results).splitlines()
+    assert "| train, batch 32 | the tutorial's loop | 50 | 3.00 (2.50 to 3.50) | 5% |" in lines
+    assert "absent: No module named 'flax'" in lines[4] and len(lines) == 2 + 3 + 2
+    assert report.matmul_rate(TIMINGS) == 4 * MATRIX**3 and math.isnan(report.matmul_rate([]))
+    found = json.loads(json.dumps(report.as_json(results), allow_nan=False))
+    assert found[0]["timings"][1]["examples_per_second"] == [50, 40, 100]
+    assert found[1]["matmul_flops_per_second"] is None
+    assert len(report.figure(results).axes[0].patches) == 4
+
+
+def test_every_case_has_a_name_of_its_own():
+    names = [case.name for case in (*FULL,)]
+    assert len(set(names)) == len(names) and set(QUICK) <= set(FULL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--peers", "theano"], "peers must be of probvae, tutorial"),
+        (["--case", "99"], "No such case"),
+        (["--data", "absent.npz"], "There is no file"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, tmp_path):
+    result = CliRunner().invoke(main, [*arguments, "--output", str(tmp_path / "out")])
+    assert result.exit_code == 2 and message in result.output and len(result.output.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_real_comparison(tmp_path):
+    command = ["--peers", "tutorial", "--case", "1", "--rounds", "2", "--seconds", "0.1"]
+    result = CliRunner().invoke(main, [*command, "--output", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "benchmark.json").read_text())
+    timings = {t["contestant"]: t for t in found["results"][0]["timings"]}
+    assert all(len(timings[name]["examples_per_second"]) == 2 for name in ("probvae", "tutorial", "matmul"))
+    assert (tmp_path / "benchmark.png").stat().st_size > 5000
+    assert "the tutorial's loop" in (tmp_path / "benchmark.md").read_text()
