@@ -44,3 +44,26 @@ def mnist_path():
     if not MNIST.is_file():
         pytest.skip("real MNIST is absent: put mnist.npz into ../shared/data to run this test")
     return MNIST
+
+
+# Cases of parametrized tests that take long and whose neighbours test the same quickly.
+SLOW = (
+    "test_it_learns_by_gradients[spline]",
+    "test_it_learns_by_gradients[maf]",
+    "test_the_same_gradient_eager_compiled_and_in_a_compiled_loop[iaf-dreg]",
+    "test_path_log_prob_is_log_prob_with_the_gradient_of_z_alone[spline]",
+    "test_quadrature_agrees_with_importance_sampling[2-vamp]",
+    "test_quadrature_agrees_with_importance_sampling[3-vamp]",
+    "test_a_fit_follows_its_seed_and_leaves_the_model_alone[flow]",
+    "test_a_sampler_comes_close_to_the_aggregate_posterior[flow]",
+    "test_weights_are_unbiased[prior]",
+    "test_exact_evaluation_agrees_with_importance_sampling[von_mises_fisher-uniform_sphere]",
+    "test_exact_evaluation_agrees_with_importance_sampling[diagonal-spline]",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.name in SLOW:
+            item.add_marker(pytest.mark.slow)

@@ -478,6 +478,7 @@ FAULTS: dict[str, Callable[[Bench, int], Line]] = {
 @click.option("--only", type=click.Choice(tuple(FAULTS)), multiple=True)
 def main(times: int, seed: int, only: tuple[str, ...]) -> None:
     """Inject faults into real trainings; print what came of them as a Markdown table."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell may have switched off
     print("| fault | injected | what happened | lost |\n|---|---|---|---|", flush=True)
     failed = False
     with tempfile.TemporaryDirectory() as place:
