@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,23 @@ def test_imports_have_no_cycle():
     assert "probvae.objectives" in graph["probvae.model"]
     assert find_cycle(graph) == []
     assert find_cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
+
+
+def test_importing_starts_no_device():
+    """Threads and devices are configured before the first operation, which no import may run."""
+    code = (
+        "import importlib, sys\n"
+        "from tensorflow.python.eager import context\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    assert not context.context()._initialized, name\n"
+    )
+    contestants = "probvae.benchmark.contestants"  # some are of packages that are not installed
+    names = [
+        n for n in map(module_name, MODULES) if n.partition(contestants)[1] == "" or n.endswith(".probvae")
+    ]
+    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
 
 
 def test_every_public_name_is_there():

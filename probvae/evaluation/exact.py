@@ -28,7 +28,7 @@ FIRST = 5  # tiles along each axis that cover the prior on the first grid
 NEGLIGIBLE = 3e-3  # a tile is not refined where its share of p(x) is below the tolerance times this
 DOUBT = 1 / 16  # by no more than this does a halving lower the error, lest grids agree by luck
 LEVELS = 16  # grids of halved spacing, at most
-RING = tfd.LogNormal(0.0, 0.2)  # length of v on a sphere: smooth, and next to nothing near the origin
+RING = 0.2  # scale of the log of the length of v on a sphere: smooth, and next to nothing near the origin
 BLOCK = 1 << 23  # values of x times grid points held at once where the likelihood is no Bernoulli
 
 Tile = tuple[int, ...]
@@ -109,7 +109,7 @@ def exact(
       Trefethen & Weideman 2014, The exponentially convergent trapezoidal rule, SIAM Review 56(3).
     """
     x = _checked(vae, x, tolerance)
-    vae = in_space(vae, RING)
+    vae = in_space(vae, tfd.LogNormal(0.0, RING))
     every = np.arange(len(x))
     grid = _Grid(vae)
     search = _Search(grid, log_sums_function(vae, fast=fast), x, tolerance, max_points, on_progress)
