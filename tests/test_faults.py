@@ -165,6 +165,7 @@ def test_what_a_run_that_came_to_nothing_leaves_is_no_run(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 def test_the_fault_table():
     """The command of docs/reliability.md, with a few of each fault."""
     command = [sys.executable, str(Path(__file__).parent / "faults.py"), "--kills", "8"]

@@ -272,6 +272,7 @@ def mirrored_run(replicas, images, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 def test_two_workers_stopped_by_one_of_them_and_resumed_are_two_replicas(images, tmp_path):
     """SIGTERM at worker 1 stops both; after --resume the weights are those of one process, bit for bit."""
     mirrored_run(2, images, tmp_path / "mirrored")
@@ -293,6 +294,7 @@ def test_two_workers_stopped_by_one_of_them_and_resumed_are_two_replicas(images,
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("victim", [0, 2])
 def test_a_killed_worker_ends_all_and_resume_goes_on(victim, uninterrupted, images, tmp_path):
     folder = tmp_path / "killed"
@@ -327,12 +329,14 @@ def uninterrupted(images, tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 def test_three_workers_are_three_replicas_to_rounding(uninterrupted, images, tmp_path):
     mirrored_run(3, images, tmp_path / "mirrored")
     np.testing.assert_allclose(weights(uninterrupted), weights(tmp_path / "mirrored"), atol=1e-5)
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("case", ["other data", "no data"])
 def test_what_one_worker_refuses_ends_all(case, images, tmp_path):
     """Each would otherwise wait for the other for ever."""
