@@ -96,9 +96,10 @@ class _Worker:
 
     def close(self) -> None:
         """End the process."""
-        with contextlib.suppress(BrokenPipeError):
-            if self.process.stdin is not None:
-                self.process.stdin.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.close()
         self.process.wait()
 
 
