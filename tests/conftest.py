@@ -12,6 +12,8 @@ import probvae
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # where a shell runs the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the processes that tests start shall hear it
 
+tf.zeros([])  # starts the devices: no command that a test runs in this process shall set its threads
+
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist.npz"
 
 
