@@ -12,7 +12,7 @@ from probvae import config, npz
 from probvae.building import build
 from probvae.config import Training
 from probvae.errors import InputError
-from probvae.model import VAE
+from probvae.model import PARTS, VAE
 from probvae.reading import read_text
 
 CONFIG, WEIGHTS = "config.json", "weights.npz"
@@ -137,8 +137,7 @@ def load_weights(vae: VAE, path: Path) -> None:
 def _variables(vae: VAE) -> dict[str, Any]:
     """Every variable once, by a name that does not depend on what else the process has built."""
     named, seen = {}, set()
-    names = ("encoder", "decoder", "prior", "classifier", "contexts")
-    for part, module in zip(names, vae.parts, strict=False):
+    for part, module in zip(PARTS, vae.parts, strict=False):
         for index, variable in enumerate(module.variables):
             if id(variable) not in seen:
                 seen.add(id(variable))

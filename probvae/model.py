@@ -13,6 +13,7 @@ from probvae.config import Architecture
 from probvae.seeds import Seed, as_seed, fold_in, split
 
 Objective = Callable[..., tf.Tensor]
+PARTS = ("encoder", "decoder", "prior", "classifier", "contexts")  # names of `VAE.parts`, as far as they go
 
 
 class VAE(tf_keras.Model):
@@ -216,20 +217,29 @@ class VAE(tf_keras.Model):
         )
 
 
-def ascend(vae: VAE, optimizer: Any, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Take one optimizer step up the mean over the batch of the objective.
+def descent(
+    vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor
+) -> tuple[tf.Tensor, list[tuple[tf.Tensor | None, tf.Variable]]]:
+    """Return the objective, [B], and minus the gradient of its mean, with each trainable variable.
 
-    Losses that Keras layers add (weight decay, say) are subtracted from it.
-
-    Returns:
-      The objective before the step, [B], nats per example.
+    Losses that Keras layers add (weight decay, say) are subtracted from the mean.
     """
     variables = vae.trainable_variables
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(variables)
         bound = objective(vae, x, seed=seed)
         loss = tf.add_n([-tf.reduce_mean(bound), *vae.losses])
-    optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+    return bound, list(zip(tape.gradient(loss, variables), variables, strict=True))
+
+
+def ascend(vae: VAE, optimizer: Any, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Take one optimizer step up the mean over the batch of the objective.
+
+    Returns:
+      The objective before the step, [B], nats per example.
+    """
+    bound, gradients = descent(vae, objective, x, seed)
+    optimizer.apply_gradients(gradients)
     return bound
 
 

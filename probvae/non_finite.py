@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from probvae import objectives
-from probvae.model import VAE, Objective
+from probvae.model import PARTS, VAE, Objective, descent
 from probvae.semisupervised import M2VAE
 
 TERMS = {
@@ -82,15 +82,11 @@ def _terms(vae: VAE, x: tf.Tensor, seed: tf.Tensor, num_samples: int) -> Finding
 
 
 def _objective(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> Finding | None:
-    variables = vae.trainable_variables
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(variables)
-        bound = objective(vae, x, seed=seed)
-        loss = tf.add_n([-tf.reduce_mean(bound), *vae.losses])
+    bound, gradients = descent(vae, objective, x, seed)
     rows = ~np.isfinite(bound.numpy())
     if rows.any():
         return Finding("the objective is", np.flatnonzero(rows))
-    pairs = [(g, v) for g, v in zip(tape.gradient(loss, variables), variables, strict=True) if g is not None]
+    pairs = [(g, v) for g, v in gradients if g is not None]
     bad = [name_of(vae, v) for g, v in pairs if not np.all(np.isfinite(g))]
     if bad:
         return Finding(f"the gradient of {_listed(bad)} is", _alone(vae, objective, x, seed))
@@ -117,7 +113,7 @@ def _alone(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> np.
 
 def name_of(vae: VAE, variable: Any) -> str:
     """Return a variable's name with the part of the model that it belongs to."""
-    for part, module in zip(("encoder", "decoder", "prior", "classifier"), vae.parts, strict=False):
+    for part, module in zip(PARTS, vae.parts, strict=False):
         if any(v is variable for v in module.variables):
             return f"{part}'s {variable.name.removesuffix(':0')}"
     return str(variable.name)

@@ -11,7 +11,8 @@ from probvae.checkpoints import CONFIG, TEMPORARY, WEIGHTS, write_text
 from probvae.errors import InputError
 
 METRICS, HISTORY, IMAGES, CHECKPOINTS = "metrics.json", "history.csv", "images", "checkpoints"
-LOCK, TRACKING = ".lock", "tensorboard"
+LOCK = ".lock"
+TENSORBOARD, WANDB_ID, MLFLOW_ID = "tensorboard", "wandb.id", "mlflow.id"  # of `probvae.tracking`
 PICTURES = (
     "reconstructions.gif",
     "prior.gif",
@@ -21,10 +22,10 @@ PICTURES = (
     "learning_curves.png",
 )
 WRITTEN = {  # the patterns of all that a run writes but its configuration, by folder
-    ".": (*PICTURES, WEIGHTS, "wandb.id", "mlflow.id", f".*{TEMPORARY}", METRICS, HISTORY),
+    ".": (*PICTURES, WEIGHTS, WANDB_ID, MLFLOW_ID, f".*{TEMPORARY}", METRICS, HISTORY),
     IMAGES: ("image_at_epoch_*.png", "prior_at_epoch_*.png", f".*{TEMPORARY}"),
     CHECKPOINTS: ("step-*", f".*{TEMPORARY}"),
-    TRACKING: ("*",),
+    TENSORBOARD: ("*",),
 }
 
 
@@ -108,11 +109,7 @@ def prepare_folder(folder: Path, config: str | None = None, *, overwrite: bool =
         _remove(folder / CHECKPOINTS, WRITTEN[CHECKPOINTS])
         if config is not None:
             write_text(folder / CONFIG, config)
-        for name in (
-            IMAGES,
-            TRACKING,
-            ".",
-        ):  # history.csv and metrics.json, which say that there was a run, last
+        for name in (IMAGES, TENSORBOARD, "."):  # last of all what says that there was a run
             _remove(folder / name, WRITTEN[name])
     except OSError as error:
         raise InputError(f"The output folder {folder} cannot be used: {error.strerror}.") from None

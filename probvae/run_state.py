@@ -59,7 +59,7 @@ def save_state(folder: str | os.PathLike[str], state: State, origin: Origin) -> 
     content.write(json.dumps({"origin": dataclasses.asdict(origin), **fields}).encode() + b"\n")
     np.savez(content, **_arrays(state))
     view = content.getbuffer()
-    path = folder / CHECKPOINTS / f"step-{state.step:09d}.state"
+    path = _file(folder, state.step)
     header = b"%s %s %d\n" % (MAGIC, hashlib.sha256(view).hexdigest().encode(), len(view))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, lambda file: (file.write(header), file.write(view)))
@@ -92,36 +92,36 @@ def load_state(folder: str | os.PathLike[str], like: State) -> tuple[State, Orig
             raise InputError(f"{path} cannot be read: {error.strerror}.") from None
         except ValueError as error:
             warnings.warn(f"{path} is damaged ({error}): the checkpoint before it is used.", stacklevel=2)
-            _set_aside(path)
+            with contextlib.suppress(OSError):  # it stays where it is, and is passed over again
+                _set_aside(path, DAMAGED)
             continue
         try:
             return _parse(path, text, like)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"{path} is no checkpoint of this model: {reason}.") from None
-    set_aside = [
-        *(folder / CHECKPOINTS).glob(f"step-*{DAMAGED}"),
-        *(folder / CHECKPOINTS).glob(f"step-*{SPOILT}"),
-    ]
-    if files or set_aside:
+    if any((folder / CHECKPOINTS).glob("step-*")):
         raise InputError(f"All checkpoints in {folder / CHECKPOINTS} are damaged or spoilt: train anew.")
     return None
 
 
 def set_aside_last(folder: Path, step: int) -> None:
     """Keep the checkpoint of a step from being read again: its weights are spoilt."""
-    path = folder / CHECKPOINTS / f"step-{step:09d}.state"
+    path = _file(folder, step)
     if path.exists():
-        path.replace(path.with_name(path.name + SPOILT))
+        _set_aside(path, SPOILT)
+
+
+def _file(folder: Path, step: int) -> Path:
+    return folder / CHECKPOINTS / f"step-{step:09d}.state"
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted((folder / CHECKPOINTS).glob("step-*.state"))
 
 
-def _set_aside(path: Path) -> None:
-    with contextlib.suppress(OSError):  # it stays where it is, and is passed over again
-        path.replace(path.with_name(path.name + DAMAGED))
+def _set_aside(path: Path, ending: str) -> None:
+    path.replace(path.with_name(path.name + ending))
 
 
 def _arrays(state: State) -> dict[str, Any]:

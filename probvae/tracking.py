@@ -20,6 +20,7 @@ from probvae.conditional import ConditionalVAE, contexts_of, values
 from probvae.data.arrays import Array
 from probvae.errors import InputError
 from probvae.model import VAE
+from probvae.run_folder import MLFLOW_ID, WANDB_ID
 from probvae.seeds import Seed, fold_in
 
 EXAMPLES = 16  # in a picture
@@ -27,8 +28,6 @@ PICTURES = 60  # of each kind, at most, besides those before training and after 
 POINTS = 2000  # test examples in the projector
 SPRITE_SIDE = 64  # pixels of an image in the projector, at most; 2,000 of them fit into its 8,192 pixels
 AXES = 3  # of the projector's view
-
-TENSORBOARD, WANDB_ID, MLFLOW_ID = "tensorboard", "wandb.id", "mlflow.id"  # what a run folder holds of them
 
 
 def _package(name: str) -> Any:

@@ -129,7 +129,6 @@ class Trainer:
         refuse_unless_shared(training, self.strategy.num_replicas_in_sync)
         with self.strategy.scope():
             self.optimizer = make_optimizer(training, len(data.train))
-            self.optimizer.build(vae.trainable_variables)
         objective = make_objective(
             training,
             num_examples=len(data.train),
@@ -194,8 +193,11 @@ class Trainer:
         return every.steps is not None and self._step() % every.steps == 0
 
     def _step(self) -> int:
-        per_epoch = math.ceil(len(self.data.train) / self.training.batch_size)
-        return self.epoch * per_epoch + math.ceil(self.position / self.training.batch_size)
+        return self.epoch * self._steps_an_epoch + math.ceil(self.position / self.training.batch_size)
+
+    @property
+    def _steps_an_epoch(self) -> int:
+        return math.ceil(len(self.data.train) / self.training.batch_size)
 
     def fit(
         self,
@@ -282,16 +284,15 @@ class Trainer:
         """Train to the end of the epoch, piece by piece; yield the number of examples of each."""
         training, size = self.training, self.training.batch_size
         order = epoch_batches(len(self.data.train), size, seed=training.seed, epoch=self.epoch)
-        before = self.epoch * math.ceil(len(order) / size)
+        before = self.epoch * self._steps_an_epoch
         for indices in self.pace.chunks(order, size, start=self.position, every=every.steps, before=before):
             start = time.perf_counter()
             done, self.tally = self.steps(indices, self.tally)
             elapsed = time.perf_counter() - start
             if done < len(indices):
                 self.position += indices[:done].size
-                self.tally = self.tally._replace(
-                    skipped=self.tally.skipped - 1, in_a_row=0.0
-                )  # not yet taken
+                skipped = self.tally.skipped - 1  # the last one, which a resumed training meets again
+                self.tally = self.tally._replace(skipped=skipped, in_a_row=0.0)
                 raise self._error(indices[done])
             self.position += indices.size
             self.seconds += elapsed

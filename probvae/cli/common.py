@@ -14,6 +14,17 @@ from probvae import cluster
 from probvae.cluster import WorkerLostError
 from probvae.errors import InputError
 
+AT_LEAST_ONE = click.IntRange(min=1)
+
+
+def thread_options(command: Any) -> Any:
+    """Give a command the options --threads and --inter-threads."""
+    operations = click.option(
+        "--inter-threads", type=AT_LEAST_ONE, metavar="N", help="Operations at the same time. [all]"
+    )
+    threads = click.option("--threads", type=AT_LEAST_ONE, metavar="N", help="That one operation uses. [all]")
+    return threads(operations(command))
+
 
 class Failure(click.ClickException):
     """An error that the user can mend: one line on standard error, exit code 2."""

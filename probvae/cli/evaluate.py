@@ -7,9 +7,8 @@ from typing import Any
 import click
 
 from probvae import __version__
-from probvae.cli.common import Command, make_strategy, quiet_start
+from probvae.cli.common import AT_LEAST_ONE, Command, make_strategy, quiet_start, thread_options
 
-AT_LEAST_ONE = click.IntRange(min=1)
 AT_LEAST_NONE = click.IntRange(min=0)
 
 
@@ -72,8 +71,7 @@ AT_LEAST_NONE = click.IntRange(min=0)
     help="mirrored: share the importance sampling out over all GPUs of this machine, or its CPU devices. "
     "[none]",
 )
-@click.option("--threads", type=AT_LEAST_ONE, metavar="N", help="That one operation uses. [all]")
-@click.option("--inter-threads", type=AT_LEAST_ONE, metavar="N", help="Operations at the same time. [all]")
+@thread_options
 @click.option("--quiet", is_flag=True, help="Print the table only.")
 @click.version_option(__version__, prog_name="probvae-evaluate")
 def main(run: Path, strategy: str, threads: int | None, inter_threads: int | None, **options: Any) -> None:

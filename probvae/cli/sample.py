@@ -6,10 +6,9 @@ from typing import Any
 import click
 
 from probvae import __version__
-from probvae.cli.common import Command, quiet_start
+from probvae.cli.common import AT_LEAST_ONE, Command, quiet_start
 from probvae.errors import InputError
 
-AT_LEAST_ONE = click.IntRange(min=1)
 AT_LEAST_NONE = click.IntRange(min=0)
 
 # Each mode with the options that belong to it; those not named here are for every mode.

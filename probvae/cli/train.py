@@ -12,14 +12,13 @@ from typing import Any
 import click
 
 from probvae import __version__, cluster
-from probvae.cli.common import Command, make_strategy, quiet_start
-from probvae.config import CHOICES, RECIPES, Architecture, Every, Training, from_json
+from probvae.cli.common import AT_LEAST_ONE, Command, make_strategy, quiet_start, thread_options
+from probvae.config import CHOICES, RECIPES, Architecture, Every, Training
 from probvae.errors import InputError
 
 FROM_DATA = ("event_shape", "columns", "context_dim", "classifier")  # fields that the data decides
 ARCHITECTURE = {f.name: f.default for f in dataclasses.fields(Architecture) if f.name not in FROM_DATA}
 CHANGEABLE = ("epochs", "data", "learning_rate", "clip_norm", "on_nonfinite", "patience")  # of a resumed run
-AT_LEAST_ONE = click.IntRange(min=1)
 DEFAULTS = {**ARCHITECTURE, **{f.name: f.default for f in dataclasses.fields(Training)}}
 
 
@@ -154,8 +153,7 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
     help="mirrored: all GPUs of this machine, or its CPU devices. multi_worker: the processes that TF_CONFIG "
     "names, one a machine or GPU. Each batch is shared out over them. [none]",
 )
-@click.option("--threads", type=AT_LEAST_ONE, metavar="N", help="That one operation uses. [all]")
-@click.option("--inter-threads", type=AT_LEAST_ONE, metavar="N", help="Operations at the same time. [all]")
+@thread_options
 @click.option("--quiet", is_flag=True, help="Print the closing line only.")
 @click.version_option(__version__, prog_name="probvae-train")
 def main(
@@ -229,8 +227,10 @@ def main(
 
 def _parts_of(folder: Path) -> int:
     """Return the parts of a batch in a run's configuration, or 1: what is wrong with it is said later."""
-    with contextlib.suppress(OSError, ValueError):
-        _, training = from_json((folder / "config.json").read_text(encoding="utf-8"))
+    from probvae import checkpoints
+
+    with contextlib.suppress(OSError, InputError):
+        _, training = checkpoints.read_config(folder)
         return training.parts if training else 1
     return 1
 

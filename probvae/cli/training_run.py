@@ -24,7 +24,14 @@ from probvae.model import VAE
 from probvae.non_finite import NonFiniteError
 from probvae.optimization import try_objective
 from probvae.progress import Row, State
-from probvae.run_folder import locked, prepare_folder, remove_unfinished, require_run, require_untrained
+from probvae.run_folder import (
+    TENSORBOARD,
+    locked,
+    prepare_folder,
+    remove_unfinished,
+    require_run,
+    require_untrained,
+)
 from probvae.strategies import Workers, refuse_unless_shared, watched
 from probvae.training import Trainer
 
@@ -68,7 +75,7 @@ def start(
         refuse_unless_shared(training, conduct.strategy.num_replicas_in_sync)
         with workers.in_step():
             examples = run_data.read(training, missing=options.get("missing", False))
-        _refuse_other_data(workers, examples)
+        origin = _origin(conduct, workers, examples)
         options = {**run_data.defaults(examples), **options}
         options |= run_data.shape_fields(examples, training, options["likelihood"])
         architecture = Architecture(**options)
@@ -83,7 +90,7 @@ def start(
         with _folder(
             conduct, workers, lambda: prepare_folder(conduct.folder, text, overwrite=conduct.overwrite)
         ):
-            _train(vae, training, examples, prepared, conduct, callbacks, workers)
+            _train(vae, training, examples, prepared, origin, conduct, callbacks, workers)
 
 
 def resume(conduct: Conduct, changes: dict[str, Any]) -> None:
@@ -99,12 +106,12 @@ def resume(conduct: Conduct, changes: dict[str, Any]) -> None:
         with _folder(conduct, workers, lambda: remove_unfinished(folder)):
             with workers.in_step():
                 architecture, training, examples = _read(folder, changes)
-            _refuse_other_data(workers, examples)
+            origin = _origin(conduct, workers, examples)
             refuse_unless_shared(training, conduct.strategy.num_replicas_in_sync)
             prepared = run_data.prepare(examples, training, architecture)
             vae = build(architecture, seed=training.seed, precision=training.precision)
             callbacks = _trackers(vae, training, examples, prepared, conduct, workers)
-            _train(vae, training, examples, prepared, conduct, callbacks, workers, resumed=True)
+            _train(vae, training, examples, prepared, origin, conduct, callbacks, workers, resumed=True)
 
 
 def _read(folder: Path, changes: dict[str, Any]) -> tuple[Architecture, Training, DataSet]:
@@ -122,9 +129,15 @@ def _read(folder: Path, changes: dict[str, Any]) -> tuple[Architecture, Training
     return architecture, training, examples
 
 
-def _refuse_other_data(workers: Workers, examples: DataSet) -> None:
-    if workers.number > 1:
-        workers.refuse_unless_same("their data", examples.fingerprint())
+def _origin(conduct: Conduct, workers: Workers, examples: DataSet) -> run_state.Origin:
+    """Return what a training starts from; the fingerprint takes a look at all data."""
+    fingerprint = examples.fingerprint()
+    workers.refuse_unless_same("their data", fingerprint)
+    return run_state.Origin(
+        fingerprint,
+        conduct.strategy.num_replicas_in_sync,
+        tf.config.threading.get_intra_op_parallelism_threads(),
+    )
 
 
 @contextlib.contextmanager
@@ -166,7 +179,7 @@ def _trackers(
         for name, value in dataclasses.asdict(part).items()
     }
     if conduct.tensorboard:
-        place, labels = folder / tracking.TENSORBOARD, examples.test_labels
+        place, labels = folder / TENSORBOARD, examples.test_labels
         found += tracking.tensorboard(
             place, vae, prepared.test, labels, epochs=training.epochs, seed=training.seed
         )
@@ -182,6 +195,7 @@ def _train(
     training: Training,
     examples: DataSet,
     prepared: Prepared,
+    origin: run_state.Origin,
     conduct: Conduct,
     callbacks: list[Any],
     workers: Workers,
@@ -189,11 +203,6 @@ def _train(
     resumed: bool = False,
 ) -> None:
     folder, chief = conduct.folder, workers.is_chief
-    origin = run_state.Origin(
-        examples.fingerprint(),
-        conduct.strategy.num_replicas_in_sync,
-        tf.config.threading.get_intra_op_parallelism_threads(),
-    )
     console = Console(training, len(examples.train), quiet=conduct.quiet or not chief)
     trainer = Trainer(vae, prepared, training)
     recorder = None
