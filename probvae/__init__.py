@@ -13,6 +13,7 @@ _PUBLIC = {
     "VAE": "probvae.model",
     "ConditionalVAE": "probvae.conditional",
     "M2VAE": "probvae.semisupervised",
+    "VAETransformer": "probvae.estimator",
     "build": "probvae.building",
     "conv_vae": "probvae.building",
     "impute": "probvae.imputation",
@@ -32,6 +33,7 @@ __all__ = [
     "ConditionalVAE",
     "InputError",
     "Training",
+    "VAETransformer",
     "build",
     "conv_vae",
     "elbo",
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from probvae.conditional import ConditionalVAE
     from probvae.config import Architecture, Training
     from probvae.errors import InputError
+    from probvae.estimator import VAETransformer
     from probvae.imputation import impute
     from probvae.model import VAE
     from probvae.objectives import elbo, iwae, log_weights
