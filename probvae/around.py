@@ -5,8 +5,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from probvae.display import Shown
 
-class Around(tfd.Distribution):
+
+class Around(Shown, tfd.Distribution):
     """A distribution with type, batch and event shape of `distribution`; subclasses say what differs.
 
     Args:

@@ -16,6 +16,7 @@ from tensorflow_probability import distributions as tfd
 from probvae.context_layers import filled
 from probvae.data import Prepared
 from probvae.data.arrays import Array, chunks, gather
+from probvae.display import Shown
 from probvae.errors import InputError
 from probvae.model import VAE
 from probvae.seeds import Seed, as_seed, split
@@ -213,7 +214,7 @@ class ConditionalVAE(VAE):
         return self.likelihood(self.posterior(x, training).mean(), self.split(x)[1], training)
 
 
-class JoinedLikelihood(tfd.Distribution):
+class JoinedLikelihood(Shown, tfd.Distribution):
     """p(x|z, y) as a distribution of joined examples (x, y).
 
     `log_prob` is log p(x|z, y) at the y of the example; log p(y) is no part of it. `sample` draws y ~ p(y)

@@ -10,7 +10,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from probvae import strict_json
+from probvae import display, strict_json
 from probvae.errors import InputError
 from probvae.sizes import refuse_too_large
 
@@ -66,7 +66,7 @@ def _in_range(default: Any, low: float, high: float) -> Any:
     return field(default=default, metadata={"range": (low, high)})
 
 
-class _Checked:
+class _Checked(display.Configuration):
     """Checks every field's type, range and choice when the dataclass is made."""
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ def _as_type(name: str, value: Any, hint: Any) -> Any:
     return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Architecture(_Checked):
     """What rebuilds a model.
 
@@ -130,6 +130,8 @@ class Architecture(_Checked):
     Traceback (most recent call last):
     probvae.errors.InputError: latent_dim must be from 1 to 4096; got 0.
     """
+
+    MAIN = ("event_shape", "latent_dim", "posterior", "prior", "likelihood", "network")
 
     event_shape: tuple[int, ...] = _in_range((28, 28, 1), 1, 1_000_000)
     latent_dim: int = _in_range(2, 1, 4096)
@@ -184,7 +186,7 @@ class Architecture(_Checked):
         refuse_too_large(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Training(_Checked):
     """How a model is trained; the defaults are the tutorial's.
 
@@ -226,6 +228,8 @@ class Training(_Checked):
     Raises:
       InputError: a field of the wrong type, out of range, or no such choice.
     """
+
+    MAIN = ("data", "objective", "batch_size", "epochs", "learning_rate", "seed")
 
     data: str = "mnist"
     kind: str = "auto"

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from probvae.display import Shown
 from probvae.elementwise import Categorical, Elementwise
 from probvae.seeds import Seed, split
 
@@ -24,7 +25,7 @@ WINDOW = 8  # grey levels on either side of the location over which `mean` sums 
 NODES = 5  # of the quadrature over one channel in the mean of a colour pixel
 
 
-class _Levels(tfd.Distribution):
+class _Levels(Shown, tfd.Distribution):
     """What the distributions of this file share: their parameters and their shapes."""
 
     def __init__(self, parameters: dict[str, Any], event_ndims: int, name: str) -> None:

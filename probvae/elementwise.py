@@ -16,6 +16,8 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from probvae.display import Shown
+
 # No density of a normal exceeds 1 / (1e-3 sqrt(2 pi)) = 399. Without a floor on the scale the likelihood of
 # data that a decoder can reproduce (a constant pixel, say) is unbounded, and training runs away to it.
 SCALE_FLOOR = 1e-3
@@ -77,7 +79,7 @@ def lognormal(params: tf.Tensor) -> tfd.Distribution:
     return tfd.LogNormal(loc, tf.minimum(positive_scale(params[..., 1]), LOG_SCALE_LIMIT))
 
 
-class Bernoulli(tfd.Bernoulli):
+class Bernoulli(Shown, tfd.Bernoulli):
     """`tfd.Bernoulli` of finite logits whose `log_prob` takes one softplus where TFP's takes two.
 
     Much of what a small decoder costs is this log-probability: with two layers of 200 units and five draws a
@@ -109,7 +111,7 @@ def continuous_bernoulli(params: tf.Tensor) -> tfd.Distribution:
     return tfd.ContinuousBernoulli(logits=tf.clip_by_value(params[..., 0], -LOGIT_LIMIT, LOGIT_LIMIT))
 
 
-class Poisson(tfd.Poisson):
+class Poisson(Shown, tfd.Poisson):
     """A Poisson of log-rate `log_rate` whose log-probability keeps its digits for large counts.
 
     `tfd.Poisson` subtracts numbers of the size x log x: in float32 it is off by 0.1 nats at counts of 1e5 and
@@ -145,7 +147,7 @@ def negative_binomial(params: tf.Tensor) -> tfd.Distribution:
     return tfd.NegativeBinomial(tf.exp(log_count), logits=log_mean - log_count)
 
 
-class Categorical(tfd.Categorical):
+class Categorical(Shown, tfd.Categorical):
     """`tfd.Categorical` of any number of batch axes: on some processors `tf.nn.softmax` takes at most five.
 
     >>> Categorical(logits=tf.zeros([1, 1, 1, 1, 1, 2])).probs_parameter().shape.rank
@@ -156,7 +158,7 @@ class Categorical(tfd.Categorical):
         return tf.exp(tf.nn.log_softmax(self.logits_parameter()))
 
 
-class FiniteDiscrete(tfd.FiniteDiscrete):
+class FiniteDiscrete(Shown, tfd.FiniteDiscrete):
     """`tfd.FiniteDiscrete` over `Categorical`.
 
     Args:

@@ -13,6 +13,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from probvae import flow_networks
+from probvae.display import Shown
 from probvae.flow_transforms import Transform, affine, gated
 from probvae.seeds import as_seed
 
@@ -185,7 +186,7 @@ def couplings(
     return [(network(step, stop - start), (start, stop)) for step, (start, stop) in enumerate(parts)]
 
 
-class Flow(tfd.TransformedDistribution):
+class Flow(Shown, tfd.TransformedDistribution):
     """A symmetric base distribution pushed through a bijector, with moments by Monte Carlo.
 
     `mean`, `variance`, `stddev` and `covariance` have no closed form: they are those of `moment_draws` draws

@@ -20,6 +20,7 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
+from probvae.display import Shown
 from probvae.errors import InputError
 from probvae.seeds import Seed, as_seed, split
 
@@ -33,7 +34,7 @@ UNIT = float(np.log(np.e - 1))  # softplus of it is 1
 Conditional = Callable[[tf.Tensor], tfd.Distribution]
 
 
-class Chain(tfd.Distribution):
+class Chain(Shown, tfd.Distribution):
     """The distribution of z = (z_1, ..., z_K) with normal conditionals p(z_k | z_<k), one event of shape [L].
 
     `mean`, `variance` and `stddev` have no closed form but for z_1. They average the conditional moments
@@ -69,6 +70,9 @@ class Chain(tfd.Distribution):
             parameters=parameters,
             name=name,
         )
+
+    def _details(self) -> dict[str, Any]:
+        return {"latent_layers": self.latent_layers}
 
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:

@@ -7,10 +7,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from probvae.display import Shown
+
 BLOCK_NUMBERS = 2**22  # points x components x L, of a mixture whose components are not independent normals
 
 
-class _Mixture(tfd.MixtureSameFamily):
+class _Mixture(Shown, tfd.MixtureSameFamily):
     """What TFP asks of subclasses of `tfd.MixtureSameFamily`."""
 
     def __init__(
@@ -22,6 +24,9 @@ class _Mixture(tfd.MixtureSameFamily):
         parameters = dict(locals())
         super().__init__(mixture_distribution, components_distribution, name=name)
         self._parameters = self._no_dependency(parameters)
+
+    def _details(self) -> dict[str, Any]:
+        return {"components": self.components_distribution.batch_shape[-1]}
 
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:

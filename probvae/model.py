@@ -8,8 +8,9 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
-from probvae import objectives
+from probvae import display, objectives
 from probvae.config import Architecture
+from probvae.display import Shown, kind
 from probvae.seeds import Seed, as_seed, fold_in, split
 
 Objective = Callable[..., tf.Tensor]
@@ -56,19 +57,27 @@ class VAE(tf_keras.Model):
         self.latent_dim = int(prior.event_shape[-1])
         self._folded_encoder = _Folded(encoder)
         self._folded_decoder = _Folded(decoder)
-        event_shape = self.likelihood(tf.zeros([self.latent_dim])).event_shape  # p(x|z = 0)
-        self.event_shape = tuple(event_shape.as_list())
-        self._check_encoder()
+        p = self.likelihood(tf.zeros([self.latent_dim]))  # p(x|z = 0)
+        self.event_shape = tuple(p.event_shape.as_list())
+        self.kinds = (self._check_encoder(), kind(p))  # what q(z|x) and p(x|z) are, in words
         self.built = True
         self._means = _Means(("loss", "objective", "elbo", "log_likelihood", "kl"))
 
-    def _check_encoder(self) -> None:
-        event_shape = self.posterior(tf.zeros((1, *self.event_shape))).event_shape
+    def _check_encoder(self) -> str:
+        q = self.posterior(tf.zeros((1, *self.event_shape)))  # q(z|x = 0)
+        event_shape = q.event_shape
         if event_shape.as_list() != [self.latent_dim]:
             raise ValueError(
                 f"The encoder must return q(z|x) of event shape [{self.latent_dim}], that of the "
                 f"prior; it returned event shape {event_shape.as_list()}."
             )
+        return kind(q)
+
+    def __repr__(self) -> str:
+        return display.model_text(self) if hasattr(self, "kinds") else super().__repr__()
+
+    def _repr_html_(self) -> str:
+        return display.model_html(self)
 
     def posterior(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
         """Return q(z|x), batch [..., B] and event [L], for x of shape [..., B, *E]."""
@@ -301,7 +310,7 @@ class _Folded:
         return self.split.head(tf.reshape(params, tf.concat([leading, params.shape[1:]], 0)))
 
 
-class _Unfolded(tfd.Distribution):
+class _Unfolded(Shown, tfd.Distribution):
     """A distribution of one batch axis, its batch reshaped to `leading`.
 
     `tfd.BatchReshape` neither broadcasts x against the batch nor takes a shape known only at run time.

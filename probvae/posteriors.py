@@ -13,6 +13,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
+from probvae.display import Shown
 from probvae.errors import InputError
 from probvae.flow_networks import made
 from probvae.flow_transforms import SPLINE_BINS
@@ -128,7 +129,7 @@ def low_rank(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
     return _head(2 * latent_dim + latent_dim * rank, new, seed=seed)
 
 
-class _Coordinates(tfd.Independent):
+class _Coordinates(Shown, tfd.Independent):
     """Independent coordinates, with the covariance that `tfd.Independent` does not give.
 
     A `tfd.MultivariateNormalDiag` has it, but cannot be reparameterized in a mixture.

@@ -12,6 +12,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from probvae.display import Shown
 from probvae.errors import InputError
 from probvae.flow_networks import made
 from probvae.flow_transforms import SPLINE_BINS, affine
@@ -93,7 +94,7 @@ def mixture(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEX
 # ---- priors made anew at every call --------------------------------------------------------------
 
 
-class MadeAnew(tfd.Distribution):
+class MadeAnew(Shown, tfd.Distribution):
     """A distribution that `now()` makes at every call, from variables as they are then.
 
     A flow needs that because TFP keeps what a bijector found at a tensor as long as the tensor lives: a
@@ -120,6 +121,9 @@ class MadeAnew(tfd.Distribution):
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
         raise NotImplementedError("This prior has no batch of parameters.")
+
+    def _details(self) -> dict[str, Any]:
+        return {"variables": len(self.trainable_variables)}
 
     def now(self) -> tfd.Distribution:
         """Return the distribution that the variables define now."""
@@ -253,6 +257,9 @@ class VampPrior(MadeAnew):
         self._posterior_at = lambda u: posterior(to_support.forward(u))  # q(z|u)
         self.pseudo_inputs = pseudo_inputs
         super().__init__(latent_dim, [])
+
+    def _details(self) -> dict[str, Any]:
+        return {"pseudo_inputs": self.pseudo_inputs.shape[0]}
 
     def now(self) -> tfd.Distribution:
         """Return the mixture at the pseudo-inputs and the encoder as they are now."""

@@ -12,6 +12,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from probvae import elementwise
+from probvae.display import Shown, kind
 from probvae.elementwise import Elementwise
 from probvae.errors import InputError
 from probvae.seeds import Seed, split
@@ -47,7 +48,7 @@ def kind_of(name: str) -> Elementwise:
     )
 
 
-class Columns(tfd.Distribution):
+class Columns(Shown, tfd.Distribution):
     """Independent values in the last batch axis, each of its own distribution: batch [..., D], event [].
 
     `tfd.Independent(Columns(...), 1)` is a distribution of rows [D].
@@ -71,6 +72,11 @@ class Columns(tfd.Distribution):
             parameters=parameters,
             name=name,
         )
+
+    def _details(self) -> dict[str, Any]:
+        return {
+            "columns": ", ".join(f"{len(p)} {kind(q)}" for p, q in zip(self.places, self.parts, strict=True))
+        }
 
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae import objectives
+from probvae.display import Shown
 from probvae.errors import InputError
 from probvae.evaluation.exact import exact
 from probvae.seeds import Seed, as_seed
@@ -38,7 +39,7 @@ def _exact(vae: "VAE", x: tf.Tensor, num_samples: int, seed: Seed) -> tf.Tensor:
 METHODS: dict[str, Callable[..., tf.Tensor]] = {"iwae": _iwae, "elbo": _elbo, "exact": _exact}
 
 
-class Marginal(tfd.Distribution):
+class Marginal(Shown, tfd.Distribution):
     """p(x) of a VAE, a `tfd.Distribution` of event shape E.
 
     `sample` is exact: z ~ p(z), x ~ p(x|z). `log_prob` is exact by quadrature for latent dimensions up to

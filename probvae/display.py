@@ -1,0 +1,137 @@
+"""How models, distributions and configurations show themselves: short texts, and tables for notebooks.
+
+Nothing here computes: what is shown is what objects know already. All of it is escaped in HTML.
+"""
+
+import dataclasses
+import html
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+LONGEST = 120  # characters of one value in a text
+
+
+def table(title: str, rows: Iterable[tuple[str, Any]]) -> str:
+    """Return an HTML table of names and values under a title; all three are texts, and escaped.
+
+    >>> table("a < b", [("x", 1)]).count("&lt;")
+    1
+    """
+    cells = "".join(
+        f'<tr><th style="text-align:left">{html.escape(name)}</th>'
+        f'<td style="text-align:left"><code>{html.escape(str(value))}</code></td></tr>'
+        for name, value in rows
+    )
+    return f"<div><strong>{html.escape(title)}</strong><table><tbody>{cells}</tbody></table></div>"
+
+
+def shape(value: Any) -> str:
+    """Return a shape as TFP writes it, "?" for a size that only a run knows.
+
+    >>> shape((28, None, 1))
+    '[28, ?, 1]'
+    """
+    sizes = getattr(value, "as_list", lambda: list(value))
+    if getattr(value, "rank", 0) is None:
+        return "?"
+    return f"[{', '.join('?' if n is None else str(n) for n in sizes())}]"
+
+
+def kind(distribution: Any) -> str:
+    """Return the name of what a distribution is, past the wrappers that layers and products put around it.
+
+    >>> from tensorflow_probability import distributions as tfd
+    >>> kind(tfd.Independent(tfd.Normal([0.0], 1.0), 1))
+    'Independent Normal'
+    """
+    distribution = getattr(distribution, "tensor_distribution", distribution)
+    name = type(distribution).__name__.strip("_")
+    inside = getattr(distribution, "distribution", None)
+    if name in ("Independent", "Sample", "Coordinates", "Seen", "Unfolded", "Radial") and inside is not None:
+        return f"{name} {kind(inside)}"
+    return name
+
+
+class Shown:
+    """A distribution of ours, with a text of one line and a table of what it is.
+
+    Put before the TFP class among the bases; `_details` adds what else is worth a glance.
+    """
+
+    def _details(self) -> dict[str, Any]:
+        return {}
+
+    def _facts(self) -> dict[str, Any]:
+        own: Any = self
+        shapes = {"batch_shape": shape(own.batch_shape), "event_shape": shape(own.event_shape)}
+        return {**shapes, "dtype": own.dtype.name, **self._details()}
+
+    def __repr__(self) -> str:
+        facts = " ".join(f"{name}={_short(value)}" for name, value in self._facts().items())
+        return f"<probvae {kind(self)} {facts}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        what = (type(self).__doc__ or "").strip().split("\n")[0].replace("`", "")
+        return table(kind(self), [*self._facts().items(), ("what", what)])
+
+
+# ---- models --------------------------------------------------------------------------------------
+
+
+def model_text(vae: Any) -> str:
+    """Return what a `VAE` is made of, on a few lines."""
+    rows = _model_rows(vae)
+    width = max(len(name) for name, _ in rows)
+    return (
+        "\n".join([f"<{type(vae).__name__}", *(f"  {name:{width}}  {_short(v)}" for name, v in rows)]) + ">"
+    )
+
+
+def model_html(vae: Any) -> str:
+    """Return what a `VAE` is made of, as an HTML table."""
+    return table(type(vae).__name__, _model_rows(vae))
+
+
+def _model_rows(vae: Any) -> list[tuple[str, Any]]:
+    chosen = vae.architecture
+    posterior, likelihood = vae.kinds
+    parts = (("prior", kind(vae.prior)), ("posterior", posterior), ("likelihood", likelihood))
+    rows: list[tuple[str, Any]] = [
+        (name, f"{what} ({getattr(chosen, name)})" if chosen else what) for name, what in parts
+    ]
+    rows += [("latent_dim", vae.latent_dim), ("event_shape", vae.event_shape)]
+    if hasattr(vae, "context_dim"):
+        rows += [("value_shape", vae.value_shape), ("context_dim", vae.context_dim)]
+    if chosen:
+        sizes = chosen.units if "mlp" in chosen.network else chosen.filters
+        rows.append(("network", f"{chosen.network} {list(sizes)}"))
+    return [*rows, ("parameters", f"{sum(v.shape.num_elements() for v in vae.trainable_variables):,}")]
+
+
+# ---- configurations ------------------------------------------------------------------------------
+
+
+class Configuration:
+    """A dataclass that shows its main fields, and all others that are not as by default."""
+
+    MAIN: ClassVar[tuple[str, ...]] = ()
+
+    def _chosen(self) -> list[tuple[str, Any]]:
+        config: Any = self
+        values = [(f.name, getattr(self, f.name), f.default) for f in dataclasses.fields(config)]
+        return [(name, value) for name, value, default in values if name in self.MAIN or value != default]
+
+    def __repr__(self) -> str:
+        """Return the call that makes an equal one."""
+        values = (f"{name}={value!r}" for name, value in self._chosen())
+        return f"{type(self).__name__}({', '.join(values)})"
+
+    def _repr_html_(self) -> str:
+        return table(type(self).__name__, ((name, _short(value)) for name, value in self._chosen()))
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
