@@ -1,10 +1,8 @@
 """Saving and loading: config.json and weights.npz in a folder, no pickle, each written atomically."""
 
 import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,51 +12,9 @@ from probvae.config import Training
 from probvae.errors import InputError
 from probvae.model import PARTS, VAE
 from probvae.reading import read_text
+from probvae.writing import CONFIG, WEIGHTS, write_atomic, write_text
 
-CONFIG, WEIGHTS = "config.json", "weights.npz"
 MAX_CONFIG = 4_000_000  # bytes: 100,000 columns of a table
-TEMPORARY = ".tmp"  # how a file's name ends that is not complete
-
-
-def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file so that it is there whole or not at all.
-
-    Args:
-      path: the file to make or replace.
-      write: writes the content to the binary file that it is given.
-    """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _flush_folder(folder: Path) -> None:
-    """Bring a renaming to the disk, so that a power failure does not undo it."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all."""
-    write_atomic(path, lambda file: file.write(text.encode()))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = None) -> None:

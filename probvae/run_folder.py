@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from probvae.checkpoints import CONFIG, TEMPORARY, WEIGHTS, write_text
 from probvae.errors import InputError
+from probvae.writing import CONFIG, TEMPORARY, WEIGHTS, write_text
 
 METRICS, HISTORY, IMAGES, CHECKPOINTS = "metrics.json", "history.csv", "images", "checkpoints"
+COMMANDS, REPORT = "commands.json", "report.html"
 LOCK = ".lock"
 TENSORBOARD, WANDB_ID, MLFLOW_ID = "tensorboard", "wandb.id", "mlflow.id"  # of `probvae.tracking`
 PICTURES = (
@@ -19,10 +20,12 @@ PICTURES = (
     "originals.png",
     "latent_manifold.png",
     "latent_means.png",
+    "latent_projection.png",
+    "traversals.png",
     "learning_curves.png",
 )
 WRITTEN = {  # the patterns of all that a run writes but its configuration, by folder
-    ".": (*PICTURES, WEIGHTS, WANDB_ID, MLFLOW_ID, f".*{TEMPORARY}", METRICS, HISTORY),
+    ".": (*PICTURES, WEIGHTS, WANDB_ID, MLFLOW_ID, f".*{TEMPORARY}", METRICS, HISTORY, COMMANDS, REPORT),
     IMAGES: ("image_at_epoch_*.png", "prior_at_epoch_*.png", f".*{TEMPORARY}"),
     CHECKPOINTS: ("step-*", f".*{TEMPORARY}"),
     TENSORBOARD: ("*",),

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from probvae import npz
-from probvae.checkpoints import write_atomic
 from probvae.errors import InputError
 from probvae.progress import Row, State
 from probvae.run_folder import CHECKPOINTS
 from probvae.steps import Tally
+from probvae.writing import write_atomic
 
 MAGIC = b"probvae state 1"
 MAX_TEXT = 2**28  # bytes of the line of JSON

@@ -15,13 +15,13 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from probvae.checkpoints import write_atomic, write_text
 from probvae.conditional import ConditionalVAE, contexts_of, values
 from probvae.data.arrays import Array
 from probvae.errors import InputError
 from probvae.model import VAE
 from probvae.run_folder import MLFLOW_ID, WANDB_ID
 from probvae.seeds import Seed, fold_in
+from probvae.writing import write_atomic, write_text
 
 EXAMPLES = 16  # in a picture
 PICTURES = 60  # of each kind, at most, besides those before training and after the last epoch

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probvae import checkpoints, run_state
+from probvae import run_state, writing
 from probvae.errors import InputError
 from probvae.progress import State
 from probvae.run_folder import LOCK, locked, prepare_folder, remove_unfinished
@@ -78,7 +78,7 @@ def crash(folder, counter, write_atomic):
                 return getattr(self.file, name)
 
         try:
-            checkpoints.os = CountedOs()
+            writing.os = CountedOs()
             run_state.write_atomic = write_atomic
             for step in range(1, 6):
                 save_state(folder, state(step), Origin("f"))
@@ -91,7 +91,7 @@ def crash(folder, counter, write_atomic):
 
 def straight(path, write):
     """The wrong variant: write into the file itself."""
-    with checkpoints.os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+    with writing.os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
         write(file)
 
 
@@ -120,7 +120,7 @@ def points(folder, write_atomic, keep):
 
 def test_a_crash_at_any_point_of_writing_loses_nothing_that_was_saved(tmp_path):
     """At every call that writes, and in the middle of every writing; no file is ever half there."""
-    crashes, wrong = points(tmp_path, checkpoints.write_atomic, run_state.KEPT)
+    crashes, wrong = points(tmp_path, writing.write_atomic, run_state.KEPT)
     assert wrong == []
     assert crashes > 60
 

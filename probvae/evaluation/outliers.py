@@ -12,10 +12,10 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
-from probvae.checkpoints import write_atomic
 from probvae.errors import InputError
 from probvae.evaluation.diagnostics import Estimate, rate_distortion
 from probvae.seeds import Seed
+from probvae.writing import write_atomic
 
 if TYPE_CHECKING:
     from probvae.model import VAE
