@@ -22,6 +22,8 @@ _PUBLIC = {
     "iwae": "probvae.objectives",
     "save": "probvae.checkpoints",
     "load": "probvae.checkpoints",
+    "open_run": "probvae.opened_run",
+    "Run": "probvae.opened_run",
     "Architecture": "probvae.config",
     "Training": "probvae.config",
     "InputError": "probvae.errors",
@@ -32,6 +34,7 @@ __all__ = [
     "Architecture",
     "ConditionalVAE",
     "InputError",
+    "Run",
     "Training",
     "VAETransformer",
     "build",
@@ -41,6 +44,7 @@ __all__ = [
     "iwae",
     "load",
     "log_weights",
+    "open_run",
     "save",
 ]
 
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     from probvae.imputation import impute
     from probvae.model import VAE
     from probvae.objectives import elbo, iwae, log_weights
+    from probvae.opened_run import Run, open_run
     from probvae.semisupervised import M2VAE
 
 

@@ -24,7 +24,8 @@ def blocks(name):
 def test_code_in_documents_runs(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     images = np.float32(np.random.default_rng(0).random([8, 28, 28, 1]) > 0.5)
-    probvae.save(probvae.conv_vae(filters=(2, 2)), "runs/mine")
+    probvae.save(probvae.conv_vae(filters=(2, 2)), "runs/mine", probvae.Training(data="digits"))
+    Path("runs/mine/history.csv").write_text("epoch,test_elbo,test_log_likelihood,test_kl\n1,-3,-2,1\n")
     patients("patients.csv")
     monkeypatch.setattr(tf_keras.Model, "fit", quietly(tf_keras.Model.fit))
     names = {"probvae": probvae, "tf": tf, "tf_keras": tf_keras, "tfd": tfd, "tfpl": tfpl}

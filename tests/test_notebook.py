@@ -1,17 +1,33 @@
 """What a user in a notebook meets: how objects show themselves, opened runs, figures in other styles."""
 
 import inspect
+import shlex
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 from conftest import tiny_vae
 from tensorflow_probability import distributions as tfd
 
 import probvae
-from probvae import conditional, display, elementwise, flows, hierarchy, mixtures, priors, spherical, tables
+from probvae import (
+    checkpoints,
+    conditional,
+    display,
+    elementwise,
+    flows,
+    hierarchy,
+    mixtures,
+    priors,
+    spherical,
+    tables,
+)
+from probvae.cli import evaluate, train
 from probvae.config import CHOICES, Architecture, Training
+from probvae.errors import InputError
 from probvae.evaluation import marginal
 
 MODULES = (conditional, elementwise, flows, hierarchy, mixtures, priors, spherical, tables, marginal)
@@ -152,3 +168,103 @@ def test_a_distribution_still_computes_as_before():
     )
     again = p.copy(logits=tf.zeros([2]))
     assert isinstance(again, elementwise.Bernoulli) and "probvae Bernoulli" in str(again)
+
+
+# ---- runs ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A run of `probvae-train` on a small table, evaluated."""
+    folder = tmp_path_factory.mktemp("run")
+    rng = np.random.default_rng(0)
+    np.save(folder / "rows.npy", rng.standard_normal([60, 3]).astype(np.float32))
+    options = ["--data", str(folder / "rows.npy"), "--output", str(folder / "run"), "--epochs", "2"]
+    options += ["--units", "6,5", "--validation", "0.2", "--parts", "1", "--latent-dim", "3"]
+    invoke(train.main, [*options, "--quiet"])
+    invoke(evaluate.main, [str(folder / "run"), "--num-samples", "5", "--train-images", "0", "--quiet"])
+    return folder / "run"
+
+
+def invoke(command, arguments):
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0, result.output
+
+
+def test_an_opened_run_gives_everything_back(run_folder):
+    run = probvae.open_run(run_folder)
+    assert isinstance(run, probvae.Run) and run.architecture.units == (6, 5) and run.training.epochs == 2
+    x = run.prepared.test
+    q = [vae.posterior(x).mean().numpy() for vae in (run.model, probvae.load(run_folder))]
+    np.testing.assert_array_equal(*q)
+    np.testing.assert_array_equal(run.history["epoch"], [1, 2])
+    assert np.all(np.isfinite(run.history["validation_elbo"]))
+    assert run.metrics["epochs"] == 2 and set(run.versions) >= {"python", "tensorflow", "probvae"}
+    assert run.evaluation.per_example["elbo"].shape == (len(x),)
+    assert run.data.name == "rows.npy" and len(run.data.test) == len(x)
+    assert "learning_curves.png" in run.pictures and all(p.is_file() for p in run.pictures.values())
+    drawn = run.learning_curves().axes[0].lines[0].get_ydata()
+    np.testing.assert_array_equal(drawn, run.history["test_elbo"])
+    text = repr(run)
+    assert "2 of 2" in text and "not ended" not in text and "evaluation    yes" in text
+    assert run.command in page(run)
+
+
+def test_the_command_trains_the_same_anew(run_folder):
+    run = probvae.open_run(run_folder)
+    name, *arguments = shlex.split(run.command)
+    assert name == "probvae-train"
+    given = train.main.make_context(name, arguments).params
+    given = {key: value for key, value in given.items() if value is not None}
+    training = Training(**{f: given[f] for f in Training.__dataclass_fields__ if f in given})
+    chosen = {f: given[f] for f in train.ARCHITECTURE if f in given}
+    assert training == run.training
+    assert Architecture(event_shape=run.architecture.event_shape, **chosen) == run.architecture
+
+
+def test_a_run_that_has_not_begun(tmp_path):
+    checkpoints.save(tiny_vae(), tmp_path, Training(data="digits"))
+    run = probvae.open_run(tmp_path)
+    assert run.history == {} == run.metrics == run.versions and run.evaluation is None and not run.pictures
+    assert "0 of 10, not ended" in repr(run)
+    with pytest.raises(InputError, match="no epoch in its history"):
+        run.learning_curves()
+
+
+def test_folders_that_are_no_runs(tmp_path):
+    with pytest.raises(InputError, match="no run folder"):
+        probvae.open_run(tmp_path)
+    probvae.save(tiny_vae(), tmp_path)
+    with pytest.raises(InputError, match="loaded by probvae"):
+        probvae.open_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part", "sentence"),
+    [
+        ("history.csv", "epoch,test_elbo\n1,two\n", "history", "must hold numbers"),
+        ("history.csv", "epoch,epoch\n1,2\n", "history", "columns with names"),
+        ("history.csv", "epoch,test_elbo\n1\n", "history", "of one length"),
+        ("history.csv", "", "history", "columns with names"),
+        ("metrics.json", "[1]", "metrics", "must hold an object"),
+        ("metrics.json", '{"a": NaN}', "metrics", "JSON"),
+        ("evaluation/metrics.json", "{", "evaluation", "JSON"),
+    ],
+)
+def test_damaged_files_are_refused_when_they_are_read(tmp_path, name, text, part, sentence):
+    checkpoints.save(tiny_vae(), tmp_path, Training(data="digits"))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    run = probvae.open_run(tmp_path)
+    with pytest.raises(InputError, match=sentence):
+        getattr(run, part)
+    assert repr(run).startswith("<Run")  # to be shown does not fail
+
+
+def test_other_data_than_the_runs_are_refused(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    metrics = tmp_path / "run" / "metrics.json"
+    known = probvae.open_run(run_folder).metrics["data"]["fingerprint_sha256"]
+    metrics.write_text(metrics.read_text().replace(known, "0" * 64))
+    with pytest.raises(InputError, match="other data than the run was trained on"):
+        _ = probvae.open_run(tmp_path / "run").data
