@@ -1,0 +1,60 @@
+"""probvae-explore: a web page in which a trained model decodes under the pointer."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from probvae import __version__
+from probvae.cli.common import AT_LEAST_ONE, Command, quiet_start
+
+
+@click.command("probvae-explore", cls=Command, context_settings={"max_content_width": 100})
+@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--points",
+    type=click.IntRange(1, 5000),
+    default=500,
+    metavar="N",
+    help="Test images to show, the first ones. [500]",
+)
+@click.option(
+    "--log-prob",
+    type=click.Choice(("auto", "exact", "iwae")),
+    default="auto",
+    help="Their log p(x): by quadrature (up to 3 dimensions), or the importance-weighted bound. auto: exact "
+    "for 1 or 2 dimensions. [auto]",
+)
+@click.option(
+    "--num-samples",
+    type=AT_LEAST_ONE,
+    default=100,
+    metavar="K",
+    help="Draws of z for each image in the bound. [100]",
+)
+@click.option("--data", metavar="NAME|PATH", help="Other data than the run was trained on. [the run's]")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar="N", help="Of every draw. [0]")
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="FILE", help="Page to write. [RUN_DIR/explorer.html]"
+)
+@click.option("--overwrite", is_flag=True, help="Replace a page that is there.")
+@click.option("--quiet", is_flag=True, help="Print the last line only.")
+@click.version_option(__version__, prog_name="probvae-explore")
+def main(run: Path, **options: Any) -> None:
+    """Write a web page to explore a run of probvae-train.
+
+    \b
+    probvae-explore runs/mine
+    probvae-explore runs/mine --points 2000 --output mine.html
+
+    Open the page in any browser: the decoder and the encoder are in it, and nothing is fetched. Move over the
+    latent plane to see the mean of p(x|z); the test images lie in it, coloured by log p(x); an image of your
+    own is encoded too. For images, with the networks conv, residual_conv, mlp and gated_mlp.
+    """  # noqa: D301
+    with quiet_start():
+        from probvae.cli.explore_run import explore
+    explore(run, **options)
+
+
+if __name__ == "__main__":
+    main()
