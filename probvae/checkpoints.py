@@ -14,8 +14,6 @@ from probvae.model import PARTS, VAE
 from probvae.reading import read_text
 from probvae.writing import CONFIG, WEIGHTS, write_atomic, write_text
 
-MAX_CONFIG = 4_000_000  # bytes: 100,000 columns of a table
-
 
 def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = None) -> None:
     """Save a model: config.json and weights.npz.
@@ -69,12 +67,12 @@ def read_config(folder: Path) -> tuple[config.Architecture | None, Training | No
     """Read config.json of a run folder.
 
     Raises:
-      InputError: as `probvae.config.from_json`; no such file, or one of more than `MAX_CONFIG` bytes.
+      InputError: as `probvae.config.from_json`; no such file, or one of more than `config.MAX_CONFIG` bytes.
     """
     path = folder / CONFIG
     if not path.exists():
         raise InputError(f"{path} cannot be read: there is no such file. Expected a run folder.")
-    return config.from_json(read_text(path, "a run's configuration", MAX_CONFIG))
+    return config.from_json(read_text(path, "a run's configuration", config.MAX_CONFIG))
 
 
 def load_weights(vae: VAE, path: Path) -> None:

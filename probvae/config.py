@@ -15,6 +15,7 @@ from probvae.errors import InputError
 from probvae.sizes import refuse_too_large
 
 FORMAT = 2  # of config.json
+MAX_CONFIG = 4_000_000  # bytes of it: 100,000 columns of a table
 
 # The names that each choice may take; a test holds them equal to the registries.
 CHOICES: dict[str, tuple[str, ...]] = {

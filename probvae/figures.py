@@ -51,7 +51,8 @@ def tile(images: np.ndarray, columns: int, *, gap: int = 1) -> np.ndarray:
     return canvas
 
 
-def _show(axes: Axes, picture: np.ndarray, **options: Any) -> None:
+def show(axes: Axes, picture: np.ndarray, **options: Any) -> None:
+    """Draw a picture [H, W, C] of values in [0, 1]; of other than 1 or 3 channels, their mean."""
     if picture.shape[-1] not in (1, 3):
         picture = picture.mean(axis=-1, keepdims=True)  # no colour space is known for it
     picture = picture[..., 0] if picture.shape[-1] == 1 else picture
@@ -69,7 +70,7 @@ def image_grid(images: np.ndarray, *, columns: int = 4, title: str = "") -> Figu
     height = width * picture.shape[0] / picture.shape[1]
     figure = Figure(figsize=(width, height + 0.36), dpi=DPI)
     axes = figure.add_axes((0.02, 0.02, 0.96, (height - 0.08) / (height + 0.36)))
-    _show(axes, picture)
+    show(axes, picture)
     axes.set_axis_off()
     figure.text(0.5, 1 - 0.18 / (height + 0.36), title, ha="center", va="center", fontsize=9, color=INK)
     return figure
@@ -124,7 +125,7 @@ def latent_manifold(mean: Callable[[np.ndarray], np.ndarray], *, n: int = 20) ->
     picture = tile(mean(np.stack([z0.ravel(), z1.ravel()], axis=1).astype(np.float32)), n, gap=0)
     figure = Figure(figsize=(7, 7.2), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
-    _show(axes, picture, extent=(0, n, 0, n), aspect="auto")
+    show(axes, picture, extent=(0, n, 0, n), aspect="auto")
     ticks = np.linspace(0, n - 1, 7).round().astype(int)
     labels = [f"{quantiles[i]:.2f}" for i in ticks]
     axes.set_xticks(ticks + 0.5, labels)

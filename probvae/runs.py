@@ -15,15 +15,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probvae import __version__, checkpoints, figures, run_data
+from probvae import __version__, checkpoints, figures, latent_views, run_data
 from probvae.conditional import ConditionalVAE, contexts_of, is_one_hot, values
 from probvae.config import Training
 from probvae.data import ImageData, Prepared
+from probvae.errors import InputError
 from probvae.evaluation.diagnostics import bits_per_dimension
 from probvae.model import VAE
 from probvae.priors import on_sphere
 from probvae.progress import Row
-from probvae.run_folder import HISTORY, IMAGES, METRICS
+from probvae.report.run_files import read_commands
+from probvae.run_folder import COMMANDS, HISTORY, IMAGES, METRICS
 from probvae.seeds import fold_in
 from probvae.semisupervised import M2VAE
 from probvae.training import compile_test
@@ -61,21 +63,34 @@ class Recorder:
         z = vae.prior.sample(GRID, seed=fold_in(training.seed, -2)).numpy()  # z ~ p(z)
         self.draws = _fixed_draws(vae, z, prepared.test)
 
-    def start(self, history: Sequence[Row] = (), *, step: int = 0) -> None:
-        """Write what is known before training: the configuration and the first pictures.
+    def start(self, history: Sequence[Row] = (), *, step: int = 0, command: str = "") -> None:
+        """Write what is known before training: the configuration, the command and the first pictures.
 
         Args:
           history: rows of the epochs that are done, where a run is resumed.
           step: steps that are done.
+          command: the line that started or resumed the run; empty where there was none.
         """
         self.history = list(history)
         (self.folder / METRICS).unlink(missing_ok=True)  # those of a run that has ended
         checkpoints.save(self.vae, self.folder, self.training)
+        if command:
+            self._record(command)
         self._remove_pictures_after(len(self.history))
         x = values(self.vae, self.fixed_x)
         self._write("originals.png", figures.to_png(figures.example_grid(x, title="Test images")))
         if not step:
             self._pictures("before training")
+
+    def _record(self, command: str) -> None:
+        """Add a command to those that have trained the run."""
+        path = self.folder / COMMANDS
+        try:
+            before = read_commands(path) if path.exists() else []
+        except InputError:  # damaged: nothing but the report needs it
+            before = []
+        commands = [*before, {"command": command, "versions": _versions()}]
+        checkpoints.write_text(path, json.dumps(commands, indent=2) + "\n")
 
     def save_weights(self) -> None:
         """Write the weights as they are."""
@@ -105,11 +120,10 @@ class Recorder:
                 [row.epoch for row in self.history],
             )
             self._write("learning_curves.png", figures.to_png(figure))
-        if self.vae.latent_dim == 2:
-            self._latent_plane()
+        variance = self._latent_space()
         if self.training.validation:  # the best epoch's weights are back
             self.save_weights()
-        metrics = self._metrics(interrupted)
+        metrics = self._metrics(interrupted) | {"latent_variance": variance}
         checkpoints.write_text(self.folder / METRICS, json.dumps(metrics, indent=2) + "\n")
         return metrics
 
@@ -140,8 +154,28 @@ class Recorder:
             if _epoch_of(path) > epochs:
                 path.unlink()
 
-    def _latent_plane(self) -> None:
-        vae = self.vae.given(self.draws.arguments[1][0]) if isinstance(self.vae, ConditionalVAE) else self.vae
+    def _latent_space(self) -> list[float] | None:
+        """Write the views of the latent space; return Var_x(E_q[z]) by dimension, where it is known."""
+        vae = self._unconditional()
+        if self.vae.latent_dim == 2:
+            self._latent_plane(vae)
+        codes = latent_views.encode(self.vae, self.x_test, fold_in(self.training.seed, -4))
+        if self.vae.latent_dim > 2 and len(codes.loc) > 2:
+            labels = self.data.test_labels
+            shown = None if labels is None else labels[: len(codes.loc)]
+            self._write("latent_projection.png", figures.to_png(latent_views.projection(codes.loc, shown)))
+        figure = latent_views.traversals(vae, codes)
+        if figure is not None:
+            self._write("traversals.png", figures.to_png(figure))
+        return None if codes.variance is None else [float(v) for v in codes.variance]
+
+    def _unconditional(self) -> VAE:
+        """Return the model; where it is conditional, p(x|y) of the first y that is drawn."""
+        if not isinstance(self.vae, ConditionalVAE):
+            return self.vae
+        return self.vae.given(self.draws.arguments[1][0])
+
+    def _latent_plane(self, vae: VAE) -> None:
         if len(vae.event_shape) == 3:
             manifold = figures.latent_circle if on_sphere(vae.prior) else figures.latent_manifold
             figure = manifold(lambda z: vae.likelihood(z).mean().numpy())
@@ -177,14 +211,7 @@ class Recorder:
                 "test_images": len(self.data.test),
                 "binarize": self.training.binarize,
             },
-            "versions": {
-                "python": platform.python_version(),
-                "probvae": __version__,
-                **{
-                    name: version(name)
-                    for name in ("tensorflow", "tensorflow-probability", "tf-keras", "numpy")
-                },
-            },
+            "versions": _versions(),
         }
 
     def _bits_per_dimension(self, elbo: np.ndarray) -> dict[str, Any]:
@@ -201,6 +228,15 @@ class Recorder:
             return {}
         best = max(found, key=lambda row: row.validation_elbo or -math.inf)
         return {"best_epoch": best.epoch, "validation_elbo": best.validation_elbo}
+
+
+def _versions() -> dict[str, str]:
+    packages = ("tensorflow", "tensorflow-probability", "tf-keras", "numpy")
+    return {
+        "python": platform.python_version(),
+        "probvae": __version__,
+        **{name: version(name) for name in packages},
+    }
 
 
 def _epoch_of(picture: Path) -> int:

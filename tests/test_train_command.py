@@ -58,9 +58,10 @@ def test_run_folder_is_complete(run):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     frames = {f"images/{kind}_at_epoch_{i:04d}.png" for kind in ("image", "prior") for i in range(3)}
     pictures = {"originals.png", "latent_manifold.png", "latent_means.png", "learning_curves.png"}
+    pictures.add("traversals.png")
     gifs = {"reconstructions.gif", "prior.gif"}
     states = {f"checkpoints/step-{step:09d}.state" for step in (6, 12)}
-    files = {"config.json", "weights.npz", "history.csv", "metrics.json"}
+    files = {"config.json", "weights.npz", "history.csv", "metrics.json", "commands.json", "report.html"}
     assert names == {*files, *frames, *pictures, *gifs, *states}
     for name in {*frames, *pictures}:
         with Image.open(folder / name) as picture:

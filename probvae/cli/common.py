@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import click
@@ -14,6 +16,7 @@ from probvae import cluster
 from probvae.cluster import WorkerLostError
 from probvae.errors import InputError
 
+COMMAND_LINE = "probvae.command_line"  # of a context: the line that was typed, in `meta`
 AT_LEAST_ONE = click.IntRange(min=1)
 
 
@@ -43,8 +46,11 @@ class Command(click.Command):
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the options; a mistake in them is one line too."""
+        given = list(args[1] if len(args) > 1 else kwargs["args"])  # parsing empties the list
         try:
-            return super().make_context(*args, **kwargs)
+            context = super().make_context(*args, **kwargs)
+            context.meta[COMMAND_LINE] = shlex.join([str(self.name), *given])
+            return context
         except click.UsageError as error:
             message = error.format_message().rstrip(".")
             raise Failure(f"{message}. See {self.name} --help.") from None
@@ -102,6 +108,17 @@ def _stderr_into(target: int) -> Iterator[int]:
     finally:
         os.dup2(original, 2)
         os.close(original)
+
+
+def renew_report(folder: Path) -> None:
+    """Write report.html into a run folder; what goes wrong is one line and costs nothing else."""
+    try:
+        from probvae.report.pages import write_report
+
+        write_report(folder)
+    except Exception as error:  # a report is never worth a run
+        reason = " ".join(str(error).split()) or type(error).__name__
+        click.echo(f"Warning: no report was written: {reason}", err=True)
 
 
 class StopOnSignal:

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from probvae import checkpoints, data, npz, run_data, strict_json
-from probvae.cli.common import StopOnSignal
+from probvae.cli.common import StopOnSignal, renew_report
 from probvae.errors import InputError
 from probvae.evaluation import figures, report
 from probvae.evaluation.comparison import paired_difference, refuse_unless_comparable
@@ -68,6 +68,8 @@ def evaluate(
         unfinished = run_stages(e, on_stage=console.stage, on_lines=console.lines)
         console.close()
     _write(folder, e, conditions, unfinished)
+    if output is None:
+        renew_report(run)
     for stage, why in e.skipped.items():
         click.echo(f"skipped: {stage}, because {why}", err=True)
     if theirs is not None and "iwae" in e.arrays:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from probvae import __version__, cluster
-from probvae.cli.common import AT_LEAST_ONE, Command, make_strategy, quiet_start, thread_options
+from probvae.cli.common import AT_LEAST_ONE, COMMAND_LINE, Command, make_strategy, quiet_start, thread_options
 from probvae.config import CHOICES, RECIPES, Architecture, Every, Training
 from probvae.errors import InputError
 
@@ -189,6 +189,7 @@ def main(
         "tensorboard": tensorboard,
         "wandb": wandb,
         "mlflow": mlflow,
+        "command": click.get_current_context().meta[COMMAND_LINE],
     }
     make = functools.partial(make_strategy, strategy, threads, inter_threads)
     if resume is not None:

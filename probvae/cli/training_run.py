@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from probvae import checkpoints, run_data, run_state, runs, tracking
 from probvae.building import build
-from probvae.cli.common import StopOnSignal
+from probvae.cli.common import StopOnSignal, renew_report
 from probvae.cli.training_console import Console
 from probvae.config import Architecture, Every, Training, to_json
 from probvae.data import DataSet, Prepared
@@ -50,6 +50,7 @@ class Conduct:
       tensorboard: write its files into the folder.
       wandb: a project of Weights & Biases to report to; empty for none.
       mlflow: an experiment of MLflow to report to; empty for none.
+      command: the line that was typed, to be kept.
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class Conduct:
     tensorboard: bool = False
     wandb: str = ""
     mlflow: str = ""
+    command: str = ""
 
 
 def start(
@@ -222,7 +224,7 @@ def _train(
 
     with StopOnSignal(console.stopping) as stop, _advice_on_disks(folder, console):
         if recorder is not None:
-            recorder.start(trainer.history, step=trainer.state().step)
+            recorder.start(trainer.history, step=trainer.state().step, command=conduct.command)
             if not resumed:
                 on_state(trainer.state())
         try:
@@ -244,7 +246,9 @@ def _train(
         console.close()
         stopped = workers.anyone(stop())
         if recorder is not None:
-            _conclude(recorder.finish(interrupted=stopped), folder, stopped=stopped)
+            metrics = recorder.finish(interrupted=stopped)
+            renew_report(folder)
+            _conclude(metrics, folder, stopped=stopped)
         workers.anyone(False)  # the others stay until all is written
     if stopped:
         sys.exit(128 + (stop.received or signal.SIGTERM))
@@ -282,6 +286,7 @@ def _keep_what_is_good(
     if sound:
         run_state.save_state(folder, state, origin)
         recorder.save_weights()
+        renew_report(folder)
         return state.step
     run_state.set_aside_last(folder, state.step)
     saved = run_state.load_state(folder, state)
@@ -289,6 +294,7 @@ def _keep_what_is_good(
         raise InputError(f"There is no checkpoint of {folder} from before: train anew with smaller steps.")
     trainer.restore(saved[0])
     recorder.save_weights()
+    renew_report(folder)
     return saved[0].step
 
 

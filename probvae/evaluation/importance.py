@@ -4,7 +4,6 @@ The K log-weights of a block of examples are drawn in chunks and kept whole only
 memory does not grow with K times the number of examples.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,8 +35,8 @@ class Importance(NamedTuple):
       elbo_standard_error: [N], its Monte Carlo error.
       effective_sample_size: [N], (sum w)^2 / sum w^2, from 1 to K.
       pareto_k: [N], shape of the weights' tail; None where arviz-stats is not installed. Above
-        `reliable_pareto_k(K)` the bound and its error are not to be trusted; a low value proves nothing, as
-        no draw may have come near a mode of p(z|x).
+        `pareto.reliable_pareto_k(K)` the bound and its error are not to be trusted; a low value proves
+        nothing, as no draw may have come near a mode of p(z|x).
       num_samples: [J], numbers of draws from 1 to K.
       curve: [J, N], the bound with each of these numbers of draws, averaged over disjoint groups.
     """
@@ -154,15 +153,6 @@ def error_of_mean(draws: np.ndarray) -> np.ndarray:
         return np.full(draws.shape[1:], np.nan)
     with np.errstate(invalid="ignore"):  # infinite values have a mean and no error
         return draws.std(axis=0, ddof=1) / np.sqrt(k)
-
-
-def reliable_pareto_k(num_samples: int) -> float:
-    """Return the largest Pareto k at which K draws can be trusted (Vehtari et al. 2024).
-
-    >>> round(reliable_pareto_k(100), 3), reliable_pareto_k(5000)
-    (0.5, 0.7)
-    """
-    return min(1 - 1 / math.log10(num_samples), 0.7)
 
 
 def log_mean_exp(log_w: np.ndarray) -> np.ndarray:

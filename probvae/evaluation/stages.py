@@ -14,7 +14,8 @@ from probvae.evaluation import contexts, diagnostics, outliers
 from probvae.evaluation.ais import ais, bdmc
 from probvae.evaluation.comparison import MeanEstimate
 from probvae.evaluation.gaps import decompose, optimize_posteriors
-from probvae.evaluation.importance import Stopped, importance, reliable_pareto_k
+from probvae.evaluation.importance import Stopped, importance
+from probvae.evaluation.pareto import reliable_pareto_k
 from probvae.evaluation.report import EXACT_DIMENSIONS, Evaluation, Line
 from probvae.seeds import fold_in
 from probvae.semisupervised import M2VAE

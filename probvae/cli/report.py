@@ -1,0 +1,47 @@
+"""probvae-report: a run as one page of HTML, and runs side by side."""
+
+from pathlib import Path
+
+import click
+
+from probvae import __version__
+from probvae.cli.common import Command
+from probvae.errors import InputError
+
+
+@click.command("probvae-report", cls=Command, context_settings={"max_content_width": 100})
+@click.argument("runs", metavar="RUN_DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where the comparison goes; a report that is there is replaced. [comparison.html]",
+)
+@click.version_option(__version__, prog_name="probvae-report")
+def main(runs: tuple[Path, ...], output: Path | None) -> None:
+    """Rebuild the report.html of runs, and compare them where there are two or more.
+
+    \b
+    probvae-report runs/mine
+    probvae-report runs/a runs/b runs/c --output abc.html
+
+    probvae-train and probvae-evaluate make the report of a run by themselves. Runs are compared example by
+    example where probvae-evaluate has evaluated them in the same way. Needs no TensorFlow and no network.
+    """  # noqa: D301
+    from probvae.report import pages
+
+    if output is not None and len(runs) == 1:
+        raise InputError("--output is of a comparison: give two or more runs, or leave it out.")
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise InputError("A run is given twice: give different runs to compare.")
+    if len(runs) > 1:
+        comparison = output or Path("comparison.html")
+        pages.write_comparison(runs, comparison)
+    for run in runs:
+        click.echo(f"written to {pages.write_report(run)}")
+    if len(runs) > 1:
+        click.echo(f"written to {comparison}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Charts as SVG whose colours are the page's own, so that they follow light and dark.
+
+matplotlib draws them in placeholder colours that are replaced by CSS variables. No text of a run is drawn.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+POINTS = 1000  # of a line, at most
+BARS = 64  # at most
+INK, GRID, DEAD = "#010101", "#020202", "#030303"
+SERIES = tuple(f"#0404{i:02x}" for i in range(8))  # a colour each; further lines begin again
+VARIABLES = {
+    INK: "var(--muted)",
+    GRID: "var(--line)",
+    DEAD: "var(--warning)",
+    **{colour: f"var(--c{i})" for i, colour in enumerate(SERIES)},
+}
+SIZE = (4.2, 2.5)  # inches
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "probvae",
+    "font.size": 9,
+    "axes.unicode_minus": True,
+}
+
+
+class Line(NamedTuple):
+    """A curve: x [N], y [N] with nan where it has no value, and the number of its colour."""
+
+    x: np.ndarray
+    y: np.ndarray
+    colour: int = 0
+    dashed: bool = False
+
+
+def curves(lines: Sequence[Line]) -> Markup:
+    """Draw curves over epochs."""
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = _axes()
+        for line in lines:
+            every = max(1, -(-len(line.x) // POINTS))
+            x, y = line.x[::-1][::every][::-1], line.y[::-1][::every][::-1]  # with the last point
+            y = np.where(np.abs(y) < 1e30, y, np.nan)
+            axes.plot(
+                x,
+                y,
+                color=SERIES[line.colour % len(SERIES)],
+                linestyle="dashed" if line.dashed else "solid",
+                linewidth=1.6,
+                marker="o" if len(x) <= 30 else None,
+                markersize=2.5,
+            )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.set_xlabel("epoch", color=INK)
+        return _svg(figure)
+
+
+def bars(values: np.ndarray, threshold: float) -> Markup:
+    """Draw bars on a logarithmic axis; those at or below the threshold, a line, in the warning's colour."""
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = _axes()
+        shown = np.clip(values[:BARS], 1e-6, 1e6)
+        colours = [DEAD if value <= threshold else SERIES[0] for value in shown]
+        axes.bar(np.arange(len(shown)), shown, color=colours, width=0.75)
+        axes.axhline(threshold, color=INK, linewidth=0.8, linestyle="dashed")
+        axes.set_yscale("log")
+        axes.set_ylim(min(threshold, float(shown.min())) / 2, max(2 * threshold, float(shown.max())) * 2)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+        axes.set_xlabel("latent dimension", color=INK)
+        return _svg(figure)
+
+
+def _axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    figure.patch.set_visible(False)
+    axes.patch.set_visible(False)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(INK)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, length=0, which="both")
+    return figure, axes
+
+
+def _svg(figure: Figure) -> Markup:
+    """Return the element svg alone: no size, no names that two charts of a page would share, no metadata."""
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r' id="[A-Za-z0-9.]*_\d+"', "", text)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, variable)
+    return Markup(re.sub(r"\n\s*", "\n", text))
