@@ -1,5 +1,6 @@
 """The latent explorer: its numbers are TensorFlow's, in NumPy and in a browser; its page; its command."""
 
+import base64
 import json
 import re
 import shutil
@@ -450,9 +451,26 @@ def test_an_image_of_ones_own_lands_where_the_encoder_puts_it(explored, opened, 
     page.click("#clear")
     page.set_input_files("#file", tmp_path / "large.png")
     wait(page, "explorer.state.own")
-    page.evaluate("explorer.state.own.source.length")
     turned = page.is_checked("#invert")
     assert turned == (page.evaluate("blank") == 0)
+    page.click("#clear")
+    drop = """(data) => {
+      const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0)), moved = new DataTransfer();
+      moved.items.add(new File([bytes], "dropped.png", { type: "image/png" }));
+      const how = { dataTransfer: moved, bubbles: true, cancelable: true };
+      document.body.dispatchEvent(new DragEvent("drop", how));
+    }"""
+    page.evaluate(drop, base64.b64encode((tmp_path / "own.png").read_bytes()).decode())
+    wait(page, "explorer.state.own")
+    np.testing.assert_allclose(z_of(page), expected, atol=1e-4)
+    page.click("#clear")
+    pad = page.locator("#pad").bounding_box()
+    page.mouse.move(pad["x"] + 20, pad["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(pad["x"] + 80, pad["y"] + 60, steps=5)
+    page.mouse.up()
+    drawn = page.evaluate("Array.from(explorer.state.own.source)")
+    assert 20 < np.sum(np.abs(np.array(drawn) - drawn[0]) > 0.5) < 200
     (tmp_path / "no.png").write_bytes(b"no image")
     page.set_input_files("#file", tmp_path / "no.png")
     wait(page, "document.getElementById('own-note').textContent.includes('could not be read')")

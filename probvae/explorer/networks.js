@@ -48,8 +48,52 @@ function activate(name, out) {
   for (let i = 0; i < out.length; i++) out[i] = f(out[i]);
 }
 
-function addRow(out, at, w, from, n, v) {
-  for (let j = 0; j < n; j++) out[at + j] += v * w[from + j];
+// Adds to out[at ...] the rows of a kernel that belong to the inputs named by `used`, each times its input.
+// Four at a time, because memory costs more than arithmetic.
+function addRows(out, at, size, w, kernel, x, source, used, number) {
+  let k = 0;
+  for (; k + 3 < number; k += 4) {
+    const v0 = x[source + used[k]], v1 = x[source + used[k + 1]];
+    const v2 = x[source + used[k + 2]], v3 = x[source + used[k + 3]];
+    const w0 = kernel + used[k] * size, w1 = kernel + used[k + 1] * size;
+    const w2 = kernel + used[k + 2] * size, w3 = kernel + used[k + 3] * size;
+    for (let j = 0; j < size; j++)
+      out[at + j] += v0 * w[w0 + j] + v1 * w[w1 + j] + v2 * w[w2 + j] + v3 * w[w3 + j];
+  }
+  for (; k < number; k++) {
+    const v = x[source + used[k]], row = kernel + used[k] * size;
+    for (let j = 0; j < size; j++) out[at + j] += v * w[row + j];
+  }
+}
+
+// Writes which of n inputs are not zero, as half of them are after a rectifier, and returns how many.
+function findUsed(used, x, source, n) {
+  let number = 0;
+  for (let k = 0; k < n; k++) if (x[source + k] !== 0) used[number++] = k;
+  return number;
+}
+
+// Both convolutions: every input pixel adds its kernel to the output pixels at `place(y, i)`, -1 for none.
+function convolve(o, w, x, out, place) {
+  const { channels: c, filters: f, size } = o;
+  o.used = o.used || new Int32Array(c);
+  fillBias(out, w, o.bias, f);
+  for (let y = 0; y < o.height; y++)
+    for (let across = 0; across < o.width; across++) {
+      const source = (y * o.width + across) * c, number = findUsed(o.used, x, source, c);
+      if (!number) continue;
+      for (let i = 0; i < size; i++) {
+        const row = place(y, i, o.top, o.stride);
+        if (row < 0 || row >= o.height_out) continue;
+        for (let j = 0; j < size; j++) {
+          const column = place(across, j, o.left, o.stride);
+          if (column < 0 || column >= o.width_out) continue;
+          const at = (row * o.width_out + column) * f, kernel = o.kernel + (i * size + j) * c * f;
+          addRows(out, at, f, w, kernel, x, source, o.used, number);
+        }
+      }
+    }
+  activate(o.activation, out);
 }
 
 function fillBias(out, w, bias, n) {
@@ -58,59 +102,19 @@ function fillBias(out, w, bias, n) {
 
 const operations = {
   dense(o, w, x, out) {
+    o.used = o.used || new Int32Array(o.in);
     fillBias(out, w, o.bias, o.out);
-    for (let i = 0; i < o.in; i++) if (x[i] !== 0) addRow(out, 0, w, o.kernel + i * o.out, o.out, x[i]);
+    addRows(out, 0, o.out, w, o.kernel, x, 0, o.used, findUsed(o.used, x, 0, o.in));
     activate(o.activation, out);
   },
 
-  conv(o, w, x, out) {
-    const { height, width, channels: c, filters: f, size, stride } = o;
-    fillBias(out, w, o.bias, f);
-    for (let row = 0; row < o.height_out; row++)
-      for (let column = 0; column < o.width_out; column++) {
-        const at = (row * o.width_out + column) * f;
-        for (let i = 0; i < size; i++) {
-          const y = row * stride + i - o.top;
-          if (y < 0 || y >= height) continue;
-          for (let j = 0; j < size; j++) {
-            const left = column * stride + j - o.left;
-            if (left < 0 || left >= width) continue;
-            const source = (y * width + left) * c;
-            const kernel = o.kernel + (i * size + j) * c * f;
-            for (let k = 0; k < c; k++) {
-              const v = x[source + k];
-              if (v !== 0) addRow(out, at, w, kernel + k * f, f, v);
-            }
-          }
-        }
-      }
-    activate(o.activation, out);
-  },
+  conv: (o, w, x, out) =>
+    convolve(o, w, x, out, (y, i, before, stride) => {
+      const at = y + before - i;
+      return at % stride ? -1 : at / stride;
+    }),
 
-  // Every input pixel adds its kernel to the pixels around its place in the output.
-  deconv(o, w, x, out) {
-    const { height, width, channels: c, filters: f, size, stride } = o;
-    fillBias(out, w, o.bias, f);
-    for (let row = 0; row < height; row++)
-      for (let column = 0; column < width; column++) {
-        const source = (row * width + column) * c;
-        for (let i = 0; i < size; i++) {
-          const y = row * stride + i - o.top;
-          if (y < 0 || y >= o.height_out) continue;
-          for (let j = 0; j < size; j++) {
-            const left = column * stride + j - o.left;
-            if (left < 0 || left >= o.width_out) continue;
-            const at = (y * o.width_out + left) * f;
-            const kernel = o.kernel + (i * size + j) * c * f;
-            for (let k = 0; k < c; k++) {
-              const v = x[source + k];
-              if (v !== 0) addRow(out, at, w, kernel + k * f, f, v);
-            }
-          }
-        }
-      }
-    activate(o.activation, out);
-  },
+  deconv: (o, w, x, out) => convolve(o, w, x, out, (y, i, before, stride) => y * stride + i - before),
 
   residual(o, w, x, out) {
     const inner = carryOut(o.plan, w, x);

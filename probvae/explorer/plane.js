@@ -94,6 +94,7 @@ class Plane {
   }
 
   drawBase() {
+    document.documentElement.classList.toggle("tiled", Boolean(this.tiles)); // lighter colours on decoded images
     const context = this.base.getContext("2d");
     context.clearRect(0, 0, this.size, this.size);
     if (this.tiles) {
@@ -121,9 +122,14 @@ class Plane {
     }
   }
 
+  // The distance between two lines of the grid.
+  step() {
+    return [0.5, 1, 2, 5, 10, 20, 50, 100].find((s) => this.span / s < 12) || this.span / 8;
+  }
+
   drawGrid(context) {
     const soft = this.tiles ? "#ffffffb0" : style("--soft"), line = this.tiles ? "#ffffff40" : style("--line");
-    const step = [0.5, 1, 2, 5, 10, 20, 50, 100].find((s) => this.span / s < 12) || this.span / 8;
+    const step = this.step();
     context.lineWidth = 1;
     context.font = "11px system-ui, sans-serif";
     for (let axis = 0; axis < 2; axis++) {
