@@ -1,0 +1,5 @@
+"""Models for use without probvae: SavedModel, TFLite, ONNX, and a model card."""
+
+from probvae.export.folder import FORMATS, export_model, export_run
+
+__all__ = ["FORMATS", "export_model", "export_run"]

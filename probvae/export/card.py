@@ -1,0 +1,266 @@
+"""The model card: Markdown with metadata in YAML, as model hubs and people expect it."""
+
+import dataclasses
+import json
+import platform
+import re
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from probvae import __version__
+from probvae.config import OBJECTIVES_OF, Architecture, Training
+from probvae.export.functions import mean_name
+from probvae.export.sources import Row, Sources
+from probvae.model import VAE
+
+CARD = "model_card.md"
+LICENSE = "unknown"
+PACKAGES = ("tensorflow", "tensorflow-probability", "tf-keras", "numpy")
+UNUSUAL = (
+    *("kind", "crop", "color", "labels", "labelled", "validation", "patience", "clip_norm", "on_nonfinite"),
+    *("beta", "beta_warmup", "beta_warmup_steps"),
+)
+HEADLINES = ("exact", "iwae", "elbo", "test_elbo")  # rows that the metadata repeat
+
+
+def render(vae: VAE, about: Sources, files: Sequence[str], *, label: int | None = None) -> str:
+    """Return the text of a model card.
+
+    Args:
+      vae: the model that was exported.
+      about: what is known of it.
+      files: names of what was exported.
+      label: the class that is filled in, of a conditional model.
+    """
+    sections = [
+        _metadata(vae, about),
+        f"# {text(about.name)}",
+        _summary(vae, about, label),
+        "## Architecture",
+        _architecture(vae),
+        "## Training",
+        _training(about),
+        "## Evaluation",
+        _evaluation(about),
+        "## Intended use and limits",
+        _limits(vae, about, label),
+        "## How to load",
+        _loading(vae, files),
+        "## Versions",
+        _versions(about),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def text(value: Any) -> str:
+    """Return text that Markdown and HTML show as it is, on one line."""
+    line = " ".join(str(value).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", line)
+
+
+def code(value: Any) -> str:
+    """Return text as code on a line; a backtick in it does not end it."""
+    line = " ".join(str(value).split())
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    pad = " " if "`" in line else ""
+    return f"{fence}{pad}{line}{pad}{fence}".replace("|", "\\|")
+
+
+# ---- sections --------------------------------------------------------------------------------------
+
+
+def _metadata(vae: VAE, about: Sources) -> str:
+    a = vae.architecture
+    tags = ["variational-autoencoder", "vae", "generative-model", "tensorflow-probability", "probvae"]
+    tags += [f"{a.likelihood}-likelihood", f"{a.posterior}-posterior", f"{a.prior}-prior"] if a else []
+    fields: dict[str, Any] = {"license": about.license, "library_name": "probvae", "tags": tags}
+    task = "density-estimation"
+    if a is not None and len(a.event_shape) == 3:
+        fields["pipeline_tag"] = task = "unconditional-image-generation"
+    if (data := _data_name(about)) != "":
+        fields["datasets"] = [data]
+    rows = [row for key in HEADLINES for row in about.rows if row.key == key]
+    if rows:
+        fields["metrics"] = [row.key for row in rows]
+    lines = [f"{key}: {json.dumps(value)}" for key, value in fields.items()]  # JSON is YAML
+    return "\n".join(["---", *lines, *_model_index(about, rows, task), "---"])
+
+
+def _model_index(about: Sources, rows: list[Row], task: str) -> list[str]:
+    if not rows:
+        return []
+    data = _data_name(about) or "unknown"
+    metrics = [{"type": row.key, "name": f"{row.name} ({row.unit})", "value": row.mean} for row in rows]
+    result = {
+        "task": {"type": task},
+        "dataset": {"type": data, "name": data},
+        "metrics": metrics,
+    }
+    return [f"model-index: {json.dumps([{'name': about.name, 'results': [result]}])}"]
+
+
+def _data_name(about: Sources) -> str:
+    """Return how the data are called, without the folders on the way to a file."""
+    name = about.data.get("name") or (about.training.data if about.training else "")
+    return str(name).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+
+
+def _summary(vae: VAE, about: Sources, label: int | None) -> str:
+    data = _data_name(about)
+    size = f"x of shape {list(vae.event_shape)} and z of {vae.latent_dim} dimensions"
+    words = f"A variational autoencoder, {size}{f', trained on {text(data)}' if data else ''}."
+    return words if label is None else f"{words} It is the model of class {label} of a conditional one."
+
+
+def _architecture(vae: VAE) -> str:
+    count = sum(int(v.shape.num_elements()) for v in vae.trainable_variables)
+    rows: list[tuple[Any, ...]] = [("trained numbers", f"{count:,}")]
+    a = vae.architecture
+    if a is None:
+        return table(("", ""), [("networks", "built by their author"), *rows])
+    return table(("", ""), [*_settings(a, idle=_idle_in_architecture(a)), *rows])
+
+
+def _settings(config: Any, *, idle: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Return the fields of a configuration with their values, idle ones and those left empty aside."""
+    found = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    empty = [name for name, value in found.items() if isinstance(value, tuple | str | bool) and not value]
+    return [(name, code(_shown(value))) for name, value in found.items() if name not in (*idle, *empty)]
+
+
+def _idle_in_architecture(a: Architecture) -> list[str]:
+    used = {
+        "filters": "conv" in a.network,
+        "units": "mlp" in a.network or bool(a.latent_layers),
+        "activation": a.network != "gated_mlp" or bool(a.latent_layers),
+        "components": a.prior in ("mixture", "vamp"),
+        "classes": a.likelihood == "categorical",
+        "context_dim": a.context_dim > 0,
+    }
+    return [name for name, is_used in used.items() if not is_used]
+
+
+def _idle_in_training(training: Training) -> list[str]:
+    """Return the options that the objective does not have, and the unusual ones that keep their default."""
+    default = {f.name: f.default for f in dataclasses.fields(training)}
+    of_others = [name for name, objectives in OBJECTIVES_OF.items() if training.objective not in objectives]
+    return of_others + [name for name in UNUSUAL if getattr(training, name) == default[name]]
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _training(about: Sources) -> str:
+    if about.training is None:
+        return "How the model was trained was not recorded."
+    shown = dataclasses.replace(about.training, data=_data_name(about) or "unknown")
+    parts = [table(("", ""), _settings(shown, idle=_idle_in_training(shown)))]
+    data = {k: v for k, v in about.data.items() if isinstance(v, str | int | float) and k != "name"}
+    if data:
+        parts.append("The data:\n\n" + table(("", ""), [(text(k), code(v)) for k, v in data.items()]))
+    if about.commands:
+        lines = "\n".join("    " + " ".join(command.split()) for command in about.commands)
+        parts.append(f"The commands:\n\n{lines}")
+    return "\n\n".join(parts)
+
+
+def _evaluation(about: Sources) -> str:
+    if not about.rows:
+        return "The model has not been evaluated."
+    rows = [
+        (
+            text(r.name),
+            f"{r.mean:.4g}" if abs(r.mean) < 1 else f"{r.mean:.2f}",
+            _error(r.standard_error),
+            _error(r.monte_carlo_error),
+            text(r.unit),
+            text(r.note),
+        )
+        for r in about.rows
+    ]
+    conditions = [
+        f"{text(k)} {code(v)}" for k, v in about.conditions.items() if isinstance(v, str | int | float)
+    ]
+    words = f"\n\nConditions: {', '.join(conditions)}." if conditions else ""
+    return (
+        "Standard error: of the mean over examples; another test set would differ so much. Monte Carlo "
+        "error: other draws of z would.\n\n"
+        + table(("", "mean", "standard error", "Monte Carlo error", "unit", "note"), rows)
+        + words
+    )
+
+
+def _error(value: float | None) -> str:
+    return "" if value is None else f"{value:.2g}"
+
+
+def _limits(vae: VAE, about: Sources, label: int | None) -> str:
+    a, data = vae.architecture, _data_name(about) or "its training data"
+    points = [
+        f"For research and teaching: to draw from, compress, compare or score data like {text(data)}. It "
+        "knows nothing of other data.",
+        "What it draws repeats what its training data hold, their errors and biases too, and may come close "
+        "to single examples.",
+        "The ELBO and the importance-weighted bound are lower bounds on log p(x) in expectation, and noisy "
+        "ones. A high log p(x) alone does not tell that x belongs to the data: other data may have a higher "
+        "one.",
+        *_about_x(a),
+    ]
+    if label is not None:
+        points.append(f"log p(x) is that of x given class {label}.")
+    if a is not None and (a.latent_layers or a.posterior in ("iaf", "spline")):
+        points.append(
+            "`loc` and `scale` of `encode` are Monte Carlo estimates with draws that are always the same."
+        )
+    return "\n".join(f"- {point}" for point in points)
+
+
+def _about_x(a: Architecture | None) -> list[str]:
+    """Say what x must be."""
+    if a is None:
+        return []
+    from probvae.likelihoods import LIKELIHOODS
+
+    x = f"x must be as in training: {LIKELIHOODS[a.likelihood].support}"
+    points = [x + (", NaN where a value is missing." if a.missing else ".")]
+    if a.columns:
+        kinds = ", ".join(code(kind) for kind in a.columns)
+        points.append(f"x is a row of a table as the model sees it, its columns of the kinds {kinds}.")
+    return points
+
+
+def _loading(vae: VAE, files: Sequence[str]) -> str:
+    name, shape = mean_name(vae), [None, *vae.event_shape]
+    parts = []
+    if "saved_model" in files:
+        parts.append(
+            "TensorFlow alone (`saved_model`):\n\n```python\nimport tensorflow as tf\n\n"
+            'model = tf.saved_model.load("saved_model").signatures\n'
+            'drawn = model["sample"](number=tf.constant(16), seed=tf.constant(0))  # z, x, '
+            f'{name}\nencoded = model["encode"](x=drawn["x"])  # loc, scale\n'
+            f'decoded = model["decode"](z=encoded["loc"])  # {name}\n'
+            'bounds = model["log_prob"](x=drawn["x"], num_samples=tf.constant(100), seed=tf.constant(0))\n'
+            "```\n\nA row an example, float32; `bounds` holds `elbo` and `iwae`, in nats."
+        )
+    others = [file for file in files if file != "saved_model"]
+    if others:
+        what = {"encoder": f"x {shape} -> loc, scale", "decoder": f"z {[None, vae.latent_dim]} -> {name}"}
+        lines = [f"- `{file}`: {what[file.split('.')[0]]}" for file in others]
+        parts.append("\n".join(lines).replace("None", "N"))
+    return "\n\n".join(parts)
+
+
+def _versions(about: Sources) -> str:
+    now = {"python": platform.python_version(), "probvae": __version__, **{p: version(p) for p in PACKAGES}}
+    names = list(dict.fromkeys([*now, *about.versions]))
+    rows = [(text(n), text(about.versions.get(n, "")), text(now.get(n, ""))) for n in names]
+    return table(("", "trained with", "exported with"), rows)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

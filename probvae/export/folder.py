@@ -1,0 +1,160 @@
+"""The folder of an export: a model in some formats and its model card, there whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from probvae import checkpoints
+from probvae.errors import InputError
+from probvae.export.card import CARD, LICENSE, render
+from probvae.export.functions import PARTS, of_one_class
+from probvae.export.lite import write as write_tflite
+from probvae.export.onnx_graph import require_packages
+from probvae.export.onnx_graph import write as write_onnx
+from probvae.export.saved_model import write as write_saved_model
+from probvae.export.sources import Sources, sources
+from probvae.model import VAE
+from probvae.run_folder import require_run
+from probvae.writing import TEMPORARY
+
+EXPORT = "export"  # in a run's folder
+NAMES = {"saved_model", CARD, *(f"{p}.{e}" for p in PARTS for e in ("tflite", "onnx"))}
+
+
+class Format(NamedTuple):
+    """A format.
+
+    Attributes:
+      write: (model, folder, parts) -> the paths that it has written.
+      check: refuses where packages are absent.
+    """
+
+    write: Callable[..., list[Path]]
+    check: Callable[[], None] = lambda: None
+
+
+FORMATS: dict[str, Format] = {
+    "savedmodel": Format(lambda vae, folder, parts: write_saved_model(vae, folder)),
+    "tflite": Format(write_tflite),
+    "onnx": Format(write_onnx, require_packages),
+}
+
+
+def export_run(
+    run: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    formats: Sequence[str] = ("savedmodel",),
+    *,
+    card_license: str = LICENSE,
+    **options: Any,
+) -> list[Path]:
+    """Write a run's model for use without probvae, and its model card.
+
+    Args:
+      run: folder of a run of probvae-train, or one that `probvae.save` wrote.
+      output: folder to make; RUN/export unless given.
+      formats: keys of `FORMATS`.
+      card_license: of the model, as the card names it: an identifier of SPDX in small letters (mit).
+      **options: `label`, `parts` and `overwrite` of `export_model`.
+
+    Returns:
+      The paths that were written.
+
+    Raises:
+      InputError: no run, or as `export_model`.
+    """
+    run = Path(run)
+    require_run(run)
+    output = run / EXPORT if output is None else Path(output)
+    _check(output, formats, overwrite=options.get("overwrite", False))
+    found = sources(run, card_license)
+    return export_model(checkpoints.load(run), output, formats, about=found, **options)
+
+
+def export_model(
+    vae: VAE,
+    output: str | os.PathLike[str],
+    formats: Sequence[str] = ("savedmodel",),
+    *,
+    label: int | None = None,
+    parts: Sequence[str] = tuple(PARTS),
+    overwrite: bool = False,
+    about: Sources | None = None,
+) -> list[Path]:
+    """Write a model for use without probvae, and its model card.
+
+    Args:
+      vae: the model.
+      output: folder to make.
+      formats: keys of `FORMATS`.
+      label: the class to fill in, of a conditional model.
+      parts: encoder, decoder or both, for tflite and onnx.
+      overwrite: replace an export that is there.
+      about: what the card tells of training and evaluation.
+
+    Returns:
+      The paths that were written.
+
+    Raises:
+      InputError: no such format or part; a package is absent; the folder is in use; a class is missing or
+        superfluous; a format lacks what the model computes.
+    """
+    output = Path(output)
+    _check(output, formats, overwrite=overwrite)
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown or not parts:
+        raise InputError(
+            f"parts must be some of {', '.join(PARTS)}; got {unknown[0] if unknown else 'none'!r}."
+        )
+    one = of_one_class(vae, label)
+    staging = output.with_name(f".{output.name}.{os.getpid()}{TEMPORARY}")
+    try:
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"The output folder {output} cannot be used: {error.strerror}.") from None
+    try:
+        written = [
+            path
+            for name in dict.fromkeys(formats)
+            for path in FORMATS[name].write(one, staging, tuple(parts))
+        ]
+        text = render(one, about or Sources(name=output.name), [p.name for p in written], label=label)
+        (staging / CARD).write_text(text, encoding="utf-8")
+        _replace(output, staging)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return [output / path.name for path in written] + [output / CARD]
+
+
+def _check(output: Path, formats: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse what cannot succeed before anything is computed."""
+    if not formats:
+        raise InputError(f"formats must name one at least of {', '.join(FORMATS)}; got none.")
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError(f"A format must be one of {', '.join(FORMATS)}; got {name!r}.")
+        FORMATS[name].check()
+    try:
+        found = {path.name for path in output.iterdir()} if output.exists() else set()
+    except OSError as error:
+        raise InputError(f"The output folder {output} cannot be used: {error.strerror}.") from None
+    if found and not (CARD in found and found <= NAMES):
+        raise InputError(f"{output} holds other files than an export's: choose another --output.")
+    if found and not overwrite:
+        raise InputError(f"{output} is in use: add --overwrite, or choose another --output.")
+
+
+def _replace(output: Path, staging: Path) -> None:
+    """Put the finished folder in place; what was there stays until then."""
+    old = output.with_name(f".{output.name}.{os.getpid()}.old{TEMPORARY}")
+    if output.exists():
+        output.rename(old)
+    try:
+        staging.rename(output)
+    except OSError:
+        if old.exists():
+            old.rename(output)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,151 @@
+"""What an exported model can do: functions of tensors that hold the model's variables and no Python of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from probvae import objectives
+from probvae.conditional import ConditionalVAE
+from probvae.errors import InputError
+from probvae.model import VAE
+from probvae.seeds import as_seed, split
+
+Outputs = dict[str, tf.Tensor]
+Function = Callable[..., Outputs]
+
+
+def mean_name(vae: VAE) -> str:
+    """Return how the mean of p(x|z) is called: `probabilities` where x is binary, else `mean`."""
+    binary = vae.architecture is not None and vae.architecture.likelihood == "bernoulli"
+    return "probabilities" if binary else "mean"
+
+
+def encode(vae: VAE) -> tf.types.experimental.GenericFunction:
+    """Return x [B, *E] -> `loc` and `scale` [B, L], mean and standard deviation of z under q(z|x).
+
+    For a posterior that is no diagonal normal this is less than q(z|x); `log_prob` uses all of it.
+    """
+
+    @tf.function(input_signature=[_spec([None, *vae.event_shape], "x")], autograph=False)
+    def encode(x: tf.Tensor) -> Outputs:
+        loc, scale = _moments(vae, x)
+        return {"loc": tf.identity(loc), "scale": tf.identity(scale)}
+
+    return encode
+
+
+def _moments(vae: VAE, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return mean and standard deviation under q(z|x), each [B, L]."""
+    a, parts = vae.architecture, vae.encoder_parts
+    if a is None or a.posterior != "tril" or a.latent_layers or parts is None:
+        q = vae.posterior(x)  # q(z|x)
+        return q.mean(), q.stddev()
+    return tril_moments(parts.network(x), vae.latent_dim)
+
+
+def tril_moments(params: tf.Tensor, latent_dim: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return mean and standard deviation of `tfp.layers.MultivariateNormalTriL`, each [B, L].
+
+    In operations that TFLite and ONNX have: TFP's own take and set the diagonals of matrices.
+
+    Args:
+      params: [B, L + L (L + 1) / 2], the mean and a triangle in the order of `tfp.math.fill_triangular`.
+      latent_dim: L.
+    """
+    size = latent_dim * (latent_dim + 1) // 2
+    lower, diagonal = np.tri(latent_dim, dtype=np.float32), np.eye(latent_dim, dtype=np.float32)
+    order = np.concatenate([np.arange(latent_dim, size), np.arange(size)[::-1]]).reshape(
+        latent_dim, latent_dim
+    )
+    raw = tf.gather(params[:, latent_dim:], order.astype(np.int32), axis=1)  # [B, L, L]
+    factor = raw * (lower - diagonal) + (tf.nn.softplus(raw) + 1e-5) * diagonal
+    return params[:, :latent_dim], tf.sqrt(tf.reduce_sum(factor**2, axis=-1))
+
+
+def decode(vae: VAE) -> tf.types.experimental.GenericFunction:
+    """Return z [B, L] -> the mean of p(x|z), [B, *E], under the name of `mean_name`."""
+    name = mean_name(vae)
+
+    @tf.function(input_signature=[_spec([None, vae.latent_dim], "z")], autograph=False)
+    def decode(z: tf.Tensor) -> Outputs:
+        return {name: tf.identity(vae.likelihood(z).mean())}
+
+    return decode
+
+
+def log_prob(vae: VAE) -> tf.types.experimental.GenericFunction:
+    """Return (x [B, *E], num_samples, seed) -> `elbo` and `iwae` [B], in nats, at the same draws of z.
+
+    They are `probvae.elbo` and `probvae.iwae` of the same number of draws and seed.
+    """
+    specs = [_spec([None, *vae.event_shape], "x"), _whole("num_samples"), _whole("seed")]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def log_prob(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> Outputs:
+        terms = objectives.log_terms(vae, x, num_samples=num_samples, seed=as_seed(seed))
+        log_w = terms.log_weights  # [K, B]
+        count = tf.math.log(tf.cast(num_samples, log_w.dtype))
+        elbo, iwae = tf.reduce_mean(log_w, axis=0), tf.reduce_logsumexp(log_w, axis=0) - count
+        return {"elbo": elbo, "iwae": iwae}
+
+    return log_prob
+
+
+def sample(vae: VAE) -> tf.types.experimental.GenericFunction:
+    """Return (number, seed) -> `z` ~ p(z) [N, L], `x` ~ p(x|z) [N, *E], and the mean of p(x|z).
+
+    `x` is `vae.sample(number, seed)`.
+    """
+    name = mean_name(vae)
+
+    @tf.function(input_signature=[_whole("number"), _whole("seed")], autograph=False)
+    def sample(number: tf.Tensor, seed: tf.Tensor) -> Outputs:
+        seed_z, seed_x = split(seed, 2)
+        z = tf.ensure_shape(vae.prior.sample(number, seed=seed_z), [None, vae.latent_dim])
+        p: tfd.Distribution = vae.likelihood(z)  # p(x|z)
+        return {"z": z, "x": tf.identity(p.sample(seed=seed_x)), name: tf.identity(p.mean())}
+
+    return sample
+
+
+FUNCTIONS: dict[str, Callable[[VAE], Any]] = {
+    "encode": encode,
+    "decode": decode,
+    "log_prob": log_prob,
+    "sample": sample,
+}
+# What the formats without randomness hold.
+PARTS: dict[str, Callable[[VAE], Any]] = {"encoder": encode, "decoder": decode}
+
+
+def of_one_class(vae: VAE, label: int | None) -> VAE:
+    """Return the model to export: `vae`, or a conditional model with its class filled in.
+
+    Raises:
+      InputError: a class is missing, is none of the model's, or is given for a model without.
+    """
+    if not isinstance(vae, ConditionalVAE):
+        if label is not None:
+            raise InputError("A class is for conditional models; this one has none: leave it out.")
+        return vae
+    classes = vae.context_dim
+    if label is None or not 0 <= label < classes:
+        got = "none was given" if label is None else f"got {label}"
+        raise InputError(
+            f"The model is conditional, and the model of one class is exported: expected a class from 0 to "
+            f"{classes - 1}; {got}. Add it (--class C)."
+        )
+    one = vae.given(label)
+    one.architecture = vae.architecture
+    return one
+
+
+def _spec(shape: list[int | None], name: str) -> tf.TensorSpec:
+    return tf.TensorSpec(shape, tf.float32, name)
+
+
+def _whole(name: str) -> tf.TensorSpec:
+    return tf.TensorSpec([], tf.int32, name)
