@@ -1,11 +1,12 @@
 """Matplotlib figures: functions of arrays and distributions that return a `Figure`.
 
-No pyplot and no global state; a figure is shown by a notebook and saved by `figure.savefig`.
+No pyplot and no global state; a figure is shown by a notebook and saved by `figure.savefig`. Style sheets and
+`matplotlib.rc_context` change its colours, letters and resolution, and most functions draw into given axes.
 """
 
 import io
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 import numpy as np
@@ -17,15 +18,66 @@ from PIL import Image
 
 DPI = 120
 INK, MUTED, ACCENT, MISSING = "#1b1b1f", "#6b6f76", "#2a6f97", "#b5544d"
+GRID = "#e4e5e8"
+
+
+# ---- what a style sheet may change -----------------------------------------------------------------
+
+
+def chosen(key: str, own: Any) -> Any:
+    """Return a setting of `matplotlib.rcParams` where somebody has changed it, else our own value.
+
+    So a figure looks as we want it unless a style sheet or `matplotlib.rc_context` says otherwise.
+
+    >>> with matplotlib.rc_context({"text.color": "white"}):
+    ...     chosen("text.color", INK)
+    'white'
+    """
+    now, default = (cast(dict[str, Any], p) for p in (matplotlib.rcParams, matplotlib.rcParamsDefault))
+    return own if now[key] == default[key] else now[key]
+
+
+def ink() -> Any:
+    """Return the colour of words."""
+    return chosen("text.color", INK)
+
+
+def muted() -> Any:
+    """Return the colour of ticks and of words that matter less."""
+    return chosen("xtick.color", MUTED)
+
+
+def accent() -> Any:
+    """Return the colour of what is shown: the first of a style's cycle."""
+    cycle = matplotlib.rcParams["axes.prop_cycle"]
+    return ACCENT if cycle == matplotlib.rcParamsDefault["axes.prop_cycle"] else cycle.by_key()["color"][0]
+
+
+def letters(points: float) -> float:
+    """Return a size of letters, which follows `font.size` (10 unless changed)."""
+    return points * matplotlib.rcParams["font.size"] / 10
+
+
+def dpi() -> float:
+    """Return the pixels of an inch."""
+    return chosen("figure.dpi", DPI)
+
+
+def axes_of(ax: Axes | None, figsize: tuple[float, float]) -> tuple[Figure, Axes]:
+    """Return the axes to draw into and their figure: those that are given, or those of a new figure."""
+    if ax is None:
+        figure = Figure(figsize=figsize, dpi=dpi(), layout="constrained")
+        return figure, figure.add_subplot()
+    return cast(Figure, ax.figure), ax
 
 
 def style(axes: Axes) -> None:
     """Draw the axes lightly: two spines, small grey ticks."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.tick_params(colors=MUTED, labelsize=8)
+    axes.tick_params(colors=muted(), labelsize=letters(8))
     for side in ("left", "bottom"):
-        axes.spines[side].set_color(MUTED)
+        axes.spines[side].set_color(muted())
 
 
 def tile(images: np.ndarray, columns: int, *, gap: int = 1) -> np.ndarray:
@@ -68,11 +120,13 @@ def image_grid(images: np.ndarray, *, columns: int = 4, title: str = "") -> Figu
     picture = tile(images / max(1.0, float(np.nanmax(images, initial=1.0))), columns)
     width = 4.0
     height = width * picture.shape[0] / picture.shape[1]
-    figure = Figure(figsize=(width, height + 0.36), dpi=DPI)
+    figure = Figure(figsize=(width, height + 0.36), dpi=dpi())
     axes = figure.add_axes((0.02, 0.02, 0.96, (height - 0.08) / (height + 0.36)))
     show(axes, picture)
     axes.set_axis_off()
-    figure.text(0.5, 1 - 0.18 / (height + 0.36), title, ha="center", va="center", fontsize=9, color=INK)
+    figure.text(
+        0.5, 1 - 0.18 / (height + 0.36), title, ha="center", va="center", fontsize=letters(9), color=ink()
+    )
     return figure
 
 
@@ -84,31 +138,33 @@ def example_grid(x: np.ndarray, *, columns: int = 4, title: str = "") -> Figure:
 
 def _series_grid(x: np.ndarray, *, columns: int, title: str) -> Figure:
     rows = -(-len(x) // columns)
-    figure = Figure(figsize=(2.0 * columns, 1.2 * rows + 0.4), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(2.0 * columns, 1.2 * rows + 0.4), dpi=dpi(), layout="constrained")
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for place, series in zip(axes.flat, x, strict=False):
         place.plot(series, linewidth=1.2)
     for place in axes.flat:
         style(place)
-    figure.suptitle(title, fontsize=9, color=INK)
+    figure.suptitle(title, fontsize=letters(9), color=ink())
     return figure
 
 
 def _vector_rows(x: np.ndarray, *, columns: int, title: str) -> Figure:
-    figure = Figure(figsize=(5, 3.6), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(5, 3.6), dpi=dpi(), layout="constrained")
     axes = figure.add_subplot()
     limit = float(np.nanmax(np.abs(x), initial=0)) or 1.0
     shown = axes.imshow(x, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
-    figure.colorbar(shown, ax=axes).ax.tick_params(labelsize=8, colors=MUTED)
-    axes.set_xlabel("value of x", color=INK, fontsize=9)
-    axes.set_ylabel("example", color=INK, fontsize=9)
+    figure.colorbar(shown, ax=axes).ax.tick_params(labelsize=letters(8), colors=muted())
+    axes.set_xlabel("value of x", color=ink(), fontsize=letters(9))
+    axes.set_ylabel("example", color=ink(), fontsize=letters(9))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title(title, fontsize=9, color=INK)
+    axes.set_title(title, fontsize=letters(9), color=ink())
     style(axes)
     return figure
 
 
-def latent_manifold(mean: Callable[[np.ndarray], np.ndarray], *, n: int = 20) -> Figure:
+def latent_manifold(
+    mean: Callable[[np.ndarray], np.ndarray], *, n: int = 20, ax: Axes | None = None
+) -> Figure:
     """Show p(x|z)'s mean over an n x n grid of a two-dimensional z.
 
     The grid lies at equal steps of probability, from 5% to 95% of each normal coordinate; z[0] grows to
@@ -117,22 +173,22 @@ def latent_manifold(mean: Callable[[np.ndarray], np.ndarray], *, n: int = 20) ->
     Args:
       mean: from z [N, 2] to images [N, H, W, C] in [0, 1].
       n: images a side.
+      ax: axes to draw into; by default those of a new figure.
     """
     from scipy.stats import norm
 
     quantiles = norm.ppf(np.linspace(0.05, 0.95, n))
     z0, z1 = np.meshgrid(quantiles, quantiles[::-1])
     picture = tile(mean(np.stack([z0.ravel(), z1.ravel()], axis=1).astype(np.float32)), n, gap=0)
-    figure = Figure(figsize=(7, 7.2), dpi=DPI, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = axes_of(ax, (7, 7.2))
     show(axes, picture, extent=(0, n, 0, n), aspect="auto")
     ticks = np.linspace(0, n - 1, 7).round().astype(int)
     labels = [f"{quantiles[i]:.2f}" for i in ticks]
     axes.set_xticks(ticks + 0.5, labels)
     axes.set_yticks(ticks + 0.5, labels)
-    axes.set_xlabel("z[0]", color=INK)
-    axes.set_ylabel("z[1]", color=INK)
-    axes.set_title("Mean of p(x|z) over the latent plane", fontsize=10, color=INK)
+    axes.set_xlabel("z[0]", color=ink())
+    axes.set_ylabel("z[1]", color=ink())
+    axes.set_title("Mean of p(x|z) over the latent plane", fontsize=letters(10), color=ink())
     style(axes)
     return figure
 
@@ -149,14 +205,16 @@ def latent_circle(mean: Callable[[np.ndarray], np.ndarray], *, n: int = 48) -> F
     return image_grid(mean(z), columns=8, title="Mean of p(x|z) around the circle of z")
 
 
-def latent_means(loc: np.ndarray, labels: np.ndarray | None = None) -> Figure:
-    """Show the means of q(z|x), [N, 2], as points, coloured by integer labels [N] where given."""
-    figure = Figure(figsize=(7, 6.2), dpi=DPI, layout="constrained")
-    axes = figure.add_subplot()
+def latent_means(loc: np.ndarray, labels: np.ndarray | None = None, *, ax: Axes | None = None) -> Figure:
+    """Show the means of q(z|x), [N, 2], as points, coloured by integer labels [N] where given.
+
+    Drawn into `ax`, or into the axes of a new figure.
+    """
+    figure, axes = axes_of(ax, (7, 6.2))
     limit = float(np.quantile(np.abs(loc), 0.999)) * 1.1 + 1e-6
     size = float(np.clip(30_000 / len(loc), 3, 24))
     if labels is None:
-        axes.scatter(loc[:, 0], loc[:, 1], s=size, color=ACCENT, alpha=0.5, linewidths=0)
+        axes.scatter(loc[:, 0], loc[:, 1], s=size, color=accent(), alpha=0.5, linewidths=0)
     else:
         classes = np.unique(labels)
         colours = matplotlib.colormaps["tab10" if len(classes) <= 10 else "turbo"]
@@ -171,35 +229,40 @@ def latent_means(loc: np.ndarray, labels: np.ndarray | None = None) -> Figure:
                 frameon=False,
                 loc="center left",
                 bbox_to_anchor=(1, 0.5),
-                fontsize=9,
+                fontsize=letters(9),
                 markerscale=(30 / size) ** 0.5,
             )
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
-    axes.set_xlabel("z[0]", color=INK)
-    axes.set_ylabel("z[1]", color=INK)
-    axes.set_title("Means of q(z|x), test images", fontsize=10, color=INK)
+    axes.set_xlabel("z[0]", color=ink())
+    axes.set_ylabel("z[1]", color=ink())
+    axes.set_title("Means of q(z|x), test images", fontsize=letters(10), color=ink())
     style(axes)
     return figure
 
 
-def learning_curves(curves: dict[str, Sequence[float]], epochs: Sequence[float]) -> Figure:
-    """Show one panel for each entry of `curves`: its name, and its value in nats at each of `epochs`."""
-    figure = Figure(figsize=(3.4 * len(curves), 3.0), dpi=DPI, layout="constrained")
+def learning_curves(
+    curves: dict[str, Sequence[float]], epochs: Sequence[float], *, figure: Figure | None = None
+) -> Figure:
+    """Show one panel for each entry of `curves`: its name, and its value in nats at each of `epochs`.
+
+    Drawn into `figure`, which may be a `SubFigure`, or into a new one.
+    """
+    figure = figure or Figure(figsize=(3.4 * len(curves), 3.0), dpi=dpi(), layout="constrained")
     for i, (name, values) in enumerate(curves.items()):
         axes = figure.add_subplot(1, len(curves), i + 1)
-        axes.plot(epochs, values, color=ACCENT, marker="o", markersize=3, linewidth=1.5)
-        axes.set_title(f"{name} (nats)", fontsize=10, color=INK, loc="left")
-        axes.set_xlabel("epoch", color=MUTED, fontsize=9)
+        axes.plot(epochs, values, color=accent(), marker="o", markersize=3, linewidth=1.5)
+        axes.set_title(f"{name} (nats)", fontsize=letters(10), color=ink(), loc="left")
+        axes.set_xlabel("epoch", color=muted(), fontsize=letters(9))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(axis="y", color="#e4e5e8", linewidth=0.7)
+        axes.grid(axis="y", color=chosen("grid.color", GRID), linewidth=0.7)
         axes.annotate(
             f"{values[-1]:.2f}",
             (epochs[-1], values[-1]),
             textcoords="offset points",
             xytext=(0, 7),
             ha="right",
-            fontsize=8,
-            color=ACCENT,
+            fontsize=letters(8),
+            color=accent(),
         )
         axes.margins(y=0.18)
         style(axes)

@@ -4,11 +4,12 @@ import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from probvae.figures import ACCENT, DPI, INK, MUTED
+from probvae.figures import ACCENT, DPI, chosen, ink, letters, muted
 
 WIDTH = 1080  # pixels of all panels of a row, at most
 CELL, SERIES = 84, 200  # pixels of an image's width and of a series', about
@@ -63,7 +64,9 @@ def _panels(
     figure = Figure(figsize=(size[0] / DPI, size[1] / DPI), dpi=DPI)
 
     def word(x: float, y: float, text: str, side: str, font: float, colour: str) -> None:
-        figure.text(x / size[0], 1 - y / size[1], text, ha=side, va="center", fontsize=font, color=colour)
+        figure.text(
+            x / size[0], 1 - y / size[1], text, ha=side, va="center", fontsize=letters(font), color=colour
+        )
 
     def panel(i: int, j: int) -> Axes:
         x, y = left + j * (width + gap), above + i * (height + gap)
@@ -72,11 +75,11 @@ def _panels(
         axes.set_axis_off()
         return axes
 
-    word(12, 20, title, "left", 9, INK)
+    word(12, 20, title, "left", 9, ink())
     for i, text in enumerate(rows):
-        word(left - 8, above + i * (height + gap) + height / 2, text, "right", 8, INK)
+        word(left - 8, above + i * (height + gap) + height / 2, text, "right", 8, ink())
     for j, text in enumerate(columns):
-        word(left + j * (width + gap) + width / 2, above - 11, text, "center", 7, MUTED)
+        word(left + j * (width + gap) + width / 2, above - 11, text, "center", 7, muted())
     return figure, [[panel(i, j) for j in range(c)] for i in range(r)]
 
 
@@ -103,11 +106,11 @@ def _image(axes: Axes, values: np.ndarray, limits: tuple[float, float]) -> None:
 
 
 def _series(axes: Axes, values: np.ndarray, limits: tuple[float, float]) -> None:
-    axes.set_prop_cycle(color=COLOURS)
+    axes.set_prop_cycle(chosen("axes.prop_cycle", cycler(color=COLOURS)))
     axes.plot(values, linewidth=0.9)
     margin = 0.05 * (limits[1] - limits[0]) + 1e-6
     axes.set_ylim(limits[0] - margin, limits[1] + margin)
-    axes.set_facecolor("#f4f5f7")
+    axes.set_facecolor(chosen("axes.facecolor", "#f4f5f7"))
     axes.set_axis_on()
     axes.set_xticks([])
     axes.set_yticks([])

@@ -5,11 +5,16 @@ import shlex
 import shutil
 from html.parser import HTMLParser
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 from conftest import tiny_vae
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 from tensorflow_probability import distributions as tfd
 
 import probvae
@@ -18,16 +23,19 @@ from probvae import (
     conditional,
     display,
     elementwise,
+    figures,
     flows,
     hierarchy,
     mixtures,
     priors,
+    sampling_figures,
     spherical,
     tables,
 )
 from probvae.cli import evaluate, train
 from probvae.config import CHOICES, Architecture, Training
 from probvae.errors import InputError
+from probvae.evaluation import figures as evaluation_figures
 from probvae.evaluation import marginal
 
 MODULES = (conditional, elementwise, flows, hierarchy, mixtures, priors, spherical, tables, marginal)
@@ -268,3 +276,82 @@ def test_other_data_than_the_runs_are_refused(run_folder, tmp_path):
     metrics.write_text(metrics.read_text().replace(known, "0" * 64))
     with pytest.raises(InputError, match="other data than the run was trained on"):
         _ = probvae.open_run(tmp_path / "run").data
+
+
+# ---- figures in other styles -----------------------------------------------------------------------
+
+CURVES = {"Test ELBO": [-3.0, -2.0], "KL": [1.0, 2.0]}
+LOC = np.random.default_rng(0).standard_normal([30, 2])
+FIGURES = {
+    "latent_means": lambda **where: figures.latent_means(LOC, np.arange(30) % 3, **where),
+    "latent_manifold": lambda **where: figures.latent_manifold(
+        lambda z: np.full([len(z), 4, 4, 1], 0.5), n=4, **where
+    ),
+    "bound": lambda **where: evaluation_figures.bound_against_samples(
+        np.array([1, 10]), np.array([-3.0, -2.0]), -1.5, **where
+    ),
+    "gaps": lambda **where: evaluation_figures.gap_histogram({"gap": np.abs(LOC[:, 0])}, **where),
+}
+SEVERAL = {
+    "learning_curves": lambda **where: figures.learning_curves(CURVES, [1, 2], **where),
+    "contours": lambda **where: evaluation_figures.posterior_contours(
+        tiny_vae(), np.zeros([2, 8, 8, 1]), points=20, **where
+    ),
+}
+
+
+def words(figure):
+    return [w for w in figure.findobj(Text) if w.get_text() and w.get_visible()]
+
+
+@pytest.mark.parametrize("name", [*FIGURES, *SEVERAL])
+def test_a_dark_style_has_light_words(name):
+    draw = {**FIGURES, **SEVERAL}[name]
+    plain = draw()
+    with plt.style.context("dark_background"):
+        dark = draw()
+    for figure, light in ((plain, False), (dark, True)):
+        FigureCanvasAgg(figure).draw()  # after the style has ended
+        axes = figure.axes[0]
+        assert np.mean(to_rgb(figure.get_facecolor())) == (0 if light else 1)
+        shown = [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels()]
+        for word in (w for w in shown if w.get_text()):
+            assert (np.mean(to_rgb(word.get_color())) > 0.5) == light, word
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_one_panel_is_drawn_into_given_axes(name):
+    figure, (left, right) = plt.subplots(1, 2)
+    assert FIGURES[name](ax=right) is figure
+    assert right.has_data() and not left.has_data() and len(figure.axes) == 2
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_panels_are_drawn_into_a_given_figure(name):
+    figure = plt.figure(layout="constrained", figsize=(9, 6))
+    above, below = figure.subfigures(2, 1)
+    assert SEVERAL[name](figure=below) is below
+    assert len(below.axes) >= 2 and not above.axes
+    figure.canvas.draw()
+    plt.close(figure)
+
+
+def test_settings_decide_letters_resolution_and_colours():
+    settings = {"font.size": 20, "figure.dpi": 50, "axes.prop_cycle": plt.cycler(color=["#ff0000"])}
+    before = figures.learning_curves(CURVES, [1, 2])
+    with matplotlib.rc_context(settings):
+        after = figures.learning_curves(CURVES, [1, 2])
+    label = [f.axes[0].xaxis.label.get_fontsize() for f in (before, after)]
+    assert label[1] == 2 * label[0] and (before.dpi, after.dpi) == (figures.DPI, 50)
+    assert after.axes[0].lines[0].get_color() == "#ff0000"
+    assert before.axes[0].lines[0].get_color() == figures.ACCENT
+
+
+def test_drawn_grids_follow_a_style():
+    with plt.style.context("dark_background"):
+        figure = sampling_figures.grid(np.zeros([1, 2, 4, 4, 1]), title="t", columns=["a", "b"])
+        series = sampling_figures.grid(np.zeros([1, 1, 5, 1]))
+    assert all(np.mean(to_rgb(word.get_color())) > 0.5 for word in words(figure))
+    assert np.mean(to_rgb(series.axes[0].get_facecolor())) == 0

@@ -4,55 +4,70 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from probvae.figures import ACCENT, DPI, INK, MUTED, style
+from probvae.figures import GRID, accent, axes_of, chosen, dpi, ink, letters, muted, style
 
 if TYPE_CHECKING:
     from probvae.model import VAE
 
-TRUE, GIVEN = ACCENT, "#d1495b"
+GIVEN = "#d1495b"
 SHARES = (0.5, 0.9, 0.99)  # of the probability inside each contour
 
 
-def bound_against_samples(num_samples: np.ndarray, curve: np.ndarray, log_marginal: float | None) -> Figure:
+def bound_against_samples(
+    num_samples: np.ndarray, curve: np.ndarray, log_marginal: float | None, *, ax: Axes | None = None
+) -> Figure:
     """Show the mean importance-weighted bound against the number of draws.
 
     Args:
       num_samples: [J], K.
       curve: [J], the mean bound with K draws, nats.
       log_marginal: the exact mean log p(x) of the same examples, drawn as a line; or None.
+      ax: axes to draw into; by default those of a new figure.
     """
-    figure = Figure(figsize=(5.6, 3.6), dpi=DPI, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = axes_of(ax, (5.6, 3.6))
     axes.plot(num_samples, curve, color=GIVEN, marker="o", markersize=4, label="importance-weighted bound")
     axes.annotate(
-        "ELBO", (num_samples[0], curve[0]), (6, -3), textcoords="offset points", fontsize=8, color=MUTED
+        "ELBO",
+        (num_samples[0], curve[0]),
+        (6, -3),
+        textcoords="offset points",
+        fontsize=letters(8),
+        color=muted(),
     )
     if log_marginal is not None:
-        axes.axhline(log_marginal, color=TRUE, linewidth=1.5, label=f"log p(x), exact: {log_marginal:.2f}")
+        axes.axhline(
+            log_marginal, color=accent(), linewidth=1.5, label=f"log p(x), exact: {log_marginal:.2f}"
+        )
         gap = log_marginal - curve[-1]
         axes.set_title(
-            f"K = {num_samples[-1]:,} still misses {gap:.2f} nats", fontsize=10, color=INK, loc="left"
+            f"K = {num_samples[-1]:,} still misses {gap:.2f} nats",
+            fontsize=letters(10),
+            color=ink(),
+            loc="left",
         )
     axes.set_xscale("log")
-    axes.set_xlabel("draws of z for each image, K", color=INK, fontsize=9)
-    axes.set_ylabel("nats per image", color=INK, fontsize=9)
-    axes.grid(axis="y", color="#e4e5e8", linewidth=0.7)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.set_xlabel("draws of z for each image, K", color=ink(), fontsize=letters(9))
+    axes.set_ylabel("nats per image", color=ink(), fontsize=letters(9))
+    axes.grid(axis="y", color=chosen("grid.color", GRID), linewidth=0.7)
+    axes.legend(frameon=False, fontsize=letters(8), loc="lower right")
     style(axes)
     return figure
 
 
-def gap_histogram(gaps: dict[str, np.ndarray]) -> Figure:
-    """Show the distribution over images of each gap, nats; the last 1% is gathered in the last bar."""
-    figure = Figure(figsize=(5.6, 3.4), dpi=DPI, layout="constrained")
-    axes = figure.add_subplot()
+def gap_histogram(gaps: dict[str, np.ndarray], *, ax: Axes | None = None) -> Figure:
+    """Show the distribution over images of each gap, nats; the last 1% is gathered in the last bar.
+
+    Drawn into `ax`, or into the axes of a new figure.
+    """
+    figure, axes = axes_of(ax, (5.6, 3.4))
     top = max(float(np.quantile(values, 0.99)) for values in gaps.values())
     bottom = min(0.0, *(float(values.min()) for values in gaps.values()))
     edges = np.linspace(bottom, max(top, bottom + 1e-3), 41)
-    for (name, values), colour in zip(gaps.items(), (TRUE, GIVEN, "#edae49", "#66a182"), strict=False):
+    for (name, values), colour in zip(gaps.items(), (accent(), GIVEN, "#edae49", "#66a182"), strict=False):
         label = f"{name}: mean {values.mean():.2f}, most {values.max():.1f}"
         shown = np.clip(values, edges[0], edges[-1])
         axes.hist(
@@ -63,14 +78,16 @@ def gap_histogram(gaps: dict[str, np.ndarray]) -> Figure:
             alpha=0.55,
             label=label,
         )
-    axes.set_xlabel("nats", color=INK, fontsize=9)
-    axes.set_ylabel("share of the images", color=INK, fontsize=9)
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_xlabel("nats", color=ink(), fontsize=letters(9))
+    axes.set_ylabel("share of the images", color=ink(), fontsize=letters(9))
+    axes.legend(frameon=False, fontsize=letters(8))
     style(axes)
     return figure
 
 
-def posterior_contours(vae: "VAE", x: np.ndarray, *, points: int = 120) -> Figure:
+def posterior_contours(
+    vae: "VAE", x: np.ndarray, *, points: int = 120, figure: Figure | None = None
+) -> Figure:
     """Show p(z|x) and q(z|x) of a model with L = 2 for a few images, as contours of equal density.
 
     The contours hold 50%, 90% and 99% of the probability. p(z|x) is p(z) p(x|z) on a grid, normalized.
@@ -79,12 +96,13 @@ def posterior_contours(vae: "VAE", x: np.ndarray, *, points: int = 120) -> Figur
       vae: a model of latent dimension 2.
       x: images [N, H, W, C]; N up to 8 or so.
       points: grid points along each axis.
+      figure: to draw into, which may be a `SubFigure`; by default a new one.
     """
-    figure = Figure(figsize=(3.0 * ((len(x) + 1) // 2), 6.4), dpi=DPI, layout="constrained")
+    figure = figure or Figure(figsize=(3.0 * ((len(x) + 1) // 2), 6.4), dpi=dpi(), layout="constrained")
     for i, image in enumerate(np.asarray(x, np.float32)):
         axes = figure.add_subplot(2, (len(x) + 1) // 2, i + 1)
         axis_0, axis_1, log_p, log_q = _densities(vae, image[None], points)
-        for density, colour, line in ((log_p, TRUE, "solid"), (log_q, GIVEN, "dashed")):
+        for density, colour, line in ((log_p, accent(), "solid"), (log_q, GIVEN, "dashed")):
             levels, widths = _levels(density), (0.8, 1.2, 1.6)
             axes.contour(
                 axis_0,
@@ -99,14 +117,14 @@ def posterior_contours(vae: "VAE", x: np.ndarray, *, points: int = 120) -> Figur
             inset = axes.inset_axes((0.78, 0.78, 0.22, 0.22))
             inset.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
             inset.set_axis_off()
-        axes.set_xlabel("z[0]", fontsize=8, color=INK)
-        axes.set_ylabel("z[1]", fontsize=8, color=INK)
+        axes.set_xlabel("z[0]", fontsize=letters(8), color=ink())
+        axes.set_ylabel("z[1]", fontsize=letters(8), color=ink())
         style(axes)
     handles = [
-        Line2D([], [], color=TRUE, label="p(z|x), true"),
+        Line2D([], [], color=accent(), label="p(z|x), true"),
         Line2D([], [], color=GIVEN, linestyle="dashed", label="q(z|x), the encoder's"),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False, fontsize=letters(9))
     return figure
 
 
