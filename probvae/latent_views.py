@@ -13,7 +13,7 @@ from probvae.priors import on_sphere
 from probvae.seeds import Seed, fold_in
 
 EXAMPLES = 2000  # of the test set, at most
-ROWS, STEPS = 8, 9  # of traversals: dimensions, and values of each
+ROWS, STEPS = 8, 11  # of traversals: dimensions, and values of each
 REACH = 2.5  # of a traversal, in standard deviations of q(z)
 
 
@@ -83,7 +83,7 @@ def traversals(vae: VAE, codes: Codes) -> Figure | None:
     for row, dimension in enumerate(chosen):
         z[row, :, dimension] += offsets * codes.draws[:, dimension].std()
     x = vae.likelihood(z.reshape(-1, vae.latent_dim)).mean().numpy()
-    return _rows(x, [f"z[{i}]" for i in chosen], [f"{offset:+.3g}" for offset in offsets])
+    return _rows(x, [f"z[{i}]" for i in chosen], [f"{offset:+.3g}" if offset else "0" for offset in offsets])
 
 
 def _rows(x: np.ndarray, rows: list[str], columns: list[str]) -> Figure:

@@ -129,7 +129,8 @@ def _still_rising(run: RunFiles) -> Finding | None:
     return Finding(
         "note",
         "Not at its end",
-        f"The test ELBO still rose by {gain:.2f} nats in the last epoch: more epochs would raise it further.",
+        f"The test ELBO still rose by {gain:.2f} nats in the last epoch: more epochs would probably "
+        "raise it further.",
     )
 
 
