@@ -59,6 +59,7 @@ CASES = {
         "latent_dim": 3,
     },
     "classes": {"event_shape": (9, 9, 1), "context_dim": 3, "likelihood": "normal_fixed", **SMALL},
+    "few labels": {"event_shape": (9, 9, 1), "context_dim": 3, "classifier": True, **SMALL},
     "flat classes": {"event_shape": (5, 5, 1), "context_dim": 3, "network": "mlp", **SMALL},
 }
 Y = np.array([2, 0, 1, 1])
@@ -203,9 +204,15 @@ def test_a_model_too_large_for_a_page_is_refused(monkeypatch):
         contents.plans(vae, vae.architecture, layers.Weights())
 
 
+def test_more_images_than_a_page_holds_are_refused(monkeypatch):
+    monkeypatch.setattr(contents, "MAX_VALUES", 100)
+    with pytest.raises(InputError, match="up to 2 images of this size; got 4"):
+        contents.describe(model("mlp"), images("mlp"), None, title="", data="")
+
+
 def test_log_prob_is_exact_or_a_bound():
-    vae, x = model("classes"), tf.constant(images("classes"), tf.float32)
-    joined = vae.join(x, Y).numpy()
+    vae, x = model("flat classes"), tf.constant(images("flat classes"), tf.float32)
+    joined = vae.join(x, 1).numpy()
     exact, how = contents._log_prob(vae, joined, "auto", 50, 0, lambda fraction: None)
     bound, note = contents._log_prob(vae, joined, "iwae", 2000, 0, lambda fraction: None)
     assert how["method"] == "exact" and how["name"] == "log p(x|y)" and note["method"] == "iwae"

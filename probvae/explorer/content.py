@@ -31,6 +31,7 @@ COUNTS = ("poisson", "negative_binomial")
 EXACT_DIMENSIONS = 2  # the most for which log p(x) is exact unless asked for
 TOLERANCE = 0.05  # nats: a colour shows no less
 MAX_LATENT_DIM = 128  # sliders
+MAX_VALUES = 2**26  # of all images of a page
 CHECKED = 4  # images on which a page compares itself with TensorFlow
 
 
@@ -96,10 +97,15 @@ def describe(
       A dict that JSON can hold; arrays are base64 of little-endian numbers.
 
     Raises:
-      InputError: a model that cannot be carried out in a browser.
+      InputError: a model that cannot be carried out in a browser; more images than a page holds.
     """
     a = vae.architecture
     assert a is not None
+    if x.size > MAX_VALUES:
+        fits = MAX_VALUES // (x.size // len(x))
+        raise InputError(
+            f"A page holds up to {fits:,} images of this size; got {len(x):,}. Use fewer --points."
+        )
     weights = Weights()
     encoder, decoder = plans(vae, a, weights)
     x = np.asarray(x, np.float32)
