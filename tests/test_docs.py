@@ -56,7 +56,8 @@ def quietly(fit):
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
+    "name",
+    ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))],
 )
 def test_links_lead_somewhere(name):
     path = ROOT / name

@@ -6,7 +6,8 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -42,7 +43,24 @@ class TryAgain(click.ClickException):
 
 
 class Command(click.Command):
-    """A command that reports bad input and a full or read-only disk in one line, without a traceback."""
+    """A command that reports bad input and a full or read-only disk in one line, without a traceback.
+
+    An error of any other kind is a bug: a traceback, and a line that says what to report; exit code 1.
+    """
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **kwargs: Any) -> Any:
+        """Run the command and end the process."""
+        typed = shlex.join([str(self.name), *(sys.argv[1:] if args is None else args)])
+        try:
+            return super().main(args, *rest, **kwargs)
+        except click.ClickException:  # where click was asked not to end the process
+            raise
+        except Exception as error:
+            from probvae.cli import bugs
+
+            traceback.print_exc()
+            click.echo(bugs.advice(error, typed), err=True)
+            sys.exit(1)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the options; a mistake in them is one line too."""
@@ -61,6 +79,10 @@ class Command(click.Command):
             return super().invoke(ctx)
         except (InputError, ArithmeticError) as error:
             raise Failure(" ".join(str(error).split())) from None
+        except MemoryError:
+            raise Failure(
+                "The memory is not enough: choose a smaller model, batch or number of draws."
+            ) from None
         except OSError as error:
             raise Failure(f"{error.strerror or error}: {error.filename or 'file'}.") from None
         except WorkerLostError as error:
