@@ -1,0 +1,96 @@
+"""What Sphinx does not know of our docstrings: shapes such as [B, *E], fields of tuples, and short names.
+
+A name in backticks is looked up as `Python` would say it in that module; `missing_reference` adds the names
+that a reader understands as well: `objectives.elbo` for `probvae.objectives.elbo`, `probvae.VAE` for
+`probvae.model.VAE`, `VAE` in any module, `tfd.Normal` for a page of TensorFlow Probability.
+"""
+
+import inspect
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.nodes import make_refnode
+
+import probvae
+
+# Code, or what reST would take for markup: | of p(x|z), * of [B, *E], _ at the end of vae_.
+CODE = re.compile(r"(``.+?``|`[^`]+`|^ *(?:>>>|\.\.\.).*$)", re.DOTALL | re.MULTILINE)
+# Names of other packages: how they begin, and where their pages are. No inventory is downloaded.
+TFP, TF = (
+    "https://www.tensorflow.org/probability/api_docs/python/tfp/",
+    "https://www.tensorflow.org/api_docs/python/tf/",
+)
+ELSEWHERE = (
+    (
+        r"(?:tfd\.|tfp\.distributions\.|tensorflow_probability\..*\bdistributions\..*\.)(\w+)",
+        TFP + "distributions/{0}",
+    ),
+    (r"(?:tfb\.|tfp\.bijectors\.|tensorflow_probability\..*\bbijectors\..*\.)(\w+)", TFP + "bijectors/{0}"),
+    (r"(?:tfpl\.|tfp\.layers\.|tensorflow_probability\..*\blayers\..*\.)(\w+)", TFP + "layers/{0}"),
+    (r"tensorflow\.python\..*\.(Tensor|Variable|Module)", TF + "{0}"),
+    (r"tensorflow\.python\.data\..*\.DatasetV2", TF + "data/Dataset"),
+    (r"tf\.((?:[a-z]\w*\.)*[A-Z]\w*)", TF + "{0}"),
+    (r"(?:np|numpy)\.(ndarray)", "https://numpy.org/doc/stable/reference/generated/numpy.ndarray.html"),
+    (
+        r"(collections\.abc|pathlib|os|contextlib)\.(\w+)",
+        "https://docs.python.org/3/library/{0}.html#{0}.{1}",
+    ),
+    (r"(matplotlib\.\w+\.Figure)", "https://matplotlib.org/stable/api/_as_gen/{0}.html"),
+    (
+        r"matplotlib\.axes\._axes\.(Axes)",
+        "https://matplotlib.org/stable/api/_as_gen/matplotlib.axes.{0}.html",
+    ),
+)
+MARKUP = re.compile(r"\||(?<=[\[ (,])\*(?=\w+'?(?:[\[\],)]|$))|(?<=\w)_(?=\W|$)")
+
+
+def escape(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Keep such signs as they are, before napoleon sees the lines, and let a plural s follow code."""
+    if isinstance(obj, dict):  # a registry, whose docstring is that of every dict: its names
+        lines[:] = [", ".join(f"``{key}``" for key in obj) + "."]
+        return
+    parts = CODE.split("\n".join(lines))  # text, code, text, ...
+    for i in range(0, len(parts), 2):
+        text = MARKUP.sub(r"\\\g<0>", parts[i])
+        follows_code = i > 0 and parts[i - 1].endswith("`") and re.match(r"\w", text)
+        parts[i] = "\\ " + text if follows_code else text
+    lines[:] = "".join(parts).split("\n")
+
+
+def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
+    """Leave out fields of named tuples, which their class explains, and what TFP copies into ours."""
+    field = str(getattr(obj, "__doc__", "")).startswith("Alias for field number")
+    foreign = inspect.isroutine(obj) and not str(obj.__module__).startswith("probvae")
+    return True if field or foreign else None
+
+
+def missing_reference(app: Sphinx, env: Any, node: nodes.Element, content: nodes.Element) -> Any:
+    """Find the object that a shortened name means, the only one that ends so, or its page elsewhere."""
+    if node.get("refdomain") != "py":
+        return None
+    for pattern, address in ELSEWHERE:
+        if match := re.fullmatch(pattern, node["reftarget"]):
+            place = address.format(
+                *(part.replace(".", "/") if address.startswith(TF) else part for part in match.groups())
+            )
+            return nodes.reference("", "", content, internal=False, refuri=place)
+    objects, target = env.domains["py"].objects, node["reftarget"]
+    first, _, rest = target.removeprefix("probvae.").partition(".")
+    home = probvae._PUBLIC.get(first)
+    found = [name for name in objects if name.endswith("." + target)]
+    if home is not None:
+        found = [n for n in (f"{home}.{first}{'.' + rest if rest else ''}",) if n in objects]
+    if len(found) != 1:
+        return None
+    entry = objects[found[0]]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, found[0])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Connect them."""
+    app.connect("autodoc-process-docstring", escape, priority=100)
+    app.connect("autodoc-skip-member", skip)
+    app.connect("missing-reference", missing_reference)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
