@@ -22,6 +22,7 @@ from probvae.explorer import content as contents
 from probvae.explorer import layers
 from probvae.explorer.page import to_html
 
+# one that is installed, else (None) the one that playwright installs
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -308,19 +309,22 @@ def test_bad_input_is_one_line(case, run, tmp_path):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip(
-            "Chromium is absent: install it (Debian: apt install chromium) to test the explorer's page"
-        )
     api = pytest.importorskip("playwright.sync_api", reason="playwright is absent: pip install '.[test]'")
     with api.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"),
-            executable_path=CHROMIUM,
-            args=list(FLAGS),
-            viewport={"width": 1280, "height": 800},
-            reduced_motion="reduce",
-        )
+        try:
+            context = playwright.chromium.launch_persistent_context(
+                tmp_path_factory.mktemp("profile"),
+                executable_path=CHROMIUM,
+                args=list(FLAGS),
+                viewport={"width": 1280, "height": 800},
+                reduced_motion="reduce",
+            )
+        except api.Error as error:
+            reason = error.message.splitlines()[0]
+            pytest.skip(
+                "Chromium is absent or does not start: install it (Debian: apt install chromium) to test the "
+                f"explorer's page; {reason}"
+            )
         yield context
         context.close()
 
