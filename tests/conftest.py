@@ -59,8 +59,13 @@ SLOW = (
     "test_a_fit_follows_its_seed_and_leaves_the_model_alone[flow]",
     "test_a_sampler_comes_close_to_the_aggregate_posterior[flow]",
     "test_weights_are_unbiased[prior]",
+    "test_reverse_weights_are_unbiased[prior]",
+    "test_convolutional_model_against_quadrature[prior]",
     "test_exact_evaluation_agrees_with_importance_sampling[von_mises_fisher-uniform_sphere]",
     "test_exact_evaluation_agrees_with_importance_sampling[diagonal-spline]",
+    "test_exact_evaluation_agrees_with_importance_sampling[diagonal-maf]",
+    "test_exact_evaluation_agrees_with_importance_sampling[spline-standard_normal]",
+    "test_exact_evaluation_agrees_with_importance_sampling[mixture-standard_normal]",
 )
 
 
