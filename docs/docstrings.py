@@ -59,6 +59,37 @@ def escape(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: lis
     lines[:] = "".join(parts).split("\n")
 
 
+OPTION = re.compile(r"(?<![\w`-])--[a-z][\w-]*")
+LONG = re.compile(r"(tensorflow|tensorflow_probability|tf_keras|numpy|matplotlib|collections)(\.\w+)+\.(\w+)")
+
+
+def describe(app: Sphinx, context: Any, lines: list[str]) -> None:
+    """Show the examples in a command's help, which click keeps as lines, as code."""
+    code, text = [], []
+    for line in lines:
+        (code if line.startswith("| ") else text).append(line)
+    at = text.index("") if code else 0  # after the first paragraph
+    examples = [".. code-block:: text", "", *("   " + line[2:] for line in code), ""] if code else []
+    lines[:] = [*text[:at], "", *examples, *(OPTION.sub(r"``\g<0>``", line) for line in text[at:])]
+
+
+def mark_options(app: Sphinx, context: Any, lines: list[str]) -> None:
+    """Set the options that a help text names as code."""
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith(".."):
+            lines[i] = OPTION.sub(r"``\g<0>``", line)
+
+
+def name_fields(app: Sphinx, tree: nodes.document) -> None:
+    """Call attributes what their docstring does, and types by their last name."""
+    for name in tree.findall(nodes.field_name):
+        if name.astext() == "Variables":
+            name[:] = [nodes.Text("Attributes")]
+    for text in list(tree.findall(nodes.Text)):
+        if isinstance(text.parent, nodes.emphasis) and (match := LONG.fullmatch(text)):
+            text.parent.replace(text, nodes.Text(match[3]))
+
+
 def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
     """Leave out fields of named tuples, which their class explains, and what TFP copies into ours."""
     field = str(getattr(obj, "__doc__", "")).startswith("Alias for field number")
@@ -92,5 +123,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Connect them."""
     app.connect("autodoc-process-docstring", escape, priority=100)
     app.connect("autodoc-skip-member", skip)
+    app.connect("sphinx-click-process-description", describe)
+    app.connect("sphinx-click-process-options", mark_options)
+    app.connect("doctree-read", name_fields)
     app.connect("missing-reference", missing_reference)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
