@@ -1,6 +1,7 @@
 """Spoils valid files in thousands of ways and loads them: each must be taken, or refused in one line.
 
     python tests/fuzz.py --cases 5000 --seed 0
+    python tests/fuzz.py --commands --cases 1000     # commands, on spoiled runs and with odd options
 
 prints a Markdown table and exits with 1 where a loader did anything else: raised another error, warned, took
 more than `SECONDS` or `MEMORY`, ran code from a file, or ended the process. Each loader runs in a process of
@@ -25,13 +26,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fuzz_loaders import LOADERS, Loader, Trap
+import fuzz_commands
+import fuzz_loaders
+from fuzz_loaders import Loader, Trap
 
 SECONDS = 10  # a case may take
 MEMORY = 1000  # MB that it may take beyond what the process had
 ADDRESSES = 8 * 2**30  # bytes that a process may map beyond what it has at the start
 FATAL = "Fatal Python error"  # how faulthandler begins
 SHOWN = 3  # crashes that are printed
+LOADERS = {**fuzz_loaders.LOADERS, **fuzz_commands.LOADERS}
 
 
 class TookTooLong(BaseException):
@@ -181,6 +185,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=LOADERS, metavar="LOADER", help=", ".join(LOADERS))
     parser.add_argument("--json", action="store_true", help="print the result of --only as JSON")
+    parser.add_argument("--commands", action="store_true", help="commands, on spoiled runs and odd options")
     chosen = parser.parse_args()
     if chosen.json:
         print(json.dumps(in_this_process(chosen.only, chosen.cases, chosen.seed)))
@@ -188,7 +193,8 @@ def main() -> None:
     print("| loader | cases | taken | refused in one line | crashes | slowest (s) | extra memory (MB) |")
     print("|---|---:|---:|---:|---:|---:|---:|", flush=True)
     crashes: list[str] = []
-    for name in [chosen.only] if chosen.only else LOADERS:
+    default = fuzz_commands.LOADERS if chosen.commands else fuzz_loaders.LOADERS
+    for name in [chosen.only] if chosen.only else default:
         r = in_a_process(name, chosen.cases, chosen.seed)
         crashes += [f"{name}: {message}" for message in r.messages]
         row = (

@@ -134,7 +134,10 @@ def test_every_case_has_a_name_of_its_own():
     ("arguments", "message"),
     [
         (["--peers", "theano"], "peers must be of probvae, tutorial"),
-        (["--case", "99"], "No such case"),
+        (["--peers", ","], "got ''"),
+        (["--case", "1", "--case", "99"], "--case must be from 1 to 2 in the suite quick; got 99"),
+        (["--case", "0"], "--case must be from 1"),
+        (["--seconds", "nan"], "seconds must be a finite number"),
         (["--data", "absent.npz"], "There is no file"),
     ],
 )

@@ -267,6 +267,7 @@ def test_the_command_writes_and_replaces(run, tmp_path):
         (["--class", "1"], "this one has none"),
         (["--license", "a: b"], "identifier such as mit"),
         (["--output", "{run}"], "holds other files"),
+        (["--output", "."], "no name of its own"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(run, arguments, message):

@@ -11,8 +11,11 @@ import sys
 import time
 import warnings
 import zipfile
+from pathlib import Path
 
+import click
 import fuzz
+import fuzz_commands
 import mutations
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from hypothesis.extra import numpy as hnp
 
 import probvae
 from probvae import InputError, checkpoints, config, npz
+from probvae.cli import report
 from probvae.data import files
 
 DETERMINISTIC = settings(
@@ -134,6 +138,13 @@ def test_a_run_folder(tmp_path):
     assert result.messages == [] and result.accepted and result.refused
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "cases"), [("report", 60), ("sample", 20), ("explore", 15), ("export", 10)])
+def test_commands_on_spoiled_runs(name, cases, tmp_path):
+    result = fuzz.run(fuzz_commands.LOADERS[f"probvae-{name}"], cases, 0, tmp_path)
+    assert result.messages == [] and result.accepted and result.refused
+
+
 # ---- what is wrong is seen -----------------------------------------------------------------------
 
 
@@ -174,6 +185,32 @@ def test_a_wrong_loader_is_seen(name, target, wrong, message, tmp_path, monkeypa
     (monkeypatch.setitem if isinstance(target[0], dict) else monkeypatch.setattr)(*target, wrong)
     result = fuzz.run(LOADERS[name], 300, 0, tmp_path)
     assert any(re.search(message, text) for text in result.messages), result.messages[:3]
+
+
+def leaving(name, code):
+    def callback(runs, output):
+        Path(name).write_text("half")
+        click.echo("Error: no.", err=True)
+        sys.exit(code)
+
+    return click.Command("odd", params=report.main.params, callback=callback)
+
+
+@pytest.mark.parametrize(
+    ("main", "message"),
+    [
+        (leaving("RUN/new", 2), "refused .* and wrote"),
+        (leaving("RUN/.x.tmp", 0), r"left .*\.tmp"),
+        (leaving("config.json", 1), "exit code 1"),
+    ],
+)
+def test_a_command_that_misbehaves_is_seen(main, message, tmp_path, monkeypatch):
+    (tmp_path / "runs" / "RUN").mkdir(parents=True)
+    monkeypatch.setattr(fuzz_commands, "runs", lambda: tmp_path / "runs")
+    monkeypatch.setattr(fuzz_commands, "main_of", lambda name: main)
+    (tmp_path / "case").write_bytes(fuzz_commands.pack(["RUN"], "config.json", b"{}"))
+    said = fuzz.attempt(lambda: fuzz_commands.load("report", tmp_path / "case", random.Random(0)))
+    assert re.search(message, said), said
 
 
 def test_what_a_case_may_not_do_is_seen(monkeypatch):

@@ -329,6 +329,8 @@ def test_values_of_wrong_kinds_are_left_out(tmp_path):
         json.dumps({"results": [], "conditions": 1, "skipped": 2})
     )
     assert page(run).open == []
+    (run / "metrics.json").write_text('{"data": {"fingerprint": 1}}')
+    assert "Data unknown, fingerprint (SHA-256) unknown" in page(run).text
 
 
 def test_a_run_that_has_only_begun(tmp_path):

@@ -267,6 +267,8 @@ def test_a_run_is_never_written_over(runs):
         (["nowhere"], "nowhere/config.json cannot be read"),
         (["images", "--mode", "dream"], "'dream' is not one of 'prior'"),
         (["images", "--num", "0"], "0 is not in the range"),
+        (["images", "--num", "1000000000"], "more than the memory should hold: at most"),
+        (["images", "--mode", "traversal", "--steps", "1000000000"], "more than the memory should hold"),
         (["images", "--temperature", "0"], "finite number above 0; got 0"),
         (["images", "--temperature", "nan"], "finite number above 0; got nan"),
         (["images", "--steps", "5"], "--steps is for --mode interpolation or traversal; the mode is prior"),

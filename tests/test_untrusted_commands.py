@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import probvae
 from probvae import Architecture, Training
 from probvae.building import build
-from probvae.cli import evaluate, sample, train
+from probvae.cli import evaluate, report, sample, train
 
 
 def refused(command, message, *arguments):
@@ -120,6 +120,24 @@ def test_a_spoiled_run(name, case, command, run_folder, tmp_path):
     (tmp_path / name).write_bytes(change(content))
     refused(command, message, tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["config.json", "weights.npz"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["RUN", "a\u2028b\x1b[2J"], "There is no run folder"),
+        (["RUN", "OTHER", "--output", "c\u2028/\x1b[2J.html"], "There is no"),
+        (["RUN", "--\x1b[2J"], "No such option"),
+        (["a" * 5000], "ame too long"),
+        (["RUN", "--ouput", "x"], "Did you mean '--output'? See probvae-report --help."),
+    ],
+)
+def test_odd_words_are_told_in_one_line(arguments, message, run_folder, tmp_path):
+    probvae.save(probvae.load(run_folder), tmp_path / "other", Training())
+    folders = {"RUN": str(run_folder), "OTHER": str(tmp_path / "other")}
+    before = sorted(os.listdir(run_folder))
+    refused(report.main, message, *(folders.get(word, word) for word in arguments))
+    assert sorted(os.listdir(run_folder)) == before
 
 
 def test_a_run_that_would_download_code(run_folder, tmp_path):

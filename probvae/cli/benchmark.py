@@ -7,6 +7,7 @@ import click
 from probvae import __version__
 from probvae.benchmark.cases import FULL, QUICK
 from probvae.cli.common import Command, quiet_start
+from probvae.errors import InputError
 
 SUITES = {"quick": QUICK, "full": FULL}
 
@@ -46,10 +47,14 @@ def main(
     meets all of them. Peers that are not installed are reported as absent: pip install 'probvae[benchmark]'.
     """  # noqa: D301
     cases = SUITES[suite]
-    chosen = [cases[n - 1] for n in only if 1 <= n <= len(cases)] if only else list(cases)
+    unknown = [n for n in only if not 1 <= n <= len(cases)]
+    if unknown:
+        raise InputError(f"--case must be from 1 to {len(cases)} in the suite {suite}; got {unknown[0]}.")
+    chosen = [cases[n - 1] for n in dict.fromkeys(only)] if only else list(cases)
+    names = [name.strip() for name in peers.split(",")] if peers else []
     with quiet_start():
         from probvae.cli.benchmark_run import run
-    run(data, chosen, [name for name in peers.split(",") if name], rounds, seconds, output)
+    run(data, chosen, names, rounds, seconds, output)
 
 
 if __name__ == "__main__":

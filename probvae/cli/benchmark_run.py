@@ -1,6 +1,7 @@
 """What probvae-benchmark does once its options are known."""
 
 import json
+import math
 import os
 import platform
 import sys
@@ -27,8 +28,8 @@ def run(source: str, cases: list[Case], peers: list[str], rounds: int, seconds: 
     unknown = [name for name in peers if name not in CONTESTANTS]
     if unknown:
         raise InputError(f"peers must be of {', '.join(CONTESTANTS)}; got {unknown[0]!r}.")
-    if not cases:
-        raise InputError("No such case: give numbers of lines of the table, from 1.")
+    if not math.isfinite(seconds):
+        raise InputError(f"seconds must be a finite number; got {seconds}.")
     names = [name for name in CONTESTANTS if not peers or name in (*peers, "probvae", "matmul")]
     x = _images(source)
     output.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import click
 
 from probvae import cluster
 from probvae.cluster import WorkerLostError
-from probvae.errors import InputError
+from probvae.errors import InputError, one_line
 
 COMMAND_LINE = "probvae.command_line"  # of a context: the line that was typed, in `meta`
 AT_LEAST_ONE = click.IntRange(min=1)
@@ -34,6 +34,9 @@ class Failure(click.ClickException):
     """An error that the user can mend: one line on standard error, exit code 2."""
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class TryAgain(click.ClickException):
@@ -71,7 +74,8 @@ class Command(click.Command):
             return context
         except click.UsageError as error:
             message = error.format_message().rstrip(".")
-            raise Failure(f"{message}. See {self.name} --help.") from None
+            end = "" if message.endswith("?") else "."
+            raise Failure(f"{message}{end} See {self.name} --help.") from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

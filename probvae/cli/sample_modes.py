@@ -24,6 +24,7 @@ from probvae.seeds import fold_in
 
 SHOWN = 144  # draws in one picture
 FRAMES = 25  # points of a path in an animation
+MOST_VALUES = 2**30  # of all x that are drawn; as many are kept of their means
 LOOKED_AT = 1000  # test examples that tell the spread of z, or how close a sampler is
 
 
@@ -63,6 +64,7 @@ def prior(run: Run, o: Options) -> Result:
     """Draw z from the prior, or from a distribution fitted to the aggregate posterior."""
     vae, num, temperature = run.model(o.label), o.num or 64, 1.0 if o.temperature is None else o.temperature
     fitted, lines, arrays = None, [], {}
+    _refuse_too_many(run, num)
     if o.sampler in samplers.SAMPLERS:
         x = run.train(o.train_images or 10_000, o.label)
         fitted = samplers.fit_sampler(
@@ -99,6 +101,7 @@ def classes(run: Run, o: Options) -> Result:
     if not number:
         run.model(0)  # says that there are no classes
     temperature = 1.0 if o.temperature is None else o.temperature
+    _refuse_too_many(run, number * (o.num or 8))
     first = prior_draws(run.model(0), o.num or 8, temperature=temperature, seed=o.seed)
     parts = [decode(run.model(k), first.z, seed=fold_in(o.seed, k)) for k in range(number)]
     samples = _stack(parts, axis=1)  # [N, C]
@@ -114,6 +117,7 @@ def classes(run: Run, o: Options) -> Result:
 def reconstructions(run: Run, o: Options) -> Result:
     """Draw z ~ q(z|x) for test examples, and decode."""
     num, draws = min(o.num or 8, len(run.test.x)), o.draws or 6
+    _refuse_too_many(run, num * draws)
     x = np.asarray(run.test.x[:num], np.float32)
     labels = np.array([-1 if (k := run.label_of(i)) is None else k for i in range(num)])
     groups = [(int(k), np.flatnonzero(labels == k)) for k in np.unique(labels)]
@@ -143,6 +147,7 @@ def interpolation(run: Run, o: Options) -> Result:
         raise InputError("--num is a number of pairs: leave it out where --from and --to name one.")
     else:
         pairs = [(o.start, o.end)]
+    _refuse_too_many(run, len(pairs) * (o.steps or 9))
     ends = [[run.encode(i) for i in pair] for pair in pairs]
 
     def paths(steps: int) -> Samples:
@@ -174,6 +179,7 @@ def interpolation(run: Run, o: Options) -> Result:
 def traversal(run: Run, o: Options) -> Result:
     """Change one coordinate of z at a time, from the mean of q(z|x) of a test example."""
     index, steps = o.image or 0, o.steps or 9
+    _refuse_too_many(run, steps * (len(o.dimension) or min(10, run.architecture.latent_dim)))
     z = run.encode(index)
     vae, x = run.model(run.label_of(index, o.label)), run.of_class(run.label_of(index)).x[:LOOKED_AT]
     encoder = run.model(run.label_of(index))
@@ -212,6 +218,15 @@ MODES: dict[str, Callable[[Run, Options], Result]] = {
 
 
 # ---- what they share -------------------------------------------------------------------------------
+
+
+def _refuse_too_many(run: Run, count: int) -> None:
+    values = math.prod(run.architecture.event_shape)
+    if count * values > MOST_VALUES:
+        raise InputError(
+            f"{count:,} samples of {values:,} values each are more than the memory should hold: at most "
+            f"{MOST_VALUES // values:,} at once; more in several calls with different --seed."
+        )
 
 
 def _stack(parts: Sequence[Samples], axis: int) -> Samples:

@@ -130,6 +130,8 @@ def export_model(
 
 def _check(output: Path, formats: Sequence[str], *, overwrite: bool) -> None:
     """Refuse what cannot succeed before anything is computed."""
+    if output.name in ("", ".."):
+        raise InputError(f"The output folder {output} has no name of its own: give one to make.")
     if not formats:
         raise InputError(f"formats must name one at least of {', '.join(FORMATS)}; got none.")
     for name in formats:

@@ -43,6 +43,8 @@ def write_comparison(folders: Sequence[Path], output: Path) -> None:
         raise InputError(f"A comparison is of 2 to {MOST_RUNS} runs; got {len(folders)}.")
     if output.exists() and not (output.is_file() and _is_ours(output)):
         raise InputError(f"{output} exists and is no report: choose another --output.")
+    if not output.parent.is_dir():
+        raise InputError(f"There is no folder {output.parent}: make it, or choose another --output.")
     write_text(output, comparison_page([read_run(folder) for folder in folders]))
 
 
