@@ -18,6 +18,7 @@ from tensorflow_probability import layers as tfpl
 import probvae
 from probvae.evaluation import exact as module
 from probvae.evaluation.exact import exact
+from probvae.evaluation.tiles import Grid, Search
 
 
 def scalar_vae(decoder_head, *, event_shape, prior, posterior_loc=0.0, posterior_scale=1.0):
@@ -137,25 +138,58 @@ def test_probabilities_of_all_images_sum_to_one():
 # ---- the fast path -------------------------------------------------------------------------------
 
 
-def log_sums_of(vae, x, *, fast, points=16):
-    z = tf.random.stateless_normal([points, vae.latent_dim], (0, 1))
-    return module.log_sums_function(vae, fast=fast)(z, x).numpy()
+def log_weights_of(vae, x, *, fast, points=16):
+    z = tf.random.stateless_normal([1, points, vae.latent_dim], (0, 1))
+    every = np.arange(len(x))
+    known = np.empty([len(x), 0], np.float32)
+    return module.log_weights_function(vae, fast=fast)(z, x, every, [0, len(x)], known)[1].numpy()
 
 
 @pytest.mark.parametrize("latent", [1, 2, 3])
 def test_matrix_product_equals_log_prob(x, latent):
     vae = tiny_vae(latent_dim=latent)
-    fast, generic = (log_sums_of(vae, x, fast=fast) for fast in (True, False))
-    assert fast.shape == (5, 2**latent)
+    fast, generic = (log_weights_of(vae, x, fast=fast) for fast in (True, False))
+    assert fast.shape == (5, 16)
     np.testing.assert_allclose(fast, generic, rtol=3e-6)
     z = tf.random.stateless_normal([16, latent], (0, 1))
     log_w = (vae.likelihood(z[:, None]).log_prob(x) + vae.prior.log_prob(z)[:, None]).numpy().T
-    by_hand = np.logaddexp.reduce(log_w.reshape(5, 2**latent, -1).astype(np.float64), axis=2)
-    np.testing.assert_allclose(generic, by_hand, rtol=3e-6)
-    no_prior = np.logaddexp.reduce(
-        vae.likelihood(z[:, None]).log_prob(x).numpy().T.reshape(by_hand.shape[0], 2**latent, -1), axis=2
-    )
+    np.testing.assert_allclose(generic, log_w, rtol=3e-6)
+    no_prior = vae.likelihood(z[:, None]).log_prob(x).numpy().T
     assert np.abs(no_prior / generic - 1).min() > 1e-3
+
+
+@pytest.mark.parametrize("latent", [1, 2, 3])
+def test_tiles_side_by_side_are_the_tiles_alone(x, latent):
+    """Two tiles with rows of their own and values known already; the sums are over 2^L interleaved grids."""
+    vae = tiny_vae(latent_dim=latent)
+    grid, function = Grid(vae), module.log_weights_function(vae)
+    z = np.stack([grid.points((i,) * latent, 0) for i in (2, 3)]).astype(np.float32)
+    rows, ends = np.array([0, 4, 1, 2, 3]), [0, 2, 5]
+    nothing = np.empty([5, 0], np.float32)
+    sums, values = (found.numpy() for found in function(z, x, rows, ends, nothing))
+    for tile, mine in zip(z, (slice(0, 2), slice(2, 5)), strict=True):
+        log_w = (
+            vae.likelihood(tile[:, None]).log_prob(tf.gather(x, rows[mine]))
+            + vae.prior.log_prob(tile)[:, None]
+        )
+        np.testing.assert_allclose(values[mine], log_w.numpy().T, rtol=3e-6)
+    for shift, found in zip(grid.shifts, sums.T, strict=True):
+        of_grid = (grid.offsets % 2 == shift).all(axis=1)
+        np.testing.assert_allclose(found, np.logaddexp.reduce(values[:, of_grid].astype(float), 1), rtol=1e-6)
+    again = function(z[:, grid.old :], x, rows, ends, values[:, : grid.old])
+    np.testing.assert_allclose(again[0], sums, rtol=1e-6)
+    wrong = function(z[:, grid.old :], x, rows, ends, values[:, -grid.old :])
+    assert np.abs(wrong[0] - sums).max() > 1e-3
+
+
+@pytest.mark.parametrize("latent", [1, 2, 3])
+def test_a_tile_hands_its_points_to_the_tiles_inside_it(latent):
+    grid = Grid(tiny_vae(latent_dim=latent))
+    points, tile = grid.points((3,) * latent, 1), np.full(latent, 3)
+    for shift in grid.shifts:
+        child = grid.points(tuple(2 * tile + shift), 2)
+        np.testing.assert_array_equal(points[grid.inside[shift]], child[: grid.old])
+    assert grid.old == len(grid.offsets) / 2**latent
 
 
 def test_fast_and_generic_agree_end_to_end(x):
@@ -168,9 +202,9 @@ def test_fast_and_generic_agree_end_to_end(x):
 def test_generic_path_in_blocks_drops_no_example(monkeypatch, x):
     """Seven examples in blocks of two: the last block is half full."""
     vae, many = tiny_vae(), tf.concat([x, 1 - x[:2]], 0)
-    whole = log_sums_of(vae, many, fast=False)
+    whole = log_weights_of(vae, many, fast=False)
     monkeypatch.setattr(module, "BLOCK", 2 * 16 * 64)
-    np.testing.assert_allclose(log_sums_of(vae, many, fast=False), whole, rtol=1e-6)
+    np.testing.assert_allclose(log_weights_of(vae, many, fast=False), whole, rtol=1e-6)
 
 
 def test_the_fast_path_is_chosen_by_the_distribution():
@@ -242,7 +276,7 @@ def test_box_too_small_is_caught(monkeypatch):
     truth = stats.norm(0, np.hypot(1, 0.5)).logpdf(x[:, 0])
     wide = exact(vae, x)
     np.testing.assert_allclose(wide.log_marginal, truth, atol=1e-4)
-    monkeypatch.setattr(module, "_missing_neighbours", lambda *_: iter(()))
+    monkeypatch.setattr(Search, "_missing_neighbours", lambda *_: iter(()))
     monkeypatch.setattr(module, "LEVELS", 3)
     narrow = exact(vae, x)
     assert abs(narrow.log_marginal[1] - truth[1]) > 0.1
@@ -305,4 +339,4 @@ def test_refuses_what_it_cannot_do(x):
 def test_progress_is_told(x):
     lines = []
     exact(tiny_vae(), x, on_progress=lines.append)
-    assert lines and lines[0] == "grid 1: 64 points, for 5 examples"
+    assert lines[0] == "grid 1: 1,600 points" and lines[-1].endswith(" points")

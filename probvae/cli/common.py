@@ -118,10 +118,14 @@ def quiet_start(setup: Callable[[], Any] = lambda: None) -> Iterator[Any]:
             raise
 
 
-def make_strategy(name: str, threads: int | None, inter_threads: int | None, parts: int = 1) -> Any:
-    """Make the strategy and configure the devices: a `setup` of `quiet_start`."""
+def make_strategy(name: str, threads: int | None, inter_threads: int | None, parts: int | None = 1) -> Any:
+    """Make the strategy and configure the devices, for `parts` side by side or, None, as many as cores.
+
+    It is a `setup` of `quiet_start`.
+    """
     from probvae import strategies
 
+    parts = strategies.cores() if parts is None else parts
     return strategies.make(name, threads=threads, inter_threads=inter_threads, parts=parts)
 
 

@@ -87,7 +87,9 @@ def main(run: Path, strategy: str, threads: int | None, inter_threads: int | Non
     standard error over images (another test set would differ so much) and, apart from it, a Monte Carlo
     error (other draws of z would). Ctrl-C ends it early and gives what it has.
     """  # noqa: D301
-    with quiet_start(functools.partial(make_strategy, strategy, threads, inter_threads)) as devices:
+    # Importance sampling and quadrature work on a core each; annealing's long chain uses all for each step.
+    parts = 1 if options["ais_images"] or strategy != "none" else None
+    with quiet_start(functools.partial(make_strategy, strategy, threads, inter_threads, parts)) as devices:
         from probvae.cli.evaluation_run import evaluate
     evaluate(run, devices, **options)
 

@@ -1,14 +1,11 @@
 """Exact log p(x) for latent dimension 1, 2 and 3: the integral of p(x|z) p(z) over z on a regular grid.
 
-The trapezoid rule; for smooth peaks it converges faster than any power of the spacing. The grid is cut into
-tiles, and each example keeps the tiles that hold some of its p(x). A tile with mass whose neighbour was not
-evaluated asks for that neighbour (widening); then the spacing is halved in the tiles with mass (refining),
-until every example agrees with the coarser grids inside its own. A tile with next to no mass is not refined:
-its sum at the coarser spacing is carried on.
+The trapezoid rule; for smooth peaks it converges faster than any power of the spacing. The grid is widened
+and its spacing halved where examples have mass (`tiles`), until every example agrees with the coarser grids
+inside its own.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,22 +15,18 @@ from tensorflow_probability import distributions as tfd
 
 from probvae.errors import InputError
 from probvae.evaluation.spheres import in_space
-from probvae.seeds import as_seed
+from probvae.evaluation.tiles import FIRST, TILE, Grid, LogWeights, Search, merge
+from probvae.seeds import fold_in
+from probvae.strategies import cores
 
 if TYPE_CHECKING:
     from probvae.model import VAE
 
-TILE = {1: 32, 2: 8, 3: 4}  # latent dimension -> grid points of a tile along each axis; even
-FIRST = 5  # tiles along each axis that cover the prior on the first grid
-NEGLIGIBLE = 3e-3  # a tile is not refined where its share of p(x) is below the tolerance times this
 DOUBT = 1 / 16  # by no more than this does a halving lower the error, lest grids agree by luck
 LEVELS = 16  # grids of halved spacing, at most
 RING = 0.2  # scale of the log of the length of v on a sphere: smooth, and next to nothing near the origin
+DRAWS = 64  # draws from q(z|x) worked on at once
 BLOCK = 1 << 23  # values of x times grid points held at once where the likelihood is no Bernoulli
-
-Tile = tuple[int, ...]
-Wanted = dict[Tile, np.ndarray]  # a tile -> the indices of the examples that want it
-LogSums = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Exact(NamedTuple):
@@ -111,18 +104,18 @@ def exact(
     x = _checked(vae, x, tolerance)
     vae = in_space(vae, tfd.LogNormal(0.0, RING))
     every = np.arange(len(x))
-    grid = _Grid(vae)
-    search = _Search(grid, log_sums_function(vae, fast=fast), x, tolerance, max_points, on_progress)
+    grid = Grid(vae)
+    search = Search(grid, log_weights_function(vae, fast=fast), x, tolerance, max_points, on_progress)
     peak, log_peak = _posterior_draws(vae, x)
     log_marginal, error = np.full(len(x), -np.inf), np.full(len(x), np.inf)
     spacing = np.full([len(x), vae.latent_dim], np.nan)
     last_differences = np.full(len(x), np.inf)
     agreed, active, near = np.zeros(len(x), int), every, np.isfinite(log_peak)
     carried = np.full(len(x), -np.inf)  # log of the integral over the tiles left at a coarser spacing
-    wanted = _merge((tile, every) for tile in product(range(FIRST), repeat=vae.latent_dim))
+    wanted = merge((tile, every) for tile in product(range(FIRST), repeat=vae.latent_dim))
     for level in range(LEVELS):
         near_active = active[near[active]]
-        wanted = _merge([*wanted.items(), *grid.tiles_at(peak, near_active, level)])
+        wanted = merge([*wanted.items(), *grid.tiles_at(peak, near_active, level)])
         if level and not search.affords(wanted):
             break
         log_volume = np.log(grid.spacing(level)).sum()
@@ -136,41 +129,63 @@ def exact(
         active = active[(agreed[active] <= extra_halvings) & np.isfinite(log_total[active])]
         if not active.size:
             break
-        wanted, light = _children(tiles, log_total + search.log_negligible, active)
+        threshold = log_total + search.log_negligible
+        wanted, light = search.refine(tiles, level, threshold, active, error)
         carried = np.logaddexp(carried, light + log_volume)
         near = missed > search.log_negligible
     return Exact(log_marginal, error, error <= tolerance, search.points, search.bounds, spacing)
 
 
-def log_sums_function(vae: "VAE", *, fast: bool = True) -> LogSums:
-    """Compile the sum of p(x|z) p(z) over the points of a tile.
+def log_weights_function(vae: "VAE", *, fast: bool = True) -> LogWeights:
+    """Compile log p(x, z) at the points of some tiles, which TensorFlow works on side by side.
 
     Args:
       vae: the model.
       fast: whether to use a matrix product where p(x|z) is a Bernoulli with logits.
 
     Returns:
-      A function of z [P, L], whose points are 2^L interleaved grids one after the other, and x [N, *E]: the
-      log of the sum over each of these grids, float64 [N, 2^L].
+      A function of z [G, P', L], the points of each tile; x [N, *E]; rows [R], int32, the examples of one
+      tile after the other; where each tile's rows begin and the last end, [G + 1]; and values known already
+      [R, P - P'], of points that come before those in z. It returns the log of the sum over each of the 2^L
+      parts of the P points of each row's tile, float64 [R, 2^L], and log p(x, z), [R, P].
     """
-    grids = 2**vae.latent_dim
-    signature = [
-        tf.TensorSpec([None, *shape], vae.prior.dtype) for shape in ((vae.latent_dim,), vae.event_shape)
-    ]
+    dtype, grids = vae.prior.dtype, 2**vae.latent_dim
 
-    @tf.function(input_signature=signature)
-    def log_sums(z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        likelihood = vae.likelihood(z)  # p(x|z), batch [P]
+    def log_weights(z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        likelihood = vae.likelihood(z)  # p(x|z), batch [P']
         bernoulli = _bernoulli(likelihood, vae.event_shape) if fast else None
         log_likelihood = _by_blocks(likelihood, x) if bernoulli is None else _by_product(bernoulli, x)
-        log_w = log_likelihood + vae.prior.log_prob(z)  # [N, P]
-        log_w = tf.reshape(log_w, [tf.shape(x)[0], grids, tf.shape(z)[0] // grids])
-        top = tf.reduce_max(log_w, axis=2, keepdims=True)
-        top = tf.where(tf.math.is_finite(top), top, tf.zeros_like(top))
-        total = tf.reduce_sum(tf.exp(log_w - top), axis=2)
-        return tf.cast(top[..., 0], tf.float64) + tf.math.log(tf.cast(total, tf.float64))
+        return log_likelihood + vae.prior.log_prob(z)
 
-    return log_sums
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None, vae.latent_dim], dtype),
+            tf.TensorSpec([None, *vae.event_shape], dtype),
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None, None], dtype),
+        ],
+        autograph=False,
+    )
+    def of_tiles(
+        z: tf.Tensor, x: tf.Tensor, rows: tf.Tensor, ends: tf.Tensor, known: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        def tile(i: tf.Tensor, found: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            mine = slice(ends[i], ends[i + 1])
+            return i + 1, found.write(i, log_weights(z[i], tf.gather(x, rows[mine])))
+
+        count = tf.shape(z)[0]
+        array = tf.TensorArray(dtype, size=count, infer_shape=False)
+        _, found = tf.while_loop(lambda i, _: i < count, tile, (0, array), parallel_iterations=cores())
+        new = tf.reshape(found.concat(), [tf.shape(rows)[0], tf.shape(z)[1]])
+        values = tf.concat([known, new], axis=1)
+        each = tf.reshape(values, [tf.shape(rows)[0], grids, -1])
+        top = tf.reduce_max(each, axis=2, keepdims=True)
+        top = tf.where(tf.math.is_finite(top), top, tf.zeros_like(top))
+        total = tf.reduce_sum(tf.exp(each - top), axis=2)
+        return tf.cast(top[..., 0], tf.float64) + tf.math.log(tf.cast(total, tf.float64)), values
+
+    return of_tiles
 
 
 def _bernoulli(likelihood: tfd.Distribution, event_shape: tuple[int, ...]) -> tfd.Bernoulli | None:
@@ -184,9 +199,9 @@ def _bernoulli(likelihood: tfd.Distribution, event_shape: tuple[int, ...]) -> tf
 def _by_product(bernoulli: tfd.Bernoulli, x: tf.Tensor) -> tf.Tensor:
     """Return log p(x|z) [N, P]: affine in x, so one matrix product; log p(1) - log p(0) is the logit."""
     points, size = tf.shape(bernoulli.logits)[0], int(np.prod(bernoulli.logits.shape[1:]))
-    slope = tf.reshape(bernoulli.logits, [points, size])
-    at_zero = tf.reshape(bernoulli.log_prob(tf.zeros_like(bernoulli.logits)), [points, size])
-    return tf.matmul(tf.reshape(x, [-1, size]), slope, transpose_b=True) + tf.reduce_sum(at_zero, axis=1)
+    logits = tf.reshape(bernoulli.logits, [points, size])
+    at_zero = -tf.reduce_sum(tf.math.softplus(logits), axis=1)  # log p(0|z)
+    return tf.matmul(tf.reshape(x, [-1, size]), logits, transpose_b=True) + at_zero
 
 
 def _by_blocks(likelihood: tfd.Distribution, x: tf.Tensor) -> tf.Tensor:
@@ -217,170 +232,21 @@ def _checked(vae: "VAE", x: tf.Tensor, tolerance: float) -> tf.Tensor:
 
 def _posterior_draws(vae: "VAE", x: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Draw one z from q(z|x) for each example; z float64 [N, L] and log p(x, z) [N]."""
+    n, few = len(x), min(DRAWS, len(x))
 
-    @tf.function(reduce_retracing=True)
-    def draw(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        z = vae.posterior(x).sample(seed=as_seed(0))
-        return z, vae.likelihood(z).log_prob(x) + vae.prior.log_prob(z)
+    @tf.function(autograph=False)
+    def draw(x: tf.Tensor) -> list[tf.Tensor]:
+        def block(i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            mine = tf.gather(x, tf.minimum(i * few + tf.range(few), n - 1))  # the last is filled up
+            z = vae.posterior(mine).sample(seed=fold_in(0, i))
+            return z, vae.likelihood(z).log_prob(mine) + vae.prior.log_prob(z)
 
-    parts = [draw(x[i : i + 500]) for i in range(0, len(x), 500)]
-    z, log_joint = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
+        dtype = vae.prior.dtype
+        found = tf.map_fn(
+            block, tf.range(-(-n // few)), fn_output_signature=(dtype, dtype), parallel_iterations=cores()
+        )
+        return [tf.reshape(part, tf.concat([[-1], tf.shape(part)[2:]], 0))[:n] for part in found]
+
+    z, log_joint = (part.numpy().astype(np.float64) for part in draw(x))
     finite = np.isfinite(z).all(axis=1) & np.isfinite(log_joint)
     return np.where(finite[:, None], z, 0.0), np.where(finite, log_joint, -np.inf)
-
-
-class _Grid:
-    """The points: tile t of a level has `size` points an axis, from low + spacing * size * t on."""
-
-    def __init__(self, vae: "VAE") -> None:
-        draws = vae.prior.sample(1000, seed=as_seed(0)).numpy().astype(np.float64)
-        self.size = TILE[vae.latent_dim]
-        self.low, high = draws.min(axis=0), draws.max(axis=0)
-        self.first_spacing = (high - self.low) / (FIRST * self.size)
-        half = [2 * np.array(i) for i in product(range(self.size // 2), repeat=vae.latent_dim)]
-        shifts = product(range(2), repeat=vae.latent_dim)
-        self.offsets = np.array([i + np.array(shift) for shift in shifts for i in half])  # [P, L]
-
-    def spacing(self, level: int) -> np.ndarray:
-        return self.first_spacing / 2**level
-
-    def points(self, tile: Tile, level: int) -> np.ndarray:
-        """Return the points of a tile, [P, L], as 2^L interleaved grids one after the other."""
-        return self.low + self.spacing(level) * (np.array(tile) * self.size + self.offsets)
-
-    def tiles_at(self, z: np.ndarray, examples: np.ndarray, level: int) -> Iterator[tuple[Tile, np.ndarray]]:
-        """Yield the tile that holds z[example], for each of the examples."""
-        place = np.floor((z[examples] - self.low) / (self.spacing(level) * self.size)).astype(int)
-        for example, tile in zip(examples, place, strict=True):
-            yield tuple(tile.tolist()), np.array([example])
-
-
-class _Evaluated(NamedTuple):
-    tile: Tile
-    examples: np.ndarray
-    log_mass: np.ndarray
-
-
-class _Search:
-    """Evaluates the tiles of one level after the other and counts the points."""
-
-    def __init__(
-        self,
-        grid: _Grid,
-        log_sums: LogSums,
-        x: tf.Tensor,
-        tolerance: float,
-        max_points: int,
-        on_progress: Callable[[str], None] | None,
-    ) -> None:
-        self.grid, self.log_sums, self.x = grid, log_sums, x
-        self.log_negligible = np.log(tolerance * NEGLIGIBLE)
-        self.max_points, self.on_progress = max_points, on_progress
-        self.points = 0
-        self.bounds = np.stack([grid.low + np.inf, grid.low - np.inf], axis=1)
-
-    def affords(self, wanted: Wanted) -> bool:
-        return self.points + len(wanted) * len(self.grid.offsets) <= self.max_points
-
-    def evaluate(
-        self, wanted: Wanted, level: int, carried: np.ndarray
-    ) -> tuple[list[_Evaluated], np.ndarray, np.ndarray]:
-        """Sum over the wanted tiles, and over their neighbours until the rim holds next to nothing.
-
-        Args:
-          wanted: the tiles to start from.
-          level: how often the spacing has been halved.
-          carried: log of what the tiles left at a coarser spacing add to the sum, [N].
-
-        Returns:
-          The tiles evaluated; log of the sum over all points, [N]; the error, [N], of the 2^L grids of twice
-          the spacing and of the rim.
-        """
-        n, grids = len(self.x), 2 ** len(self.grid.low)
-        log_sums = np.repeat(carried[:, None] - np.log(grids), grids, axis=1)
-        done: dict[Tile, np.ndarray] = defaultdict(lambda: np.zeros(n, bool))
-        tiles: list[_Evaluated] = []
-        while wanted:
-            for tile, examples in wanted.items():
-                found = self._tile(tile, examples, level)
-                log_sums[examples] = np.logaddexp(log_sums[examples], found)
-                done[tile][examples] = True
-                tiles.append(_Evaluated(tile, examples, np.logaddexp.reduce(found, axis=1)))
-            log_total = np.logaddexp.reduce(log_sums, axis=1)
-            wanted = _merge(_missing_neighbours(tiles, done, log_total + self.log_negligible))
-            if not self.affords(wanted):
-                break
-        coarse = log_sums + np.log(grids)
-        with np.errstate(invalid="ignore"):
-            difference = np.sqrt(np.mean((coarse - log_total[:, None]) ** 2, axis=1))
-            rim = -np.log1p(-np.minimum(np.exp(_log_rim(tiles, done, n) - log_total), 1.0))
-        return tiles, log_total, np.maximum(difference, rim)
-
-    def _tile(self, tile: Tile, examples: np.ndarray, level: int) -> np.ndarray:
-        z = self.grid.points(tile, level)
-        x = self.x if len(examples) == len(self.x) else tf.gather(self.x, examples)
-        self.points += len(z)
-        self.bounds[:, 0] = np.minimum(self.bounds[:, 0], z.min(axis=0))
-        self.bounds[:, 1] = np.maximum(self.bounds[:, 1], z.max(axis=0))
-        if self.on_progress:
-            self.on_progress(f"grid {level + 1}: {self.points:,} points, for {len(examples):,} examples")
-        return self.log_sums(tf.constant(z, self.x.dtype), x).numpy()
-
-
-def _merge(pairs: Iterable[tuple[Tile, np.ndarray]]) -> Wanted:
-    """Gather the examples that want each tile, sorted and once each; tiles that none wants are left out."""
-    wanted = defaultdict(list)
-    for tile, examples in pairs:
-        if len(examples):
-            wanted[tile].append(examples)
-    return {tile: np.unique(np.concatenate(examples)) for tile, examples in wanted.items()}
-
-
-def _neighbours(tile: Tile) -> Iterator[Tile]:
-    for axis, step in product(range(len(tile)), (-1, 1)):
-        yield (*tile[:axis], tile[axis] + step, *tile[axis + 1 :])
-
-
-def _missing_neighbours(
-    tiles: list[_Evaluated], done: dict[Tile, np.ndarray], threshold: np.ndarray
-) -> Iterator[tuple[Tile, np.ndarray]]:
-    """Yield the unevaluated neighbours of tiles whose log-mass is above the threshold [N]."""
-    for tile, examples, log_mass in tiles:
-        heavy = examples[log_mass > threshold[examples]]
-        for neighbour in _neighbours(tile) if heavy.size else ():
-            yield neighbour, heavy[~done[neighbour][heavy]] if neighbour in done else heavy
-
-
-def _log_rim(tiles: list[_Evaluated], done: dict[Tile, np.ndarray], n: int) -> np.ndarray:
-    """Return the log-mass of the tiles with a neighbour that was not evaluated, [N]."""
-    log_rim = np.full(n, -np.inf)
-    for tile, examples, log_mass in tiles:
-        inside = np.ones(len(examples), bool)
-        for neighbour in _neighbours(tile):
-            inside &= done[neighbour][examples] if neighbour in done else False
-        rim = examples[~inside]
-        log_rim[rim] = np.logaddexp(log_rim[rim], log_mass[~inside])
-    return log_rim
-
-
-def _children(
-    tiles: list[_Evaluated], threshold: np.ndarray, active: np.ndarray
-) -> tuple[Wanted, np.ndarray]:
-    """Halve the spacing in the tiles with mass.
-
-    Returns:
-      The tiles of the next level inside the tiles whose log-mass is above the threshold [N], for the examples
-      that are active; log of what the other tiles sum to, [N].
-    """
-    is_active = np.zeros(len(threshold), bool)
-    is_active[active] = True
-    log_light = np.full(len(threshold), -np.inf)
-    pairs = []
-    for tile, examples, log_mass in tiles:
-        heavy = log_mass > threshold[examples]
-        light = examples[~heavy]
-        log_light[light] = np.logaddexp(log_light[light], log_mass[~heavy])
-        refined = examples[heavy & is_active[examples]]
-        for shift in product(range(2), repeat=len(tile)):
-            pairs.append((tuple(2 * t + s for t, s in zip(tile, shift, strict=True)), refined))
-    return _merge(pairs), log_light

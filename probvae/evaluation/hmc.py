@@ -222,7 +222,7 @@ def in_blocks(
     at_least(batch_size=(batch_size, 1))
     total = len(arrays[0])
     size = math.ceil(total / math.ceil(total / batch_size))
-    compiled, blocks = tf.function(run), []
+    compiled, blocks = tf.function(run, autograph=False), []
     for number, start in enumerate(range(0, total, size)):
         done = min(start + size, total)
         index = np.minimum(np.arange(start, start + size), total - 1)

@@ -1,7 +1,7 @@
 """ELBO and importance-weighted bounds with their Monte Carlo error and their own diagnosis.
 
-The K log-weights of a block of examples are drawn in chunks and kept whole only for that block, so the
-memory does not grow with K times the number of examples.
+The K log-weights of a block of examples are drawn in chunks, one on each core at a time, and kept whole only
+for that block, so the memory does not grow with K times the number of examples.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,11 +12,15 @@ import tensorflow as tf
 
 from probvae import objectives
 from probvae.seeds import Seed, fold_in
+from probvae.strategies import cores
 
 if TYPE_CHECKING:
     from probvae.model import VAE
 
-DECODES = 1000  # values of z that the decoder takes at once: more no longer fit the cache
+DECODES = 1000  # values of z in a chunk, at most
+VALUES = 50_000  # of x, decoded in a chunk on a CPU, whose cache does not hold more for each core
+BLOCK = 250  # examples, at most
+CHUNKS = 32  # from one report of progress to the next
 Progress = Callable[[float], None]
 
 
@@ -81,20 +85,24 @@ def importance(
     References:
       Burda et al. 2016, arXiv:1509.00519 (the bound). Vehtari et al. 2024, arXiv:1507.02646 (pareto_k).
     """
-    draw = _compile(vae, strategy)
-    block = max(1, min(len(x), 250, 40_000_000 // (8 * num_samples)))
+    decodes = DECODES
+    if not tf.config.list_physical_devices("GPU"):
+        decodes = int(np.clip(VALUES // np.prod(vae.event_shape), 16, DECODES))
+    block = max(1, min(len(x), BLOCK, decodes, 40_000_000 // (8 * num_samples)))
+    each = min(num_samples, -(-decodes // block))  # draws in a chunk
+    chunks = -(-num_samples // each)
+    draw = _compile(vae, each, strategy)
     replicas = 1 if strategy is None else strategy.num_replicas_in_sync
 
     def some_blocks(starts: tuple[int, ...]) -> Importance:
         images = [tf.constant(x[start : start + block], tf.float32) for start in starts]
-        examples, chunk = sum(map(len, images)), max(1, DECODES // len(images[0]))
+        keys, examples = [fold_in(seed, start) for start in starts], sum(map(len, images))
         log_w = []
-        for first in range(0, num_samples, chunk):
-            size = min(chunk, num_samples - first)
-            keys = [fold_in(fold_in(seed, start), first) for start in starts]
-            log_w.append(draw(images, tf.constant(size), keys))
-            on_progress((starts[0] + examples * (first + size) / num_samples) / len(x))
-        return summarize(np.concatenate(log_w))
+        for first in range(0, chunks, CHUNKS):
+            last = min(first + CHUNKS, chunks)
+            log_w.append(draw(images, tf.range(first, last), keys))
+            on_progress((starts[0] + examples * last / chunks) / len(x))
+        return summarize(np.concatenate(log_w)[:num_samples])
 
     return _join(until_stopped(some_blocks, _shares(len(x), block, replicas)))
 
@@ -208,32 +216,43 @@ def _join(parts: list[Importance]) -> Importance:
     return Importance(num_samples=parts[0].num_samples, **{name: over_examples(name) for name in names})
 
 
-def _compile(vae: "VAE", strategy: Any) -> Callable[..., np.ndarray]:
-    """Compile a function from blocks of examples, a number of draws and a seed for each block to [S, B]."""
+def _compile(vae: "VAE", each: int, strategy: Any) -> Callable[..., np.ndarray]:
+    """Compile a function of blocks of B examples, numbers of chunks [C] and a seed for each block.
+
+    It returns log-weights [C * S, B], S being the draws in a chunk, `each`.
+    """
 
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, *vae.event_shape]),
-            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([None], tf.int32),
             tf.TensorSpec([2], tf.int32),
-        ]
+        ],
+        autograph=False,
     )
-    def draw(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return objectives.log_weights(vae, x, num_samples=num_samples, seed=seed)  # [S, B]
+    def draw(x: tf.Tensor, chunks: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        q = vae.posterior(x)  # q(z|x)
+
+        def chunk(number: tf.Tensor) -> tf.Tensor:
+            key = fold_in(seed, number)
+            return objectives.log_terms(vae, x, num_samples=each, seed=key, q=q).log_weights  # [S, B]
+
+        found = tf.map_fn(chunk, chunks, fn_output_signature=vae.prior.dtype, parallel_iterations=cores())
+        return tf.reshape(found, [-1, tf.shape(x)[0]])
 
     @tf.function(autograph=False)
-    def on_replicas(x: Any, num_samples: tf.Tensor, seed: Any) -> Any:
-        return strategy.run(lambda x, seed: draw(x, num_samples, seed), args=(x, seed))
+    def on_replicas(x: Any, chunks: tf.Tensor, seed: Any) -> Any:
+        return strategy.run(lambda x, seed: draw(x, chunks, seed), args=(x, seed))
 
-    def each(values: list[tf.Tensor]) -> Any:
+    def to_each(values: list[tf.Tensor]) -> Any:
         return strategy.experimental_distribute_values_from_function(
             lambda context: values[context.replica_id_in_sync_group]
         )
 
-    def log_weights(x: list[tf.Tensor], num_samples: tf.Tensor, seeds: list[tf.Tensor]) -> np.ndarray:
+    def log_weights(x: list[tf.Tensor], chunks: tf.Tensor, seeds: list[tf.Tensor]) -> np.ndarray:
         if len(x) == 1:
-            return draw(x[0], num_samples, seeds[0]).numpy()
-        found = strategy.experimental_local_results(on_replicas(each(x), num_samples, each(seeds)))
+            return draw(x[0], chunks, seeds[0]).numpy()
+        found = strategy.experimental_local_results(on_replicas(to_each(x), chunks, to_each(seeds)))
         return np.concatenate([w.numpy() for w in found], axis=1)
 
     return log_weights
