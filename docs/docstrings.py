@@ -11,6 +11,7 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.util import inspect as sphinx_inspect
 from sphinx.util.nodes import make_refnode
 
 import probvae
@@ -60,7 +61,7 @@ def escape(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: lis
 
 
 OPTION = re.compile(r"(?<![\w`-])--[a-z][\w-]*")
-LONG = re.compile(r"(tensorflow|tensorflow_probability|tf_keras|numpy|matplotlib|collections)(\.\w+)+\.(\w+)")
+LONG = re.compile(r"(tensorflow|tensorflow_probability|tf_keras|numpy|matplotlib|collections)(\.\w+)*\.(\w+)")
 
 
 def describe(app: Sphinx, context: Any, lines: list[str]) -> None:
@@ -88,6 +89,15 @@ def name_fields(app: Sphinx, tree: nodes.document) -> None:
     for text in list(tree.findall(nodes.Text)):
         if isinstance(text.parent, nodes.emphasis) and (match := LONG.fullmatch(text)):
             text.parent.replace(text, nodes.Text(match[3]))
+
+
+def sign(app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str, returns: str) -> Any:
+    """Show what a Keras model takes: `__init__` says it, and Keras's `__new__` hides it."""
+    if what != "class" or not str(signature).startswith("(*args"):
+        return None
+    own = sphinx_inspect.signature(obj.__init__, bound_method=True)
+    text = sphinx_inspect.stringify_signature(own, show_return_annotation=False, unqualified_typehints=True)
+    return text, returns
 
 
 def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
@@ -122,6 +132,7 @@ def missing_reference(app: Sphinx, env: Any, node: nodes.Element, content: nodes
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect them."""
     app.connect("autodoc-process-docstring", escape, priority=100)
+    app.connect("autodoc-process-signature", sign)
     app.connect("autodoc-skip-member", skip)
     app.connect("sphinx-click-process-description", describe)
     app.connect("sphinx-click-process-options", mark_options)

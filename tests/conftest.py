@@ -70,6 +70,8 @@ SLOW = (
     "test_exact_evaluation_agrees_with_importance_sampling[diagonal-realnvp]",
     "test_exact_evaluation_agrees_with_importance_sampling[spline-standard_normal]",
     "test_exact_evaluation_agrees_with_importance_sampling[mixture-standard_normal]",
+    "test_code_in_documents_runs[docs/tutorial.md]",
+    "test_code_in_documents_runs[docs/export.md]",
 )
 
 
