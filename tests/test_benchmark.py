@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from tensorflow_probability import distributions as tfd
 
 from probvae import building
 from probvae.benchmark import report
-from probvae.benchmark.cases import FULL, MATRIX, QUICK, Case
+from probvae.benchmark.cases import FULL, MATRIX, NOT_COMPARED, QUICK, STARTS, Case
 from probvae.benchmark.compare import Timing, ratio
+from probvae.benchmark.contestants import decoder as decoder_contestant
 from probvae.benchmark.contestants import keras as keras_contestant
 from probvae.benchmark.contestants import probvae as our_contestant
-from probvae.benchmark.contestants import tutorial
+from probvae.benchmark.contestants import startup, tutorial
 from probvae.cli.benchmark import main
 from probvae.config import Architecture
 
@@ -97,6 +99,24 @@ def test_contestants_evaluate(task):
     work(20)
 
 
+def test_the_decoder_alone_is_for_importance_sampling():
+    case = Case(task="iwae", batch=10, samples=5, filters=(4, 6))
+    decoder_contestant.prepare(case, IMAGES)(20)
+    assert decoder_contestant.prepare(Case(), IMAGES) is None
+
+
+@pytest.mark.parametrize("task", STARTS)
+def test_starts_are_timed_in_processes_of_their_own(monkeypatch, task):
+    """The imports, or what comes after them; a process that fails is an error."""
+    monkeypatch.setattr(startup, "CODE", "{imports}; print(3.0, 4.0 + {steps})  # {name}")
+    seconds = {"import": 3.0, "first step": 5.0}[task]
+    case = Case(task=task)
+    assert startup.prepare(case, "probvae", "import json")(2) == 2 * seconds
+    with pytest.raises(subprocess.CalledProcessError):
+        startup.prepare(case, "probvae", "import no_such_module")(1)
+    assert callable(our_contestant.prepare(case, IMAGES)) and callable(tutorial.prepare(case, IMAGES))
+
+
 # ---- report --------------------------------------------------------------------------------------
 
 TIMINGS = [
@@ -123,6 +143,13 @@ def test_the_table_and_the_json_say_what_was_measured():
     assert found[0]["timings"][1]["examples_per_second"] == [50, 40, 100]
     assert found[1]["matmul_flops_per_second"] is None
     assert len(report.figure(results).axes[0].patches) == 4
+
+
+def test_starts_are_told_in_seconds_and_what_is_not_compared_is_left_out():
+    timings = [Timing("probvae", (0.25, 0.5)), Timing("flax", absent=NOT_COMPARED)]
+    results = [(Case(task="import"), timings)]
+    assert report.table(results).splitlines()[2:] == ["| import | probvae | 2.7 s |  |  |"]
+    assert not report.figure(results).axes[0].patches
 
 
 def test_every_case_has_a_name_of_its_own():

@@ -11,7 +11,9 @@ BASE_CHANNELS = 32
 KERNEL = 9  # weights of a 3x3 convolution, a pair of channels
 MATRIX = 2048  # rows and columns of the matrices whose product shows the machine's rate
 
-Work = Callable[[Any], Any]  # does a task for a number of examples
+Work = Callable[[Any], Any]  # does a task for a number of examples; it may return seconds of its own
+NOT_COMPARED = "it has no such thing"
+STARTS = ("import", "first step")  # tasks that start processes, in place of examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Case:
 
     Attributes:
       task: "train", or what is done with a model: "iwae" (the bound with `samples` draws), "exact" (log p(x)
-        by quadrature), "encode", "sample".
+        by quadrature), "encode", "sample"; or a new Python process: its imports ("import"), or from there to
+        the end of the first training step ("first step").
       batch: examples a step.
       filters: of the two convolutions.
       latent: L.
@@ -38,7 +41,7 @@ class Case:
     @property
     def name(self) -> str:
         """What the table calls it."""
-        parts = [self.task, f"batch {self.batch}"]
+        parts = [self.task] if self.task == "import" else [self.task, f"batch {self.batch}"]
         default = Case()
         if self.filters != default.filters:
             parts.append("filters " + "/".join(map(str, self.filters)))
@@ -96,7 +99,7 @@ class Case:
             return self.decoder_flops
         if self.task == "iwae":
             return self.encoder_flops + self.samples * self.decoder_flops
-        return math.nan  # exact: the decoder is paid once for all examples
+        return math.nan  # exact, where the decoder is paid once for all examples; starts of processes
 
 
 FULL = (
@@ -113,5 +116,7 @@ FULL = (
     Case(task="exact", batch=10_000),
     Case(task="encode", batch=500),
     Case(task="sample", batch=500),
+    Case(task="import"),
+    Case(task="first step"),
 )
 QUICK = (Case(), Case(batch=128))

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from probvae.benchmark.cases import MATRIX, Case
+from probvae.benchmark.cases import MATRIX, NOT_COMPARED, STARTS, Case
 from probvae.benchmark.compare import CONTESTANTS, Timing, ratio
 
 Result = tuple[Case, list[Timing]]
@@ -24,6 +24,7 @@ def table(results: Sequence[Result]) -> str:
 
     "probvae is faster by" is the median of the ratios of neighbouring turns, with its quartiles; "of the
     matrix rate" is the arithmetic that the task cannot do without, over time and rate of a matrix product.
+    Starts of processes are in seconds.
     """
     lines = [
         "| case | contestant | examples/s | probvae is faster by | of the matrix rate |",
@@ -33,7 +34,7 @@ def table(results: Sequence[Result]) -> str:
         ours = next((t for t in timings if t.contestant == "probvae"), None)
         rate = matmul_rate(timings)
         for timing in timings:
-            if timing.contestant != "matmul":
+            if timing.contestant != "matmul" and timing.absent != NOT_COMPARED:
                 lines.append(_line(case, timing, ours, rate))
     return "\n".join(lines) + "\n"
 
@@ -48,7 +49,8 @@ def _line(case: Case, timing: Timing, ours: Timing | None, rate: float) -> str:
         faster = f"{r.median:.2f} ({r.low:.2f} to {r.high:.2f})"
     fraction = case.flops * timing.median / rate
     part = "" if math.isnan(fraction) else f"{fraction:.0%}"
-    return f"| {case.name} | {name} | {timing.median:,.0f} | {faster} | {part} |"
+    speed = f"{1 / timing.median:.1f} s" if case.task in STARTS else f"{timing.median:,.0f}"
+    return f"| {case.name} | {name} | {speed} | {faster} | {part} |"
 
 
 def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -68,7 +70,8 @@ def _or_none(number: float) -> float | None:
 
 
 def figure(results: Sequence[Result]) -> Figure:
-    """Draw examples a second, one group of bars a case, on a logarithmic axis."""
+    """Draw examples a second, one group of bars a case, on a logarithmic axis; starts of processes apart."""
+    results = [result for result in results if result[0].task not in STARTS]
     names = [n for n in CONTESTANTS if n != "matmul" and any(_has(n, timings) for _, timings in results)]
     picture = Figure(figsize=(9, 1.2 + 0.28 * len(results) * len(names)), layout="constrained")
     axes = picture.subplots()

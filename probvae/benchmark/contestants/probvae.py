@@ -4,14 +4,15 @@ import numpy as np
 import tensorflow as tf
 
 from probvae import building, data
-from probvae.benchmark.cases import Case, Work
+from probvae.benchmark.cases import STARTS, Case, Work
+from probvae.benchmark.contestants import startup
 from probvae.config import Architecture, Training
 from probvae.evaluation.exact import exact
 from probvae.evaluation.importance import importance
 from probvae.model import VAE
 from probvae.optimization import in_parts, make_objective, make_optimizer
 from probvae.steps import Tally, compile_steps
-from probvae.strategies import default_parts, make
+from probvae.strategies import cores, default_parts, make
 
 CHUNK = 40  # steps a call
 
@@ -23,6 +24,8 @@ def prepare(case: Case, images: np.ndarray) -> Work:
       case: what to do.
       images: binary, [N, 28, 28, 1], uint8.
     """
+    if case.task in STARTS:
+        return startup.prepare(case, "probvae", "import probvae")
     parts = _set_up(case)
     architecture = Architecture(filters=case.filters, latent_dim=case.latent, posterior=case.posterior)
     vae = building.build(architecture)
@@ -33,9 +36,11 @@ def prepare(case: Case, images: np.ndarray) -> Work:
 
 
 def _set_up(case: Case) -> int:
-    """Configure TensorFlow as `probvae-train` does; return the parts that a batch is worked on in."""
-    training = Training(batch_size=case.batch)
-    parts = default_parts(training, "none") if case.task == "train" else 1
+    """Configure TensorFlow as the commands do; return the parts that a batch is worked on in."""
+    if case.task == "train":
+        parts = default_parts(Training(batch_size=case.batch), "none")
+    else:
+        parts = cores() if case.task in ("iwae", "exact") else 1
     make("none", parts=parts)
     return parts
 
@@ -63,11 +68,17 @@ def _training(vae: VAE, case: Case, images: np.ndarray, parts: int) -> Work:
 
 
 def _iwae(vae: VAE, case: Case, x: np.ndarray) -> Work:
-    return lambda examples: importance(vae, x[:examples], num_samples=case.samples, seed=0) and None
+    def work(examples: int) -> None:
+        importance(vae, x[:examples], num_samples=case.samples, seed=0)
+
+    return work
 
 
 def _exact(vae: VAE, case: Case, x: np.ndarray) -> Work:
-    return lambda examples: exact(vae, x[:examples]) and None
+    def work(examples: int) -> None:
+        exact(vae, x[:examples])
+
+    return work
 
 
 def _encode(vae: VAE, case: Case, x: np.ndarray) -> Work:

@@ -10,7 +10,10 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from probvae.benchmark.cases import BASE, BASE_CHANNELS, Case, Work
+from probvae.benchmark.cases import BASE, BASE_CHANNELS, STARTS, Case, Work
+from probvae.benchmark.contestants import startup
+
+IMPORTS = "import tensorflow, tensorflow_probability; tensorflow_probability.distributions"  # it is lazy
 
 
 def networks(case: Case) -> tuple[tf_keras.Model, tf_keras.Model]:
@@ -61,6 +64,8 @@ def log_weights(case: Case, encoder: tf_keras.Model, decoder: tf_keras.Model, x:
 
 def prepare(case: Case, images: np.ndarray) -> Work | None:
     """Return what trains on, or evaluates, a number of examples; None for what the tutorial lacks."""
+    if case.task in STARTS:
+        return startup.prepare(case, "tutorial", IMPORTS)
     if case.posterior != "diagonal" or case.task not in ("train", "iwae"):
         return None
     encoder, decoder = networks(case)
