@@ -450,13 +450,12 @@ def test_a_report_that_fails_costs_one_line(data, tmp_path, monkeypatch):
 def test_the_command_needs_no_tensorflow(tmp_path):
     run = make_run(tmp_path / "mine")
     code = (
-        "import sys\n"
+        "import sys, warnings\n"
+        "warnings.simplefilter('error')\n"  # with python -W, pyparsing warns of old versions of matplotlib
         "from probvae.cli.report import main\n"
         "assert not {'numpy', 'jinja2', 'matplotlib'} & set(sys.modules)\n"
         "main([sys.argv[1]], standalone_mode=False)\n"
         "assert 'tensorflow' not in sys.modules\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, str(run)], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout == f"written to {run}/report.html\n", done.stderr
