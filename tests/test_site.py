@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from PIL import Image
 
 import probvae
 
@@ -150,3 +151,14 @@ def test_links_within_the_site_lead_somewhere(site):
                 broken.append(f"{path.relative_to(site)}: {link}")
     assert count > 1000
     assert broken == []
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_concepts_can_be_drawn_anew(tmp_path):
+    command = [sys.executable, str(DOCS / "images" / "concepts.py"), "--quick", str(tmp_path)]
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for name in ("concepts_gaps.png", "concepts_estimators.png"):
+        with Image.open(tmp_path / name) as drawn, Image.open(DOCS / "images" / name) as kept:
+            assert drawn.size == kept.size
