@@ -142,7 +142,8 @@ class VAE(tf_keras.Model):
           objective: a name in `probvae.objectives.OBJECTIVES` or a function
             `(vae, x, *, seed) -> [B]` to be maximised, such as
             `functools.partial(probvae.iwae, num_samples=5)`.
-          seed: of the draws of z; every training and evaluation step derives its own from it.
+          seed: of the draws of z; every training and evaluation step derives its own from it. The order in
+            which `fit` takes the examples is Keras's, which `tf.random.set_seed` decides.
           **kwargs: passed to Keras.
 
         Raises:

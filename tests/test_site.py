@@ -153,12 +153,20 @@ def test_links_within_the_site_lead_somewhere(site):
     assert broken == []
 
 
+PICTURES = {
+    "concepts.py": ([], ("concepts_gaps.png", "concepts_estimators.png")),
+    "scaling.py": (["digits"], ("scaling.png",)),
+}
+
+
 @pytest.mark.slow
-def test_the_pictures_of_the_concepts_can_be_drawn_anew(tmp_path):
-    command = [sys.executable, str(DOCS / "images" / "concepts.py"), "--quick", str(tmp_path)]
+@pytest.mark.parametrize("script", PICTURES)
+def test_pictures_can_be_drawn_anew(tmp_path, script):
+    arguments, names = PICTURES[script]
+    command = [sys.executable, str(DOCS / "images" / script), *arguments, "--quick", str(tmp_path)]
     env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
-    for name in ("concepts_gaps.png", "concepts_estimators.png"):
+    for name in names:
         with Image.open(tmp_path / name) as drawn, Image.open(DOCS / "images" / name) as kept:
             assert drawn.size == kept.size

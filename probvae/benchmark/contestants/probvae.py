@@ -25,7 +25,7 @@ def prepare(case: Case, images: np.ndarray) -> Work:
       images: binary, [N, 28, 28, 1], uint8.
     """
     if case.task in STARTS:
-        return startup.prepare(case, "probvae", "import probvae")
+        return startup.prepare(case, "probvae", "from probvae import VAE")
     parts = _set_up(case)
     architecture = Architecture(filters=case.filters, latent_dim=case.latent, posterior=case.posterior)
     vae = building.build(architecture)
