@@ -143,7 +143,7 @@ class VAE(tf_keras.Model):
             `(vae, x, *, seed) -> [B]` to be maximised, such as
             `functools.partial(probvae.iwae, num_samples=5)`.
           seed: of the draws of z; every training and evaluation step derives its own from it. The order in
-            which `fit` takes the examples is Keras's, which `tf.random.set_seed` decides.
+            which `fit` takes the examples is Keras's, and comes from TensorFlow's global seed.
           **kwargs: passed to Keras.
 
         Raises:
