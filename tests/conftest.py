@@ -72,6 +72,10 @@ SLOW = (
     "test_exact_evaluation_agrees_with_importance_sampling[mixture-standard_normal]",
     "test_code_in_documents_runs[docs/tutorial.md]",
     "test_code_in_documents_runs[docs/export.md]",
+    "test_an_example_runs[colour_images]",
+    "test_an_example_runs[conditional_generation]",
+    "test_an_example_runs[imputation]",
+    "test_an_example_runs[mixed_table]",
 )
 
 
