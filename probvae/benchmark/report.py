@@ -88,7 +88,8 @@ def figure(results: Sequence[Result]) -> Figure:
     axes.set_yticks(range(len(results)), [case.name for case, _ in results])
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="lower right", fontsize="small")
+    if names:
+        axes.legend(loc="lower right", fontsize="small")
     return picture
 
 
