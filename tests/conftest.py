@@ -1,5 +1,6 @@
 """Tiny models and images that the tests share."""
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -14,6 +15,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # where a shell runs the 
 
 tf.zeros([])  # starts the devices: no command that a test runs in this process shall set its threads
 
+# Chromium that is installed, else (None) the one that playwright installs.
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist.npz"
 
 
@@ -46,6 +53,29 @@ def mnist_path():
     if not MNIST.is_file():
         pytest.skip("real MNIST is absent: put mnist.npz into ../shared/data to run this test")
     return MNIST
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Headless Chromium."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is absent: pip install '.[test]'")
+    with api.sync_playwright() as playwright:
+        try:
+            context = playwright.chromium.launch_persistent_context(
+                tmp_path_factory.mktemp("profile"),
+                executable_path=CHROMIUM,
+                args=list(FLAGS),
+                viewport={"width": 1280, "height": 800},
+                reduced_motion="reduce",
+            )
+        except api.Error as error:
+            reason = error.message.splitlines()[0]
+            pytest.skip(
+                "Chromium is absent or does not start: install it (Debian: apt install chromium) to test the "
+                f"pages; {reason}"
+            )
+        yield context
+        context.close()
 
 
 # Cases of parametrized tests that take long and whose neighbours test the same quickly.

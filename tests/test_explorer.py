@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import shutil
 import time
 
 import numpy as np
@@ -22,12 +21,6 @@ from probvae.explorer import content as contents
 from probvae.explorer import layers
 from probvae.explorer.page import to_html
 
-# one that is installed, else (None) the one that playwright installs
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 SMALL = {"filters": (3, 4), "units": (8, 5)}
 CASES = {
     "tutorial": {"event_shape": (28, 28, 1)},
@@ -305,28 +298,6 @@ def test_bad_input_is_one_line(case, run, tmp_path):
 
 
 # ---- in a browser ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is absent: pip install '.[test]'")
-    with api.sync_playwright() as playwright:
-        try:
-            context = playwright.chromium.launch_persistent_context(
-                tmp_path_factory.mktemp("profile"),
-                executable_path=CHROMIUM,
-                args=list(FLAGS),
-                viewport={"width": 1280, "height": 800},
-                reduced_motion="reduce",
-            )
-        except api.Error as error:
-            reason = error.message.splitlines()[0]
-            pytest.skip(
-                "Chromium is absent or does not start: install it (Debian: apt install chromium) to test the "
-                f"explorer's page; {reason}"
-            )
-        yield context
-        context.close()
 
 
 @pytest.fixture

@@ -213,6 +213,31 @@ def test_only_the_script_of_the_page_may_run(tmp_path):
     assert "default-src 'none'" in text
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_in_a_browser(tmp_path, browser, width):
+    """It fits a phone, the slider changes the pictures, nothing is fetched and nothing complained of."""
+    run = make_run(tmp_path / "mine", command="probvae-train --data " + 40 * "long_name_")
+    (tmp_path / "page.html").write_text(pages.run_page(read_run(run)), encoding="utf-8")
+    page = browser.new_page()
+    requests, complaints = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto((tmp_path / "page.html").as_uri())
+    root = "document.documentElement"
+    assert page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth")
+    shown = "[...document.images].filter(image => image.offsetParent).map(image => image.src).join()"
+    last = page.evaluate(shown)
+    page.focus("input[type=range]")
+    page.keyboard.press("Home")
+    assert page.evaluate(shown) != last
+    page.keyboard.press("End")
+    assert page.evaluate(shown) == last
+    assert complaints == [] and all(url.startswith(("file:", "data:")) for url in requests)
+    page.close()
+
+
 def test_many_epochs_give_few_pictures_and_the_slider_names_them(tmp_path):
     n = 100
     run = make_run(tmp_path / "long", rows=history(np.linspace(-200, -100, n)), epochs=n)
