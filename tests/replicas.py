@@ -203,10 +203,10 @@ def bounds():
         mirrored = model()
     found = {"one": importance(model(), x, num_samples=9, seed=3)}
     found["three"] = importance(mirrored, x, num_samples=9, seed=3, strategy=strategy)
-    calls = iter(range(4))  # three calls for the three blocks together
+    calls = iter(range(2))  # one for the three blocks together, one for the fourth
 
     def stop(fraction):
-        if next(calls) == 3:
+        if next(calls) == 1:
             raise Stopped
 
     found["stopped"] = importance(mirrored, x, num_samples=9, seed=3, strategy=strategy, on_progress=stop)
