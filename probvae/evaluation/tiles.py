@@ -168,9 +168,10 @@ class Search:
         log_light = np.full(n, -np.inf)
         pairs = []
         self._coarser = defaultdict(list)
-        for tile, examples, log_mass, values in tiles:
+        for evaluated in tiles:
+            tile, examples, log_mass, values = evaluated
             if values.size:
-                self._coarser[tile].append(Evaluated(tile, examples, log_mass, values))
+                self._coarser[tile].append(evaluated)
             heavy = log_mass > threshold[examples]
             light = examples[~heavy]
             log_light[light] = np.logaddexp(log_light[light], log_mass[~heavy])
