@@ -18,6 +18,7 @@ from probvae.benchmark.contestants import decoder as decoder_contestant
 from probvae.benchmark.contestants import keras as keras_contestant
 from probvae.benchmark.contestants import probvae as our_contestant
 from probvae.benchmark.contestants import startup, tutorial
+from probvae.cli import benchmark_run
 from probvae.cli.benchmark import main
 from probvae.config import Architecture
 
@@ -184,3 +185,19 @@ def test_a_real_comparison(tmp_path):
     assert all(len(timings[name]["examples_per_second"]) == 2 for name in ("probvae", "tutorial", "matmul"))
     assert (tmp_path / "benchmark.png").stat().st_size > 5000
     assert "the tutorial's loop" in (tmp_path / "benchmark.md").read_text()
+
+
+def test_a_run_that_is_stopped_keeps_the_cases_before(monkeypatch, tmp_path):
+    """Interrupted in its second case, it has written the first."""
+
+    def compare(case, images, names, **options):
+        if case != QUICK[0]:
+            raise KeyboardInterrupt
+        return TIMINGS
+
+    monkeypatch.setattr(benchmark_run, "compare", compare)
+    result = CliRunner().invoke(main, ["--output", str(tmp_path)])
+    assert result.exit_code != 0
+    assert len(json.loads((tmp_path / "benchmark.json").read_text())["results"]) == 1
+    assert (tmp_path / "benchmark.md").read_text() == report.table([(QUICK[0], TIMINGS)])
+    assert (tmp_path / "benchmark.png").stat().st_size > 5000

@@ -24,7 +24,7 @@ PACKAGES = ("probvae", "tensorflow", "tensorflow-probability", "tf-keras", "torc
 
 
 def run(source: str, cases: list[Case], peers: list[str], rounds: int, seconds: float, output: Path) -> None:
-    """Time the cases; print the table and write it, the JSON and the picture."""
+    """Time the cases; write the table, the JSON and the picture after each of them; print the table."""
     unknown = [name for name in peers if name not in CONTESTANTS]
     if unknown:
         raise InputError(f"peers must be of {', '.join(CONTESTANTS)}; got {unknown[0]!r}.")
@@ -33,22 +33,27 @@ def run(source: str, cases: list[Case], peers: list[str], rounds: int, seconds: 
     names = [name for name in CONTESTANTS if not peers or name in (*peers, "probvae", "matmul")]
     x = _images(source)
     output.mkdir(parents=True, exist_ok=True)
+    about = {"machine": _machine(), "rounds": rounds, "data": source}
+    results: list[report.Result] = []
     with tempfile.TemporaryDirectory() as place:
         images = Path(place) / "images.npy"
         np.save(images, x)
-        results = []
         for case in cases:
             timings = compare(case, images, names, rounds=rounds, seconds=seconds, on_round=_show)
             results.append((case, timings))
+            _write(output, results, about)
             _show("")
-    text = report.table(results)
-    click.echo(text)
-    checkpoints.write_text(output / "benchmark.md", text)
-    found = {"machine": _machine(), "rounds": rounds, "data": source, "results": report.as_json(results)}
+    click.echo(report.table(results))
+    click.echo(f"in {output}")
+
+
+def _write(output: Path, results: list[report.Result], about: dict[str, Any]) -> None:
+    """Write what is known so far, so that a run that is stopped loses its last case only."""
+    checkpoints.write_text(output / "benchmark.md", report.table(results))
+    found = {**about, "results": report.as_json(results)}
     checkpoints.write_text(output / "benchmark.json", json.dumps(found, indent=2) + "\n")
     png = to_png(report.figure(results))
     checkpoints.write_atomic(output / "benchmark.png", lambda file: file.write(png))
-    click.echo(f"in {output}")
 
 
 def _images(source: str) -> np.ndarray:
