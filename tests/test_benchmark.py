@@ -13,7 +13,7 @@ from tensorflow_probability import distributions as tfd
 from probvae import building
 from probvae.benchmark import report
 from probvae.benchmark.cases import FULL, MATRIX, NOT_COMPARED, QUICK, STARTS, Case
-from probvae.benchmark.compare import Timing, ratio
+from probvae.benchmark.compare import Timing, compare, ratio
 from probvae.benchmark.contestants import decoder as decoder_contestant
 from probvae.benchmark.contestants import keras as keras_contestant
 from probvae.benchmark.contestants import probvae as our_contestant
@@ -91,7 +91,7 @@ def test_contestants_train(contestant, case):
     unknown = {tutorial: case.posterior == "tril", keras_contestant: case.samples > 1}
     assert (work is None) == unknown.get(contestant, False)
     if work is not None:
-        work(3 * case.batch)
+        assert work(3 * case.batch) is None  # the worker takes the time
 
 
 @pytest.mark.parametrize("task", ["iwae", "encode", "sample"])
@@ -116,6 +116,19 @@ def test_starts_are_timed_in_processes_of_their_own(monkeypatch, task):
     with pytest.raises(subprocess.CalledProcessError):
         startup.prepare(case, "probvae", "import no_such_module")(1)
     assert callable(our_contestant.prepare(case, IMAGES)) and callable(tutorial.prepare(case, IMAGES))
+
+
+@pytest.mark.parametrize("turns", [0, 2, 4])
+def test_a_contestant_that_ends_is_absent_with_its_code(monkeypatch, tmp_path, turns):
+    """Before its first turn, in its preparation, or in its last turn."""
+    python = tmp_path / "python"
+    answers = "".join("read n; echo '{\"seconds\": 1}';" for _ in range(turns))
+    python.write_text(f"#!/bin/sh\necho '{{\"ready\": true}}'; {answers} read n; exit 3\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("probvae.benchmark.compare.sys.executable", str(python))
+    np.save(tmp_path / "images.npy", IMAGES)
+    found = compare(Case(), tmp_path / "images.npy", ["pytorch"], rounds=3)
+    assert found == [Timing("pytorch", absent="it ended with code 3")]
 
 
 # ---- report --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -87,13 +88,13 @@ class _Worker:
         return json.loads(line) if line else {"absent": f"it ended with code {self.process.wait()}"}
 
     def seconds(self, examples: int) -> float:
-        """Let it work; return the seconds that it took."""
+        """Let it work; return the seconds that it took: nan, and `absent` says why, where it failed."""
         assert self.process.stdin is not None
-        print(examples, file=self.process.stdin, flush=True)
-        found = self._read()
-        if "seconds" not in found:
-            self.absent = found["absent"]
-        return float(found.get("seconds", np.nan))
+        if not self.absent:
+            print(examples, file=self.process.stdin, flush=True)
+            found = self._read()
+            self.absent = found.get("absent", "")
+        return math.nan if self.absent else float(found["seconds"])
 
     def close(self) -> None:
         """End the process."""
@@ -154,5 +155,7 @@ def _size(worker: _Worker, case: Case, images: Path, seconds: float) -> int:
     number = batch
     while (taken := worker.seconds(number)) < seconds / 4 and not worker.absent:
         number *= 4
+    if worker.absent:
+        return 0
     most = len(np.load(images, mmap_mode="r")) if case.task == "iwae" else 10**9
     return min(most, max(1, round(number * seconds / taken / batch)) * batch)

@@ -30,4 +30,8 @@ def prepare(case: Case, images: np.ndarray) -> Work | None:
         tf.data.Dataset.from_tensor_slices((x, x)).shuffle(len(x)).batch(case.batch, drop_remainder=True)
     )
     dataset = dataset.repeat()
-    return lambda examples: vae.fit(dataset, steps_per_epoch=examples // case.batch, epochs=1, verbose=0)
+
+    def train(examples: int) -> None:
+        vae.fit(dataset, steps_per_epoch=examples // case.batch, epochs=1, verbose=0)
+
+    return train
