@@ -13,8 +13,8 @@ def thin_conv2d_transpose(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, A
     """Transposed convolution of stride 1 (same) to few channels, as one matrix product and shifted sums.
 
     A convolution to one channel uses a small part of a processor's vector units. Here every pixel's channels
-    meet all weights of the kernel at once, and the k * k maps that come out are added where they belong.
-    The gradient is that of the plain operations, which are fast.
+    meet all weights of the kernel at once, and the k * k maps that come out are added where they belong. Both
+    gradients are matrix products with the neighbourhoods of the upstream gradient's pixels.
 
     Args:
       x: [B, H, W, C].
@@ -38,14 +38,17 @@ def thin_conv2d_transpose(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, A
     ]
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        of_kernel = tf.raw_ops.Conv2DBackpropFilter(
-            input=upstream,
-            filter_sizes=kernel.shape,
-            out_backprop=x,
-            strides=[1, 1, 1, 1],
-            padding="SAME",
-        )
-        return tf.nn.conv2d(upstream, kernel, 1, "SAME"), of_kernel
+        around = tf.pad(upstream, [[0, 0], [half, half], [half, half], [0, 0]])
+        neighbours = [
+            around[:, i : i + height, j : j + width, n]
+            for i in range(k)
+            for j in range(k)
+            for n in range(depth)
+        ]
+        patches = tf.reshape(tf.stack(neighbours), [k * k * depth, -1])
+        of_x = tf.matmul(patches, weights, transpose_a=True)
+        of_kernel = tf.matmul(patches, tf.reshape(x, [-1, channels]))
+        return tf.reshape(of_x, tf.shape(x)), tf.reshape(of_kernel, kernel.shape)
 
     return tf.add_n(shifted), gradient
 
