@@ -1,5 +1,6 @@
 """Tiny models and images that the tests share."""
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -9,10 +10,13 @@ import pytest
 import tensorflow as tf
 
 import probvae
+from probvae.strategies import cores
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # where a shell runs the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the processes that tests start shall hear it
 
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+tf.config.threading.set_intra_op_parallelism_threads(max(1, cores() // WORKERS))  # each has its share
 tf.zeros([])  # starts the devices: no command that a test runs in this process shall set its threads
 
 # Chromium that is installed, else (None) the one that playwright installs.

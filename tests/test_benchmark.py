@@ -17,7 +17,7 @@ from probvae.benchmark.compare import Timing, compare, ratio
 from probvae.benchmark.contestants import decoder as decoder_contestant
 from probvae.benchmark.contestants import keras as keras_contestant
 from probvae.benchmark.contestants import probvae as our_contestant
-from probvae.benchmark.contestants import startup, tutorial
+from probvae.benchmark.contestants import reach, startup, tutorial
 from probvae.cli import benchmark_run
 from probvae.cli.benchmark import main
 from probvae.config import Architecture
@@ -116,6 +116,51 @@ def test_starts_are_timed_in_processes_of_their_own(monkeypatch, task):
     with pytest.raises(subprocess.CalledProcessError):
         startup.prepare(case, "probvae", "import no_such_module")(1)
     assert callable(our_contestant.prepare(case, IMAGES)) and callable(tutorial.prepare(case, IMAGES))
+
+
+def test_seconds_to_the_target_leave_evaluations_out(monkeypatch):
+    """Building takes 5 seconds, a third of an epoch 10, an evaluation 100; the seeds count up."""
+    clock, seeds, seen = [0.0], [], []
+
+    def start(seed):
+        clock[0] += 5
+        seeds.append(seed)
+        elbos = iter([-200.0, math.nan, -160.0, reach.TARGET] if seed < 2 else [-200.0] * 10_000)
+
+        def train(indices):
+            clock[0] += 10
+            seen.append(indices)
+
+        def elbo():
+            clock[0] += 100
+            return next(elbos)
+
+        return train, elbo
+
+    monkeypatch.setattr(reach.time, "perf_counter", lambda: clock[0])
+    work = reach.prepare(start, np.zeros([60_000 + reach.TEST, 1]), 32)
+    assert work(1) == 5 + 4 * 10 and work(1) == 45 and seeds == [0, 1]
+    assert all(indices.shape == (625, 32) for indices in seen)
+    assert np.array_equal(np.sort(np.concatenate(seen[:3]).ravel()), np.arange(60_000))  # an epoch
+    assert not np.array_equal(seen[0], seen[3]) and not np.array_equal(seen[0], seen[4])  # another order
+    assert math.isnan(work(1))  # which never gets there, and ends
+
+
+@pytest.mark.parametrize("contestant", [our_contestant, tutorial])
+def test_contestants_train_until_the_target(monkeypatch, contestant):
+    """From about -543.5 nats, which nothing but training leaves; a target that is out of reach is nan."""
+    for module in (reach, our_contestant, tutorial):
+        monkeypatch.setattr(module, "TEST", 500)
+    monkeypatch.setattr(reach, "CHECK", 320)
+    monkeypatch.setattr(reach, "CHECKS", 20)
+    monkeypatch.setattr(our_contestant, "EPOCHS", 1000)  # of 12 steps
+    images = np.repeat(IMAGES[:1], 900, axis=0)
+    case = Case(task="reach", filters=(4, 6))
+    monkeypatch.setattr(reach, "TARGET", -543.0)
+    assert 0 < contestant.prepare(case, images)(1) < 600
+    monkeypatch.setattr(reach, "TARGET", 1.0)
+    monkeypatch.setattr(reach, "CHECKS", 2)
+    assert math.isnan(contestant.prepare(case, images)(1))
 
 
 @pytest.mark.parametrize("turns", [0, 2, 4])

@@ -33,6 +33,19 @@ def test_fit_learns_and_its_history_is_the_models():
     assert last.images_per_second == pytest.approx(43 / last.seconds)
 
 
+def test_nothing_is_traced_again_after_the_first_epoch(monkeypatch):
+    """Though its last batch is short; q(z|x) is asked for where TensorFlow traces, and only there."""
+    calls, after = [], []
+    plain = probvae.VAE.posterior
+    monkeypatch.setattr(probvae.VAE, "posterior", lambda self, x: calls.append(x) or plain(self, x))
+    vae = tiny_vae()
+    held_out = DATA._replace(validation=DATA.test[:5])
+    fit(vae, held_out, FEW, on_epoch=lambda row: after.append(len(calls)))
+    assert len(after) == 3 and after[0] == after[2] > 0
+    fit(vae, held_out, FEW, on_epoch=lambda row: after.append(len(calls)))
+    assert after[3] > after[2]  # new functions: the count does count
+
+
 def test_every_image_is_used_once_an_epoch():
     used = []
     fit(tiny_vae(), DATA, FEW, on_chunk=lambda epoch, images: used.append((epoch, images)))

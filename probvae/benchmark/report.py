@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from probvae.benchmark.cases import MATRIX, NOT_COMPARED, STARTS, Case
+from probvae.benchmark.cases import IN_SECONDS, MATRIX, NOT_COMPARED, Case
 from probvae.benchmark.compare import CONTESTANTS, Timing, ratio
 
 Result = tuple[Case, list[Timing]]
@@ -24,7 +24,7 @@ def table(results: Sequence[Result]) -> str:
 
     "probvae is faster by" is the median of the ratios of neighbouring turns, with its quartiles; "of the
     matrix rate" is the arithmetic that the task cannot do without, over time and rate of a matrix product.
-    Starts of processes are in seconds.
+    Tasks that are done as a whole are in seconds.
     """
     lines = [
         "| case | contestant | examples/s | probvae is faster by | of the matrix rate |",
@@ -49,7 +49,7 @@ def _line(case: Case, timing: Timing, ours: Timing | None, rate: float) -> str:
         faster = f"{r.median:.2f} ({r.low:.2f} to {r.high:.2f})"
     fraction = case.flops * timing.median / rate
     part = "" if math.isnan(fraction) else f"{fraction:.0%}"
-    speed = f"{1 / timing.median:.1f} s" if case.task in STARTS else f"{timing.median:,.0f}"
+    speed = f"{1 / timing.median:.1f} s" if case.task in IN_SECONDS else f"{timing.median:,.0f}"
     return f"| {case.name} | {name} | {speed} | {faster} | {part} |"
 
 
@@ -70,8 +70,8 @@ def _or_none(number: float) -> float | None:
 
 
 def figure(results: Sequence[Result]) -> Figure:
-    """Draw examples a second, one group of bars a case, on a logarithmic axis; starts of processes apart."""
-    results = [result for result in results if result[0].task not in STARTS]
+    """Draw examples a second, one group of bars a case, on a logarithmic axis; without tasks in seconds."""
+    results = [result for result in results if result[0].task not in IN_SECONDS]
     names = [n for n in CONTESTANTS if n != "matmul" and any(_has(n, timings) for _, timings in results)]
     picture = Figure(figsize=(9, 1.2 + 0.28 * len(results) * len(names)), layout="constrained")
     axes = picture.subplots()

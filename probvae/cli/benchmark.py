@@ -17,7 +17,7 @@ SUITES = {"quick": QUICK, "full": FULL}
     "--data",
     default="digits",
     metavar="NAME|PATH",
-    help="Images of 28x28, as for probvae-train; their values do not matter. [digits]",
+    help="Images of 28x28, as for probvae-train; their values matter to the last full case only. [digits]",
 )
 @click.option("--suite", type=click.Choice(tuple(SUITES)), default="quick", help="Which cases. [quick]")
 @click.option(

@@ -15,7 +15,7 @@ import numpy as np
 
 from probvae import checkpoints, data
 from probvae.benchmark import report
-from probvae.benchmark.cases import HEIGHT, WIDTH, Case
+from probvae.benchmark.cases import HEIGHT, TEST, WIDTH, Case
 from probvae.benchmark.compare import CONTESTANTS, compare
 from probvae.errors import InputError
 from probvae.figures import to_png
@@ -57,16 +57,19 @@ def _write(output: Path, results: list[report.Result], about: dict[str, Any]) ->
 
 
 def _images(source: str) -> np.ndarray:
-    """Return binary training images [N, 28, 28, 1]; repeated, where there are fewer than 10,000."""
+    """Return binary images [N, 28, 28, 1]: of the training set, repeated where there are fewer than 10,000,
+    and `TEST` of the test set after them."""
     examples = data.load(source)
     if examples.event_shape != (HEIGHT, WIDTH, 1):
         raise InputError(
             f"The benchmark's networks take images of {HEIGHT}x{WIDTH}x1; {examples.name} holds examples of "
             f"shape {list(examples.event_shape)}."
         )
-    x = np.asarray(examples.train[: min(60_000, len(examples.train))])
-    x = (x > examples.levels / 2).astype(np.uint8)
-    return np.concatenate([x] * -(-10_000 // len(x)))
+    train = np.asarray(examples.train[: min(60_000, len(examples.train))])
+    train = np.concatenate([train] * -(-10_000 // len(train)))
+    test = np.asarray(examples.test[: min(TEST, len(examples.test))])
+    test = np.resize(test, [TEST, *test.shape[1:]])  # repeated, likewise
+    return (np.concatenate([train, test]) > examples.levels / 2).astype(np.uint8)
 
 
 def _machine() -> dict[str, Any]:

@@ -85,9 +85,7 @@ def importance(
     References:
       Burda et al. 2016, arXiv:1509.00519 (the bound). Vehtari et al. 2024, arXiv:1507.02646 (pareto_k).
     """
-    decodes = DECODES
-    if not tf.config.list_physical_devices("GPU"):
-        decodes = int(np.clip(VALUES // np.prod(vae.event_shape), 16, DECODES))
+    decodes = decodes_at_once(vae)
     block = max(1, min(len(x), BLOCK, decodes, 40_000_000 // (8 * num_samples)))
     each = min(num_samples, -(-decodes // block))  # draws in a chunk
     chunks = -(-num_samples // each)
@@ -105,6 +103,13 @@ def importance(
         return summarize(np.concatenate(log_w)[:num_samples])
 
     return _join(until_stopped(some_blocks, _shares(len(x), block, replicas)))
+
+
+def decodes_at_once(vae: "VAE") -> int:
+    """Return how many z a device, or a core of a processor, decodes in one piece."""
+    if tf.config.list_physical_devices("GPU"):
+        return DECODES
+    return int(np.clip(VALUES // np.prod(vae.event_shape), 16, DECODES))
 
 
 def _shares(examples: int, block: int, replicas: int) -> list[tuple[int, ...]]:

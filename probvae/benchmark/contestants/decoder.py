@@ -6,9 +6,8 @@ import tensorflow as tf
 from probvae import building
 from probvae.benchmark.cases import Case, Work
 from probvae.config import Architecture
+from probvae.evaluation.importance import decodes_at_once
 from probvae.strategies import cores, make
-
-CHUNK = 64  # values of z decoded at once on a core
 
 
 def prepare(case: Case, images: np.ndarray) -> Work | None:
@@ -17,8 +16,9 @@ def prepare(case: Case, images: np.ndarray) -> Work | None:
         return None
     make("none", parts=cores())
     architecture = Architecture(filters=case.filters, latent_dim=case.latent, posterior=case.posterior)
-    decoder = building.build(architecture).decoder
-    z = tf.random.stateless_normal([1000, CHUNK, case.latent], [0, 1])
+    vae = building.build(architecture)
+    decoder, each = vae.decoder, decodes_at_once(vae)
+    z = tf.random.stateless_normal([1000, each, case.latent], [0, 1])
 
     @tf.function(autograph=False)
     def decode(chunks: tf.Tensor) -> tf.Tensor:
@@ -29,6 +29,6 @@ def prepare(case: Case, images: np.ndarray) -> Work | None:
         return tf.map_fn(chunk, chunks, fn_output_signature=tf.float32, parallel_iterations=cores())
 
     def work(examples: int) -> None:
-        decode(tf.range(-(-examples * case.samples // CHUNK))).numpy()
+        decode(tf.range(-(-examples * case.samples // each))).numpy()
 
     return work

@@ -4,17 +4,19 @@ import numpy as np
 import tensorflow as tf
 
 from probvae import building, data
-from probvae.benchmark.cases import STARTS, Case, Work
-from probvae.benchmark.contestants import startup
-from probvae.config import Architecture, Training
+from probvae.benchmark.cases import STARTS, TEST, Case, Work
+from probvae.benchmark.contestants import reach, startup
+from probvae.config import RECIPES, Architecture, Training
 from probvae.evaluation.exact import exact
 from probvae.evaluation.importance import importance
 from probvae.model import VAE
+from probvae.objectives import elbo
 from probvae.optimization import in_parts, make_objective, make_optimizer
-from probvae.steps import Tally, compile_steps
+from probvae.steps import Steps, Tally, compile_steps
 from probvae.strategies import cores, default_parts, make
 
 CHUNK = 40  # steps a call
+EPOCHS = 2  # over which the learning rate of `reach` falls
 
 
 def prepare(case: Case, images: np.ndarray) -> Work:
@@ -28,6 +30,8 @@ def prepare(case: Case, images: np.ndarray) -> Work:
         return startup.prepare(case, "probvae", "from probvae import VAE")
     parts = _set_up(case)
     architecture = Architecture(filters=case.filters, latent_dim=case.latent, posterior=case.posterior)
+    if case.task == "reach":
+        return reach.prepare(lambda seed: _start(architecture, case, images, parts, seed), images, case.batch)
     vae = building.build(architecture)
     if case.task == "train":
         return _training(vae, case, images, parts)
@@ -37,7 +41,7 @@ def prepare(case: Case, images: np.ndarray) -> Work:
 
 def _set_up(case: Case) -> int:
     """Configure TensorFlow as the commands do; return the parts that a batch is worked on in."""
-    if case.task == "train":
+    if case.task in ("train", "reach"):
         parts = default_parts(Training(batch_size=case.batch), "none")
     else:
         parts = cores() if case.task in ("iwae", "exact") else 1
@@ -48,14 +52,7 @@ def _set_up(case: Case) -> int:
 def _training(vae: VAE, case: Case, images: np.ndarray, parts: int) -> Work:
     name = "iwae" if case.samples > 1 else "elbo"
     training = Training(batch_size=case.batch, objective=name, num_samples=case.samples)
-    prepared = data.prepare(data.DataSet("benchmark", images, images[:100], None, None, 1))
-    steps = compile_steps(
-        vae,
-        make_optimizer(training, len(images)),
-        in_parts(make_objective(training, num_examples=len(images)), parts),
-        prepared,
-        seed=0,
-    )
+    steps = _steps(vae, training, images, parts)
     order = np.random.default_rng(0).permutation(len(images)).astype(np.int32)
 
     def train(examples: int) -> None:
@@ -65,6 +62,35 @@ def _training(vae: VAE, case: Case, images: np.ndarray, parts: int) -> Work:
             steps(order[rows].reshape(-1, case.batch), Tally())
 
     return train
+
+
+def _steps(vae: VAE, training: Training, images: np.ndarray, parts: int) -> Steps:
+    return compile_steps(
+        vae,
+        make_optimizer(training, len(images)),
+        in_parts(make_objective(training, num_examples=len(images)), parts),
+        data.prepare(data.DataSet("benchmark", images, images[:100], None, None, 1)),
+        seed=training.seed,
+    )
+
+
+def _start(
+    architecture: Architecture, case: Case, images: np.ndarray, parts: int, seed: int
+) -> reach.Training:
+    """Begin a training with the tuned recipe."""
+    vae = building.build(architecture, seed=seed)
+    training = Training(batch_size=case.batch, epochs=EPOCHS, seed=seed, **RECIPES["tuned"])
+    steps = _steps(vae, training, images[:-TEST], parts)
+    bound = tf.function(lambda x: elbo(vae, x, seed=(0, 1)), autograph=False)
+
+    def train(indices: np.ndarray) -> None:
+        steps(indices, Tally())
+
+    def test_elbo() -> float:
+        test = images[-TEST:].reshape(-1, 500, *images.shape[1:]).astype(np.float32)
+        return float(np.mean([bound(tf.constant(part)).numpy().mean() for part in test]))
+
+    return train, test_elbo
 
 
 def _iwae(vae: VAE, case: Case, x: np.ndarray) -> Work:

@@ -5,13 +5,14 @@ by hand.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from probvae.benchmark.cases import BASE, BASE_CHANNELS, STARTS, Case, Work
-from probvae.benchmark.contestants import startup
+from probvae.benchmark.cases import BASE, BASE_CHANNELS, STARTS, TEST, Case, Work
+from probvae.benchmark.contestants import reach, startup
 
 IMPORTS = "import tensorflow, tensorflow_probability; tensorflow_probability.distributions"  # it is lazy
 
@@ -66,14 +67,31 @@ def prepare(case: Case, images: np.ndarray) -> Work | None:
     """Return what trains on, or evaluates, a number of examples; None for what the tutorial lacks."""
     if case.task in STARTS:
         return startup.prepare(case, "tutorial", IMPORTS)
-    if case.posterior != "diagonal" or case.task not in ("train", "iwae"):
+    if case.posterior != "diagonal" or case.task not in ("train", "iwae", "reach"):
         return None
-    encoder, decoder = networks(case)
     x = images.astype(np.float32)
+    if case.task == "reach":
+        return reach.prepare(lambda seed: _start(case, x, seed), images, case.batch)
+    encoder, decoder = networks(case)
     return (_training if case.task == "train" else _iwae)(case, encoder, decoder, x)
 
 
 def _training(case: Case, encoder: tf_keras.Model, decoder: tf_keras.Model, x: np.ndarray) -> Work:
+    step = _step(case, encoder, decoder)
+    batches = iter(_dataset(case, x).repeat())
+
+    def train(examples: int) -> None:
+        for _ in range(examples // case.batch):
+            step(next(batches))
+
+    return train
+
+
+def _dataset(case: Case, x: np.ndarray) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(x).shuffle(len(x)).batch(case.batch, drop_remainder=True)
+
+
+def _step(case: Case, encoder: tf_keras.Model, decoder: tf_keras.Model) -> Callable[[tf.Tensor], None]:
     optimizer = tf_keras.optimizers.Adam(1e-4)
     variables = encoder.trainable_variables + decoder.trainable_variables
 
@@ -84,14 +102,26 @@ def _training(case: Case, encoder: tf_keras.Model, decoder: tf_keras.Model, x: n
             loss = -tf.reduce_mean(tf.reduce_logsumexp(log_w, axis=0) - math.log(case.samples))
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
 
-    dataset = tf.data.Dataset.from_tensor_slices(x).shuffle(len(x)).batch(case.batch, drop_remainder=True)
-    batches = iter(dataset.repeat())
+    return step
 
-    def train(examples: int) -> None:
-        for _ in range(examples // case.batch):
+
+def _start(case: Case, x: np.ndarray, seed: int) -> reach.Training:
+    """Begin a training; its order of images is that of its own data set, as in the tutorial."""
+    tf_keras.utils.set_random_seed(seed)
+    encoder, decoder = networks(case)
+    step = _step(case, encoder, decoder)
+    batches = iter(_dataset(case, x[:-TEST]).repeat())
+    bound = tf.function(lambda x: log_weights(case, encoder, decoder, x))
+
+    def train(indices: np.ndarray) -> None:
+        for _ in indices:
             step(next(batches))
 
-    return train
+    def elbo() -> float:
+        test = x[-TEST:].reshape(-1, 500, *x.shape[1:])
+        return float(np.mean([bound(tf.constant(part)).numpy().mean() for part in test]))
+
+    return train, elbo
 
 
 def _iwae(case: Case, encoder: tf_keras.Model, decoder: tf_keras.Model, x: np.ndarray) -> Work:
