@@ -57,8 +57,10 @@ def _write(output: Path, results: list[report.Result], about: dict[str, Any]) ->
 
 
 def _images(source: str) -> np.ndarray:
-    """Return binary images [N, 28, 28, 1]: of the training set, repeated where there are fewer than 10,000,
-    and `TEST` of the test set after them."""
+    """Return binary images [N, 28, 28, 1]: training images, 10,000 or more, and `TEST` test images.
+
+    Where there are fewer, they are repeated.
+    """
     examples = data.load(source)
     if examples.event_shape != (HEIGHT, WIDTH, 1):
         raise InputError(
