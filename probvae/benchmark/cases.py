@@ -26,8 +26,8 @@ class Case:
     Attributes:
       task: "train", or what is done with a model: "iwae" (the bound with `samples` draws), "exact" (log p(x)
         by quadrature), "encode", "sample"; "reach", which trains until the test ELBO is `TARGET`; or a new
-        Python process: its imports ("import"), or from there to
-        the end of the first training step ("first step").
+        Python process: its imports ("import"), or from there to the end of the first training step ("first
+        step").
       batch: examples a step.
       filters: of the two convolutions.
       latent: L.
