@@ -10,10 +10,10 @@ from probvae.config import RECIPES, Architecture, Training
 from probvae.evaluation.exact import exact
 from probvae.evaluation.importance import importance
 from probvae.model import VAE
-from probvae.objectives import elbo
 from probvae.optimization import in_parts, make_objective, make_optimizer
 from probvae.steps import Steps, Tally, compile_steps
 from probvae.strategies import cores, default_parts, make
+from probvae.training import compile_test
 
 CHUNK = 40  # steps a call
 EPOCHS = 2  # over which the learning rate of `reach` falls
@@ -81,16 +81,12 @@ def _start(
     vae = building.build(architecture, seed=seed)
     training = Training(batch_size=case.batch, epochs=EPOCHS, seed=seed, **RECIPES["tuned"])
     steps = _steps(vae, training, images[:-TEST], parts)
-    bound = tf.function(lambda x: elbo(vae, x, seed=(0, 1)), autograph=False)
+    test = compile_test(vae, seed)
 
     def train(indices: np.ndarray) -> None:
         steps(indices, Tally())
 
-    def test_elbo() -> float:
-        test = images[-TEST:].reshape(-1, 500, *images.shape[1:]).astype(np.float32)
-        return float(np.mean([bound(tf.constant(part)).numpy().mean() for part in test]))
-
-    return train, test_elbo
+    return train, lambda: float(np.mean(test(images[-TEST:]).elbo, dtype=np.float64))
 
 
 def _iwae(vae: VAE, case: Case, x: np.ndarray) -> Work:
