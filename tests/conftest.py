@@ -134,7 +134,7 @@ LONG = (  # slow, and left to hand, so that CI ends within 25 minutes
     "test_path_log_prob_is_log_prob_with_the_gradient_of_z_alone[iaf]",
     "test_a_sampler_stands_in_place_of_the_prior[flow]",
     "test_an_example_runs[conditional_generation]",
-    "test_small_formats_compute_what_the_model_does[spline0-onnx]",
+    "test_onnx_computes_what_the_model_does[spline0]",
     "test_resumed_is_uninterrupted[VampPrior]",
     "test_code_in_documents_runs[docs/extending.md]",
     "test_an_example_runs[mixed_table]",

@@ -36,7 +36,7 @@ COMMANDS: dict[str, list[list[str]]] = {  # name: valid arguments
         ["RUN", "--mode", "interpolation", "--num", "2", "--steps", "3"],
         ["RUN", "--mode", "traversal", "--steps", "3"],
     ],
-    "export": [["RUN", "--format", "tflite", "--part", "decoder"], ["RUN", "--license", "mit"]],
+    "export": [["RUN", "--format", "onnx", "--part", "decoder"], ["RUN", "--license", "mit"]],
 }
 READ = {  # by a command: files of the run that are spoiled
     "report": [

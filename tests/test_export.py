@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -36,7 +35,7 @@ CASES = [
     for c in CHOICES
 ]
 RANDOM = ("iaf", "spline")  # posteriors whose moments are Monte Carlo estimates
-NOT_IN_SMALL_FORMATS = (*RANDOM, "von_mises_fisher")
+NOT_IN_ONNX = (*RANDOM, "von_mises_fisher")
 
 
 def tiny(**choices):
@@ -140,14 +139,7 @@ def test_saved_model_cli_shows_and_runs_it(tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "loc.npy"), vae.posterior(x).mean(), atol=1e-5)
 
 
-# ---- TFLite and ONNX -------------------------------------------------------------------------------
-
-
-def run_tflite(path, x):
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "(?s).*tf.lite.Interpreter is deprecated")
-        runner = tf.lite.Interpreter(str(path)).get_signature_runner()
-    return runner(**dict.fromkeys(runner.get_input_details(), x))
+# ---- ONNX -------------------------------------------------------------------------------------------
 
 
 def run_onnx(path, x):
@@ -156,37 +148,30 @@ def run_onnx(path, x):
     return dict(zip([o.name for o in session.get_outputs()], session.run(None, {only.name: x}), strict=True))
 
 
-RUNTIMES = {"tflite": run_tflite, "onnx": run_onnx}
+def export_onnx(vae, folder):
+    pytest.importorskip("tf2onnx")
+    export_model(vae, folder, ["onnx"])
+    return folder / "encoder.onnx", folder / "decoder.onnx"
 
 
-def export_small(vae, folder, kind):
-    if kind == "onnx":
-        pytest.importorskip("tf2onnx")
-    export_model(vae, folder, [kind])
-    return folder / f"encoder.{kind}", folder / f"decoder.{kind}"
-
-
-@pytest.mark.parametrize("kind", RUNTIMES)
 @pytest.mark.parametrize("choices", CASES)
-def test_small_formats_compute_what_the_model_does(choices, kind, tmp_path):
+def test_onnx_computes_what_the_model_does(choices, tmp_path):
     vae, x, z = tiny(**choices)
-    hierarchy_in_tflite = choices.get("latent_layers") and kind == "tflite"
-    if choices.get("posterior") in NOT_IN_SMALL_FORMATS or hierarchy_in_tflite:
+    if choices.get("posterior") in NOT_IN_ONNX:
         with pytest.raises(InputError, match="The encoder cannot be written"):
-            export_small(vae, tmp_path / "out", kind)
+            export_onnx(vae, tmp_path / "out")
         assert list(tmp_path.iterdir()) == []
-        export_model(vae, tmp_path / "out", [kind], parts=["decoder"])
-        assert_same(RUNTIMES[kind](tmp_path / "out" / f"decoder.{kind}", z), expected(vae, x, z)[1])
+        export_model(vae, tmp_path / "out", ["onnx"], parts=["decoder"])
+        assert_same(run_onnx(tmp_path / "out" / "decoder.onnx", z), expected(vae, x, z)[1])
         return
-    encoder, decoder = export_small(vae, tmp_path / "out", kind)
+    encoder, decoder = export_onnx(vae, tmp_path / "out")
     for size in (6, 1):  # of any batch size
         encoded, decoded = expected(vae, x[:size], z[:size])
-        assert_same(RUNTIMES[kind](encoder, x[:size]), encoded)
-        assert_same(RUNTIMES[kind](decoder, z[:size]), decoded)
+        assert_same(run_onnx(encoder, x[:size]), encoded)
+        assert_same(run_onnx(decoder, z[:size]), decoded)
 
 
-@pytest.mark.parametrize("kind", RUNTIMES)
-def test_wrong_exports_are_caught(kind, tmp_path, monkeypatch):
+def test_wrong_exports_are_caught(tmp_path, monkeypatch):
     """Loc and scale swapped; a transposed kernel."""
     vae, x, z = tiny()
     encoded, decoded = expected(vae, x, z)
@@ -194,11 +179,11 @@ def test_wrong_exports_are_caught(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(functions, "_moments", lambda *args: moments(*args)[::-1])
     kernel = vae.decoder.get_layer("likelihood_params").kernel
     kernel.assign(tf.reshape(tf.transpose(kernel), kernel.shape))
-    encoder, decoder = export_small(vae, tmp_path / "out", kind)
+    encoder, decoder = export_onnx(vae, tmp_path / "out")
     with pytest.raises(AssertionError, match="loc"):
-        assert_same(RUNTIMES[kind](encoder, x), encoded)
+        assert_same(run_onnx(encoder, x), encoded)
     with pytest.raises(AssertionError, match="probabilities"):
-        assert_same(RUNTIMES[kind](decoder, z), decoded)
+        assert_same(run_onnx(decoder, z), decoded)
 
 
 @pytest.mark.parametrize("operation", [tf.math.log1p, tf.math.expm1])
@@ -248,15 +233,15 @@ def invoke(*arguments):
 def test_the_command_writes_and_replaces(run, tmp_path):
     assert set(COMMAND_FORMATS) == set(FORMATS)
     output = tmp_path / "out"
-    done = invoke(run, "--format", "tflite", "--part", "decoder", "--license", "mit", "--output", output)
+    done = invoke(run, "--format", "onnx", "--part", "decoder", "--license", "mit", "--output", output)
     assert done.exit_code == 0, done.output
-    assert done.output == f"written to {output}: decoder.tflite, model_card.md\n"
-    assert {p.name for p in output.iterdir()} == {"decoder.tflite", "model_card.md"}
-    again = invoke(run, "--format", "tflite", "--output", output)
+    assert done.output == f"written to {output}: decoder.onnx, model_card.md\n"
+    assert {p.name for p in output.iterdir()} == {"decoder.onnx", "model_card.md"}
+    again = invoke(run, "--format", "onnx", "--output", output)
     assert again.exit_code == 2 and "--overwrite" in again.output
-    again = invoke(run, "--format", "tflite", "--output", output, "--overwrite")
+    again = invoke(run, "--format", "onnx", "--output", output, "--overwrite")
     assert again.exit_code == 0, again.output
-    assert {p.name for p in output.iterdir()} == {"encoder.tflite", "decoder.tflite", "model_card.md"}
+    assert {p.name for p in output.iterdir()} == {"encoder.onnx", "decoder.onnx", "model_card.md"}
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
@@ -313,7 +298,7 @@ def metadata(text):
 
 
 def test_the_card_tells_what_the_run_is(run, tmp_path):
-    export_run(run, tmp_path / "out", ["tflite"], card_license="mit")
+    export_run(run, tmp_path / "out", ["onnx"], card_license="mit")
     text = (tmp_path / "out" / "model_card.md").read_text()
     found = metadata(text)
     assert found["license"] == "mit" and found["library_name"] == "probvae"
@@ -327,7 +312,7 @@ def test_the_card_tells_what_the_run_is(run, tmp_path):
         "| ELBO | -12.50 | 0.25 |  | nats |  |",
         "    probvae-train --data my_digits.npz --epochs 3",
         f"| numpy | 1.99 | {np.__version__} |",
-        "- `encoder.tflite`: x [N, 8, 8, 1] -> loc, scale",
+        "- `encoder.onnx`: x [N, 8, 8, 1] -> loc, scale",
     ):
         assert line in text.splitlines(), line
     assert "| filters" not in text  # of convolutions, which a perceptron has not

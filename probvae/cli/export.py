@@ -7,7 +7,7 @@ import click
 from probvae import __version__
 from probvae.cli.common import Command, quiet_start
 
-FORMATS = ("savedmodel", "tflite", "onnx")
+FORMATS = ("savedmodel", "onnx")
 PARTS = ("encoder", "decoder")
 
 
@@ -19,7 +19,7 @@ PARTS = ("encoder", "decoder")
     type=click.Choice(FORMATS),
     multiple=True,
     default=("savedmodel",),
-    help="savedmodel: encode, decode, log_prob and sample, for TensorFlow alone. tflite, onnx: encoder and "
+    help="savedmodel: encode, decode, log_prob and sample, for TensorFlow alone. onnx: encoder and "
     "decoder. Repeatable. [savedmodel]",
 )
 @click.option(
@@ -28,7 +28,7 @@ PARTS = ("encoder", "decoder")
     type=click.Choice(PARTS),
     multiple=True,
     default=PARTS,
-    help="Of tflite and onnx: this part alone. [both]",
+    help="Of onnx: this part alone. [both]",
 )
 @click.option(
     "--class",
@@ -61,7 +61,7 @@ def main(
 
     \b
     probvae-export runs/mine
-    probvae-export runs/mine --format savedmodel --format tflite --format onnx --license mit
+    probvae-export runs/mine --format savedmodel --format onnx --license mit
     probvae-export runs/classes --class 3 --output three
 
     The card (model_card.md) says what the model is, how it was trained, how it was evaluated (by

@@ -1,4 +1,4 @@
-"""Models for use without probvae: SavedModel, TFLite, ONNX, and a model card."""
+"""Models for use without probvae: SavedModel, ONNX, and a model card."""
 
 from probvae.export.folder import FORMATS, export_model, export_run
 

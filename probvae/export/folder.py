@@ -10,7 +10,6 @@ from probvae import checkpoints
 from probvae.errors import InputError
 from probvae.export.card import CARD, LICENSE, render
 from probvae.export.functions import PARTS, of_one_class
-from probvae.export.lite import write as write_tflite
 from probvae.export.onnx_graph import require_packages
 from probvae.export.onnx_graph import write as write_onnx
 from probvae.export.saved_model import write as write_saved_model
@@ -20,7 +19,7 @@ from probvae.run_folder import require_run
 from probvae.writing import TEMPORARY
 
 EXPORT = "export"  # in a run's folder
-NAMES = {"saved_model", CARD, *(f"{p}.{e}" for p in PARTS for e in ("tflite", "onnx"))}
+NAMES = {"saved_model", CARD, *(f"{part}.onnx" for part in PARTS)}
 
 
 class Format(NamedTuple):
@@ -37,7 +36,6 @@ class Format(NamedTuple):
 
 FORMATS: dict[str, Format] = {
     "savedmodel": Format(lambda vae, folder, parts: write_saved_model(vae, folder)),
-    "tflite": Format(write_tflite),
     "onnx": Format(write_onnx, require_packages),
 }
 
@@ -90,7 +88,7 @@ def export_model(
       output: folder to make.
       formats: keys of `FORMATS`.
       label: the class to fill in, of a conditional model.
-      parts: encoder, decoder or both, for tflite and onnx.
+      parts: encoder, decoder or both, for onnx.
       overwrite: replace an export that is there.
       about: what the card tells of training and evaluation.
 

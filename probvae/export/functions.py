@@ -49,7 +49,7 @@ def _moments(vae: VAE, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def tril_moments(params: tf.Tensor, latent_dim: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Return mean and standard deviation of `tfp.layers.MultivariateNormalTriL`, each [B, L].
 
-    In operations that TFLite and ONNX have: TFP's own take and set the diagonals of matrices.
+    In operations that ONNX has: TFP's own take and set the diagonals of matrices.
 
     Args:
       params: [B, L + L (L + 1) / 2], the mean and a triangle in the order of `tfp.math.fill_triangular`.
