@@ -1,8 +1,8 @@
 """What Sphinx does not know of our docstrings: shapes such as [B, *E], fields of tuples, and short names.
 
 A name in backticks is looked up as `Python` would say it in that module; `missing_reference` adds the names
-that a reader understands as well: `objectives.elbo` for `probvae.objectives.elbo`, `probvae.VAE` for
-`probvae.model.VAE`, `VAE` in any module, `tfd.Normal` for a page of TensorFlow Probability.
+that a reader understands as well: `objectives.elbo` for `probvae.objectives.bound.elbo`, `probvae.VAE` for
+`probvae.models.vae.VAE`, `VAE` in any module, `tfd.Normal` for a page of TensorFlow Probability.
 """
 
 import inspect

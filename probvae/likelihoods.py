@@ -1,7 +1,7 @@
 """Likelihoods p(x|z): the distribution layer that ends a decoder, and the data that it accepts.
 
 Each entry of `LIKELIHOODS` is a `Likelihood`. `log_prob` comes from the distribution alone. Its functions
-take the options `columns` (of `mixed`: kinds of columns, see `probvae.tables`) and `classes` (of
+take the options `columns` (of `mixed`: kinds of columns, see `distributions.columns`) and `classes` (of
 `categorical`); the others ignore them, so that a caller need not know which likelihood it has.
 """
 
@@ -15,10 +15,13 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
-from probvae import discretized, elementwise, tables
-from probvae.elementwise import Elementwise
+from probvae.distributions import grey_levels, values
+from probvae.distributions.columns import columns_of, first_misfit, params_size
+from probvae.distributions.columns import inputs as column_inputs
+from probvae.distributions.columns import to_support as columns_to_support
+from probvae.distributions.missing import Seen
+from probvae.distributions.values import Elementwise
 from probvae.errors import InputError
-from probvae.missing import Seen
 
 Shape = tuple[int, ...]
 Make = Callable[[tf.Tensor], tfd.Distribution]
@@ -75,7 +78,7 @@ def _layer(make: Make, shape: Shape, ndims: int, missing: bool) -> tf_keras.laye
 
 
 class IndependentBernoulli(tfpl.IndependentBernoulli):
-    """`tfp.layers.IndependentBernoulli` over logits [..., prod(event shape)], of `elementwise.Bernoulli`.
+    """`tfp.layers.IndependentBernoulli` over logits [..., prod(event shape)], of `values.Bernoulli`.
 
     The mean stands for p(x|z) where a tensor is asked for, so that no pixels are drawn in vain.
 
@@ -99,14 +102,14 @@ class IndependentBernoulli(tfpl.IndependentBernoulli):
     def new(params: tf.Tensor, event_shape: Shape = (), **kwargs: Any) -> tfd.Distribution:
         """Build p(x|z), batch [...] and event E, from its logits."""
         logits = tf.reshape(params, tf.concat([tf.shape(params)[:-1], event_shape], axis=0))
-        p = elementwise.Bernoulli(logits=logits, dtype=params.dtype)
+        p = values.Bernoulli(logits=logits, dtype=params.dtype)
         return tfd.Independent(p, reinterpreted_batch_ndims=len(event_shape))
 
 
 def bernoulli_head(event_shape: Shape, *, missing: bool = False, **options: Any) -> tf_keras.layers.Layer:
     """Build `IndependentBernoulli`, or its like where values may be missing."""
     if missing:
-        return _layer(elementwise.BERNOULLI.make, (*event_shape, 1), len(event_shape), True)
+        return _layer(values.BERNOULLI.make, (*event_shape, 1), len(event_shape), True)
     return IndependentBernoulli(event_shape, name="likelihood")
 
 
@@ -128,12 +131,12 @@ class SharedScaleNormal(tfpl.DistributionLambda):
     def __init__(self, event_shape: Shape, *, missing: bool = False, **kwargs: Any) -> None:
         def new(params: tf.Tensor) -> tfd.Distribution:
             loc = tf.reshape(params, tf.concat([tf.shape(params)[:-1], event_shape], axis=0))
-            normal = tfd.Normal(loc, elementwise.positive_scale(self.raw_scale))
+            normal = tfd.Normal(loc, values.positive_scale(self.raw_scale))
             p = tfd.Independent(normal, reinterpreted_batch_ndims=len(event_shape))  # p(x|z)
             return Seen(p) if missing else p
 
         super().__init__(new, convert_to_tensor_fn=tfd.Distribution.mean, **kwargs)
-        start = np.log(np.expm1(1 - elementwise.SCALE_FLOOR))
+        start = np.log(np.expm1(1 - values.SCALE_FLOOR))
         self.raw_scale = self.add_weight(
             name="raw_scale", shape=[], initializer=tf_keras.initializers.Constant(start)
         )
@@ -141,7 +144,7 @@ class SharedScaleNormal(tfpl.DistributionLambda):
     @property
     def scale(self) -> tf.Tensor:
         """The scale that all values share, a scalar."""
-        return elementwise.positive_scale(self.raw_scale)
+        return values.positive_scale(self.raw_scale)
 
 
 def _normal_shared_head(event_shape: Shape, *, missing: bool = False, **options: Any) -> SharedScaleNormal:
@@ -189,16 +192,16 @@ def _is_colour(event_shape: Shape) -> bool:
 def _mixture_head(event_shape: Shape, *, missing: bool = False, **options: Any) -> tf_keras.layers.Layer:
     """Build the mixture of discretized logistics: of pixels, in images of three channels, else of values."""
     if not _is_colour(event_shape):
-        shape = (*event_shape, discretized.MIXTURE.n)
-        return _layer(discretized.mixture, shape, len(event_shape), missing)
-    shape = (*event_shape[:-1], 10 * discretized.COMPONENTS)
-    return _layer(discretized.colour_mixture, shape, 2, missing)
+        shape = (*event_shape, grey_levels.MIXTURE.n)
+        return _layer(grey_levels.mixture, shape, len(event_shape), missing)
+    shape = (*event_shape[:-1], 10 * grey_levels.COMPONENTS)
+    return _layer(grey_levels.colour_mixture, shape, 2, missing)
 
 
 def _mixture_params_shape(event_shape: Shape, **options: Any) -> Shape:
     if not _is_colour(event_shape):
-        return _more_channels(event_shape, discretized.MIXTURE.n)
-    return (*event_shape[:-1], 10 * discretized.COMPONENTS)
+        return _more_channels(event_shape, grey_levels.MIXTURE.n)
+    return (*event_shape[:-1], 10 * grey_levels.COMPONENTS)
 
 
 def _torn_pixels(x: np.ndarray) -> int:
@@ -219,7 +222,7 @@ def _mixed_head(
 ) -> tf_keras.layers.Layer:
     """Build the product over columns of different kinds."""
     shape = _mixed_params_shape(event_shape, columns=columns)
-    return _layer(lambda params: tables.columns_of(params, columns), shape, 1, missing)
+    return _layer(lambda params: columns_of(params, columns), shape, 1, missing)
 
 
 def _mixed_params_shape(event_shape: Shape, *, columns: Sequence[str] = (), **options: Any) -> Shape:
@@ -228,11 +231,11 @@ def _mixed_params_shape(event_shape: Shape, *, columns: Sequence[str] = (), **op
             f"The mixed likelihood needs one kind for each column of x: got {len(columns)} kinds for x of "
             f"shape {tuple(event_shape)}."
         )
-    return (tables.params_size(columns),)
+    return (params_size(columns),)
 
 
 def _mixed_accepts(x: np.ndarray, *, columns: Sequence[str] = (), **options: Any) -> bool:
-    return not tables.first_misfit(x, columns)
+    return not first_misfit(x, columns)
 
 
 def _range_found(x: np.ndarray) -> str:
@@ -243,23 +246,23 @@ def _range_found(x: np.ndarray) -> str:
 
 
 LIKELIHOODS: dict[str, Likelihood] = {
-    "bernoulli": _of_values(lambda classes: elementwise.BERNOULLI, head=bernoulli_head),
-    "continuous_bernoulli": _of_values(lambda classes: elementwise.CONTINUOUS_BERNOULLI),
-    "normal_fixed": _of_values(lambda classes: elementwise.UNIT_NORMAL),
-    "normal_shared": _of_values(lambda classes: elementwise.UNIT_NORMAL, head=_normal_shared_head),
-    "normal": _of_values(lambda classes: elementwise.NORMAL),
-    "discretized_logistic": _of_values(lambda classes: discretized.LOGISTIC),
+    "bernoulli": _of_values(lambda classes: values.BERNOULLI, head=bernoulli_head),
+    "continuous_bernoulli": _of_values(lambda classes: values.CONTINUOUS_BERNOULLI),
+    "normal_fixed": _of_values(lambda classes: values.UNIT_NORMAL),
+    "normal_shared": _of_values(lambda classes: values.UNIT_NORMAL, head=_normal_shared_head),
+    "normal": _of_values(lambda classes: values.NORMAL),
+    "discretized_logistic": _of_values(lambda classes: grey_levels.LOGISTIC),
     "logistic_mixture": _of_values(
-        lambda classes: discretized.MIXTURE,
+        lambda classes: grey_levels.MIXTURE,
         head=_mixture_head,
         params_shape=_mixture_params_shape,
-        accepts=lambda x, **options: discretized.is_level(_seen(x)) and not _torn_pixels(x),
+        accepts=lambda x, **options: grey_levels.is_level(_seen(x)) and not _torn_pixels(x),
         found=_mixture_found,
     ),
-    "poisson": _of_values(lambda classes: elementwise.POISSON),
-    "negative_binomial": _of_values(lambda classes: elementwise.NEGATIVE_BINOMIAL),
+    "poisson": _of_values(lambda classes: values.POISSON),
+    "negative_binomial": _of_values(lambda classes: values.NEGATIVE_BINOMIAL),
     "categorical": _of_values(
-        elementwise.categorical,
+        values.categorical,
         support="integers from 0 to classes - 1",
         found=lambda x, *, classes=256, **options: f"classes is {classes:,}; {_range_found(x)}",
     ),
@@ -268,9 +271,9 @@ LIKELIHOODS: dict[str, Likelihood] = {
         params_shape=_mixed_params_shape,
         support="in every column what its kind allows",
         accepts=_mixed_accepts,
-        inputs=lambda x, *, columns=(), **options: tables.inputs(x, columns),
-        to_support=lambda *, columns=(), **options: tables.to_support(columns),
-        found=lambda x, *, columns=(), **options: f"found {tables.first_misfit(x, columns)}",
+        inputs=lambda x, *, columns=(), **options: column_inputs(x, columns),
+        to_support=lambda *, columns=(), **options: columns_to_support(columns),
+        found=lambda x, *, columns=(), **options: f"found {first_misfit(x, columns)}",
     ),
 }
 

@@ -14,12 +14,13 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
 from probvae.display import Shown
+from probvae.distributions.flows.flow import Flow
+from probvae.distributions.flows.networks import made
+from probvae.distributions.flows.steps import AutoregressiveStep, CouplingStep, couplings
+from probvae.distributions.flows.transforms import SPLINE_BINS
+from probvae.distributions.flows.transforms import spline as spline_transform
+from probvae.distributions.sphere import VonMisesFisher
 from probvae.errors import InputError
-from probvae.flow_networks import made
-from probvae.flow_transforms import SPLINE_BINS
-from probvae.flow_transforms import spline as spline_transform
-from probvae.flows import AutoregressiveStep, CouplingStep, Flow, couplings
-from probvae.spherical import VonMisesFisher
 
 # Keeps exp(log-variance) finite and positive in float32, far outside what training reaches.
 LOG_VARIANCE_LIMIT = 40.0
@@ -222,7 +223,7 @@ def iaf(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
     follow FLOW_STEPS gated autoregressive steps that see h, each in the order that reverses the one before.
 
     A draw and `log_prob` at that draw cost one pass of each step's network. `log_prob` at another z solves
-    for one coordinate after the other: L passes of each. `mean` and its like: see `probvae.flows.Flow`.
+    for one coordinate after the other: L passes of each. `mean` and its like: see `distributions.Flow`.
 
     References:
       Kingma et al. 2016, Improving Variational Inference with Inverse Autoregressive Flow, arXiv:1606.04934,
@@ -254,7 +255,7 @@ def spline(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
 
     The parameters are loc, log-scale squared and a context h, [..., 2 L + C]. FLOW_STEPS coupling steps see
     h; z is loc + scale * their output. Draws and `log_prob` anywhere cost one pass of each step's network.
-    With L = 1 the splines see h alone. `mean` and its like: see `probvae.flows.Flow`.
+    With L = 1 the splines see h alone. `mean` and its like: see `distributions.Flow`.
 
     References:
       Durkan et al. 2019, Neural Spline Flows, arXiv:1906.04032.

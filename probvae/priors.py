@@ -3,7 +3,7 @@
 Each entry of `PRIORS` is a function `(latent_dim, *, seed, context) -> tfd.Distribution`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,18 +12,17 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from probvae.display import Shown
+from probvae.distributions.flows.flow import FlowPrior
+from probvae.distributions.flows.networks import made
+from probvae.distributions.flows.steps import AutoregressiveStep, CouplingStep, couplings
+from probvae.distributions.flows.transforms import SPLINE_BINS, affine
+from probvae.distributions.flows.transforms import spline as spline_transform
+from probvae.distributions.mixtures import NormalMixture
+from probvae.distributions.sphere import SphericalUniform
+from probvae.distributions.vamp import VampPrior
 from probvae.errors import InputError
-from probvae.flow_networks import made
-from probvae.flow_transforms import SPLINE_BINS, affine
-from probvae.flow_transforms import spline as spline_transform
-from probvae.flows import AutoregressiveStep, CouplingStep, Flow, couplings
-from probvae.mixtures import BlockedMixture, NormalMixture
-from probvae.seeds import Seed, split
-from probvae.spherical import SphericalUniform
 
 FLOW_STEPS, FLOW_HIDDEN = 4, (128, 128)
-FLOW_MOMENT_DRAWS = 4096  # behind the mean and the variance of a flow prior
 
 
 class PriorContext(NamedTuple):
@@ -91,95 +90,6 @@ def mixture(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEX
     )
 
 
-# ---- priors made anew at every call --------------------------------------------------------------
-
-
-class MadeAnew(Shown, tfd.Distribution):
-    """A distribution that `now()` makes at every call, from variables as they are then.
-
-    A flow needs that because TFP keeps what a bijector found at a tensor as long as the tensor lives: a
-    `tfd.TransformedDistribution` asked twice for the log-density at one tensor, with a step of training
-    between, answers with a mixture of old and new.
-
-    Args:
-      latent_dim: L.
-      modules: hold the variables; they become the distribution's.
-    """
-
-    def __init__(self, latent_dim: int, modules: Sequence[Any], name: str = "prior") -> None:
-        self.latent_dim = latent_dim
-        self.modules = list(modules)
-        super().__init__(
-            dtype=tf.float32,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters={"latent_dim": latent_dim},
-            name=name,
-        )
-
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
-        raise NotImplementedError("This prior has no batch of parameters.")
-
-    def _details(self) -> dict[str, Any]:
-        return {"variables": len(self.trainable_variables)}
-
-    def now(self) -> tfd.Distribution:
-        """Return the distribution that the variables define now."""
-        raise NotImplementedError
-
-    def _batch_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([])
-
-    def _batch_shape_tensor(self) -> tf.Tensor:
-        return tf.constant([], tf.int32)
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([self.latent_dim])
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant([self.latent_dim])
-
-    def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
-        return self.now().log_prob(z)
-
-    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
-        return self.now().sample(n, seed=seed)
-
-    def _mean(self) -> tf.Tensor:
-        return self.now().mean()
-
-    def _variance(self) -> tf.Tensor:
-        return self.now().variance()
-
-    def _covariance(self) -> tf.Tensor:
-        return self.now().covariance()
-
-
-class FlowPrior(MadeAnew):
-    """A flow from the unit normal.
-
-    `mean` and `stddev` are from FLOW_MOMENT_DRAWS draws: see `probvae.flows.Flow`.
-
-    Args:
-      latent_dim: L.
-      networks: whose variables are trained.
-      steps: from nothing to the bijectors in the order in which they act.
-    """
-
-    def __init__(
-        self, latent_dim: int, networks: Sequence[tf.Module], steps: Callable[[], list[tfb.Bijector]]
-    ) -> None:
-        self._steps = steps
-        super().__init__(latent_dim, networks)
-
-    def now(self) -> tfd.Distribution:
-        """Return the flow that the networks define now."""
-        unit = tfd.MultivariateNormalDiag(tf.zeros(self.latent_dim), tf.ones(self.latent_dim))
-        return Flow(unit, tfb.Chain(self._steps()[::-1]), moment_draws=FLOW_MOMENT_DRAWS)
-
-
 def realnvp(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT) -> tfd.Distribution:
     """Build a real NVP: FLOW_STEPS affine couplings of the unit normal; density and draws in one pass each.
 
@@ -228,52 +138,6 @@ def _coupling_prior(latent_dim: int, transform: Any, *, outputs: int, seed: int)
         [net for net, _ in nets],
         lambda: [CouplingStep(net, part, transform=transform) for net, part in nets],
     )
-
-
-class VampPrior(MadeAnew):
-    """The mixture (1/K) sum_k q(z|u_k) of the encoder's posteriors at K learned pseudo-inputs.
-
-    The encoder runs on the pseudo-inputs at every call, so the prior follows it. `variables` are the
-    pseudo-inputs alone: the encoder's belong to the encoder, and training needs both.
-
-    Args:
-      posterior: x [K, *E] -> q(z|x), any of event shape [L].
-      pseudo_inputs: variable [K, *E], unconstrained.
-      to_support: maps it to the range of x.
-      latent_dim: L.
-
-    References:
-      Tomczak & Welling 2018, VAE with a VampPrior, arXiv:1705.07120, equation 9.
-    """
-
-    def __init__(
-        self,
-        posterior: Callable[[tf.Tensor], tfd.Distribution],
-        pseudo_inputs: tf.Variable,
-        to_support: tfb.Bijector,
-        latent_dim: int,
-    ) -> None:
-        # A function hides the encoder from tf.Module, or its variables would count as the prior's.
-        self._posterior_at = lambda u: posterior(to_support.forward(u))  # q(z|u)
-        self.pseudo_inputs = pseudo_inputs
-        super().__init__(latent_dim, [])
-
-    def _details(self) -> dict[str, Any]:
-        return {"pseudo_inputs": self.pseudo_inputs.shape[0]}
-
-    def now(self) -> tfd.Distribution:
-        """Return the mixture at the pseudo-inputs and the encoder as they are now."""
-        q = self._posterior_at(tf.convert_to_tensor(self.pseudo_inputs))  # q(z|u_k), batch [K]
-        q = getattr(q, "tensor_distribution", q)
-        weights = tfd.Categorical(logits=tf.zeros(self.pseudo_inputs.shape[0]))
-        normal = isinstance(q, tfd.MultivariateNormalDiag)
-        return NormalMixture(weights, q) if normal else BlockedMixture(weights, q)
-
-    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
-        """Draw pseudo-inputs first, so that the encoder runs on n of them and no draw is thrown away."""
-        seed_k, seed_z = split(seed, 2)
-        k = tf.random.stateless_uniform([n], seed_k, maxval=self.pseudo_inputs.shape[0], dtype=tf.int32)
-        return self._posterior_at(tf.gather(self.pseudo_inputs, k)).sample(seed=seed_z)
 
 
 def vamp(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT) -> tfd.Distribution:

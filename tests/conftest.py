@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import probvae
-from probvae.strategies import cores
+from probvae.environment import cores
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # where a shell runs the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the processes that tests start shall hear it

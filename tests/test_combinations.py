@@ -7,16 +7,18 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from probvae import Architecture, InputError, Training, building, checkpoints
-from probvae.evaluation.exact import exact
-from probvae.evaluation.importance import importance
+from probvae import Architecture, InputError, Training
+from probvae.inference.importance_sampling import importance
+from probvae.inference.quadrature import exact
 from probvae.likelihoods import LIKELIHOODS
-from probvae.model import ascend
-from probvae.networks import NETWORKS
-from probvae.objectives import OBJECTIVES, OPTIONS, log_terms
-from probvae.optimization import make_objective
+from probvae.models import building, saving
+from probvae.models.networks.registry import NETWORKS
+from probvae.models.vae import ascend
+from probvae.objectives.bound import log_terms
+from probvae.objectives.registry import OBJECTIVES, OPTIONS
 from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS, compatible
+from probvae.training.objective import make_objective
 
 TINY = {"units": (8,), "filters": (3,), "components": 4, "latent_dim": 3, "network": "mlp"}
 TUTORIAL = Training()
@@ -73,8 +75,8 @@ def test_every_posterior_with_every_prior_trains_or_is_refused(posterior, prior,
     vae = building.build(Architecture((4, 4, 1), posterior=posterior, prior=prior, **TINY), seed=1)
     x = tf.constant(np.random.default_rng(0).integers(0, 2, [6, 4, 4, 1]), tf.float32)
     assert_trains(vae, x)
-    checkpoints.save(vae, tmp_path)
-    again = checkpoints.load(tmp_path)
+    saving.save(vae, tmp_path)
+    again = saving.load(tmp_path)
     z = vae.posterior(x).sample(2, seed=(0, 1))
     for a, b in (
         (vae.prior.log_prob(z), again.prior.log_prob(z)),

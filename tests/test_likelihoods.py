@@ -8,7 +8,8 @@ from scipy import stats
 from statistics_helpers import ALPHA, mean_p_value
 from tensorflow_probability import layers as tfpl
 
-from probvae import InputError, elementwise
+from probvae import InputError
+from probvae.distributions import values
 from probvae.likelihoods import LIKELIHOODS, SharedScaleNormal, check_support
 
 VALUES = [name for name in LIKELIHOODS if name != "mixed"]  # those that are products over equal values
@@ -182,28 +183,28 @@ def test_continuous_bernoulli_around_one_half():
     params, x = tf.constant(logits), 0.3
     with tf.GradientTape() as tape:
         tape.watch(params)
-        log_prob = elementwise.continuous_bernoulli(params).log_prob(x)
+        log_prob = values.continuous_bernoulli(params).log_prob(x)
     step = 1e-4
     wide = logits.astype(np.float64)
     expected = cases.continuous_bernoulli(wide, x)
     slope = (cases.continuous_bernoulli(wide + step, x) - cases.continuous_bernoulli(wide - step, x)) / step
     np.testing.assert_allclose(log_prob, expected, rtol=1e-6, atol=2e-6)
     np.testing.assert_allclose(tape.gradient(log_prob, params)[:, 0], slope / 2, atol=1e-5)
-    assert np.abs(elementwise.bernoulli(params).log_prob(x) - expected).min() > 0.1
+    assert np.abs(values.bernoulli(params).log_prob(x) - expected).min() > 0.1
 
 
 def test_large_counts_keep_their_digits():
     x = np.array([0, 1, 7, 8, 9, 100, 1e4, 1e6, 1e8])
     log_rate = np.log(x * 1.001 + 0.5).astype(np.float32)
     expected = stats.poisson.logpmf(x, np.exp(log_rate.astype(np.float64)))
-    p = elementwise.poisson(tf.constant(log_rate)[:, None])
+    p = values.poisson(tf.constant(log_rate)[:, None])
     np.testing.assert_allclose(p.log_prob(x.astype(np.float32)), expected, rtol=3e-3, atol=3e-4)
-    plain = super(elementwise.Poisson, p)._log_prob(tf.constant(x, tf.float32))
+    plain = super(values.Poisson, p)._log_prob(tf.constant(x, tf.float32))
     assert np.abs(plain - expected)[-1] > 1
 
 
 def test_scale_floor_bounds_the_density():
-    p = elementwise.normal(tf.constant([0.3, -1e4]))
+    p = values.normal(tf.constant([0.3, -1e4]))
     assert p.prob(0.3) < 400
 
 
@@ -215,7 +216,7 @@ def test_shared_scale_is_trained():
     x = tf.constant([[0.1, -0.1, 0.1, -0.1]])
     slopes = []
     for scale in (1.0, 0.11, 0.1, 0.09):
-        layer.raw_scale.assign(np.log(np.expm1(scale - elementwise.SCALE_FLOOR)))
+        layer.raw_scale.assign(np.log(np.expm1(scale - values.SCALE_FLOOR)))
         assert float(layer.scale) == pytest.approx(scale, rel=1e-5)
         with tf.GradientTape() as tape:
             log_prob = model(tf.zeros([1, 4])).log_prob(x)

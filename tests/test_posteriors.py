@@ -11,15 +11,9 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
+from probvae.distributions.sphere import VonMisesFisher, angle_slope
 from probvae.errors import InputError
-from probvae.posteriors import (
-    LOW_RANK,
-    MIXTURE_COMPONENTS,
-    POSTERIORS,
-    SPHERE_CONCENTRATION,
-    DiagonalNormal,
-)
-from probvae.spherical import VonMisesFisher, angle_slope
+from probvae.posteriors import LOW_RANK, MIXTURE_COMPONENTS, POSTERIORS, SPHERE_CONCENTRATION, DiagonalNormal
 
 FLOWS = ("iaf", "spline")
 BENT = {"iaf": 0.1, "spline": 0.03}  # by how much; more makes densities too rough for the grids below

@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import probvae
 from probvae.errors import InputError
-from probvae.estimator import VAETransformer
+from probvae.sklearn import VAETransformer
 
 TINY = {"units": (8,), "epochs": 2, "random_state": 0}
 QUICK = {  # of scikit-learn's checks: those that fit at most once; `pytest -m slow` runs them all

@@ -15,9 +15,9 @@ from sklearn.datasets import load_sample_images
 
 import probvae
 from probvae.data.cifar import read_cifar10
-from probvae.evaluation.diagnostics import bits_per_dimension
+from probvae.evaluation.latents import bits_per_dimension
 from probvae.evaluation.outliers import compressed_size
-from probvae.sampling_figures import grid
+from probvae.figures.panels import grid
 
 quick = "--quick" in sys.argv
 paths = [Path(word) for word in sys.argv[1:] if not word.startswith("-")]

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 import probvae
-from probvae.sampling_figures import grid
+from probvae.figures.panels import grid
 
 quick = "--quick" in sys.argv
 

@@ -13,7 +13,7 @@ import tf_keras
 from sklearn.datasets import load_digits
 
 import probvae
-from probvae.sampling_figures import grid
+from probvae.figures.panels import grid
 
 quick = "--quick" in sys.argv
 

@@ -15,8 +15,8 @@ from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
 
 import probvae
-from probvae.run_data import shape_fields
-from probvae.training import fit
+from probvae.data.from_config import shape_fields
+from probvae.training.trainer import fit
 
 quick = "--quick" in sys.argv
 

@@ -16,13 +16,14 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
 import probvae
-from probvae import data, figures
-from probvae.evaluation.exact import exact
-from probvae.evaluation.gaps import optimize_posteriors
-from probvae.evaluation.importance import log_mean_exp
+from probvae import data
+from probvae.figures import theme
+from probvae.inference.amortization import optimize_posteriors
+from probvae.inference.importance_sampling import log_mean_exp
+from probvae.inference.quadrature import exact
 from probvae.posteriors import DiagonalNormal
 
-TRUE, ENCODER, BEST = figures.ACCENT, "#d1495b", "#edae49"
+TRUE, ENCODER, BEST = theme.ACCENT, "#d1495b", "#edae49"
 quick = "--quick" in sys.argv
 folder = Path(next((word for word in sys.argv[1:] if not word.startswith("-")), Path(__file__).parent))
 
@@ -74,7 +75,7 @@ def densities(ax: Axes, i: int, title: str) -> None:
     corner = ax.inset_axes((0.8, 0.72, 0.2, 0.28))
     corner.imshow(x[shown[i], ..., 0], cmap="gray")
     corner.axis("off")
-    figures.style(ax)
+    theme.style(ax)
 
 
 def parts(ax: Axes, i: int) -> None:
@@ -104,7 +105,7 @@ for i, title in enumerate(("A typical image", "p(z|x) is no normal", "The encode
     densities(rows[0, i], i, title)
     parts(rows[1, i], i)
 figure.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
-figure.savefig(folder / "concepts_gaps.png", dpi=figures.DPI)
+figure.savefig(folder / "concepts_gaps.png", dpi=theme.DPI)
 
 # ---- estimates from draws --------------------------------------------------------------------------
 
@@ -134,5 +135,5 @@ right.set(xscale="log", xlabel="draws of z, K", ylabel="bound minus log p(x), na
 right.set_title("The importance-weighted bound")
 right.legend(frameon=False, fontsize=9)
 for ax in (left, right):
-    figures.style(ax)
-figure.savefig(folder / "concepts_estimators.png", dpi=figures.DPI)
+    theme.style(ax)
+figure.savefig(folder / "concepts_estimators.png", dpi=theme.DPI)

@@ -13,10 +13,15 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from probvae import building, data, strategies
-from probvae.config import Architecture, Training
-from probvae.optimization import in_parts, make_objective, make_optimizer
-from probvae.steps import Steps, Tally, compile_steps
+from probvae import data, environment
+from probvae.config.architecture import Architecture
+from probvae.config.training import Training
+from probvae.models import building
+from probvae.training import strategies
+from probvae.training.objective import in_parts, make_objective
+from probvae.training.optimizer import make_optimizer
+from probvae.training.state import Tally
+from probvae.training.steps import Steps, compile_steps
 
 quick = "--quick" in sys.argv
 source, *places = (word for word in sys.argv[1:] if not word.startswith("-"))
@@ -25,7 +30,7 @@ ROUNDS, BATCH = (1, 4) if quick else (5, 32)
 IMAGES = (50, 100) if quick else (1_000, 10_000, 100_000, 1_000_000)
 DRAWS = (1, 2) if quick else (1, 2, 5, 10, 20, 50)
 DIMENSIONS = (2, 4) if quick else (2, 32, 128, 256, 512)
-strategies.make("none", parts=strategies.cores())
+strategies.make("none", parts=environment.cores())
 
 
 def steps_of(x: np.ndarray, *, samples: int = 1, latent: int = 2) -> Steps:
@@ -33,7 +38,7 @@ def steps_of(x: np.ndarray, *, samples: int = 1, latent: int = 2) -> Steps:
     vae = building.build(Architecture(latent_dim=latent))
     name = "iwae" if samples > 1 else "elbo"
     training = Training(batch_size=BATCH, objective=name, num_samples=samples)
-    objective = in_parts(make_objective(training, num_examples=len(x)), strategies.cores())
+    objective = in_parts(make_objective(training, num_examples=len(x)), environment.cores())
     prepared = data.prepare(data.DataSet("scaling", x, x[:100], None, None, 1))
     return compile_steps(vae, make_optimizer(training, len(x)), objective, prepared, seed=0)
 

@@ -5,7 +5,7 @@ import traceback
 from importlib import metadata
 from pathlib import Path
 
-from probvae import __version__
+from probvae.environment import __version__
 from probvae.errors import one_line
 
 PACKAGES = ("tensorflow", "tensorflow-probability", "tf-keras", "numpy")

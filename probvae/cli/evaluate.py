@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from probvae import __version__
-from probvae.cli.common import AT_LEAST_ONE, Command, make_strategy, quiet_start, thread_options
+from probvae.cli.command import Command
+from probvae.cli.start import AT_LEAST_ONE, make_strategy, quiet_start, thread_options
+from probvae.environment import __version__
 
 AT_LEAST_NONE = click.IntRange(min=0)
 
@@ -90,7 +91,7 @@ def main(run: Path, strategy: str, threads: int | None, inter_threads: int | Non
     # Importance sampling and quadrature work on a core each; annealing's long chain uses all for each step.
     parts = 1 if options["ais_images"] or strategy != "none" else None
     with quiet_start(functools.partial(make_strategy, strategy, threads, inter_threads, parts)) as devices:
-        from probvae.cli.evaluation_run import evaluate
+        from probvae.runs.evaluation import evaluate
     evaluate(run, devices, **options)
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from probvae import __version__
-from probvae.cli.common import AT_LEAST_ONE, Command, quiet_start
+from probvae.cli.command import Command
+from probvae.cli.start import AT_LEAST_ONE, quiet_start
+from probvae.environment import __version__
 
 
 @click.command("probvae-explore", cls=Command, context_settings={"max_content_width": 100})
@@ -52,7 +53,7 @@ def main(run: Path, **options: Any) -> None:
     own is encoded too. For images, with the networks conv, residual_conv, mlp and gated_mlp.
     """  # noqa: D301
     with quiet_start():
-        from probvae.cli.explore_run import explore
+        from probvae.export.web.explorer import explore
     explore(run, **options)
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from probvae import __version__
-from probvae.cli.common import Command, quiet_start
+from probvae.cli.command import Command
+from probvae.cli.start import quiet_start
+from probvae.environment import __version__
 
 FORMATS = ("savedmodel", "onnx")
 PARTS = ("encoder", "decoder")
@@ -68,7 +69,7 @@ def main(
     probvae-evaluate, if it was) and how it is loaded.
     """  # noqa: D301
     with quiet_start():
-        from probvae.export import export_run
+        from probvae.export.folder import export_run
 
         paths = export_run(
             run, output, formats, card_license=license, label=label, parts=parts, overwrite=overwrite

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from probvae import __version__
-from probvae.cli.common import Command
+from probvae.cli.command import Command
+from probvae.environment import __version__
 from probvae.errors import InputError
 
 
@@ -28,7 +28,7 @@ def main(runs: tuple[Path, ...], output: Path | None) -> None:
     probvae-train and probvae-evaluate make the report of a run by themselves. Runs are compared example by
     example where probvae-evaluate has evaluated them in the same way. Needs no TensorFlow and no network.
     """  # noqa: D301
-    from probvae.report import pages
+    from probvae.runs.reports import page
 
     if output is not None and len(runs) == 1:
         raise InputError("--output is of a comparison: give two or more runs, or leave it out.")
@@ -36,9 +36,9 @@ def main(runs: tuple[Path, ...], output: Path | None) -> None:
         raise InputError("A run is given twice: give different runs to compare.")
     if len(runs) > 1:
         comparison = output or Path("comparison.html")
-        pages.write_comparison(runs, comparison)
+        page.write_comparison(runs, comparison)
     for run in runs:
-        click.echo(f"written to {pages.write_report(run)}")
+        click.echo(f"written to {page.write_report(run)}")
     if len(runs) > 1:
         click.echo(f"written to {comparison}")
 

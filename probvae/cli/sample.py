@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from probvae import __version__
-from probvae.cli.common import AT_LEAST_ONE, Command, quiet_start
+from probvae.cli.command import Command
+from probvae.cli.start import AT_LEAST_ONE, quiet_start
+from probvae.environment import __version__
 from probvae.errors import InputError
 
 AT_LEAST_NONE = click.IntRange(min=0)
@@ -125,7 +126,7 @@ def main(run: Path, mode: str, **options: Any) -> None:
     """  # noqa: D301
     _refuse_options_of_other_modes(mode, options)
     with quiet_start():
-        from probvae.cli.sample_run import sample
+        from probvae.runs.samples import sample
     sample(run, mode, **options)
 
 

@@ -11,10 +11,14 @@ from typing import Any
 
 import click
 
-from probvae import __version__, cluster
-from probvae.cli.common import AT_LEAST_ONE, COMMAND_LINE, Command, make_strategy, quiet_start, thread_options
-from probvae.config import CHOICES, RECIPES, Architecture, Every, Training
+from probvae.cli.command import COMMAND_LINE, Command
+from probvae.cli.start import AT_LEAST_ONE, make_strategy, quiet_start, thread_options
+from probvae.config.architecture import Architecture
+from probvae.config.choices import CHOICES, RECIPES
+from probvae.config.training import Every, Training
+from probvae.environment import __version__
 from probvae.errors import InputError
+from probvae.training import cluster
 
 FROM_DATA = ("event_shape", "columns", "context_dim", "classifier")  # fields that the data decides
 ARCHITECTURE = {f.name: f.default for f in dataclasses.fields(Architecture) if f.name not in FROM_DATA}
@@ -196,8 +200,9 @@ def main(
         _refuse_changes(given, recipe, output, overwrite)
         _wait(strategy, quiet=quiet)
         with quiet_start(lambda: make(_parts_of(resume))) as devices:
-            from probvae.cli import training_run
-        training_run.resume(training_run.Conduct(resume, devices, **conduct), given)
+            from probvae.runs.training import Conduct
+            from probvae.runs.training import resume as resume_run
+        resume_run(Conduct(resume, devices, **conduct), given)
         return
     architecture = {name: given.pop(name) for name in ARCHITECTURE if name in given}
     training = Training(**{**RECIPES[recipe], **given})
@@ -211,27 +216,27 @@ def main(
         output = Path("runs") / f"{Path(training.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
     def setup() -> tuple[Any, Training]:
-        from probvae import strategies
+        from probvae.training import strategies
 
         parts = given.get("parts") or strategies.default_parts(training, strategy)
         return make(parts), dataclasses.replace(training, parts=parts)
 
     with quiet_start(setup) as (devices, training):
-        from probvae.cli import training_run
-    training_run.start(
+        from probvae.runs.training import Conduct, start
+    start(
         training,
         architecture,
-        training_run.Conduct(output, devices, recipe=recipe, overwrite=overwrite, **conduct),
+        Conduct(output, devices, recipe=recipe, overwrite=overwrite, **conduct),
         choose_binarization="binarize" not in given,
     )
 
 
 def _parts_of(folder: Path) -> int:
     """Return the parts of a batch in a run's configuration, or 1: what is wrong with it is said later."""
-    from probvae import checkpoints
+    from probvae.models import saving
 
     with contextlib.suppress(OSError, InputError):
-        _, training = checkpoints.read_config(folder)
+        _, training = saving.read_config(folder)
         return training.parts if training else 1
     return 1
 

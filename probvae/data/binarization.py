@@ -23,7 +23,7 @@ class Prepared(NamedTuple):
     """Data as the model sees them.
 
     Attributes:
-      train: [N, *E], what is gathered by index: an array, or `probvae.data.Rows` of a file. Both have
+      train: [N, *E], what is gathered by index: an array, or `probvae.data.arrays.Rows` of a file. Both have
         a length, a shape, a dtype, nbytes, slices and indexing by an int array.
       test: [M, *E], fixed values of x; a memory-mapped array where they are many.
       feed: (gathered batch, seed) -> x, float32: what each training step does to its batch.

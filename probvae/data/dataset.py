@@ -31,7 +31,7 @@ class DataSet:
       label_names: what the labels 0, 1, ... stand for; empty where they stand for themselves.
       missing: whether some values are NaN.
       columns: names of a table's D columns; empty for all else.
-      kinds: of each column, a kind of `probvae.tables`: "normal", "bernoulli", "categorical:K", ...
+      kinds: of each column, a kind of `distributions.columns`: "normal", "bernoulli", "categorical:K", ...
       levels_of: column -> what its values 0, 1, ... stand for, where they do not stand for themselves.
       loc, scale: [D] float64; a column's value in the file is scale * x + loc. Mean and standard
         deviation of the training set in normal columns, 0 and 1 in all others.
@@ -94,7 +94,7 @@ class DataSet:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How data are read; the arguments of `probvae.data.load`, checked.
+    """How data are read; the arguments of `probvae.data.loading.load`, checked.
 
     Raises:
       InputError: a choice that does not exist, or a number out of range.

@@ -10,7 +10,7 @@ import numpy as np
 
 from probvae.data.cifar import read_cifar10
 from probvae.data.dataset import Options
-from probvae.data.files import read_arrays
+from probvae.data.numpy_files import read_arrays
 from probvae.data.streams import tfds_arrays
 from probvae.errors import InputError
 

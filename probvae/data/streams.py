@@ -38,7 +38,7 @@ def from_tf_dataset(
       test: another one, of test examples; None holds a tenth of `dataset` out.
       limit: read this many examples of each at most; needed where a data set repeats for ever.
       batched: the elements are batches.
-      **options: those of `probvae.data.load`.
+      **options: those of `probvae.data.loading.load`.
 
     Returns:
       `DataSet`.

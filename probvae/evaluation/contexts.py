@@ -2,29 +2,22 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
 
-from probvae.conditional import (
-    ConditionalVAE,
-    contexts_of,
-    is_one_hot,
-    log_probabilities,
-    observed_contexts,
-    values,
-)
+from probvae.data.labels import is_one_hot
 from probvae.errors import InputError
-from probvae.evaluation.exact import Exact, exact
-
-if TYPE_CHECKING:
-    from probvae.model import VAE
+from probvae.inference.quadrature import Exact, exact
+from probvae.models.conditional import ConditionalVAE, contexts_of, observed_contexts, values
+from probvae.models.vae import VAE
+from probvae.objectives.semisupervised import log_probabilities
 
 MOST = 100  # different y that quadrature takes one after the other
 
 
-def generator(vae: "VAE", x: np.ndarray) -> "VAE":
+def generator(vae: VAE, x: np.ndarray) -> VAE:
     """Return a model that draws y too: as often as it occurs in the examples x, unless it has a p(y)."""
     if not isinstance(vae, ConditionalVAE) or vae.contexts is not None or not len(x):
         return vae
@@ -32,7 +25,7 @@ def generator(vae: "VAE", x: np.ndarray) -> "VAE":
 
 
 def of_values(
-    vae: "VAE", statistics: Mapping[str, Callable[[np.ndarray], np.ndarray]]
+    vae: VAE, statistics: Mapping[str, Callable[[np.ndarray], np.ndarray]]
 ) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Return statistics of examples that look at their x alone."""
 
@@ -42,12 +35,12 @@ def of_values(
     return {name: functools.partial(of_x, statistic) for name, statistic in statistics.items()}
 
 
-def quadrature_serves(vae: "VAE", x: np.ndarray) -> bool:
+def quadrature_serves(vae: VAE, x: np.ndarray) -> bool:
     """Whether the examples have few enough different y."""
     return not isinstance(vae, ConditionalVAE) or len(np.unique(contexts_of(vae, x), axis=0)) <= MOST
 
 
-def exact_given(vae: "VAE", x: np.ndarray, **options: Any) -> Exact:
+def exact_given(vae: VAE, x: np.ndarray, **options: Any) -> Exact:
     """Integrate p(x|y) on a grid, the examples of each y together with the model given that y.
 
     Args:
@@ -86,7 +79,7 @@ def exact_given(vae: "VAE", x: np.ndarray, **options: Any) -> Exact:
     )
 
 
-def log_class_prior(vae: "VAE", train: np.ndarray) -> np.ndarray | None:
+def log_class_prior(vae: VAE, train: np.ndarray) -> np.ndarray | None:
     """Return log p(y) of each class, [C]: the model's, or observed in `train`; None where y is no class."""
     if not isinstance(vae, ConditionalVAE) or not len(train):
         return None

@@ -7,22 +7,20 @@ import os
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from scipy import stats
 
 from probvae.errors import InputError
-from probvae.evaluation.diagnostics import Estimate, rate_distortion
+from probvae.evaluation.latents import Estimate, rate_distortion
+from probvae.files.writing import write_atomic
+from probvae.models.vae import VAE
 from probvae.seeds import Seed
-from probvae.writing import write_atomic
-
-if TYPE_CHECKING:
-    from probvae.model import VAE
 
 
 def scores(
-    vae: "VAE",
+    vae: VAE,
     x: np.ndarray,
     log_marginal: np.ndarray,
     *,

@@ -9,19 +9,25 @@ from collections.abc import Callable
 
 import numpy as np
 
-from probvae.conditional import ConditionalVAE, values
-from probvae.evaluation import contexts, diagnostics, outliers
-from probvae.evaluation.ais import ais, bdmc
-from probvae.evaluation.comparison import MeanEstimate
-from probvae.evaluation.gaps import decompose, optimize_posteriors
-from probvae.evaluation.importance import Stopped, importance
-from probvae.evaluation.pareto import reliable_pareto_k
-from probvae.evaluation.report import EXACT_DIMENSIONS, Evaluation, Line
+from probvae.evaluation import contexts, latents
+from probvae.evaluation.latent_stages import (
+    aggregate,
+    labels,
+    outlier_scores,
+    predictive,
+    rate_and_distortion,
+)
+from probvae.evaluation.state import EXACT_DIMENSIONS, Evaluation, Line
+from probvae.inference.amortization import decompose, optimize_posteriors
+from probvae.inference.annealing import ais, bdmc
+from probvae.inference.blocks import Stopped
+from probvae.inference.importance_sampling import importance
+from probvae.inference.pareto import reliable_pareto_k
+from probvae.models.conditional import ConditionalVAE
+from probvae.models.m2 import M2VAE
 from probvae.seeds import fold_in
-from probvae.semisupervised import M2VAE
 
 SIMULATED = 20  # images for the bracket of annealed importance sampling, at most
-SHOWN_DIMENSIONS = 10  # latent dimensions whose KL is a line of its own; per_example.npz holds all
 
 
 def bounds(e: Evaluation) -> None:
@@ -81,12 +87,12 @@ def per_dimension(e: Evaluation) -> None:
     """Bits per dimension, of the best estimate of log p(x) there is."""
     log_p, error = e.known()
     shape = e.vae.value_shape if isinstance(e.vae, ConditionalVAE) else e.vae.event_shape
-    bits = diagnostics.bits_per_dimension(log_p, shape)
+    bits = latents.bits_per_dimension(log_p, shape)
     e.add(
         "bits_per_dimension",
         "bits per dimension",
         bits,
-        None if error is None else -diagnostics.bits_per_dimension(error, shape),
+        None if error is None else -latents.bits_per_dimension(error, shape),
         unit="bits",
         note=f"from {e.best_name}; lower is better",
     )
@@ -100,95 +106,6 @@ def generalization(e: Evaluation) -> None:
     e.arrays["train_log_marginal"] = log_p
     e.add("train_log_marginal", f"log p(x) of training images, {e.best_name}", log_p, error)
     e.stop_unless_all(len(log_p), len(e.train.x))
-
-
-def rate_and_distortion(e: Evaluation) -> None:
-    """The two parts of the ELBO, and where the rate lies."""
-    result = diagnostics.rate_distortion(
-        e.vae, e.test.x, num_samples=min(10, e.options.num_samples), seed=fold_in(e.options.seed, 2)
-    )
-    e.arrays |= {"rate": result.rate, "distortion": result.distortion}
-    e.add("distortion", "distortion -E_q[log p(x|z)]", result.distortion, result.distortion_error)
-    e.add("rate", "rate KL(q(z|x) || p(z))", result.rate, result.rate_error)
-    try:
-        kl = diagnostics.kl_per_dimension(e.vae, e.test.x, seed=fold_in(e.options.seed, 4))
-        e.arrays["kl_per_dimension"] = kl.mean
-        for i in range(min(e.vae.latent_dim, SHOWN_DIMENSIONS)):
-            found = diagnostics.Estimate(float(kl.mean[i]), float(kl.standard_error[i]))
-            e.add_number(f"kl_of_z{i}", f"  KL of z[{i}] alone", found, len(e.test.x))
-    except NotImplementedError:  # the prior has no normal marginals
-        pass
-    units = diagnostics.active_units(e.vae, e.test.x, seed=fold_in(e.options.seed, 3))
-    e.arrays["latent_variance"] = units.variances
-    e.lines.append(
-        Line(
-            "active_units",
-            "active units",
-            MeanEstimate(units.number, np.nan, None, np.nan, np.nan, len(e.test.x)),
-            f"of {e.vae.latent_dim}",
-            "Var_x(E_q[z]) > 0.01",
-        )
-    )
-
-
-def aggregate(e: Evaluation, most: int = 2000) -> None:
-    """Mutual information and marginal KL of the aggregate posterior, bracketed."""
-    q = e.vae.posterior(e.test.x[:1])
-    passes = getattr(getattr(q, "tensor_distribution", q), "density_passes", 1)
-    x = e.test.x[: max(2, int(most / np.sqrt(passes)))]  # the work is N squared densities
-    result = diagnostics.aggregate_posterior(e.vae, x, seed=fold_in(e.options.seed, 5))
-    n, limit = len(x), np.log(len(x))
-    names = {
-        "mutual_information_lower": (
-            "mutual information I(x; z), from below",
-            f"cannot exceed log N = {limit:.2f}",
-        ),
-        "mutual_information_upper": ("mutual information I(x; z), from above", "leaves each image out"),
-        "marginal_kl_lower": ("KL(q(z) || p(z)), from below", "leaves each image out; may be negative"),
-        "marginal_kl_upper": ("KL(q(z) || p(z)), from above", "counts each image's own q(z|x)"),
-    }
-    for key, (name, note) in names.items():
-        e.add_number(key, name, getattr(result, key), n, note=note)
-
-
-def predictive(e: Evaluation) -> None:
-    """Statistics of images that the model draws against those of the test images."""
-    draws = 1000
-    checks = diagnostics.predictive_check(
-        contexts.generator(e.vae, e.train.x),
-        e.test.x[:draws],
-        statistics=contexts.of_values(e.vae, diagnostics.STATISTICS),
-        num_draws=draws,
-        seed=fold_in(e.options.seed, 6),
-    )
-    for name, check in checks.items():
-        shown = f"model draws: {name.replace('_', ' ')}"
-        note = (
-            f"over {draws:,} draws x ~ p(x); {check.data.value:.4g} ± {check.data.standard_error:.2g} in the "
-        )
-        note += f"data; Kolmogorov-Smirnov distance {check.distance:.3f}"
-        e.add_number(f"predictive_{name}", shown, check.model, draws, unit="", note=note)
-
-
-def labels(e: Evaluation) -> None:
-    """How well the posterior means tell the labels apart."""
-    if e.test.labels is None or e.train.labels is None or len(np.unique(e.train.labels)) < 2:
-        return
-    codes = [diagnostics.posterior_moments(e.vae, images.x).mean for images in (e.train, e.test)]
-    k = min(5, len(codes[0]))
-    result = diagnostics.label_accuracy(codes[0], e.train.labels, codes[1], e.test.labels, k=k)
-    note = f"majority class {result.majority.value:.3f}; from {len(codes[0]):,} labelled images"
-    if isinstance(e.vae, ConditionalVAE):
-        note += "; q(z|x, y) is told y: the less z says of it, the better y was used"
-    e.add_number(
-        "knn_accuracy",
-        f"{k} nearest neighbours in z",
-        result.nearest_neighbours,
-        len(codes[1]),
-        unit="right",
-        note=note,
-    )
-    e.add_number("probe_accuracy", "linear probe on z", result.linear_probe, len(codes[1]), unit="right")
 
 
 def gaps(e: Evaluation) -> None:
@@ -245,47 +162,6 @@ def annealed(e: Evaluation) -> None:
     e.add("bdmc_lower", f"{name}, from below", bracket.lower, below, note=note)
     e.add("bdmc_upper", f"{name}, from above", bracket.upper, above, note=note)
     e.stop_unless_all(len(bracket.upper), simulated)
-
-
-def outlier_scores(e: Evaluation) -> None:
-    """Scores of how far each test image lies from the training images, and of another data set's."""
-    if "train_log_marginal" not in e.arrays:
-        return
-    reference = e.arrays["train_log_marginal"]
-    own, _ = e.known()
-    e.arrays |= outliers.scores(
-        e.vae, e.test.x[: len(own)], own, reference_log_marginal=reference, seed=fold_in(e.options.seed, 11)
-    )
-    if isinstance(e.vae, ConditionalVAE):
-        e.arrays |= _complexity(values(e.vae, e.test.x[: len(own)]), own)
-    if e.outliers is None:
-        return
-    theirs, _ = e.best(e.outliers, stream=12)
-    scores = outliers.scores(
-        e.vae,
-        e.outliers[: len(theirs)],
-        theirs,
-        reference_log_marginal=reference,
-        seed=fold_in(e.options.seed, 13),
-    )
-    e.arrays |= {f"outliers_{name}": values for name, values in scores.items()}
-    for name in (name for name in scores if name.startswith("score_")):
-        auroc = outliers.auroc(e.arrays[name], scores[name])
-        e.add_number(
-            f"auroc_{name}",
-            f"AUROC of {name.removeprefix('score_').replace('_', ' ')}",
-            auroc,
-            len(theirs),
-            unit="",
-            note="0.5 is chance",
-        )
-
-
-def _complexity(x: np.ndarray, log_p: np.ndarray) -> dict[str, np.ndarray]:
-    """The score by compressed size, of x without y; none where x lies outside [0, 1]."""
-    if not (np.min(x) >= 0 and np.max(x) <= 1):
-        return {}
-    return {"score_complexity": -log_p - outliers.compressed_size(x)}
 
 
 def classes(e: Evaluation, most: int = 1000) -> None:

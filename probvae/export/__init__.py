@@ -1,5 +1,17 @@
-"""Models for use without probvae: SavedModel, ONNX, and a model card."""
+"""Models for use without probvae: SavedModel, ONNX, a web page, and a model card."""
 
-from probvae.export.folder import FORMATS, export_model, export_run
+from typing import TYPE_CHECKING
 
-__all__ = ["FORMATS", "export_model", "export_run"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "folder": ["FORMATS", "export_model", "export_run"],
+    },
+)
+
+if TYPE_CHECKING:
+    from probvae.export.folder import FORMATS as FORMATS
+    from probvae.export.folder import export_model as export_model
+    from probvae.export.folder import export_run as export_run

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from probvae import __version__
-from probvae.config import OBJECTIVES_OF, Architecture, Training
+from probvae.config.architecture import Architecture
+from probvae.config.choices import OBJECTIVES_OF
+from probvae.config.training import Training
+from probvae.environment import __version__
 from probvae.export.functions import mean_name
 from probvae.export.sources import Row, Sources
-from probvae.model import VAE
+from probvae.models.vae import VAE
 
 CARD = "model_card.md"
 LICENSE = "unknown"

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from probvae import checkpoints
 from probvae.errors import InputError
 from probvae.export.card import CARD, LICENSE, render
 from probvae.export.functions import PARTS, of_one_class
-from probvae.export.onnx_graph import require_packages
-from probvae.export.onnx_graph import write as write_onnx
+from probvae.export.onnx_model import require_packages
+from probvae.export.onnx_model import write as write_onnx
 from probvae.export.saved_model import write as write_saved_model
 from probvae.export.sources import Sources, sources
-from probvae.model import VAE
-from probvae.run_folder import require_run
-from probvae.writing import TEMPORARY
+from probvae.files.writing import TEMPORARY
+from probvae.models import saving
+from probvae.models.vae import VAE
+from probvae.runs.folder import require_run
 
 EXPORT = "export"  # in a run's folder
 NAMES = {"saved_model", CARD, *(f"{part}.onnx" for part in PARTS)}
@@ -68,7 +68,7 @@ def export_run(
     output = run / EXPORT if output is None else Path(output)
     _check(output, formats, overwrite=options.get("overwrite", False))
     found = sources(run, card_license)
-    return export_model(checkpoints.load(run), output, formats, about=found, **options)
+    return export_model(saving.load(run), output, formats, about=found, **options)
 
 
 def export_model(

@@ -8,9 +8,9 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae import objectives
-from probvae.conditional import ConditionalVAE
 from probvae.errors import InputError
-from probvae.model import VAE
+from probvae.models.conditional import ConditionalVAE
+from probvae.models.vae import VAE
 from probvae.seeds import as_seed, split
 
 Outputs = dict[str, tf.Tensor]

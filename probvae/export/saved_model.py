@@ -5,7 +5,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from probvae.export.functions import FUNCTIONS
-from probvae.model import VAE
+from probvae.models.vae import VAE
 
 
 def write(vae: VAE, folder: Path) -> list[Path]:

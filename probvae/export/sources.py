@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from probvae import checkpoints, strict_json
-from probvae.config import Training
+from probvae.config.training import Training
 from probvae.errors import InputError
-from probvae.reading import read_text
-from probvae.run_folder import METRICS
+from probvae.files import strict_json
+from probvae.files.reading import read_text
+from probvae.models import saving
+from probvae.runs.folder import METRICS
 
 COMMANDS = "commands.json"
 EVALUATION = "evaluation"
@@ -63,7 +64,7 @@ def sources(run: Path, license: str) -> Sources:
     """
     if not license or len(license) > 100 or not all(c.isalnum() or c in "-.+" for c in license):
         raise InputError(f"A license must be an identifier such as mit or cc-by-4.0; got {license!r}.")
-    _, training = checkpoints.read_config(run)
+    _, training = saving.read_config(run)
     metrics = _object(run / METRICS)
     evaluation = _object(run / EVALUATION / METRICS)
     rows = [

@@ -1,0 +1,107 @@
+"""Labels: one-hot codes, examples joined with them, labels left out on purpose."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from probvae.data.arrays import Array, chunks, gather
+from probvae.data.binarization import Prepared
+from probvae.errors import InputError
+from probvae.objectives.semisupervised import _check_fraction
+from probvae.seeds import Seed
+
+# ---- data ------------------------------------------------------------------------------------------
+
+
+def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return uint8 [N, C] from classes [N]; -1, not known, becomes zeros.
+
+    Raises:
+      InputError: a label is no integer from -1 to C - 1.
+
+    >>> one_hot(np.array([1, -1]), 3).tolist()
+    [[0, 1, 0], [0, 0, 0]]
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or not labels.size:
+        raise InputError(f"Labels must be integers [N]; got {labels.dtype} of shape {list(labels.shape)}.")
+    if not -1 <= labels.min() <= labels.max() < num_classes:
+        raise InputError(
+            f"Labels must be classes from 0 to {num_classes - 1}, or -1 where not known; got {labels.min()} "
+            f"to {labels.max()}."
+        )
+    return (labels[:, None] == np.arange(num_classes)).astype(np.uint8)
+
+
+def join_rows(x: Array, y: np.ndarray) -> np.ndarray:
+    """Return rows [N, D + C] of x [N, *E] and y [N, C]: uint8 where both are, else float32.
+
+    Raises:
+      InputError: not one y for each x.
+    """
+    if y.ndim != 2 or len(x) != len(y):
+        raise InputError(
+            f"Expected y of shape [{len(x)}, C], one for each example; got shape {list(y.shape)}."
+        )
+    kind = np.uint8 if x.dtype == y.dtype == np.uint8 else np.float32
+
+    def parts() -> Iterator[np.ndarray]:
+        start = 0
+        for chunk in chunks(x):
+            stop = start + len(chunk)
+            yield np.concatenate([chunk.reshape(len(chunk), -1), y[start:stop]], axis=1).astype(kind)
+            start = stop
+
+    return gather(parts())
+
+
+def join_prepared(prepared: Prepared, train_y: np.ndarray, test_y: np.ndarray) -> Prepared:
+    """Return the data of a conditional model: rows [N, D + C] of x and y.
+
+    What each training step does to its batch (dynamic binarization) it does to x alone.
+
+    Args:
+      prepared: x. Its validation set, if any, is left out.
+      train_y: [N, C]: `one_hot(labels, C)`, or covariates.
+      test_y: [M, C], likewise.
+
+    Raises:
+      InputError: not one y for each x.
+    """
+    shape = prepared.test.shape[1:]
+    size = math.prod(shape)
+
+    def feed(batch: tf.Tensor, seed: Seed) -> tf.Tensor:
+        x = prepared.feed(tf.reshape(batch[:, :size], [-1, *shape]), seed)
+        return tf.concat([tf.reshape(x, [-1, size]), tf.cast(batch[:, size:], x.dtype)], axis=1)
+
+    return Prepared(join_rows(prepared.train, train_y), join_rows(prepared.test, test_y), feed)
+
+
+def is_one_hot(y: np.ndarray) -> bool:
+    """Whether every row of y [N, C] is a class."""
+    return bool(np.all((y == 0) | (y == 1)) and np.all(y.sum(axis=1) == 1))
+
+
+def forget_labels(y: np.ndarray, labelled: float, *, seed: int = 0) -> np.ndarray:
+    """Return classes y [N, C], one-hot, with zeros in the place of all but a fraction of each class.
+
+    Args:
+      y: what is known.
+      labelled: the fraction of each class that is kept, rounded, but one example of it at least.
+      seed: of the choice; not a run's, so that runs compare.
+
+    Raises:
+      InputError: nothing is to be kept.
+
+    >>> forget_labels(np.eye(2, dtype=np.uint8)[[0] * 10 + [1] * 30], 0.1).sum(axis=0).tolist()
+    [1, 3]
+    """
+    _check_fraction(labelled)
+    y, rng = np.array(y), np.random.default_rng([seed, 31])
+    for k in range(y.shape[1]):
+        rows = rng.permutation(np.flatnonzero(y[:, k]))
+        y[rows[max(1, round(labelled * len(rows))) :]] = 0
+    return y

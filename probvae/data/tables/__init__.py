@@ -1,0 +1,1 @@
+"""Tables: files read in batches, columns of different kinds, units."""

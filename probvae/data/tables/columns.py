@@ -1,0 +1,207 @@
+"""A table's columns: what kind of number each holds, and how its values become numbers.
+
+Kinds are those of `probvae.distributions.columns`: a key of `NUMBERS`, "bernoulli" (two levels, 0 and 1) or
+"categorical:K" (K levels, 0 to K - 1). A value that is missing is NaN.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from probvae.errors import InputError
+
+FEW = 20  # integers of at most so many levels, each seen so often on average, are guessed to be categories
+MAX_LEVELS = 1000  # of a categorical column
+MAX_TEXT_LEVELS = 100  # of a text column that nobody declared categorical
+LARGEST = 1e38  # about what float32 can hold
+IGNORE = "ignore"
+
+
+class Cells(NamedTuple):
+    """Some cells of a column.
+
+    Attributes:
+      numbers: [n] float64, NaN where a cell is empty; None where one of them holds other text.
+      texts: () -> n texts, None where a cell is empty; None for a column that has numbers only.
+    """
+
+    numbers: np.ndarray | None
+    texts: Callable[[], list[str | None]] | None
+
+
+Coder = Callable[[Cells], np.ndarray]  # cells of a column -> float64 [n]
+
+
+class Column(NamedTuple):
+    """What a column is taken as.
+
+    Attributes:
+      kind: see this module's first lines.
+      levels: what 0, 1, ... stand for; empty where they stand for themselves.
+      code: n cells -> [n] float64.
+    """
+
+    kind: str
+    levels: tuple[str, ...]
+    code: Coder
+
+
+class Survey:
+    """What is in a column, gathered batch by batch.
+
+    Attributes:
+      numeric: every cell so far is a number or missing.
+      integer: and every number is whole.
+      low, high: their range.
+      too_large: row, from 1, and value of the first number beyond `LARGEST`, or None.
+      numbers, texts: distinct values, or None where there are more than `MAX_LEVELS`.
+      missing: how many cells are empty.
+      rows: how many cells there are.
+    """
+
+    def __init__(self) -> None:
+        self.numeric = self.integer = True
+        self.low, self.high = np.inf, -np.inf
+        self.too_large: tuple[int, float] | None = None
+        self.numbers: set[float] | None = set()
+        self.texts: set[str] | None = set()
+        self.missing = self.rows = 0
+
+    def add(self, cells: Cells) -> None:
+        """Look at some more cells."""
+        if cells.texts is not None and self.texts is not None:
+            self.texts = _joined(self.texts, {text for text in set(cells.texts()) if text is not None})
+        if cells.numbers is None:
+            self.numeric = self.integer = False
+            texts = [] if cells.texts is None else cells.texts()
+            self.rows, self.missing = self.rows + len(texts), self.missing + texts.count(None)
+            return
+        beyond = np.flatnonzero(np.abs(cells.numbers) > LARGEST)
+        if len(beyond) and self.too_large is None:
+            self.too_large = self.rows + int(beyond[0]) + 1, float(cells.numbers[beyond[0]])
+        missing = np.isnan(cells.numbers)
+        self.rows, self.missing = self.rows + len(missing), self.missing + int(missing.sum())
+        if self.numeric:
+            self._add_numbers(cells.numbers[~missing])
+
+    def _add_numbers(self, numbers: np.ndarray) -> None:
+        if len(numbers):
+            self.low, self.high = min(self.low, numbers.min()), max(self.high, numbers.max())
+            self.integer = self.integer and bool(np.all(numbers == np.rint(numbers)))
+            self.numbers = _joined(self.numbers, set(np.unique(numbers).tolist()))
+
+
+def _counts(survey: Survey) -> bool:
+    return survey.integer and survey.low >= 0
+
+
+# kind -> the numbers that it takes, as they stand in the file
+NUMBERS: dict[str, tuple[str, Callable[[Survey], bool]]] = {
+    "normal": ("numbers", lambda survey: True),
+    "lognormal": ("positive numbers", lambda survey: survey.low > 0),
+    "continuous_bernoulli": ("numbers from 0 to 1", lambda survey: survey.low >= 0 and survey.high <= 1),
+    "poisson": ("counts 0, 1, 2, ...", _counts),
+    "negative_binomial": ("counts 0, 1, 2, ...", _counts),
+}
+CODED = ("bernoulli", "categorical")  # kinds whose levels, numbers or text, are numbered from 0
+
+
+def _joined(known: set | None, more: set) -> set | None:
+    joined = None if known is None else known | more
+    return None if joined is None or len(joined) > MAX_LEVELS else joined
+
+
+def as_numbers(cells: Cells) -> np.ndarray:
+    """Return cells as float64; those of a column that a survey found numeric."""
+    if cells.numbers is None:
+        raise ValueError("Expected numbers; the column holds text.")
+    return cells.numbers
+
+
+def guess(survey: Survey) -> str:
+    """Guess a column's kind, carefully: counts, whose numbers look like any integers, are never guessed.
+
+    Text is categorical; what has two levels, bernoulli; integers of at most `FEW` levels, of which each is
+    seen `FEW` times or more on average, categorical; all other numbers are normal.
+    """
+    if not survey.numeric:
+        return "bernoulli" if survey.texts is not None and len(survey.texts) <= 2 else "categorical"
+    levels = survey.numbers
+    if levels is None or not survey.integer:
+        return "normal"
+    if len(levels) == 2 or levels <= {0.0, 1.0}:
+        return "bernoulli"
+    if len(levels) == 1:
+        return "normal"
+    return "categorical" if len(levels) <= FEW and survey.rows >= FEW * len(levels) else "normal"
+
+
+def column(what: str, survey: Survey, kind: str | None) -> Column:
+    """Decide what a column is taken as.
+
+    Args:
+      what: how a message names it.
+      survey: what is in it.
+      kind: a key of `NUMBERS`, one of `CODED`, "categorical:K", or None to guess.
+
+    Raises:
+      InputError: its values do not fit the kind, or no kind fits them.
+    """
+    asked = kind is not None
+    kind = kind or guess(survey)
+    name, _, number = kind.partition(":")
+    if name not in (*NUMBERS, *CODED) or (number and name != "categorical"):
+        kinds = ", ".join((*NUMBERS, *CODED, "categorical:K", IGNORE))
+        raise InputError(f"{what} must have a kind among {kinds}; got {kind!r}.")
+    if survey.missing == survey.rows:
+        raise InputError(f"{what} is empty: leave it out by the kind {IGNORE!r}.")
+    if survey.numeric and survey.too_large is not None:
+        row, value = survey.too_large
+        raise InputError(
+            f"{what} has values that are not finite, or beyond {LARGEST:g}, the first, {value:g}, in row "
+            f"{row:,} of its values: mend them, or empty their cells."
+        )
+    if name in NUMBERS:
+        if not survey.numeric:
+            raise InputError(f"{what} holds text, which cannot be {name}: choose categorical, or {IGNORE!r}.")
+        support, fits = NUMBERS[name]
+        if not fits(survey):
+            raise InputError(
+                f"{what} must hold {support} to be {name}; found {survey.low:g} to {survey.high:g}"
+                f"{'' if survey.integer else ', not all of them whole'}."
+            )
+        return Column(name, (), as_numbers)
+    return _coded(what, survey, name, number, asked)
+
+
+def _coded(what: str, survey: Survey, name: str, number: str, asked: bool) -> Column:
+    """Number the levels of a column: as they are where they are 0 to K - 1 already, else sorted."""
+    levels: list = sorted((survey.numbers if survey.numeric else survey.texts) or ())
+    most = MAX_LEVELS if asked else MAX_TEXT_LEVELS
+    if not levels or len(levels) > most:
+        raise InputError(
+            f"{what} holds {'numbers' if survey.numeric else 'text'} of more than {most:,} distinct "
+            f"values, too many for categories: leave it out by the kind {IGNORE!r}."
+        )
+    if number and (not number.isdecimal() or not len(levels) <= int(number) <= MAX_LEVELS):
+        raise InputError(
+            f"{what} has {len(levels):,} distinct values, so its kind must be categorical:K with K from "
+            f"{len(levels):,} to {MAX_LEVELS:,}; got {number!r}."
+        )
+    if name == "bernoulli" and len(levels) > 2:
+        raise InputError(f"{what} must have two distinct values to be bernoulli; it has {len(levels):,}.")
+    size = 2 if name == "bernoulli" else max(int(number or 0), len(levels))
+    kind = name if name == "bernoulli" else f"{name}:{size}"
+    if survey.numeric and set(levels) <= set(range(size)):
+        return Column(kind, (), as_numbers)
+    code = {level: float(i) for i, level in enumerate(levels)}
+    if survey.numeric:
+        names = tuple(str(int(level)) if level == int(level) else repr(level) for level in levels)
+        return Column(kind, names, lambda cells: _look_up(code, as_numbers(cells).tolist()))
+    return Column(kind, tuple(levels), lambda cells: _look_up(code, cells.texts() if cells.texts else []))
+
+
+def _look_up(code: dict, values: list) -> np.ndarray:
+    """Replace values by their codes; what has none, that is, what is missing, by NaN."""
+    return np.array([code.get(value, np.nan) for value in values], np.float64)

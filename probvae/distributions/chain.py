@@ -1,0 +1,124 @@
+"""A distribution of several layers of z, each conditional on the one above."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from probvae.display import Shown
+from probvae.seeds import Seed, split
+
+MEAN_DRAWS = 64  # draws behind the mean and the variance of a chain, half of them mirrored
+Conditional = Callable[[tf.Tensor], tfd.Distribution]
+
+
+class Chain(Shown, tfd.Distribution):
+    """The distribution of z = (z_1, ..., z_K) with normal conditionals p(z_k | z_<k), one event of shape [L].
+
+    `mean`, `variance` and `stddev` have no closed form but for z_1. They average the conditional moments
+    over 64 draws of z_<k at a fixed seed, 32 and their mirror images, the same for all of the batch. So
+    they repeat; they are exact for the mean where the conditional means are linear and the scales constant;
+    and else they carry a sampling error of up to a sixth of the standard deviation of the conditional mean.
+
+    `tfd.JointDistributionCoroutine` joined by `tfb.Split` is the same distribution (a test compares them).
+    As a `tfd.TransformedDistribution` that is a composite tensor too, and one that Keras cannot track in a
+    model.
+
+    Args:
+      top: p(z_1), its batch shape that of the whole.
+      conditionals: for each layer below, a function from z_<k [..., n_1 + ... + n_{k-1}] to p(z_k | z_<k).
+        Like the top they are independent normals, of event shape [n_k], and batch axes broadcast.
+      latent_layers: (n_1, ..., n_K), which sum to L.
+    """
+
+    def __init__(
+        self,
+        top: tfd.Distribution,
+        conditionals: Sequence[Conditional],
+        latent_layers: Sequence[int],
+        name: str = "chain",
+    ) -> None:
+        parameters = dict(locals())
+        self.top, self.conditionals, self.latent_layers = top, list(conditionals), tuple(latent_layers)
+        super().__init__(
+            dtype=top.dtype,
+            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name=name,
+        )
+
+    def _details(self) -> dict[str, Any]:
+        return {"latent_layers": self.latent_layers}
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
+        raise NotImplementedError("The batch shape of a chain is that of its top.")
+
+    def _batch_shape(self) -> tf.TensorShape:
+        return self.top.batch_shape
+
+    def _batch_shape_tensor(self) -> tf.Tensor:
+        return self.top.batch_shape_tensor()
+
+    def _event_shape(self) -> tf.TensorShape:
+        return tf.TensorShape([sum(self.latent_layers)])
+
+    def _event_shape_tensor(self) -> tf.Tensor:
+        return tf.constant([sum(self.latent_layers)])
+
+    def log_prob_terms(self, z: tf.Tensor) -> tf.Tensor:
+        """Return log p(z_k | z_<k) by layer, [K, ...] in nats, for z [..., L]; `log_prob` is their sum."""
+        ends = np.cumsum(self.latent_layers)
+        terms = [self.top.log_prob(z[..., : ends[0]])]
+        for conditional, start, end in zip(self.conditionals, ends[:-1], ends[1:], strict=True):
+            terms.append(conditional(z[..., :start]).log_prob(z[..., start:end]))  # p(z_k | z_<k)
+        return tf.stack(terms)
+
+    def centre(self) -> tf.Tensor:
+        """Return the layers' conditional means at those above, [..., L]: z of high density, without draws."""
+        return self._descend(lambda k, p: p.mean())
+
+    def _descend(self, choose: Callable[[int, tfd.Distribution], tf.Tensor]) -> tf.Tensor:
+        """Return z [..., L] made from the top, z_k = choose(k, p(z_k | z_<k)) with k counted from 0."""
+        z = choose(0, self.top)
+        for k, conditional in enumerate(self.conditionals, 1):
+            z = tf.concat([z, choose(k, conditional(z))], axis=-1)
+        return z
+
+    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+        seeds = split(seed, len(self.latent_layers))
+        return self._descend(lambda k, p: p.sample(() if k else n, seed=seeds[k]))
+
+    def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(self.log_prob_terms(z), axis=0)
+
+    def _moments(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return mean and variance, each [..., L], by the laws of total expectation and variance."""
+        seeds, draws_of_loc, draws_of_scale = split(0, len(self.latent_layers)), [], []
+
+        def draw(k: int, p: tfd.Distribution) -> tf.Tensor:
+            ones = tf.ones_like(self.batch_shape_tensor())
+            shape = tf.concat([[MEAN_DRAWS // 2], ones, [self.latent_layers[k]]], axis=0)
+            noise = tf.random.stateless_normal(shape, seeds[k], dtype=self.dtype)
+            z_k = p.mean() + p.stddev() * tf.concat([noise, -noise], axis=0)  # [MEAN_DRAWS, ..., n_k]
+            draws_of_loc.append(tf.broadcast_to(p.mean(), tf.shape(z_k)))
+            draws_of_scale.append(tf.broadcast_to(p.stddev(), tf.shape(z_k)))
+            return z_k
+
+        self._descend(draw)
+        loc, scale = tf.concat(draws_of_loc, axis=-1), tf.concat(draws_of_scale, axis=-1)
+        variance = tf.reduce_mean(tf.square(scale), axis=0) + tf.math.reduce_variance(loc, axis=0)
+        return tf.reduce_mean(loc, axis=0), variance
+
+    def _mean(self) -> tf.Tensor:
+        return self._moments()[0]
+
+    def _variance(self) -> tf.Tensor:
+        return self._moments()[1]
+
+    def _stddev(self) -> tf.Tensor:
+        return tf.sqrt(self._moments()[1])

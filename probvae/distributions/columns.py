@@ -1,0 +1,182 @@
+"""Tables whose columns are of different kinds: p(x|z) is a product over columns, each of its own kind.
+
+A kind is a string: a key of `KINDS`, or "categorical:K" for classes 0 to K - 1.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+from probvae.display import Shown, kind
+from probvae.distributions import values
+from probvae.distributions.values import Elementwise
+from probvae.errors import InputError
+from probvae.seeds import Seed, split
+
+KINDS: dict[str, Elementwise] = {
+    "normal": values.NORMAL,
+    "lognormal": values.LOGNORMAL,
+    "bernoulli": values.BERNOULLI,
+    "continuous_bernoulli": values.CONTINUOUS_BERNOULLI,
+    "poisson": values.POISSON,
+    "negative_binomial": values.NEGATIVE_BINOMIAL,
+}
+CLASSES = "categorical:"
+
+
+def kind_of(name: str) -> Elementwise:
+    """Return the distribution that a kind of column names.
+
+    Raises:
+      InputError: no such kind.
+
+    >>> kind_of("categorical:3").n
+    3
+    """
+    if name in KINDS:
+        return KINDS[name]
+    classes = name.removeprefix(CLASSES)
+    if name.startswith(CLASSES) and classes.isdecimal() and int(classes) >= 2:
+        return values.categorical(int(classes))
+    raise InputError(
+        f"The kind of a column must be one of {', '.join(KINDS)} or {CLASSES}K with K of 2 or more classes; "
+        f"got {name!r}."
+    )
+
+
+class Columns(Shown, tfd.Distribution):
+    """Independent values in the last batch axis, each of its own distribution: batch [..., D], event [].
+
+    `tfd.Independent(Columns(...), 1)` is a distribution of rows [D].
+
+    Args:
+      parts: distributions of batch [..., D_i] and event [], D in all.
+      places: for each part, which of the D columns are its own, D_i integers.
+    """
+
+    def __init__(
+        self, parts: Sequence[tfd.Distribution], places: Sequence[Sequence[int]], name: str = "columns"
+    ) -> None:
+        parameters = dict(locals())
+        self.parts, self.places = tuple(parts), [list(p) for p in places]
+        self._order = np.argsort(np.concatenate(self.places))
+        super().__init__(
+            dtype=parts[0].dtype,
+            reparameterization_type=tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name=name,
+        )
+
+    def _details(self) -> dict[str, Any]:
+        return {
+            "columns": ", ".join(f"{len(p)} {kind(q)}" for p, q in zip(self.places, self.parts, strict=True))
+        }
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
+        raise NotImplementedError("The batch shape is that of the parts, not inferred.")
+
+    def _batch_shape(self) -> tf.TensorShape:
+        return self.parts[0].batch_shape[:-1].concatenate([len(self._order)])
+
+    def _batch_shape_tensor(self, **parameters: Any) -> tf.Tensor:
+        return tf.concat([self.parts[0].batch_shape_tensor()[:-1], [len(self._order)]], axis=0)
+
+    def _event_shape(self) -> tf.TensorShape:
+        return tf.TensorShape([])
+
+    def _event_shape_tensor(self) -> tf.Tensor:
+        return tf.constant([], tf.int32)
+
+    def _joined(self, values: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Put one tensor [..., D_i] for each part into the order of the columns, [..., D]."""
+        return tf.gather(tf.concat(values, axis=-1), self._order, axis=-1)
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        own = [tf.gather(x, place, axis=-1) for place in self.places]
+        return self._joined([part.log_prob(x_i) for part, x_i in zip(self.parts, own, strict=True)])
+
+    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+        seeds = split(seed, len(self.parts))
+        return self._joined([part.sample(n, seed=s) for part, s in zip(self.parts, seeds, strict=True)])
+
+    def _mean(self) -> tf.Tensor:
+        return self._joined([part.mean() for part in self.parts])
+
+    def _mode(self) -> tf.Tensor:
+        return self._joined([part.mode() for part in self.parts])
+
+    def _variance(self) -> tf.Tensor:
+        return self._joined([part.variance() for part in self.parts])
+
+    def _stddev(self) -> tf.Tensor:
+        return tf.sqrt(self.variance())
+
+
+def params_size(columns: Sequence[str]) -> int:
+    """Return how many parameters a row has.
+
+    >>> params_size(("normal", "bernoulli", "categorical:4"))
+    7
+    """
+    return sum(kind_of(name).n for name in columns)
+
+
+def columns_of(params: tf.Tensor, columns: Sequence[str]) -> Columns:
+    """Build p(x|z) of the columns, batch [..., D], from parameters [..., params_size] in the columns' order.
+
+    Columns of one kind share one distribution, so that a wide table costs few operations.
+    """
+    starts = np.cumsum([0, *(kind_of(name).n for name in columns)])
+    parts, places = [], []
+    for name in dict.fromkeys(columns):
+        kind = kind_of(name)
+        place = [i for i, other in enumerate(columns) if other == name]
+        indices = starts[place][:, None] + np.arange(kind.n)  # [D_i, n]
+        parts.append(kind.make(tf.gather(params, indices, axis=-1)))
+        places.append(place)
+    return Columns(parts, places)
+
+
+def inputs(x: tf.Tensor, columns: Sequence[str]) -> tf.Tensor:
+    """Return what an encoder sees of rows [..., D]: log(1 + count), log of a lognormal, classes one-hot.
+
+    Returns:
+      [..., D'], where a categorical column takes K places and any other one. A missing value, nan, stays nan
+      in all of its places. Between two classes the encoding is linear, so that pseudo-inputs have gradients.
+    """
+
+    def column(name: str, value: tf.Tensor) -> tf.Tensor:
+        if not name.startswith(CLASSES):
+            return kind_of(name).inputs(value)
+        distance = tf.abs(value - tf.range(kind_of(name).n, dtype=value.dtype))
+        return tf.where(distance < 1.0, 1.0 - distance, distance * 0.0)  # nan * 0 is nan
+
+    return tf.concat([column(name, x[..., i : i + 1]) for i, name in enumerate(columns)], axis=-1)
+
+
+def to_support(columns: Sequence[str]) -> tfb.Bijector:
+    """Return the bijector from R^D to the ranges of the columns, over the last axis."""
+    return tfb.Blockwise([kind_of(name).to_support() for name in columns], block_sizes=[1] * len(columns))
+
+
+def first_misfit(x: np.ndarray, columns: Sequence[str]) -> str:
+    """Say which column first holds a seen value that its kind does not allow; empty where none does.
+
+    >>> first_misfit(np.array([[0.0, 1.0], [np.nan, 2.0]]), ("poisson", "bernoulli"))
+    'column 1 (bernoulli: 0 or 1) with values from 1 to 2'
+    """
+    if x.shape[-1] != len(columns):
+        return f"{x.shape[-1]} columns for {len(columns)} kinds"
+    for i, name in enumerate(columns):
+        seen = x[..., i][~np.isnan(x[..., i])]
+        kind = kind_of(name)
+        if not kind.accepts(seen):
+            return f"column {i} ({name}: {kind.support}) with values from {seen.min():g} to {seen.max():g}"
+    return ""

@@ -1,0 +1,97 @@
+"""A normalizing flow as one distribution, and as a prior of trained steps."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+from probvae.display import Shown
+from probvae.distributions.base import MadeAnew
+from probvae.distributions.flows.steps import AutoregressiveStep
+from probvae.seeds import as_seed
+
+
+class Flow(Shown, tfd.TransformedDistribution):
+    """A symmetric base distribution pushed through a bijector, with moments by Monte Carlo.
+
+    `mean`, `variance`, `stddev` and `covariance` have no closed form: they are those of `moment_draws` draws
+    at a fixed seed, half of them the other half's mirror images about the base's mean. So they repeat and
+    have gradients, the mean is exact where the bijector is affine, and the sampling error of the mean is else
+    at most about stddev * sqrt(2 / moment_draws).
+
+    Args:
+      distribution: the base, of event shape [L].
+      bijector: from the base's values to z.
+      centre: [..., L], a value that stands for the distribution where a tensor is asked for.
+      moment_draws: an even number.
+    """
+
+    def __init__(
+        self,
+        distribution: tfd.Distribution,
+        bijector: tfb.Bijector,
+        *,
+        centre: tf.Tensor | None = None,
+        moment_draws: int = 64,
+        name: str = "flow",
+    ) -> None:
+        parameters = dict(locals())
+        self.centre: Any = centre
+        self._moment_draws = moment_draws
+        super().__init__(distribution, bijector, parameters=parameters, name=name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
+        return tfd.TransformedDistribution._parameter_properties(dtype, num_classes)
+
+    @property
+    def density_passes(self) -> int:
+        """Passes of the networks that `log_prob` takes at a z that was not drawn here: L, or 1."""
+        steps = getattr(self.bijector, "bijectors", [self.bijector])
+        return max((len(step.order) for step in steps if isinstance(step, AutoregressiveStep)), default=1)
+
+    def _moment_sample(self) -> tf.Tensor:
+        x = self.distribution.sample(self._moment_draws // 2, seed=as_seed(0))
+        return self.bijector.forward(tf.concat([x, 2 * self.distribution.mean() - x], axis=0))
+
+    def _mean(self) -> tf.Tensor:
+        return tf.reduce_mean(self._moment_sample(), axis=0)
+
+    def _variance(self) -> tf.Tensor:
+        return tf.math.reduce_variance(self._moment_sample(), axis=0)
+
+    def _stddev(self) -> tf.Tensor:
+        return tf.math.reduce_std(self._moment_sample(), axis=0)
+
+    def _covariance(self) -> tf.Tensor:
+        z = self._moment_sample()
+        z = z - tf.reduce_mean(z, axis=0)
+        return tf.einsum("s...i,s...j->...ij", z, z) / self._moment_draws
+
+
+FLOW_MOMENT_DRAWS = 4096  # behind the mean and the variance of a flow prior
+
+
+class FlowPrior(MadeAnew):
+    """A flow from the unit normal.
+
+    `mean` and `stddev` are from FLOW_MOMENT_DRAWS draws: see `probvae.distributions.flows.flow.Flow`.
+
+    Args:
+      latent_dim: L.
+      networks: whose variables are trained.
+      steps: from nothing to the bijectors in the order in which they act.
+    """
+
+    def __init__(
+        self, latent_dim: int, networks: Sequence[tf.Module], steps: Callable[[], list[tfb.Bijector]]
+    ) -> None:
+        self._steps = steps
+        super().__init__(latent_dim, networks)
+
+    def now(self) -> tfd.Distribution:
+        """Return the flow that the networks define now."""
+        unit = tfd.MultivariateNormalDiag(tf.zeros(self.latent_dim), tf.ones(self.latent_dim))
+        return Flow(unit, tfb.Chain(self._steps()[::-1]), moment_draws=FLOW_MOMENT_DRAWS)

@@ -1,0 +1,109 @@
+"""Checks of a model against data: predictive checks, labels from z."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from scipy import stats
+
+from probvae.evaluation.latents import _SEED, BLOCK, Estimate, _checked, estimate
+from probvae.models.vae import VAE
+from probvae.seeds import Seed, as_seed, fold_in
+
+
+def _roughness(x: np.ndarray) -> np.ndarray:
+    """Mean squared difference of neighbours along the first two axes of E, [N]."""
+    axes = [axis for axis in range(1, min(x.ndim, 3)) if x.shape[axis] > 1]
+    return np.mean([(np.diff(x, axis=a) ** 2).reshape(len(x), -1).mean(axis=1) for a in axes], axis=0)
+
+
+Statistic = Callable[[np.ndarray], np.ndarray]  # x [B, *E] in float64 to a number for each example, [B]
+STATISTICS: dict[str, Statistic] = {
+    "mean": lambda x: x.reshape(len(x), -1).mean(axis=1),
+    "number_on": lambda x: (x > 0.5).reshape(len(x), -1).sum(axis=1),
+    "spread": lambda x: x.reshape(len(x), -1).std(axis=1),
+    "roughness": _roughness,
+}
+
+
+class Check(NamedTuple):
+    """A statistic in the data and in the model's draws. Enough data reject any model."""
+
+    data: Estimate
+    model: Estimate
+    distance: float  # Kolmogorov-Smirnov, 0 to 1: how wrong the model is
+    p_value: float  # of that distance, asymptotic; too large with ties, and one test of several
+    quantiles: (
+        np.ndarray
+    )  # [N], share of draws below each example's value, ties counted half; ideally uniform
+
+
+def predictive_check(
+    vae: VAE,
+    x: np.ndarray,
+    *,
+    statistics: Mapping[str, Statistic] = STATISTICS,
+    num_draws: int = 1000,
+    seed: Seed,
+) -> dict[str, Check]:
+    """Compare statistics of x [N, *E] with those of `num_draws` draws z ~ p(z), x ~ p(x|z).
+
+    At trained weights it is a posterior predictive check (Gelman, Meng & Stern 1996) that takes the
+    weights as known. The result has a `Check` for each of the `statistics`.
+    """
+    x, size = _checked(vae, x), min(BLOCK, num_draws)
+    draw = tf.function(lambda seed: vae.sample(size, seed), input_signature=[_SEED], autograph=False)
+
+    def evaluate(blocks: Iterable[np.ndarray]) -> np.ndarray:  # [number of statistics, N]
+        wide = (block.astype(np.float64) for block in blocks)
+        return np.concatenate([[f(block) for f in statistics.values()] for block in wide], axis=1)
+
+    data = evaluate(x[i : i + BLOCK] for i in range(0, len(x), BLOCK))
+    seed = as_seed(seed)
+    model = evaluate(draw(fold_in(seed, i)).numpy() for i in range(0, num_draws, size))[:, :num_draws]
+    return {name: _compare(*pair) for name, *pair in zip(statistics, data, model, strict=True)}
+
+
+def _compare(data: np.ndarray, model: np.ndarray) -> Check:
+    test = stats.ks_2samp(data, model, method="asymp")
+    below, up_to = (np.searchsorted(np.sort(model), data, side) for side in ("left", "right"))
+    quantiles = (below + up_to) / (2 * len(model))
+    return Check(estimate(data), estimate(model), float(test.statistic), float(test.pvalue), quantiles)
+
+
+class LabelAccuracy(NamedTuple):
+    """Shares of test labels guessed right, with binomial standard errors; `majority` is the baseline."""
+
+    nearest_neighbours: Estimate
+    linear_probe: Estimate
+    majority: Estimate
+
+
+def label_accuracy(
+    train_mean: np.ndarray,
+    train_labels: np.ndarray,
+    test_mean: np.ndarray,
+    test_labels: np.ndarray,
+    *,
+    k: int = 5,
+) -> LabelAccuracy:
+    """Guess test labels [M] from codes [M, L], such as `posterior_moments(vae, x).mean`.
+
+    By a vote of the k nearest of the training codes [N, L], by logistic regression on standardized codes,
+    and by always naming the commonest training label.
+    """
+    from sklearn.dummy import DummyClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    def accuracy(guesser: Any) -> Estimate:
+        share = float(guesser.fit(train_mean, train_labels).score(test_mean, test_labels))
+        return Estimate(share, math.sqrt(share * (1 - share) / len(test_labels)))
+
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    guessers = KNeighborsClassifier(k), probe, DummyClassifier(strategy="most_frequent")
+    return LabelAccuracy(*(accuracy(guesser) for guesser in guessers))

@@ -1,0 +1,208 @@
+"""What a VAE does with its data: rate, distortion, the use of its latent dimensions, and its draws.
+
+All in nats (but for `bits_per_dimension`) and float64. A mean over examples comes as an `Estimate`, whose
+standard error takes the examples for independent draws.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from probvae import objectives
+from probvae.inference.importance_sampling import error_of_mean
+from probvae.models.vae import VAE
+from probvae.seeds import Seed, as_seed, fold_in
+
+BLOCK = 500  # examples in one call of a compiled function: bounds the memory for any number of examples
+_SEED = tf.TensorSpec([2], tf.int32)
+
+
+class Estimate(NamedTuple):
+    """A mean over examples and its standard error, which is NaN for a single example."""
+
+    value: float
+    standard_error: float
+
+
+def estimate(values: np.ndarray) -> Estimate:
+    """Take the mean of independent values [N] and its standard error."""
+    return Estimate(float(np.mean(values)), float(error_of_mean(np.asarray(values, np.float64))))
+
+
+def _in_blocks(
+    vae: VAE, function: Callable[[tf.Tensor, tf.Tensor], Iterable[tf.Tensor]]
+) -> Callable[[np.ndarray, Seed], list[np.ndarray]]:
+    """Compile `(x [B, *E], seed) -> tensors [B, ...]` once, for x [N, *E] of any number of examples."""
+    signature = [tf.TensorSpec([None, *vae.event_shape]), _SEED]
+    compiled = tf.function(function, input_signature=signature, autograph=False)
+
+    def over_blocks(x: np.ndarray, seed: Seed) -> list[np.ndarray]:
+        x, seed = _checked(vae, x), as_seed(seed)
+        starts = range(0, len(x), BLOCK)
+        parts = [compiled(x[i : i + BLOCK].astype(np.float32), fold_in(seed, i)) for i in starts]
+        return [np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True)]
+
+    return over_blocks
+
+
+def _checked(vae: VAE, x: np.ndarray, at_least: int = 1) -> np.ndarray:
+    x = np.asarray(x)
+    if x.shape[1:] != vae.event_shape or len(x) < at_least:
+        expected = f"[N, {', '.join(map(str, vae.event_shape))}] with N >= {at_least}"
+        raise ValueError(f"Expected x of shape {expected}; got shape {list(x.shape)}.")
+    return x
+
+
+class RateDistortion(NamedTuple):
+    """Rate and distortion, each [N] in nats, and their Monte Carlo errors; ELBO = -rate - distortion."""
+
+    rate: np.ndarray  # KL(q(z|x) || p(z))
+    distortion: np.ndarray  # -E_q[log p(x|z)]
+    rate_error: np.ndarray  # 0 where it is analytic
+    distortion_error: np.ndarray  # NaN for a single draw
+
+
+def rate_distortion(vae: VAE, x: np.ndarray, *, num_samples: int = 1, seed: Seed) -> RateDistortion:
+    """Split the ELBO into rate and distortion (Alemi et al. 2018, arXiv:1711.00464).
+
+    Args:
+      vae: the model.
+      x: data [N, *E].
+      num_samples: draws of z for each example.
+      seed: an int or an int32 pair.
+
+    Returns:
+      `RateDistortion`. The rate is `tfd.kl_divergence` where TFP knows it for this pair, and else the
+      Monte Carlo mean of log q(z|x) - log p(z).
+    """
+
+    def draw(x: tf.Tensor, seed: tf.Tensor) -> list[tf.Tensor]:
+        terms = objectives.log_terms(vae, x, seed=seed)
+        return [(terms.log_posterior - terms.log_prior)[0], -terms.log_likelihood[0]]
+
+    one_draw = _in_blocks(vae, draw)
+    draws = np.array([one_draw(x, fold_in(seed, s)) for s in range(num_samples)])  # [S, 2, N]
+    (rate, distortion), (rate_error, distortion_error) = draws.mean(axis=0), error_of_mean(draws)
+    with contextlib.suppress(NotImplementedError):  # TFP knows no closed form for this pair
+        (rate,) = _in_blocks(vae, lambda x, _: [tfd.kl_divergence(vae.posterior(x), vae.prior)])(x, 0)
+        rate_error = np.zeros_like(rate)
+    return RateDistortion(rate, distortion, rate_error, distortion_error)
+
+
+def bits_per_dimension(log_prob: np.ndarray, event_shape: tuple[int, ...]) -> np.ndarray:
+    """Turn log p(x) in nats into bits per dimension, -log p(x) / (D log 2); lower is better.
+
+    Args:
+      log_prob: [N], nats. To a density of values in [0, 1] that stand for 256 levels, add D log(1/256)
+        first: otherwise the unit of the density decides the number.
+      event_shape: E, of D values.
+
+    Returns:
+      [N], bits per dimension.
+
+    >>> bits_per_dimension(np.array([-8 * np.log(2)]), (2, 2, 1))
+    array([2.])
+    """
+    return -np.asarray(log_prob, np.float64) / (math.prod(event_shape) * math.log(2))
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of q(z|x), each [N, L], and whether they are exact or from draws."""
+
+    mean: np.ndarray
+    stddev: np.ndarray
+    exact: bool
+
+
+def posterior_moments(vae: VAE, x: np.ndarray, *, num_samples: int = 100, seed: Seed = 0) -> Moments:
+    """Return the mean and standard deviation of q(z|x) for x [N, *E].
+
+    Where q(z|x) does not know them (a flow), they come from `num_samples` draws for each example.
+    """
+
+    def known(x: tf.Tensor, _: tf.Tensor) -> list[tf.Tensor]:
+        q = vae.posterior(x)  # q(z|x)
+        return [q.mean(), q.stddev()]
+
+    def sampled(x: tf.Tensor, seed: tf.Tensor) -> list[tf.Tensor]:
+        z = vae.posterior(x).sample(num_samples, seed=seed)  # [S, B, L]
+        unbiased = math.sqrt(num_samples / (num_samples - 1))
+        return [tf.reduce_mean(z, axis=0), tf.math.reduce_std(z, axis=0) * unbiased]
+
+    try:
+        mean, stddev = _in_blocks(vae, known)(x, seed)
+        return Moments(mean, stddev, exact=True)
+    except NotImplementedError:
+        mean, stddev = _in_blocks(vae, sampled)(x, seed)
+        return Moments(mean, stddev, exact=False)
+
+
+class KLPerDimension(NamedTuple):
+    """E_x KL(q(z_l|x) || p(z_l)) and its error over examples, [L]; a lower bound if it is not exact."""
+
+    mean: np.ndarray
+    standard_error: np.ndarray
+    exact: bool
+
+
+def kl_per_dimension(vae: VAE, x: np.ndarray, *, num_samples: int = 100, seed: Seed = 0) -> KLPerDimension:
+    """Return the KL of q(z|x)'s marginals from those of a normal prior, by latent dimension.
+
+    With a factorized prior the sum over dimensions is the rate less q(z|x)'s total correlation: the rate
+    itself for a diagonal posterior, less than it for a correlated one (`tril`). With a correlated prior
+    the sum means nothing. A q(z|x) that is not normal is replaced by the normal with its moments, which
+    can only lower its KL from a normal prior: the result is then a lower bound, and not `exact`.
+
+    x is [N, *E], the result in nats; `num_samples` and `seed` as in `posterior_moments`.
+
+    Raises:
+      NotImplementedError: the prior is not a normal.
+    """
+    if not _is_normal(vae.prior):
+        raise NotImplementedError(
+            f"The KL per dimension needs a normal prior; got {vae.prior}. "
+            "rate_distortion gives the KL over all dimensions for any prior."
+        )
+    moments = posterior_moments(vae, x, num_samples=num_samples, seed=seed)
+    q = tfd.Normal(moments.mean, moments.stddev)  # q(z_l|x)
+    prior = tfd.Normal(*(tf.cast(t, tf.float64) for t in (vae.prior.mean(), vae.prior.stddev())))
+    kl = tfd.kl_divergence(q, prior).numpy()  # [N, L]
+    exact = moments.exact and _is_normal(vae.posterior(np.asarray(x[:1], np.float32)))
+    return KLPerDimension(kl.mean(axis=0), error_of_mean(kl), exact)
+
+
+def _is_normal(distribution: tfd.Distribution) -> bool:
+    distribution = getattr(distribution, "tensor_distribution", distribution)  # as a Keras layer made it
+    if isinstance(distribution, tfd.Independent | tfd.Sample):
+        return _is_normal(distribution.distribution)
+    return isinstance(distribution, tfd.Normal | tfd.MultivariateNormalLinearOperator)
+
+
+class ActiveUnits(NamedTuple):
+    """How many dimensions are active, which [L], Var_x(E_q[z_l]) [L], and its error over examples [L]."""
+
+    number: int
+    mask: np.ndarray
+    variances: np.ndarray
+    standard_errors: np.ndarray
+
+
+def active_units(
+    vae: VAE, x: np.ndarray, *, threshold: float = 0.01, num_samples: int = 100, seed: Seed = 0
+) -> ActiveUnits:
+    """Find the latent dimensions with Var_x(E_q[z_l]) > threshold (Burda et al. 2016, arXiv:1509.00519).
+
+    x is [N, *E] with N at least 2; the threshold is the source's, for a unit prior. Where q(z|x) does not
+    know its mean, it comes from `num_samples` draws, and the variance that they add is taken off.
+    """
+    x = _checked(vae, x, at_least=2)
+    mean, stddev, exact = posterior_moments(vae, x, num_samples=num_samples, seed=seed)
+    squares = (mean - mean.mean(axis=0)) ** 2 * (len(mean) / (len(mean) - 1))
+    variances = squares.mean(axis=0) - (0 if exact else (stddev**2).mean(axis=0) / num_samples)
+    mask = variances > threshold
+    return ActiveUnits(int(mask.sum()), mask, variances, error_of_mean(squares))

@@ -1,0 +1,161 @@
+"""ONNX: encoder and decoder as graphs for onnxruntime and other engines, by tf2onnx."""
+
+import importlib.util
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probvae.errors import InputError
+from probvae.export.functions import PARTS
+from probvae.models.vae import VAE
+
+OPSET = 17
+PACKAGES = ("onnx", "tf2onnx")
+
+
+def require_packages() -> None:
+    """Refuse where a package that ONNX needs is absent.
+
+    Raises:
+      InputError: the first that is absent, and how to install it.
+    """
+    for name in PACKAGES:
+        if importlib.util.find_spec(name) is None:
+            raise InputError(
+                f"The format onnx needs the package {name}, which is absent: pip install 'probvae[onnx]'."
+            )
+
+
+def write(vae: VAE, folder: Path, parts: tuple[str, ...] = tuple(PARTS)) -> list[Path]:
+    """Write `encoder.onnx` (x -> loc, scale) and `decoder.onnx` (z -> mean), float32, of any batch size.
+
+    Args:
+      vae: the model, not conditional.
+      folder: where to write.
+      parts: which of encoder and decoder.
+
+    Returns:
+      What was written.
+
+    Raises:
+      InputError: a package is absent, or the model uses an operation that ONNX does not have.
+    """
+    require_packages()
+    paths = []
+    for name in parts:
+        path = folder / f"{name}.onnx"
+        path.write_bytes(_convert(name, PARTS[name](vae)))
+        paths.append(path)
+    return paths
+
+
+def _convert(name: str, function: Any) -> bytes:
+    import onnx
+    import tf2onnx
+
+    logger = logging.getLogger("tf2onnx")
+    before, logger.disabled = logger.disabled, True
+    levels = {key: logging.getLogger(key).level for key in _loggers()}
+    for key in levels:
+        logging.getLogger(key).setLevel(logging.CRITICAL)
+    try:
+        model, _ = tf2onnx.convert.from_function(
+            function,
+            input_signature=function.input_signature,
+            opset=OPSET,
+            custom_op_handlers={name: (handler, []) for name, handler in HANDLERS.items()},
+        )
+    finally:
+        logger.disabled = before
+        for key, level in levels.items():
+            logging.getLogger(key).setLevel(level)
+    unknown = sorted(
+        {node.op_type for node in _nodes(model.graph) if not onnx.defs.has(node.op_type, node.domain)}
+    )
+    if unknown:
+        raise InputError(
+            f"The {name} cannot be written as ONNX, which lacks what it computes ({', '.join(unknown)}): "
+            "export the other part alone, or as SavedModel."
+        )
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _loggers() -> list[str]:
+    return [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "tf2onnx"]
+
+
+def _nodes(graph: Any) -> Any:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
+
+
+def _broadcast_args(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """Write the shape that two shapes broadcast to, which tf2onnx does not know, in ONNX's operations."""
+    from onnx import TensorProto
+
+    dtypes, shapes = node.output_dtypes, node.output_shapes
+    first, second = (
+        ctx.make_node("Cast", [shape], attr={"to": TensorProto.INT64}).output[0] for shape in node.input
+    )
+    ones = ctx.make_node("ConstantOfShape", [first]).output[0]
+    full = ctx.make_node("Expand", [ones, second]).output[0]
+    shape = ctx.make_node("Shape", [full]).output[0]
+    ctx.remove_node(node.name)
+    ctx.make_node(
+        "Cast",
+        [shape],
+        attr={"to": dtypes[0]},
+        name=node.name,
+        outputs=node.output,
+        shapes=shapes,
+        dtypes=dtypes,
+    )
+
+
+def _log1p(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """Write log(1 + x) as x log(u) / (u - 1) with u = 1 + x rounded, which keeps the digits of a small x."""
+    (x,) = node.input
+    one = _like(ctx, node, 1.0)
+    u = ctx.make_node("Add", [x, one]).output[0]
+    rest = ctx.make_node("Sub", [u, one]).output[0]
+    is_one = ctx.make_node("Equal", [u, one]).output[0]
+    safe = ctx.make_node("Where", [is_one, one, rest]).output[0]
+    ratio = ctx.make_node("Div", [x, safe]).output[0]
+    log_u = ctx.make_node("Log", [u]).output[0]
+    product = ctx.make_node("Mul", [ratio, log_u]).output[0]
+    _replace(ctx, node, "Where", [is_one, x, product])
+
+
+def _expm1(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """Write exp(x) - 1 as tanh(x / 2) (exp(x) + 1), which keeps the digits of a small x."""
+    (x,) = node.input
+    half = ctx.make_node("Mul", [x, _like(ctx, node, 0.5)]).output[0]
+    tanh = ctx.make_node("Tanh", [half]).output[0]
+    exp = ctx.make_node("Exp", [x]).output[0]
+    plus = ctx.make_node("Add", [exp, _like(ctx, node, 1.0)]).output[0]
+    _replace(ctx, node, "Mul", [tanh, plus])
+
+
+def _like(ctx: Any, node: Any, value: float) -> str:
+    from tf2onnx import utils
+
+    dtype = utils.map_onnx_to_numpy_type(ctx.get_dtype(node.input[0]))
+    name: str = ctx.make_const(utils.make_name("constant"), np.array(value, dtype)).output[0]
+    return name
+
+
+def _replace(ctx: Any, node: Any, operation: str, inputs: list[str]) -> None:
+    dtypes, shapes = node.output_dtypes, node.output_shapes
+    ctx.remove_node(node.name)
+    ctx.make_node(operation, inputs, name=node.name, outputs=node.output, shapes=shapes, dtypes=dtypes)
+
+
+# TensorFlow's operations that tf2onnx does not know.
+HANDLERS = {"BroadcastArgs": _broadcast_args, "Log1p": _log1p, "Expm1": _expm1}

@@ -1,0 +1,222 @@
+"""What an explorer page holds of a model and its test images, all that its script works on."""
+
+import base64
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from probvae.config.architecture import Architecture
+from probvae.errors import InputError
+from probvae.evaluation.contexts import exact_given
+from probvae.export.web.plan import Plan, Weights, to_plan
+from probvae.inference.importance_sampling import importance
+from probvae.models.conditional import ConditionalVAE
+from probvae.models.vae import VAE
+
+LIKELIHOODS = (
+    "bernoulli",
+    "continuous_bernoulli",
+    "normal_fixed",
+    "normal_shared",
+    "normal",
+    "poisson",
+    "negative_binomial",
+    "categorical",
+)
+POSTERIORS = ("diagonal", "tril", "low_rank", "mixture")
+COUNTS = ("poisson", "negative_binomial")
+EXACT_DIMENSIONS = 2  # the most for which log p(x) is exact unless asked for
+TOLERANCE = 0.05  # nats: a colour shows no less
+MAX_LATENT_DIM = 128  # sliders
+MAX_VALUES = 2**26  # of all images of a page
+CHECKED = 4  # images on which a page compares itself with TensorFlow
+
+
+def refuse_unless_served(a: Architecture) -> None:
+    """Refuse a model that the page's script cannot carry out.
+
+    Raises:
+      InputError: which choice it is, and which would do.
+    """
+    if len(a.event_shape) != 3 or a.event_shape[-1] not in (1, 3):
+        raise InputError(
+            "The explorer shows images of one or three channels; this model's x is of shape "
+            f"{list(a.event_shape)}. Use probvae-sample."
+        )
+    if a.latent_layers:
+        raise InputError("The explorer shows models of one z; this one is a hierarchy. Use probvae-sample.")
+    if a.missing:
+        raise InputError("The explorer's encoder takes whole images; this model is for missing values.")
+    if a.latent_dim > MAX_LATENT_DIM:
+        raise InputError(
+            f"The explorer has sliders for up to {MAX_LATENT_DIM} dimensions, not {a.latent_dim}."
+        )
+    for what, name, served in (
+        ("likelihood", a.likelihood, LIKELIHOODS),
+        ("posterior", a.posterior, POSTERIORS),
+    ):
+        if name not in served:
+            raise InputError(
+                f"The explorer cannot compute the {what} {name} in a browser: it can {', '.join(served)}."
+            )
+
+
+def describe(
+    vae: VAE,
+    x: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    title: str,
+    data: str,
+    threshold: bool = False,
+    label_names: tuple[str, ...] = (),
+    method: str = "auto",
+    num_samples: int = 100,
+    seed: int = 0,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> dict[str, Any]:
+    """Collect a page's content.
+
+    Args:
+      vae: a model that `refuse_unless_served` lets pass.
+      x: test images [N, H, W, C], without y; N is 1 or more.
+      labels: [N] classes, or None; a conditional model needs them.
+      title: of the page.
+      data: what the test images are called.
+      threshold: whether an image of the visitor's is made black and white.
+      label_names: what the classes are called, where they have names.
+      method: of log p(x): exact, iwae, or auto, which is exact for one or two dimensions.
+      num_samples: K, draws of z for each image of iwae.
+      seed: of these draws.
+      on_progress: called with the fraction done, for iwae.
+
+    Returns:
+      A dict that JSON can hold; arrays are base64 of little-endian numbers.
+
+    Raises:
+      InputError: a model that cannot be carried out in a browser; more images than a page holds.
+    """
+    a = vae.architecture
+    assert a is not None
+    if x.size > MAX_VALUES:
+        fits = MAX_VALUES // (x.size // len(x))
+        raise InputError(
+            f"A page holds up to {fits:,} images of this size; got {len(x):,}. Use fewer --points."
+        )
+    weights = Weights()
+    encoder, decoder = plans(vae, a, weights)
+    x = np.asarray(x, np.float32)
+    if isinstance(vae, ConditionalVAE) and labels is None:
+        raise InputError(f"The model is conditional, and {data} has no labels.")
+    joined = vae.join(x, np.asarray(labels, np.int32)) if isinstance(vae, ConditionalVAE) else tf.constant(x)
+    mean = _in_blocks(lambda rows: vae.posterior(rows).mean().numpy(), joined)
+    y = np.asarray(labels[:CHECKED], np.int32) if a.context_dim and labels is not None else None
+    log_prob, how = _log_prob(vae, joined.numpy(), method, num_samples, seed, on_progress)
+    return {
+        "title": title,
+        "data": data,
+        "event_shape": a.event_shape,
+        "latent_dim": a.latent_dim,
+        "posterior": a.posterior,
+        "likelihood": a.likelihood,
+        "prior": a.prior,
+        "network": a.network,
+        "classes": a.classes,
+        "classes_y": a.context_dim,
+        "label_names": list(label_names),
+        "threshold": threshold,
+        "highest": highest(a, x),
+        "encoder": encoder,
+        "decoder": decoder,
+        "weights": _base64(weights.bytes()),
+        "points": {
+            "number": len(x),
+            "mean": [[round(float(v), 7) for v in row] for row in mean],
+            "log_prob": [round(float(v), 4) if np.isfinite(v) else None for v in log_prob],
+            "labels": None if labels is None else [int(v) for v in labels],
+            **_images(x),
+        },
+        "log_prob": how,
+        "decoded": _base64(_decoded(vae, mean[:CHECKED], y).astype("<f4").tobytes()),
+    }
+
+
+def plans(vae: VAE, a: Architecture, weights: Weights) -> tuple[Plan, Plan]:
+    """Translate encoder and decoder up to their distribution layers."""
+    *layers, _ = vae.encoder.layers
+    layers = [layer for layer in layers if layer.name != "see"]
+    encoder, _ = to_plan(layers, a.event_shape, weights)
+    *layers, _ = vae.decoder.layers
+    decoder, _ = to_plan(layers, (a.latent_dim + a.context_dim,), weights)
+    size = math.prod(a.event_shape)
+    seen: Plan = []
+    if a.likelihood in COUNTS:
+        seen = [{"op": "log1p", "out": size}]
+    elif a.likelihood == "categorical":
+        seen = [{"op": "divide", "out": size, "by": a.classes - 1}]
+    return seen + encoder, decoder
+
+
+def highest(a: Architecture, x: np.ndarray) -> float:
+    """Return which value is shown as white; 0 is black."""
+    if a.likelihood == "categorical":
+        return float(a.classes - 1)
+    return max(1.0, float(x.max())) if a.likelihood in COUNTS else 1.0
+
+
+def _decoded(vae: VAE, z: np.ndarray, y: np.ndarray | None) -> np.ndarray:
+    z = z.astype(np.float32)
+    if isinstance(vae, ConditionalVAE):
+        z = np.concatenate([z, vae.as_context(y).numpy()], axis=1)
+        return vae.decoder(z).mean().numpy()
+    return vae.likelihood(z).mean().numpy()
+
+
+def _in_blocks(function: Callable[[Any], np.ndarray], x: tf.Tensor, size: int = 250) -> np.ndarray:
+    return np.concatenate([function(x[i : i + size]) for i in range(0, len(x), size)])
+
+
+def _log_prob(
+    vae: VAE,
+    x: np.ndarray,
+    method: str,
+    num_samples: int,
+    seed: int,
+    on_progress: Callable[[float], None],
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Return log p(x), nats [N], its short name and what the page says of it."""
+    given = "log p(x|y)" if isinstance(vae, ConditionalVAE) else "log p(x)"
+    if method == "exact" or (method == "auto" and vae.latent_dim <= EXACT_DIMENSIONS):
+        found = exact_given(vae, x, tolerance=TOLERANCE)
+        missed = int(np.sum(~found.converged))
+        within = f"within {TOLERANCE:g} nats" + (f", but for {missed} of the images" if missed else "")
+        return found.log_marginal, {
+            "name": given,
+            "method": "exact",
+            "note": f"{given} is integrated over z by quadrature, {within}.",
+        }
+    bound = importance(vae, x, num_samples=num_samples, seed=seed, on_progress=on_progress).bound
+    return bound, {
+        "name": f"bound on {given}",
+        "method": "iwae",
+        "note": f"The numbers are importance-weighted lower bounds on {given}, from {num_samples:,} draws of "
+        "z for each image.",
+    }
+
+
+def _images(x: np.ndarray) -> dict[str, Any]:
+    """Store images as bytes where that loses nothing, else as float32; a stored value / `by` is the value."""
+    for by in (255, 1):
+        levels = np.round(x * np.float32(by))
+        if levels.min() >= 0 and levels.max() <= 255:
+            levels = levels.astype(np.uint8)
+            if np.array_equal(levels / np.float32(by), x):
+                return {"images": _base64(levels.tobytes()), "type": "uint8", "by": by}
+    return {"images": _base64(x.astype("<f4").tobytes()), "type": "float32", "by": 1}
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -1,0 +1,186 @@
+"""Views of a latent space of any size: the plane, use of its dimensions, projection, traversals."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from probvae.figures import images, theme
+from probvae.figures.images import image_grid, show, tile
+from probvae.figures.theme import DPI, INK, accent, axes_of, ink, letters, style
+from probvae.models.conditional import ConditionalVAE
+from probvae.models.vae import VAE
+from probvae.priors import on_sphere
+from probvae.seeds import Seed, fold_in
+
+
+def latent_manifold(
+    mean: Callable[[np.ndarray], np.ndarray], *, n: int = 20, ax: Axes | None = None
+) -> Figure:
+    """Show p(x|z)'s mean over an n x n grid of a two-dimensional z.
+
+    The grid lies at equal steps of probability, from 5% to 95% of each normal coordinate; z[0] grows to
+    the right and z[1] upwards.
+
+    Args:
+      mean: from z [N, 2] to images [N, H, W, C] in [0, 1].
+      n: images a side.
+      ax: axes to draw into; by default those of a new figure.
+    """
+    from scipy.stats import norm
+
+    quantiles = norm.ppf(np.linspace(0.05, 0.95, n))
+    z0, z1 = np.meshgrid(quantiles, quantiles[::-1])
+    picture = tile(mean(np.stack([z0.ravel(), z1.ravel()], axis=1).astype(np.float32)), n, gap=0)
+    figure, axes = axes_of(ax, (7, 7.2))
+    show(axes, picture, extent=(0, n, 0, n), aspect="auto")
+    ticks = np.linspace(0, n - 1, 7).round().astype(int)
+    labels = [f"{quantiles[i]:.2f}" for i in ticks]
+    axes.set_xticks(ticks + 0.5, labels)
+    axes.set_yticks(ticks + 0.5, labels)
+    axes.set_xlabel("z[0]", color=ink())
+    axes.set_ylabel("z[1]", color=ink())
+    axes.set_title("Mean of p(x|z) over the latent plane", fontsize=letters(10), color=ink())
+    style(axes)
+    return figure
+
+
+def latent_circle(mean: Callable[[np.ndarray], np.ndarray], *, n: int = 48) -> Figure:
+    """Show p(x|z)'s mean at n points z = (cos t, sin t) of the circle, t from 0 on in equal steps, by rows.
+
+    Args:
+      mean: from z [N, 2] to images [N, H, W, C] in [0, 1].
+      n: images.
+    """
+    angle = 2 * np.pi * np.arange(n) / n
+    z = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    return image_grid(mean(z), columns=8, title="Mean of p(x|z) around the circle of z")
+
+
+def latent_means(loc: np.ndarray, labels: np.ndarray | None = None, *, ax: Axes | None = None) -> Figure:
+    """Show the means of q(z|x), [N, 2], as points, coloured by integer labels [N] where given.
+
+    Drawn into `ax`, or into the axes of a new figure.
+    """
+    figure, axes = axes_of(ax, (7, 6.2))
+    limit = float(np.quantile(np.abs(loc), 0.999)) * 1.1 + 1e-6
+    size = float(np.clip(30_000 / len(loc), 3, 24))
+    if labels is None:
+        axes.scatter(loc[:, 0], loc[:, 1], s=size, color=accent(), alpha=0.5, linewidths=0)
+    else:
+        classes = np.unique(labels)
+        colours = matplotlib.colormaps["tab10" if len(classes) <= 10 else "turbo"]
+        for i, label in enumerate(classes):
+            colour = colours(i if len(classes) <= 10 else i / (len(classes) - 1))
+            points = loc[labels == label]
+            axes.scatter(
+                points[:, 0], points[:, 1], s=size, color=colour, alpha=0.6, linewidths=0, label=str(label)
+            )
+        if len(classes) <= 20:
+            axes.legend(
+                frameon=False,
+                loc="center left",
+                bbox_to_anchor=(1, 0.5),
+                fontsize=letters(9),
+                markerscale=(30 / size) ** 0.5,
+            )
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    axes.set_xlabel("z[0]", color=ink())
+    axes.set_ylabel("z[1]", color=ink())
+    axes.set_title("Means of q(z|x), test images", fontsize=letters(10), color=ink())
+    style(axes)
+    return figure
+
+
+EXAMPLES = 2000  # of the test set, at most
+ROWS, STEPS = 8, 11  # of traversals: dimensions, and values of each
+REACH = 2.5  # of a traversal, in standard deviations of q(z)
+
+
+class Codes(NamedTuple):
+    """What q(z|x) says of N examples.
+
+    Attributes:
+      loc: [N, L], means of q(z|x); where it does not know them (a flow), draws.
+      draws: [N, L], a draw of z for each example.
+      variance: [L], Var_x(E_q[z]); None where the means are not known.
+    """
+
+    loc: np.ndarray
+    draws: np.ndarray
+    variance: np.ndarray | None
+
+
+def encode(vae: VAE, x: np.ndarray, seed: Seed) -> Codes:
+    """Encode the first `EXAMPLES` of x [N, *E]."""
+    loc, draws = [], []
+    known = True
+    for start in range(0, min(len(x), EXAMPLES), 500):
+        q = vae.posterior(x[start : min(start + 500, EXAMPLES)].astype(np.float32))  # q(z|x)
+        draws.append(q.sample(seed=fold_in(seed, start)).numpy())
+        if known:
+            try:
+                loc.append(q.mean().numpy())
+            except NotImplementedError:
+                known = False
+    z = np.concatenate(draws)
+    if not known:
+        return Codes(z, z, None)
+    means = np.concatenate(loc)
+    variance = np.var(means, axis=0, ddof=1, dtype=np.float64) if len(means) > 1 else None
+    return Codes(means, z, variance)
+
+
+def projection(loc: np.ndarray, labels: np.ndarray | None) -> Figure:
+    """Show codes [N, L], L at least 2, on their first two principal components."""
+    centred = loc - loc.mean(axis=0)
+    _, scales, axes = np.linalg.svd(centred, full_matrices=False)
+    axes = axes[:2] * np.sign(axes[:2, np.argmax(np.abs(axes[:2]), axis=1)].diagonal())[:, np.newaxis]
+    share = scales[:2] ** 2 / max(float(np.sum(scales**2)), 1e-12)
+    figure = latent_means(centred @ axes.T, labels)
+    place = figure.axes[0]
+    place.set_xlabel(f"first principal component, {share[0]:.0%} of the variance", color=INK)
+    place.set_ylabel(f"second principal component, {share[1]:.0%}", color=INK)
+    return figure
+
+
+def traversals(vae: VAE, codes: Codes) -> Figure | None:
+    """Show means of p(x|z) where one dimension of z moves and the others stay at their mean over x.
+
+    The dimensions are those whose means vary most over x, or the first ones. None for x that are no images,
+    and for z on a sphere, where no coordinate moves alone.
+
+    Args:
+      vae: the model, of one class where it was conditional.
+      codes: of examples.
+    """
+    if len(vae.event_shape) != 3 or on_sphere(vae.prior) or isinstance(vae, ConditionalVAE):
+        return None
+    spread = codes.draws.std(axis=0) if codes.variance is None else codes.variance
+    chosen = np.sort(np.argsort(-spread, kind="stable")[:ROWS])
+    offsets = np.linspace(-REACH, REACH, STEPS)
+    z = np.tile(codes.loc.mean(axis=0), (len(chosen), STEPS, 1)).astype(np.float32)
+    for row, dimension in enumerate(chosen):
+        z[row, :, dimension] += offsets * codes.draws[:, dimension].std()
+    x = vae.likelihood(z.reshape(-1, vae.latent_dim)).mean().numpy()
+    return _rows(x, [f"z[{i}]" for i in chosen], [f"{offset:+.3g}" if offset else "0" for offset in offsets])
+
+
+def _rows(x: np.ndarray, rows: list[str], columns: list[str]) -> Figure:
+    height, width = x.shape[1:3]
+    picture = images.tile(x / max(1.0, float(np.nanmax(x, initial=1.0))), len(columns))
+    size = 5.0 * picture.shape[0] / picture.shape[1]
+    figure = Figure(figsize=(5.7, size + 0.6), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    images.show(axes, picture)
+    axes.set_xticks(np.arange(len(columns)) * (width + 1) + width / 2, columns)
+    axes.set_yticks(np.arange(len(rows)) * (height + 1) + height / 2, rows)
+    axes.set_xlabel("standard deviations of q(z)", color=INK, fontsize=9)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    theme.style(axes)
+    axes.tick_params(length=0)
+    return figure

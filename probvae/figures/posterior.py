@@ -1,0 +1,92 @@
+"""Contours of p(z|x) and q(z|x) in two dimensions."""
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from probvae.figures.theme import accent, dpi, ink, letters, style
+from probvae.models.vae import VAE
+
+GIVEN = "#d1495b"
+SHARES = (0.5, 0.9, 0.99)  # of the probability inside each contour
+
+
+def posterior_contours(vae: VAE, x: np.ndarray, *, points: int = 120, figure: Figure | None = None) -> Figure:
+    """Show p(z|x) and q(z|x) of a model with L = 2 for a few images, as contours of equal density.
+
+    The contours hold 50%, 90% and 99% of the probability. p(z|x) is p(z) p(x|z) on a grid, normalized.
+
+    Args:
+      vae: a model of latent dimension 2.
+      x: images [N, H, W, C]; N up to 8 or so.
+      points: grid points along each axis.
+      figure: to draw into, which may be a `SubFigure`; by default a new one.
+    """
+    figure = figure or Figure(figsize=(3.0 * ((len(x) + 1) // 2), 6.4), dpi=dpi(), layout="constrained")
+    for i, image in enumerate(np.asarray(x, np.float32)):
+        axes = figure.add_subplot(2, (len(x) + 1) // 2, i + 1)
+        axis_0, axis_1, log_p, log_q = _densities(vae, image[None], points)
+        for density, colour, line in ((log_p, accent(), "solid"), (log_q, GIVEN, "dashed")):
+            levels, widths = _levels(density), (0.8, 1.2, 1.6)
+            axes.contour(
+                axis_0,
+                axis_1,
+                density,
+                levels,
+                colors=colour,
+                linestyles=line,
+                linewidths=widths[-len(levels) :],
+            )
+        if image.shape[-1] in (1, 3):
+            inset = axes.inset_axes((0.78, 0.78, 0.22, 0.22))
+            inset.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
+            inset.set_axis_off()
+        axes.set_xlabel("z[0]", fontsize=letters(8), color=ink())
+        axes.set_ylabel("z[1]", fontsize=letters(8), color=ink())
+        style(axes)
+    handles = [
+        Line2D([], [], color=accent(), label="p(z|x), true"),
+        Line2D([], [], color=GIVEN, linestyle="dashed", label="q(z|x), the encoder's"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False, fontsize=letters(9))
+    return figure
+
+
+def _densities(vae: VAE, x: np.ndarray, points: int) -> tuple[np.ndarray, ...]:
+    """Both log-densities on a grid that holds what matters of either: two axes and two [P, P]."""
+    q = vae.posterior(x)  # q(z|x)
+    mean, stddev = q.mean()[0].numpy(), q.stddev()[0].numpy()
+
+    @tf.function(reduce_retracing=True)
+    def log_p(z: tf.Tensor) -> tf.Tensor:  # log p(z) + log p(x|z)
+        return vae.prior.log_prob(z) + vae.likelihood(z).log_prob(x)
+
+    def on_grid(low: np.ndarray, high: np.ndarray, n: int) -> tuple[np.ndarray, ...]:
+        axes = [np.linspace(a, b, n, dtype=np.float32) for a, b in zip(low, high, strict=True)]
+        z = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+        parts = [log_p(tf.constant(z[i : i + 500])).numpy() for i in range(0, len(z), 500)]
+        log_q = q.log_prob(z[:, None])[:, 0].numpy()
+        return axes[0], axes[1], np.concatenate(parts).reshape(n, n), log_q.reshape(n, n)
+
+    low, high = mean - 4 * stddev, mean + 4 * stddev
+    low, high = np.minimum(low, -4.5), np.maximum(high, 4.5)
+    for _ in range(3):  # find the true posterior's mass from ever closer
+        axis_0, axis_1, density, _ = on_grid(low, high, points // 2)
+        heavy = density >= _levels(density)[0]
+        found = [axis[heavy.any(axis=i)] for i, axis in enumerate((axis_0, axis_1))]
+        spacing = np.array([axis_0[1] - axis_0[0], axis_1[1] - axis_1[0]])
+        true_low = np.array([f.min() for f in found]) - spacing
+        true_high = np.array([f.max() for f in found]) + spacing
+        low = np.minimum(mean - 3.5 * stddev, true_low - 0.1 * (true_high - true_low))
+        high = np.maximum(mean + 3.5 * stddev, true_high + 0.1 * (true_high - true_low))
+    return on_grid(low, high, points)
+
+
+def _levels(log_density: np.ndarray) -> list[float]:
+    """Heights of the contours that hold `SHARES` of the probability, rising."""
+    heights = np.sort(log_density.ravel())[::-1]
+    share = np.cumsum(np.exp(heights - heights[0]))
+    share /= share[-1]
+    levels = {float(heights[np.searchsorted(share, s)]) for s in SHARES}
+    return sorted(levels)

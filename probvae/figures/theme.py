@@ -1,0 +1,74 @@
+"""Matplotlib figures: functions of arrays and distributions that return a `Figure`.
+
+No pyplot and no global state; a figure is shown by a notebook and saved by `figure.savefig`. Style sheets and
+`matplotlib.rc_context` change its colours, letters and resolution, and most functions draw into given axes.
+"""
+
+from typing import Any, cast
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+DPI = 120
+INK, MUTED, ACCENT, MISSING = "#1b1b1f", "#6b6f76", "#2a6f97", "#b5544d"
+GRID = "#e4e5e8"
+
+
+# ---- what a style sheet may change -----------------------------------------------------------------
+
+
+def chosen(key: str, own: Any) -> Any:
+    """Return a setting of `matplotlib.rcParams` where somebody has changed it, else our own value.
+
+    So a figure looks as we want it unless a style sheet or `matplotlib.rc_context` says otherwise.
+
+    >>> with matplotlib.rc_context({"text.color": "white"}):
+    ...     chosen("text.color", INK)
+    'white'
+    """
+    now, default = (cast(dict[str, Any], p) for p in (matplotlib.rcParams, matplotlib.rcParamsDefault))
+    return own if now[key] == default[key] else now[key]
+
+
+def ink() -> Any:
+    """Return the colour of words."""
+    return chosen("text.color", INK)
+
+
+def muted() -> Any:
+    """Return the colour of ticks and of words that matter less."""
+    return chosen("xtick.color", MUTED)
+
+
+def accent() -> Any:
+    """Return the colour of what is shown: the first of a style's cycle."""
+    cycle = matplotlib.rcParams["axes.prop_cycle"]
+    return ACCENT if cycle == matplotlib.rcParamsDefault["axes.prop_cycle"] else cycle.by_key()["color"][0]
+
+
+def letters(points: float) -> float:
+    """Return a size of letters, which follows `font.size` (10 unless changed)."""
+    return points * matplotlib.rcParams["font.size"] / 10
+
+
+def dpi() -> float:
+    """Return the pixels of an inch."""
+    return chosen("figure.dpi", DPI)
+
+
+def axes_of(ax: Axes | None, figsize: tuple[float, float]) -> tuple[Figure, Axes]:
+    """Return the axes to draw into and their figure: those that are given, or those of a new figure."""
+    if ax is None:
+        figure = Figure(figsize=figsize, dpi=dpi(), layout="constrained")
+        return figure, figure.add_subplot()
+    return cast(Figure, ax.figure), ax
+
+
+def style(axes: Axes) -> None:
+    """Draw the axes lightly: two spines, small grey ticks."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(colors=muted(), labelsize=letters(8))
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(muted())

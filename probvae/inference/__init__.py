@@ -1,0 +1,43 @@
+"""log p(x) and p(z|x) of one model: importance sampling, quadrature, annealing, Hamiltonian Monte Carlo."""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "amortization": ["Gaps", "Optimized", "decompose", "optimize_posteriors"],
+        "annealing": ["AIS", "BDMC", "ais", "bdmc", "reverse_ais"],
+        "annealing_path": ["Annealing"],
+        "blocks": ["Stopped"],
+        "hmc": ["PosteriorSamples", "posterior_samples"],
+        "importance_sampling": ["Importance", "importance"],
+        "marginal": ["Marginal"],
+        "pareto": ["reliable_pareto_k"],
+        "quadrature": ["Exact", "exact"],
+        "sphere": ["in_space"],
+    },
+)
+
+if TYPE_CHECKING:
+    from probvae.inference.amortization import Gaps as Gaps
+    from probvae.inference.amortization import Optimized as Optimized
+    from probvae.inference.amortization import decompose as decompose
+    from probvae.inference.amortization import optimize_posteriors as optimize_posteriors
+    from probvae.inference.annealing import AIS as AIS
+    from probvae.inference.annealing import BDMC as BDMC
+    from probvae.inference.annealing import ais as ais
+    from probvae.inference.annealing import bdmc as bdmc
+    from probvae.inference.annealing import reverse_ais as reverse_ais
+    from probvae.inference.annealing_path import Annealing as Annealing
+    from probvae.inference.blocks import Stopped as Stopped
+    from probvae.inference.hmc import PosteriorSamples as PosteriorSamples
+    from probvae.inference.hmc import posterior_samples as posterior_samples
+    from probvae.inference.importance_sampling import Importance as Importance
+    from probvae.inference.importance_sampling import importance as importance
+    from probvae.inference.marginal import Marginal as Marginal
+    from probvae.inference.pareto import reliable_pareto_k as reliable_pareto_k
+    from probvae.inference.quadrature import Exact as Exact
+    from probvae.inference.quadrature import exact as exact
+    from probvae.inference.sphere import in_space as in_space

@@ -1,0 +1,221 @@
+"""Annealed importance sampling of log p(x), and bidirectional Monte Carlo.
+
+The path of K + 1 densities runs from r(z), the prior or q(z|x), to the joint:
+
+  log f_k(z) = (1 - beta_k) log r(z) + beta_k [log p(z) + log p(x|z)],   0 = beta_0 < ... < beta_K = 1
+
+A chain starts at z_0 ~ r and moves by a Hamiltonian transition T_k that leaves f_k in place:
+
+  log w = sum over k = 1..K of log f_k(z_{k-1}) - log f_{k-1}(z_{k-1}),   z_k ~ T_k(z_{k-1}), k < K
+
+Then E[w] = p(x). The same chain backwards from an exact draw z ~ p(z|x) has E[1/w] = 1/p(x).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from probvae.errors import InputError
+from probvae.inference.annealing_path import Annealing, _forward, _reverse
+from probvae.inference.blocks import Progress, as_data, at_least, in_blocks
+from probvae.inference.importance_sampling import error_of_mean, log_mean_exp
+from probvae.inference.sphere import in_space, lengthened
+from probvae.objectives.bound import Model
+from probvae.seeds import Seed, fold_in, split
+
+
+class AIS(NamedTuple):
+    """An estimate of log p(x) by annealed importance sampling, NumPy arrays [N] in float64.
+
+    Attributes:
+      log_marginal: nats. Forward: log (1/C) sum_c w_c, whose exp is unbiased, so that it lies below
+        log p(x) in expectation. Reverse: -log (1/C) sum_c 1/w_c, above it in expectation.
+      standard_error: nats, the Monte Carlo error of `log_marginal`, by the delta method over the
+        chains. It cannot exceed 1: near it one chain holds all the weight, and the true error is
+        larger. For the reverse it is the error at the one z given.
+      acceptance: the mean acceptance probability over chains and transitions; NaN without any (K = 1).
+      effective_sample_size: (sum w)^2 / sum w^2, of C chains.
+    """
+
+    log_marginal: np.ndarray
+    standard_error: np.ndarray
+    acceptance: np.ndarray
+    effective_sample_size: np.ndarray
+
+
+class BDMC(NamedTuple):
+    """A bracket of log p(x) for data simulated from the model.
+
+    Attributes:
+      x: the simulated data [N, *E].
+      z: the latents [N, L] that made them, exact draws from p(z|x).
+      forward: `AIS` from below.
+      reverse: `AIS` from above.
+    """
+
+    x: np.ndarray
+    z: np.ndarray
+    forward: AIS
+    reverse: AIS
+
+    @property
+    def lower(self) -> np.ndarray:
+        """Stochastic lower bounds [N], nats."""
+        return self.forward.log_marginal
+
+    @property
+    def upper(self) -> np.ndarray:
+        """Stochastic upper bounds [N], nats."""
+        return self.reverse.log_marginal
+
+
+def ais(
+    vae: Model,
+    x: Any,
+    *,
+    batch_size: int = 32,
+    seed: Seed = 0,
+    on_progress: Progress = lambda fraction: None,
+    **options: Any,
+) -> AIS:
+    """Estimate log p(x) by annealed importance sampling with Hamiltonian transitions.
+
+    A pilot run with its own seed fits a step size to each example and each density of the path.
+    The chains proper use these fixed numbers, so that their weights are exactly unbiased:
+    E[exp(log_marginal)] = p(x), and by Markov's inequality
+    P(log_marginal > log p(x) + b) <= exp(-b) for each example. The bound is far below log p(x)
+    where the chains miss mass of p(z|x), and nothing in the output then shows it. From "posterior" they
+    do so wherever q(z|x) is far off; elsewhere they need fewer steps than from "prior".
+
+    Args:
+      vae: the model; p(z|x) must have a density on all of R^L, or on the sphere.
+      x: data [N, *E].
+      batch_size: examples at once; memory grows with num_chains * batch_size.
+      seed: an int or an int32 pair; the same seed, x and batch_size give the same numbers.
+      on_progress: called after each block with the fraction done; where it raises
+        `importance.Stopped`, the examples finished so far are returned.
+      **options: fields of `Annealing`: `num_chains`, `num_steps`, `num_leapfrog_steps`,
+        `step_size`, `initial`, `num_pilot_chains`.
+
+    Returns:
+      `AIS`, a stochastic lower bound.
+
+    Raises:
+      InputError: an option is out of range, or x has another shape than the model's.
+
+    References:
+      Neal 2001, arXiv:physics/9803008; Wu, Burda, Salakhutdinov & Grosse 2017, arXiv:1611.04273.
+    """
+    run = functools.partial(_forward, in_space(vae), Annealing(**options))
+    blocks = in_blocks(run, [as_data(vae, x)], seed=seed, batch_size=batch_size, on_progress=on_progress)
+    return _summary(*blocks, sign=1.0)
+
+
+def reverse_ais(
+    vae: Model,
+    x: Any,
+    z: Any,
+    *,
+    batch_size: int = 32,
+    seed: Seed = 0,
+    on_progress: Progress = lambda fraction: None,
+    **options: Any,
+) -> AIS:
+    """Bound log p(x) from above by annealing backwards from exact draws z ~ p(z|x).
+
+    All the chains of an example start at its one z: each 1/w has the mean 1/p(x) all the same.
+    `bdmc` makes such pairs (x, z); where z is not an exact draw from p(z|x) there is no bound.
+
+    Args:
+      vae: the model.
+      x: data [N, *E].
+      z: exact draws from p(z|x), [N, L].
+      batch_size: examples at once.
+      seed: an int or an int32 pair.
+      on_progress: called after each block with the fraction done; where it raises
+        `importance.Stopped`, the examples finished so far are returned.
+      **options: fields of `Annealing`, as in `ais`.
+
+    Returns:
+      `AIS`, a stochastic upper bound: E[exp(-log_marginal)] = 1/p(x).
+
+    Raises:
+      InputError: an option is out of range, or x or z has another shape than the model's.
+
+    References:
+      Grosse, Ghahramani & Adams 2015, arXiv:1511.02543.
+    """
+    x, z = as_data(vae, x), np.asarray(z)
+    if z.shape != (len(x), vae.latent_dim):
+        raise InputError(f"Expected z of shape {(len(x), vae.latent_dim)}, a row for each x; got {z.shape}.")
+    z = lengthened(vae, z.astype(x.dtype), seed=fold_in(seed, -1))
+    run = functools.partial(_reverse, in_space(vae), Annealing(**options))
+    blocks = in_blocks(run, [x, np.asarray(z)], seed=seed, batch_size=batch_size, on_progress=on_progress)
+    return _summary(*blocks, sign=-1.0)
+
+
+def bdmc(
+    vae: Model,
+    num_examples: int,
+    *,
+    batch_size: int = 32,
+    seed: Seed = 0,
+    on_progress: Progress = lambda fraction: None,
+    **options: Any,
+) -> BDMC:
+    """Bracket log p(x) of data simulated from the model: bidirectional Monte Carlo.
+
+    The bracket is rigorous *only for simulated data*, whose z is an exact draw from p(z|x): in
+    expectation, and for each example with P(lower > log p(x) + b) <= exp(-b) and
+    P(upper < log p(x) - b) <= exp(-b). Of real data it says nothing but how well `ais` with the same
+    options does on images that the model itself would make, and these can be easier.
+
+    Args:
+      vae: the model.
+      num_examples: N.
+      batch_size: examples at once.
+      seed: an int or an int32 pair.
+      on_progress: called after each block with the fraction done; where it raises
+        `importance.Stopped`, the examples finished both ways are returned, at least one block.
+      **options: fields of `Annealing`, as in `ais`.
+
+    Returns:
+      `BDMC`: x, z, and the two estimates for each example.
+
+    Raises:
+      InputError: an option is out of range.
+
+    References:
+      Grosse, Ghahramani & Adams 2015, arXiv:1511.02543; Grosse, Ancha & Roy 2016, arXiv:1606.02275.
+    """
+    at_least(num_examples=(num_examples, 1))
+    seed_z, seed_x, forward_seed, reverse_seed = split(seed, 4)
+    z = vae.prior.sample(num_examples, seed=seed_z)  # [N, L]
+    x = vae.likelihood(z).sample(seed=seed_x).numpy()  # p(x|z)
+
+    def run(estimate: Callable[..., AIS], *data: Any, seed: tf.Tensor, before: float) -> AIS:
+        return estimate(
+            vae,
+            *data,
+            batch_size=batch_size,
+            seed=seed,
+            on_progress=lambda fraction: on_progress(before + fraction / 2),
+            **options,
+        )
+
+    forward = run(ais, x, seed=forward_seed, before=0.0)
+    done = len(forward.log_marginal)
+    reverse = run(reverse_ais, x[:done], z[:done], seed=reverse_seed, before=0.5)
+    done = len(reverse.log_marginal)
+    return BDMC(x[:done], z[:done].numpy(), AIS(*(field[:done] for field in forward)), reverse)
+
+
+def _summary(log_w: np.ndarray, acceptance: np.ndarray, *, sign: float) -> AIS:
+    """Average the weights [N, C] of the chains (sign 1) or their inverses (sign -1)."""
+    log_mean = log_mean_exp(sign * log_w.T)
+    relative = np.exp(sign * log_w - log_mean[:, None])  # weights divided by their mean
+    ess = log_w.shape[1] / np.mean(relative**2, axis=1)
+    return AIS(sign * log_mean, error_of_mean(relative.T), acceptance.astype(np.float64), ess)

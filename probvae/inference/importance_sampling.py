@@ -1,0 +1,235 @@
+"""ELBO and importance-weighted bounds with their Monte Carlo error and their own diagnosis.
+
+The K log-weights of a block of examples are drawn in chunks, one on each core at a time, and kept whole only
+for that block, so the memory does not grow with K times the number of examples.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from probvae import objectives
+from probvae.environment import cores
+from probvae.inference.blocks import Progress, decodes_at_once, until_stopped
+from probvae.objectives.bound import Model
+from probvae.seeds import Seed, fold_in
+
+BLOCK = 250  # examples, at most
+CHUNKS = 32  # from one report of progress to the next
+
+
+class Importance(NamedTuple):
+    """Estimates from K draws z ~ q(z|x) for each of N examples, in nats.
+
+    Attributes:
+      bound: [N], the importance-weighted bound log (1/K) sum_k w_k, below log p(x) in expectation.
+      standard_error: [N], Monte Carlo error of `bound`, by the delta method; not to be trusted where
+        `pareto_k` is high or `effective_sample_size` is small; nan for one draw.
+      elbo: [N], mean of log w.
+      elbo_standard_error: [N], its Monte Carlo error.
+      effective_sample_size: [N], (sum w)^2 / sum w^2, from 1 to K.
+      pareto_k: [N], shape of the weights' tail; None where arviz-stats is not installed. Above
+        `pareto.reliable_pareto_k(K)` the bound and its error are not to be trusted; a low value proves
+        nothing, as no draw may have come near a mode of p(z|x).
+      num_samples: [J], numbers of draws from 1 to K.
+      curve: [J, N], the bound with each of these numbers of draws, averaged over disjoint groups.
+    """
+
+    bound: np.ndarray
+    standard_error: np.ndarray
+    elbo: np.ndarray
+    elbo_standard_error: np.ndarray
+    effective_sample_size: np.ndarray
+    pareto_k: np.ndarray | None
+    num_samples: np.ndarray
+    curve: np.ndarray
+
+
+def importance(
+    vae: Model,
+    x: np.ndarray,
+    *,
+    num_samples: int = 500,
+    seed: Seed = 0,
+    on_progress: Progress = lambda fraction: None,
+    strategy: Any = None,
+) -> Importance:
+    """Estimate ELBO and importance-weighted bound of each example, with error and diagnosis.
+
+    Args:
+      vae: the model.
+      x: data [N, *E].
+      num_samples: K, draws of z for each example.
+      seed: an int or an int32 pair; the same seed and the same x give the same draws.
+      on_progress: called with the fraction done; where it raises `Stopped`, the blocks of examples
+        finished so far are returned.
+      strategy: the `tf.distribute` strategy within whose scope the model was made: its replicas share the
+        blocks of examples out, with the result of one device.
+
+    Returns:
+      `Importance` of float64 arrays.
+
+    Raises:
+      Stopped: by `on_progress`, before the first block was finished.
+
+    References:
+      Burda et al. 2016, arXiv:1509.00519 (the bound). Vehtari et al. 2024, arXiv:1507.02646 (pareto_k).
+    """
+    decodes = decodes_at_once(vae)
+    block = max(1, min(len(x), BLOCK, decodes, 40_000_000 // (8 * num_samples)))
+    each = min(num_samples, -(-decodes // block))  # draws in a chunk
+    chunks = -(-num_samples // each)
+    draw = _compile(vae, each, strategy)
+    replicas = 1 if strategy is None else strategy.num_replicas_in_sync
+
+    def some_blocks(starts: tuple[int, ...]) -> Importance:
+        images = [tf.constant(x[start : start + block], tf.float32) for start in starts]
+        keys, examples = [fold_in(seed, start) for start in starts], sum(map(len, images))
+        log_w = []
+        for first in range(0, chunks, CHUNKS):
+            last = min(first + CHUNKS, chunks)
+            log_w.append(draw(images, tf.range(first, last), keys))
+            on_progress((starts[0] + examples * last / chunks) / len(x))
+        return summarize(np.concatenate(log_w)[:num_samples])
+
+    return _join(until_stopped(some_blocks, _shares(len(x), block, replicas)))
+
+
+def _shares(examples: int, block: int, replicas: int) -> list[tuple[int, ...]]:
+    """Return where the blocks start that are worked on at the same time: one each, all of the same size.
+
+    >>> _shares(examples=7, block=2, replicas=2)
+    [(0, 2), (4,), (6,)]
+    """
+    whole = examples // (block * replicas) * replicas  # blocks
+    together = [tuple(range(n * block, (n + replicas) * block, block)) for n in range(0, whole, replicas)]
+    return together + [(start,) for start in range(whole * block, examples, block)]
+
+
+def summarize(log_weights: np.ndarray) -> Importance:
+    """Turn log-weights [K, N] into `Importance`.
+
+    >>> float(summarize(np.zeros([10, 1])).effective_sample_size[0])
+    10.0
+    """
+    log_w = np.asarray(log_weights, np.float64)
+    k = len(log_w)
+    bound = log_mean_exp(log_w)
+    relative = np.exp(log_w - bound)  # weights divided by their mean
+    numbers = np.array(sorted({*_geometric(k), k}))
+    return Importance(
+        bound=bound,
+        standard_error=error_of_mean(relative),
+        elbo=log_w.mean(axis=0),
+        elbo_standard_error=error_of_mean(log_w),
+        effective_sample_size=k / np.mean(relative**2, axis=0),
+        pareto_k=pareto_k(log_w),
+        num_samples=numbers,
+        curve=np.stack([_grouped(log_w, n) for n in numbers]),
+    )
+
+
+def error_of_mean(draws: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over the first axis; nan for one draw, which tells nothing of it."""
+    k = len(draws)
+    if k < 2:
+        return np.full(draws.shape[1:], np.nan)
+    with np.errstate(invalid="ignore"):  # infinite values have a mean and no error
+        return draws.std(axis=0, ddof=1) / np.sqrt(k)
+
+
+def log_mean_exp(log_w: np.ndarray) -> np.ndarray:
+    """Return log of the mean of exp(log_w) over the first axis.
+
+    >>> float(log_mean_exp(np.log([1.0, 3.0])).round(6)) == round(float(np.log(2.0)), 6)
+    True
+    """
+    top = log_w.max(axis=0)
+    return top + np.log(np.mean(np.exp(log_w - top), axis=0))
+
+
+def pareto_k(log_w: np.ndarray) -> np.ndarray | None:
+    """Return the Pareto shape of the largest weights, [N], from log-weights [K, N].
+
+    None where arviz-stats, an optional dependency, is absent; nan for fewer than 25 draws or a tail of
+    equal weights.
+    """
+    try:
+        from arviz_stats.base import array_stats
+    except ImportError:
+        return None
+
+    def shape(column: np.ndarray) -> float:
+        try:
+            return float(array_stats.psislw(-column, r_eff=1.0)[1])  # it takes minus log-weights
+        except ValueError:
+            return np.nan
+
+    if len(log_w) < 25:
+        return np.full(log_w.shape[1], np.nan)
+    with np.errstate(all="ignore"):
+        return np.array([shape(column) for column in log_w.T])
+
+
+def _geometric(k: int) -> list[int]:
+    """Return 1, 2, 5, 10, 20, 50, ... up to k."""
+    return [n * 10**e for e in range(9) for n in (1, 2, 5) if n * 10**e <= k]
+
+
+def _grouped(log_w: np.ndarray, n: int) -> np.ndarray:
+    """Mean over disjoint groups of n draws of the bound with n draws, [N]."""
+    groups = len(log_w) // n
+    return log_mean_exp(np.moveaxis(log_w[: groups * n].reshape(groups, n, -1), 1, 0)).mean(axis=0)
+
+
+def _join(parts: list[Importance]) -> Importance:
+    def over_examples(name: str) -> Any:
+        arrays = [getattr(part, name) for part in parts]
+        return None if arrays[0] is None else np.concatenate(arrays, axis=-1)
+
+    names = [name for name in Importance._fields if name != "num_samples"]
+    return Importance(num_samples=parts[0].num_samples, **{name: over_examples(name) for name in names})
+
+
+def _compile(vae: Model, each: int, strategy: Any) -> Callable[..., np.ndarray]:
+    """Compile a function of blocks of B examples, numbers of chunks [C] and a seed for each block.
+
+    It returns log-weights [C * S, B], S being the draws in a chunk, `each`.
+    """
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, *vae.event_shape]),
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([2], tf.int32),
+        ],
+        autograph=False,
+    )
+    def draw(x: tf.Tensor, chunks: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        q = vae.posterior(x)  # q(z|x)
+
+        def chunk(number: tf.Tensor) -> tf.Tensor:
+            key = fold_in(seed, number)
+            return objectives.log_terms(vae, x, num_samples=each, seed=key, q=q).log_weights  # [S, B]
+
+        found = tf.map_fn(chunk, chunks, fn_output_signature=vae.prior.dtype, parallel_iterations=cores())
+        return tf.reshape(found, [-1, tf.shape(x)[0]])
+
+    @tf.function(autograph=False)
+    def on_replicas(x: Any, chunks: tf.Tensor, seed: Any) -> Any:
+        return strategy.run(lambda x, seed: draw(x, chunks, seed), args=(x, seed))
+
+    def to_each(values: list[tf.Tensor]) -> Any:
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: values[context.replica_id_in_sync_group]
+        )
+
+    def log_weights(x: list[tf.Tensor], chunks: tf.Tensor, seeds: list[tf.Tensor]) -> np.ndarray:
+        if len(x) == 1:
+            return draw(x[0], chunks, seeds[0]).numpy()
+        found = strategy.experimental_local_results(on_replicas(to_each(x), chunks, to_each(seeds)))
+        return np.concatenate([w.numpy() for w in found], axis=1)
+
+    return log_weights

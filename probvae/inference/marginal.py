@@ -1,0 +1,117 @@
+"""The VAE itself as a distribution over x: p(x) = integral of p(x|z) p(z) dz.
+
+Each entry of `METHODS` is a function `(vae, x [N, *E], num_samples, seed) -> [N]`, log p(x) in nats.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from probvae import objectives
+from probvae.display import Shown
+from probvae.errors import InputError
+from probvae.inference.quadrature import exact
+from probvae.objectives.bound import Model
+from probvae.seeds import Seed, as_seed
+
+
+class GenerativeModel(Model, Protocol):
+    """A model that can be drawn from."""
+
+    def sample(self, num_samples: Any, seed: Seed = None) -> tf.Tensor:
+        """Draw x from the model, [num_samples, *E]."""
+
+
+def _iwae(vae: Model, x: tf.Tensor, num_samples: int, seed: Seed) -> tf.Tensor:
+    return objectives.iwae(vae, x, num_samples=num_samples, seed=seed)
+
+
+def _elbo(vae: Model, x: tf.Tensor, num_samples: int, seed: Seed) -> tf.Tensor:
+    return objectives.elbo(vae, x, num_samples=num_samples, seed=seed)
+
+
+def _exact(vae: Model, x: tf.Tensor, num_samples: int, seed: Seed) -> tf.Tensor:
+    def quadrature(values: np.ndarray) -> np.ndarray:
+        return exact(vae, values).log_marginal.astype(np.float32)
+
+    log_p = tf.numpy_function(quadrature, [x], tf.float32)
+    return tf.ensure_shape(log_p, x.shape[:1])
+
+
+METHODS: dict[str, Callable[..., tf.Tensor]] = {"iwae": _iwae, "elbo": _elbo, "exact": _exact}
+
+
+class Marginal(Shown, tfd.Distribution):
+    """p(x) of a VAE, a `tfd.Distribution` of event shape E.
+
+    `sample` is exact: z ~ p(z), x ~ p(x|z). `log_prob` is exact by quadrature for latent dimensions up to
+    3, else a lower bound in expectation: iwae, or elbo. The draws of z in it are fixed by `seed`, so that
+    equal calls give equal numbers. iwae and elbo have gradients; exact has none.
+
+    Args:
+      vae: the model.
+      num_samples: K, draws of z for iwae and elbo.
+      method: a key of `METHODS`.
+      seed: of the draws in `log_prob`.
+
+    Raises:
+      InputError: no such method, or exact for more than three latent dimensions.
+    """
+
+    def __init__(
+        self,
+        vae: GenerativeModel,
+        *,
+        num_samples: int = 100,
+        method: str = "iwae",
+        seed: Seed = 0,
+        name: str = "marginal",
+    ) -> None:
+        parameters = dict(locals())
+        if method not in METHODS:
+            raise InputError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+        if method == "exact" and vae.latent_dim > 3:
+            raise InputError(
+                f"Quadrature serves up to 3 latent dimensions; this model has {vae.latent_dim}. Use "
+                "method='iwae'."
+            )
+        self.vae, self.num_samples, self.method, self.seed = vae, num_samples, method, seed
+        super().__init__(
+            dtype=vae.likelihood(tf.zeros([vae.latent_dim])).dtype,
+            reparameterization_type=tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name=name,
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
+        return {}
+
+    def _batch_shape(self) -> tf.TensorShape:
+        return tf.TensorShape([])
+
+    def _batch_shape_tensor(self) -> tf.Tensor:
+        return tf.constant([], tf.int32)
+
+    def _event_shape(self) -> tf.TensorShape:
+        return tf.TensorShape(self.vae.event_shape)
+
+    def _event_shape_tensor(self) -> tf.Tensor:
+        return tf.constant(self.vae.event_shape, tf.int32)
+
+    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+        return self.vae.sample(n, seed=seed)
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        leading = tf.shape(x)[: tf.rank(x) - len(self.vae.event_shape)]
+        flat = tf.reshape(x, [-1, *self.vae.event_shape])
+        log_p = METHODS[self.method](self.vae, flat, self.num_samples, as_seed(self.seed))
+        return tf.reshape(log_p, leading)
+
+    def _mean(self) -> tf.Tensor:
+        raise NotImplementedError("The mean of p(x) has no closed form: average draws of it.")

@@ -1,0 +1,284 @@
+"""A grid over z that is widened and refined where examples have mass: the bookkeeping of `exact`.
+
+The grid is cut into tiles, and each example keeps the tiles that hold some of its p(x). A tile with mass
+whose neighbour is in no sum yet asks for that neighbour (widening); then the spacing is halved in the tiles
+with mass (refining), where every 2^L-th point is known already. A tile with next to no mass is left at its
+spacing: its sum is carried on.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from probvae.objectives.bound import Model
+from probvae.seeds import as_seed
+
+TILE = {1: 32, 2: 8, 3: 4}  # latent dimension -> grid points of a tile along each axis; even
+FIRST = 5  # tiles along each axis that cover the prior on the first grid
+NEGLIGIBLE = 3e-3  # a tile is not refined where its share of p(x) is below the tolerance times this
+TRUST = 0.05  # nats; with a larger error, a tile that seems to hold nothing may be widened into later,
+CAUTION = 1e-3  # and its share counts as negligible only where it is smaller by this
+GROUP, ROWS = 32, 50_000  # tiles, and examples summed over them, evaluated in one call
+KEPT = 1 << 29  # bytes of values kept from one level for the next
+
+Tile = tuple[int, ...]
+Wanted = dict[Tile, np.ndarray]  # a tile -> the indices of the examples that want it
+LogWeights = Callable[..., tuple[tf.Tensor, tf.Tensor]]  # `exact.log_weights_function`
+
+
+class Grid:
+    """The points: tile t of a level has `size` points an axis, from low + spacing * size * t on."""
+
+    def __init__(self, vae: Model) -> None:
+        draws = vae.prior.sample(1000, seed=as_seed(0)).numpy().astype(np.float64)
+        self.size = TILE[vae.latent_dim]
+        self.low, high = draws.min(axis=0), draws.max(axis=0)
+        self.first_spacing = (high - self.low) / (FIRST * self.size)
+        half, axes = self.size // 2, range(vae.latent_dim)
+        self.shifts = list(product(range(2), repeat=vae.latent_dim))
+        coarse = np.array(list(product(range(half), repeat=vae.latent_dim)))  # [P / 2^L, L]
+        self.offsets = np.concatenate([2 * coarse + np.array(shift) for shift in self.shifts])  # [P, L]
+        self.old = len(coarse)  # the first of a tile's points are those of the grid of twice the spacing
+        place = {tuple(offset): i for i, offset in enumerate(self.offsets.tolist())}
+        self.inside = {  # which of a tile's points belong to each of the 2^L tiles inside it
+            shift: [
+                place[tuple(c + half * shift[i] for i, c in zip(axes, point, strict=True))]
+                for point in coarse.tolist()
+            ]
+            for shift in self.shifts
+        }
+
+    def spacing(self, level: int) -> np.ndarray:
+        """Return the distances between points, [L]."""
+        return self.first_spacing / 2**level
+
+    def points(self, tile: Tile, level: int) -> np.ndarray:
+        """Return the points of a tile, [P, L], as 2^L interleaved grids one after the other."""
+        return self.low + self.spacing(level) * (np.array(tile) * self.size + self.offsets)
+
+    def tiles_at(self, z: np.ndarray, examples: np.ndarray, level: int) -> Iterator[tuple[Tile, np.ndarray]]:
+        """Yield the tile that holds z[example], for each of the examples."""
+        place = np.floor((z[examples] - self.low) / (self.spacing(level) * self.size)).astype(int)
+        for example, tile in zip(examples, place, strict=True):
+            yield tuple(tile.tolist()), np.array([example])
+
+
+class Evaluated(NamedTuple):
+    """A tile, examples [n] it was evaluated for, log of its sum [n], and log p(x, z), [n, P] or [n, 0]."""
+
+    tile: Tile
+    examples: np.ndarray
+    log_mass: np.ndarray
+    values: np.ndarray
+
+
+class Search:
+    """Evaluates the tiles of one level after the other and counts the points.
+
+    Attributes:
+      points: decoded so far.
+      bounds: [L, 2], the box that holds them.
+      log_negligible: log of the share of p(x) below which a tile is left.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        log_weights: LogWeights,
+        x: tf.Tensor,
+        tolerance: float,
+        max_points: int,
+        on_progress: Callable[[str], None] | None,
+    ) -> None:
+        self.grid, self.log_weights, self.x = grid, log_weights, x
+        self.log_negligible = np.log(tolerance * NEGLIGIBLE)
+        self.max_points, self.on_progress = max_points, on_progress
+        self.points = 0
+        self.bounds = np.stack([grid.low + np.inf, grid.low - np.inf], axis=1)
+        self._left: dict[tuple[int, Tile], np.ndarray] = {}  # level and tile -> bool [N]: carried on
+        self._coarser: dict[Tile, list[Evaluated]] = {}  # tile of the level before -> what it may hand down
+
+    def affords(self, wanted: Wanted) -> bool:
+        """Return whether the wanted tiles stay within the bound on points."""
+        return self.points + len(wanted) * len(self.grid.offsets) <= self.max_points
+
+    def evaluate(
+        self, wanted: Wanted, level: int, carried: np.ndarray
+    ) -> tuple[list[Evaluated], np.ndarray, np.ndarray]:
+        """Sum over the wanted tiles, and over their neighbours until the rim holds next to nothing.
+
+        Args:
+          wanted: the tiles to start from.
+          level: how often the spacing has been halved.
+          carried: log of what the tiles left at a coarser spacing add to the sum, [N].
+
+        Returns:
+          The tiles evaluated; log of the sum over all points, [N]; the error, [N], of the 2^L grids of twice
+          the spacing and of the rim.
+        """
+        n, grids = len(self.x), len(self.grid.shifts)
+        log_sums = np.repeat(carried[:, None] - np.log(grids), grids, axis=1)
+        done: dict[Tile, np.ndarray] = defaultdict(lambda: np.zeros(n, bool))
+        tiles: list[Evaluated] = []
+        kept = 0
+        while wanted:
+            for tile, examples, found, values in self._found(wanted, level):
+                log_sums[examples] = np.logaddexp(log_sums[examples], found)
+                done[tile][examples] = True
+                kept += values.nbytes
+                log_mass = np.logaddexp.reduce(found, axis=1)
+                tiles.append(Evaluated(tile, examples, log_mass, values if kept <= KEPT else values[:, :0]))
+            log_total = np.logaddexp.reduce(log_sums, axis=1)
+            wanted = merge(self._missing_neighbours(tiles, done, level, log_total + self.log_negligible))
+            if not self.affords(wanted):
+                break
+        coarse = log_sums + np.log(grids)
+        with np.errstate(invalid="ignore"):
+            difference = np.sqrt(np.mean((coarse - log_total[:, None]) ** 2, axis=1))
+            rim = -np.log1p(-np.minimum(np.exp(self._log_rim(tiles, done, level) - log_total), 1.0))
+        return tiles, log_total, np.maximum(difference, rim)
+
+    def refine(
+        self, tiles: list[Evaluated], level: int, threshold: np.ndarray, active: np.ndarray, error: np.ndarray
+    ) -> tuple[Wanted, np.ndarray]:
+        """Halve the spacing in the tiles with mass.
+
+        Args:
+          tiles: all tiles of a level.
+          level: of these tiles.
+          threshold: log of the mass below which a tile is left, [N].
+          active: the examples to go on with.
+          error: nats, [N].
+
+        Returns:
+          The tiles of the next level inside the tiles with mass, for the active examples; log of what the
+          other tiles sum to, [N].
+        """
+        n = len(threshold)
+        is_active = np.zeros(n, bool)
+        is_active[active] = True
+        trusted = error <= TRUST
+        threshold = np.where(trusted, threshold, threshold + np.log(CAUTION))
+        log_light = np.full(n, -np.inf)
+        pairs = []
+        self._coarser = defaultdict(list)
+        for evaluated in tiles:
+            tile, examples, log_mass, values = evaluated
+            if values.size:
+                self._coarser[tile].append(evaluated)
+            heavy = log_mass > threshold[examples]
+            light = examples[~heavy]
+            log_light[light] = np.logaddexp(log_light[light], log_mass[~heavy])
+            left = self._left.setdefault((level, tile), np.zeros(n, bool))
+            left[light] = trusted[light]
+            rows = heavy & is_active[examples]
+            if not rows.any():
+                continue
+            for shift in self.grid.shifts:
+                child = tuple(2 * t + s for t, s in zip(tile, shift, strict=True))
+                pairs.append((child, examples[rows]))
+        return merge(pairs), log_light
+
+    def _found(self, wanted: Wanted, level: int) -> Iterator[tuple[Tile, np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield each wanted tile, its examples, the log of the sum over each of its grids, and the values."""
+        handed = {tile: self._handed(tile, examples) for tile, examples in wanted.items()}
+        known = {tile: values for tile, values in handed.items() if values is not None}
+        for group in (known, [tile for tile in wanted if tile not in known]):
+            for some in _groups({tile: wanted[tile] for tile in group}):
+                yield from self._side_by_side(some, known, level)
+
+    def _handed(self, tile: Tile, examples: np.ndarray) -> np.ndarray | None:
+        """Return values [n, P / 2^L] of the tile that it lies in; None where an example has none there."""
+        shift = tuple(t % 2 for t in tile)
+        parts = self._coarser.get(tuple(t >> 1 for t in tile), [])
+        of = np.concatenate([np.empty(0, int), *(part.examples for part in parts)])  # each at most once
+        order = np.argsort(of)
+        place = np.searchsorted(of, examples, sorter=order)
+        if len(of) < len(examples) or place[-1] == len(of) or not np.array_equal(of[order[place]], examples):
+            return None
+        values = np.concatenate([part.values[:, self.grid.inside[shift]] for part in parts])
+        return values[order[place]]
+
+    def _side_by_side(
+        self, wanted: Wanted, known: dict[Tile, np.ndarray], level: int
+    ) -> Iterator[tuple[Tile, np.ndarray, np.ndarray, np.ndarray]]:
+        """Evaluate tiles with known values, or tiles without; their operations run side by side."""
+        tiles, examples = list(wanted), list(wanted.values())
+        points = np.stack([self.grid.points(tile, level) for tile in tiles])  # [G, P, L]
+        dtype = self.x.dtype.as_numpy_dtype
+        rows = np.concatenate(examples)
+        handed = np.empty([len(rows), 0], dtype)
+        if tiles[0] in known:
+            points = points[:, self.grid.old :]
+            handed = np.concatenate([known[tile] for tile in tiles])
+        ends = np.cumsum([0, *map(len, examples)])
+        found = self.log_weights(points.astype(dtype), self.x, rows, ends, handed)
+        sums, values = (tensor.numpy() for tensor in found)
+        self.points += points.shape[0] * points.shape[1]
+        self.bounds[:, 0] = np.minimum(self.bounds[:, 0], points.min(axis=(0, 1)))
+        self.bounds[:, 1] = np.maximum(self.bounds[:, 1], points.max(axis=(0, 1)))
+        if self.on_progress:
+            self.on_progress(f"grid {level + 1}: {self.points:,} points")
+        for i, tile in enumerate(tiles):
+            part = slice(ends[i], ends[i + 1])
+            yield tile, examples[i], sums[part], values[part]
+
+    def _covered(self, tile: Tile, done: dict[Tile, np.ndarray], level: int) -> np.ndarray:
+        """Return for which examples the tile is in the sum, at this spacing or a coarser one, bool [N]."""
+        found = [done[tile]] if tile in done else []
+        for up in range(1, level + 1):
+            ancestor = (level - up, tuple(t >> up for t in tile))
+            found += [self._left[ancestor]] if ancestor in self._left else []
+        return np.logical_or.reduce(found) if found else np.zeros(len(self.x), bool)
+
+    def _missing_neighbours(
+        self, tiles: list[Evaluated], done: dict[Tile, np.ndarray], level: int, threshold: np.ndarray
+    ) -> Iterator[tuple[Tile, np.ndarray]]:
+        """Yield the neighbours, in no sum yet, of tiles whose log-mass is above the threshold [N]."""
+        for tile, examples, log_mass, _ in tiles:
+            heavy = examples[log_mass > threshold[examples]]
+            for neighbour in _neighbours(tile) if heavy.size else ():
+                yield neighbour, heavy[~self._covered(neighbour, done, level)[heavy]]
+
+    def _log_rim(self, tiles: list[Evaluated], done: dict[Tile, np.ndarray], level: int) -> np.ndarray:
+        """Return the log-mass of the tiles with a neighbour that is in no sum, [N]."""
+        log_rim = np.full(len(self.x), -np.inf)
+        for tile, examples, log_mass, _ in tiles:
+            inside = np.ones(len(examples), bool)
+            for neighbour in _neighbours(tile):
+                inside &= self._covered(neighbour, done, level)[examples]
+            rim = examples[~inside]
+            log_rim[rim] = np.logaddexp(log_rim[rim], log_mass[~inside])
+        return log_rim
+
+
+def _groups(wanted: Wanted) -> Iterator[Wanted]:
+    """Cut wanted tiles into groups of at most `GROUP` tiles, and of `ROWS` examples or one tile."""
+    group: Wanted = {}
+    rows = 0
+    for tile, examples in wanted.items():
+        if group and (len(group) == GROUP or rows + len(examples) > ROWS):
+            yield group
+            group, rows = {}, 0
+        group[tile] = examples
+        rows += len(examples)
+    if group:
+        yield group
+
+
+def merge(pairs: Iterable[tuple[Tile, np.ndarray]]) -> Wanted:
+    """Gather the examples that want each tile, sorted and once each; tiles that none wants are left out."""
+    wanted = defaultdict(list)
+    for tile, examples in pairs:
+        if len(examples):
+            wanted[tile].append(examples)
+    return {tile: np.unique(np.concatenate(examples)) for tile, examples in wanted.items()}
+
+
+def _neighbours(tile: Tile) -> Iterator[Tile]:
+    for axis, step in product(range(len(tile)), (-1, 1)):
+        yield (*tile[:axis], tile[axis] + step, *tile[axis + 1 :])

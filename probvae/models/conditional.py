@@ -1,0 +1,306 @@
+"""Conditional models p(x|z, y) with q(z|x, y): y is a class, one-hot, or any real covariates.
+
+An example of such a model is the pair (x, y). It travels as one joined vector [D + C], x flattened and then
+y, so that objectives, training and evaluation take it like any other x: what they call p(x) is then p(x|y).
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from tensorflow_probability import distributions as tfd
+
+from probvae.data.labels import is_one_hot
+from probvae.display import Shown
+from probvae.errors import InputError
+from probvae.models.networks.contexts import filled
+from probvae.models.vae import VAE
+from probvae.seeds import Seed, as_seed, split
+
+Shape = tuple[int, ...]
+
+
+class ConditionalVAE(VAE):
+    """A VAE of x given y: p(z), p(x|z, y), q(z|x, y).
+
+    Args:
+      prior: p(z), of event shape [L]; it does not depend on y.
+      encoder: Keras graph from joined examples [B, D + C] to q(z|x, y).
+      decoder: Keras graph from z and y, side by side [B, L + C], to p(x|z, y) of event shape E with D values.
+      context_dim: C, the size of y.
+      contexts: p(y) of event shape [C], where y is to be drawn too: `tfd.OneHotCategorical(probs=...)`, or
+        `tfd.Empirical(y, event_ndims=1)` of observed ones. No bound on log p(x|y) needs it.
+      **kwargs: passed to `tf_keras.Model`.
+
+    Attributes:
+      value_shape: E, the shape of x. `event_shape` is (D + C,), that of a joined example.
+
+    >>> from probvae.config.training import Architecture
+    >>> from probvae.models.building import build
+    >>> vae = build(Architecture(event_shape=(6,), network="mlp", units=(4,), context_dim=3))
+    >>> example = vae.join(tf.ones([5, 6]), [0, 1, 2, 0, 1])
+    >>> vae.likelihood(tf.zeros([5, 2])).log_prob(example).shape.as_list()
+    [5]
+    >>> vae.sample(4, y=2, seed=0).shape.as_list()
+    [4, 6]
+
+    References:
+      Kingma et al. 2014, arXiv:1406.5298, section 2 (M2 where all labels are known). Sohn, Lee & Yan 2015,
+      Learning structured output representation using deep conditional generative models.
+    """
+
+    contexts: tfd.Distribution | None = None  # p(y)
+    lowest_class = 0
+
+    def __init__(
+        self,
+        prior: tfd.Distribution,
+        encoder: tf_keras.Model,
+        decoder: tf_keras.Model,
+        *,
+        context_dim: int,
+        contexts: tfd.Distribution | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.context_dim = context_dim
+        size = int(prior.event_shape[-1]) + context_dim
+        self.value_shape = tuple(decoder(tf.zeros([1, size])).event_shape.as_list())  # of p(x|z = 0, y = 0)
+        super().__init__(prior, encoder, decoder, **kwargs)
+        self.contexts = contexts
+
+    # ---- pairs -----------------------------------------------------------------------------------
+
+    def join(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """Return examples [..., D + C] from x [..., *E] and y.
+
+        Args:
+          x: data.
+          y: floats [..., C], or integers [...], which are classes from 0 to C - 1; broadcast to x.
+
+        Raises:
+          InputError: y does not fit x or C.
+        """
+        x, y = tf.cast(tf.convert_to_tensor(x), tf.float32), self.as_context(y)
+        ndims = len(self.value_shape)
+        if x.shape[x.shape.rank - ndims :] != self.value_shape or y.shape.rank > x.shape.rank - ndims + 1:
+            raise InputError(
+                f"Expected x of shape [..., {_shown(self.value_shape)}] and for each a y of shape "
+                f"[{self.context_dim}]; got x of shape {x.shape.as_list()} and y of {y.shape.as_list()}."
+            )
+        x = tf.reshape(x, tf.concat([tf.shape(x)[: x.shape.rank - ndims], [math.prod(self.value_shape)]], 0))
+        return tf.concat([x, y + tf.zeros_like(x[..., :1])], axis=-1)
+
+    def split(self, example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return x [..., *E] and y [..., C] of joined examples [..., D + C]."""
+        example, size = tf.convert_to_tensor(example), math.prod(self.value_shape)
+        x = tf.reshape(example[..., :size], tf.concat([tf.shape(example)[:-1], self.value_shape], 0))
+        return x, example[..., size:]
+
+    def as_context(self, y: tf.Tensor) -> tf.Tensor:
+        """Return y as floats [..., C]: integers are classes and become one-hot, floats stay.
+
+        Raises:
+          InputError: there is no such class, or the last axis is not of size C.
+        """
+        y, classes = tf.convert_to_tensor(y), self.context_dim
+        if y.dtype.is_integer:
+            known = tf.get_static_value(y)
+            if (
+                known is not None
+                and known.size
+                and not self.lowest_class <= known.min() <= known.max() < classes
+            ):
+                raise InputError(
+                    f"Classes are integers from {self.lowest_class} to {classes - 1}; got {known.min()} to "
+                    f"{known.max()}."
+                )
+            y = tf.one_hot(y, classes)
+        if y.shape.rank == 0 or y.shape[-1] != classes:
+            raise InputError(
+                f"y must be floats of shape [..., {classes}], or integers, which are classes; got "
+                f"{y.dtype.name} of shape {y.shape.as_list()}."
+            )
+        return tf.cast(y, tf.float32)
+
+    # ---- distributions -----------------------------------------------------------------------------
+
+    def likelihood(  # type: ignore[override]
+        self, z: tf.Tensor, y: tf.Tensor | None = None, training: bool = False
+    ) -> tfd.Distribution:
+        """Return p(x|z, y), batch [..., B] and event E, for z [..., B, L] and y [..., B, C] or classes.
+
+        Without y, return `JoinedLikelihood`, which takes y from the examples that it is asked about.
+        """
+        if y is None:
+            return JoinedLikelihood(self, z, training, contexts=self.contexts)
+        z, y = tf.convert_to_tensor(z), self.as_context(y)
+        inputs = tf.concat([z + tf.zeros_like(y[..., :1]), y + tf.zeros_like(z[..., :1])], axis=-1)
+        return super().likelihood(inputs, training)
+
+    def log_likelihood(self, z: tf.Tensor, example: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Return log p(x|z, y) of joined examples [..., D + C]; their batch and that of z broadcast."""
+        x, y = self.split(example)
+        return self.likelihood(z, y, training).log_prob(x)
+
+    def joint(self) -> tfd.JointDistribution:
+        """Return p(z) p(x|z, y) as a joint distribution of `z` and the joined example `x`, to be pinned at x.
+
+        Its draws have y nan where the model has no p(y).
+        """
+        unknown = tfd.Independent(tfd.Deterministic(tf.fill([self.context_dim], np.nan)), 1)
+        contexts = unknown if self.contexts is None else self.contexts
+        return tfd.JointDistributionNamed(
+            {"z": self.prior, "x": lambda z: JoinedLikelihood(self, z, contexts=contexts)}
+        )
+
+    def given(self, y: tf.Tensor) -> VAE:
+        """Return the model of x at one y, [C] or a class: a plain `VAE` that shares this model's weights.
+
+        Raises:
+          InputError: y is not one y, or the networks are no Keras graphs that end in a distribution layer.
+        """
+        y = self.as_context(y)
+        if y.shape.rank != 1:
+            raise InputError(
+                f"given takes one y: a class (an integer), or floats of shape [{self.context_dim}]; got a y "
+                f"of shape {y.shape.as_list()}."
+            )
+        encoder, decoder = self.encoder_parts, self._folded_decoder.split
+        if encoder is None or decoder is None:
+            raise InputError(
+                "given needs an encoder and a decoder that are Sequential or functional Keras models and end "
+                "in a distribution layer. Build them with an Input."
+            )
+        return VAE(self.prior, filled(encoder, self.value_shape, y), filled(decoder, (self.latent_dim,), y))
+
+    def with_contexts(self, contexts: tfd.Distribution) -> "ConditionalVAE":
+        """Return this model, weights shared, with a p(y) by which `sample` and `likelihood(z)` draw y too."""
+        return ConditionalVAE(
+            self.prior, self.encoder, self.decoder, context_dim=self.context_dim, contexts=contexts
+        )
+
+    # ---- draws -------------------------------------------------------------------------------------
+
+    def sample(self, num_samples: int, seed: Seed = None, *, y: tf.Tensor | None = None) -> tf.Tensor:
+        """Draw z ~ p(z) and x ~ p(x|z, y).
+
+        Args:
+          num_samples: N.
+          seed: an int or an int32 pair.
+          y: one y, [C] or a class, or one for each draw, [N, C] or classes [N]. None draws y ~ p(y).
+
+        Returns:
+          x [N, *E]; joined examples [N, D + C] where y was drawn.
+
+        Raises:
+          InputError: no y, and the model has no p(y).
+        """
+        if y is None:
+            return super().sample(num_samples, seed)
+        seed_z, seed_x = split(seed, 2)
+        return self.likelihood(self.prior.sample(num_samples, seed=seed_z), y).sample(seed=seed_x)
+
+    def reconstruct(self, x: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+        """Return the mean of p(x|z, y) at one draw z ~ q(z|x, y), [..., *E], for joined examples."""
+        z = self.posterior(x).sample(seed=as_seed(seed))
+        return self.likelihood(z, self.split(x)[1]).mean()
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """Return p(x|z, y) at z = E[z] under q(z|x, y), for joined examples."""
+        return self.likelihood(self.posterior(x, training).mean(), self.split(x)[1], training)
+
+
+class JoinedLikelihood(Shown, tfd.Distribution):
+    """p(x|z, y) as a distribution of joined examples (x, y).
+
+    `log_prob` is log p(x|z, y) at the y of the example; log p(y) is no part of it. `sample` draws y ~ p(y)
+    first where that is given. There is no mean: `vae.likelihood(z, y)` has one.
+
+    Args:
+      vae: the model.
+      z: [..., L].
+      training: passed to the decoder.
+      contexts: p(y), of event shape [C], or None.
+    """
+
+    def __init__(
+        self,
+        vae: ConditionalVAE,
+        z: tf.Tensor,
+        training: bool = False,
+        *,
+        contexts: tfd.Distribution | None = None,
+        name: str = "joined",
+    ) -> None:
+        parameters = dict(locals())
+        self._vae, self._z, self._training = vae, tf.convert_to_tensor(z), training
+        self._contexts = contexts
+        super().__init__(
+            dtype=tf.float32,
+            reparameterization_type=tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name=name,
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
+        raise NotImplementedError("The batch shape is that of z, not inferred.")
+
+    def _batch_shape(self) -> tf.TensorShape:
+        return self._z.shape[:-1]
+
+    def _batch_shape_tensor(self) -> tf.Tensor:
+        return tf.shape(self._z)[:-1]
+
+    def _event_shape(self) -> tf.TensorShape:
+        return tf.TensorShape([math.prod(self._vae.value_shape) + self._vae.context_dim])
+
+    def _event_shape_tensor(self) -> tf.Tensor:
+        return tf.constant(self._event_shape().as_list(), tf.int32)
+
+    def _log_prob(self, example: tf.Tensor) -> tf.Tensor:
+        return self._vae.log_likelihood(self._z, example, self._training)
+
+    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+        if self._contexts is None:
+            raise InputError(
+                "This model is p(x|z, y) without a p(y): give y, as in vae.sample(n, y=...) or "
+                "vae.likelihood(z, y), or a p(y) by vae.with_contexts."
+            )
+        seed_y, seed_x = split(seed, 2)
+        y = self._contexts.sample(tf.concat([[n], self.batch_shape_tensor()], 0), seed=seed_y)  # p(y)
+        y = tf.cast(y, tf.float32)
+        return self._vae.join(self._vae.likelihood(self._z, y, self._training).sample(seed=seed_x), y)
+
+    def _mean(self) -> tf.Tensor:
+        raise InputError("A mean needs y: use vae.likelihood(z, y).mean(), or vae.given(y).")
+
+
+def observed_contexts(y: np.ndarray) -> tfd.Distribution:
+    """Return p(y) as observed in y [N, C]: the classes' shares, or the rows themselves.
+
+    >>> observed_contexts(np.uint8([[1, 0], [1, 0], [0, 1], [1, 0]])).probs.numpy().tolist()
+    [0.75, 0.25]
+    """
+    y = np.asarray(y, np.float32)
+    if is_one_hot(y):
+        return tfd.OneHotCategorical(probs=y.mean(axis=0), dtype=tf.float32)
+    return tfd.Empirical(y, event_ndims=1)
+
+
+def values(vae: VAE, x: np.ndarray) -> np.ndarray:
+    """Return the x [N, *E] of joined examples; where a model is not conditional, its examples themselves."""
+    return vae.split(x)[0].numpy() if isinstance(vae, ConditionalVAE) else x
+
+
+def contexts_of(vae: ConditionalVAE, x: np.ndarray) -> np.ndarray:
+    """Return the y [N, C] of joined examples."""
+    return vae.split(x)[1].numpy()
+
+
+def _shown(shape: Shape) -> str:
+    return ", ".join(map(str, shape))

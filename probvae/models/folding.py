@@ -1,0 +1,108 @@
+"""Keras models of one batch axis that end in a distribution, for any number of batch axes."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+import tf_keras
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability import layers as tfpl
+
+from probvae.display import Shown
+from probvae.seeds import Seed
+
+
+class Split(NamedTuple):
+    """A network, from inputs to parameters, and the distribution layer that ends it."""
+
+    network: Callable[..., tf.Tensor]
+    head: Callable[[tf.Tensor], tfd.Distribution]
+
+
+class _Folded:
+    """A Keras model of one batch axis that ends in a distribution, for any number of batch axes.
+
+    A convolution takes one batch axis, so the leading axes [S, B] are folded into one below the
+    distribution layer and unfolded above it.
+    """
+
+    def __init__(self, model: tf_keras.Model) -> None:
+        self.model = model
+        self.split = None
+        if getattr(model, "inputs", None) and isinstance(model.layers[-1], tfpl.DistributionLambda):
+            head = model.layers[-1]
+            self.split = Split(tf_keras.Model(model.inputs, head.input), head)
+
+    def __call__(self, x: tf.Tensor, training: bool, *, event_ndims: int) -> tfd.Distribution:
+        x = tf.convert_to_tensor(x)
+        if x.shape.rank == event_ndims + 1:
+            return self.model(x, training=training)
+        leading = tf.shape(x)[: x.shape.rank - event_ndims]
+        folded = tf.reshape(x, [-1, *x.shape[x.shape.rank - event_ndims :]])
+        if self.split is None:
+            return _Unfolded(self.model(folded, training=training), leading)
+        params = self.split.network(folded, training=training)
+        return self.split.head(tf.reshape(params, tf.concat([leading, params.shape[1:]], 0)))
+
+
+class _Unfolded(Shown, tfd.Distribution):
+    """A distribution of one batch axis, its batch reshaped to `leading`.
+
+    `tfd.BatchReshape` neither broadcasts x against the batch nor takes a shape known only at run time.
+    """
+
+    def __init__(self, distribution: tfd.Distribution, leading: tf.Tensor) -> None:
+        parameters = dict(locals())
+        self.distribution, self.leading = distribution, leading
+        super().__init__(
+            dtype=distribution.dtype,
+            reparameterization_type=distribution.reparameterization_type,
+            validate_args=False,
+            allow_nan_stats=distribution.allow_nan_stats,
+            parameters=parameters,
+            name="unfolded",
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
+        raise NotImplementedError("The batch shape of an unfolded distribution is given, not inferred.")
+
+    def _batch_shape(self) -> tf.TensorShape:
+        static = tf.get_static_value(self.leading, partial=True)
+        return tf.TensorShape([None] * self.leading.shape[0] if static is None else static)
+
+    def _batch_shape_tensor(self) -> tf.Tensor:
+        return self.leading
+
+    def _event_shape(self) -> tf.TensorShape:
+        return self.distribution.event_shape
+
+    def _event_shape_tensor(self) -> tf.Tensor:
+        return self.distribution.event_shape_tensor()
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        event_shape = self.event_shape_tensor()
+        full = tf.broadcast_dynamic_shape(tf.shape(x), tf.concat([self.leading, event_shape], 0))
+        samples = full[: tf.size(full) - tf.size(self.leading) - tf.size(event_shape)]
+        folded = tf.reshape(tf.broadcast_to(x, full), tf.concat([samples, [-1], event_shape], 0))
+        log_prob = self.distribution.log_prob(folded)
+        return tf.reshape(log_prob, tf.concat([samples, self.leading], 0))
+
+    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+        return self._unfold(self.distribution.sample(n, seed=seed), [n])
+
+    def _mean(self) -> tf.Tensor:
+        return self._unfold(self.distribution.mean())
+
+    def _mode(self) -> tf.Tensor:
+        return self._unfold(self.distribution.mode())
+
+    def _variance(self) -> tf.Tensor:
+        return self._unfold(self.distribution.variance())
+
+    def _stddev(self) -> tf.Tensor:
+        return self._unfold(self.distribution.stddev())
+
+    def _unfold(self, x: tf.Tensor, samples: Any = ()) -> tf.Tensor:
+        samples = tf.cast(samples, tf.int32)
+        return tf.reshape(x, tf.concat([samples, self.leading, self.event_shape_tensor()], 0))

@@ -1,0 +1,93 @@
+"""Semi-supervised learning: the M2 model p(y) p(z) p(x|z, y) with q(y|x) q(z|x, y), some y not known.
+
+In a joined example (x, y), y is one-hot, and all zeros where the class is not known.
+"""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability import layers as tfpl
+
+from probvae.models.conditional import ConditionalVAE
+from probvae.objectives.semisupervised import is_known, m2
+
+
+class M2VAE(ConditionalVAE):
+    """The M2 model: a `ConditionalVAE` of classes with a p(y) and a classifier q(y|x).
+
+    As a conditional model it speaks of log p(x|z, y), as long as the class is known. Where it is not, that is
+    nan: only `m2` and `log_joint` know what to do.
+
+    Args:
+      prior, encoder, decoder: as of `ConditionalVAE`, y being one-hot.
+      classifier: Keras model from x [B, *E] to q(y|x): its last layer is `tfp.layers.OneHotCategorical`.
+      contexts: p(y), a `tfd.OneHotCategorical`; None for equal probabilities. Its variables are trained.
+      **kwargs: passed to `tf_keras.Model`.
+
+    Raises:
+      ValueError: the parts do not fit together.
+
+    References:
+      Kingma, Rezende, Mohamed & Welling 2014, Semi-supervised learning with deep generative models,
+      arXiv:1406.5298.
+    """
+
+    lowest_class = -1  # a class that is not known
+
+    def __init__(
+        self,
+        prior: tfd.Distribution,
+        encoder: tf_keras.Model,
+        decoder: tf_keras.Model,
+        classifier: tf_keras.Model,
+        *,
+        contexts: tfd.Distribution | None = None,
+        **kwargs: Any,
+    ) -> None:
+        context_dim = int(decoder.input_shape[-1]) - int(prior.event_shape[-1])
+        super().__init__(prior, encoder, decoder, context_dim=context_dim, **kwargs)
+        if contexts is None:
+            contexts = tfd.OneHotCategorical(logits=tf.zeros(context_dim), dtype=tf.float32)
+        self.contexts: tfd.Distribution = contexts
+        self.classifier = classifier
+        q = classifier(tf.zeros([1, *self.value_shape]))  # q(y|x)
+        if not q.event_shape == self.contexts.event_shape == [context_dim]:
+            raise ValueError(
+                f"The classifier's q(y|x) and p(y) must have the event shape [{context_dim}]; they have "
+                f"{q.event_shape.as_list()} and {self.contexts.event_shape.as_list()}."
+            )
+
+    @property
+    def parts(self) -> tuple[tf.Module, ...]:
+        """What holds the variables: encoder, decoder, prior, classifier, p(y)."""
+        return *super().parts, self.classifier, self.contexts
+
+    def log_likelihood(self, z: tf.Tensor, example: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Return log p(x|z, y) of joined examples; nan where the class is not known."""
+        log_prob = super().log_likelihood(z, example, training)
+        known = is_known(self.split(example)[1])
+        return tf.where(known, log_prob, np.float32(np.nan))
+
+    def every_class(self, x: tf.Tensor) -> tf.Tensor:
+        """Return x [B, *E] joined with each class in turn, [C, B, D + C]."""
+        pairs = [self.join(x, k) for k in range(self.context_dim)]
+        return tf.stack(pairs)
+
+    def compile(self, optimizer: Any = "adam", objective: Any = None, **kwargs: Any) -> None:
+        """Prepare `fit`, as of `VAE.compile`; the objective is `m2` unless another is given."""
+        super().compile(optimizer, m2 if objective is None else objective, **kwargs)
+
+
+def classifier_head(num_classes: int, *, seed: int) -> list[tf_keras.layers.Layer]:
+    """Build the layers from features [B, F] to q(y|x): an encoder's network before them makes a classifier.
+
+    Args:
+      num_classes: C.
+      seed: of the initial weights.
+    """
+    initializer = tf_keras.initializers.GlorotUniform(seed=seed)
+    head = tfpl.OneHotCategorical(num_classes, convert_to_tensor_fn=tfd.Distribution.mean, name="class")
+    return [tf_keras.layers.Dense(num_classes, kernel_initializer=initializer, name="class_logits"), head]

@@ -1,0 +1,120 @@
+"""What conditional networks add to others: y beside x before an encoder, and one y filled in."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+from tensorflow_probability import layers as tfpl
+
+from probvae.models.folding import Split
+from probvae.models.networks.layers import Layers, Options
+from probvae.models.networks.registry import Network
+
+Shape = tuple[int, ...]
+
+
+class WithContext(tf_keras.layers.Layer):
+    """From joined examples [B, D + C] to what the encoder's network takes: x with y beside it.
+
+    At every place of an image or series the C values of y are further channels; a flat network
+    gets one vector.
+
+    Args:
+      value_shape: E, of x.
+      context_dim: C, the size of y.
+      inputs: x [B, *E] -> what the encoder sees of x, [B, *E'].
+      flat: whether to return vectors whatever the shape of x.
+      **kwargs: passed to the Keras layer.
+
+    Attributes:
+      output_dims: the shape of what it returns, without B.
+    """
+
+    def __init__(
+        self,
+        value_shape: Shape,
+        context_dim: int,
+        *,
+        inputs: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+        flat: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.value_shape, self.inputs, self.flat = value_shape, inputs, flat
+        found = self(tf.zeros([1, math.prod(value_shape) + context_dim]))
+        self.output_dims = tuple(found.shape[1:].as_list())
+
+    def call(self, example: tf.Tensor) -> tf.Tensor:
+        """Return [B, *E'[:-1], channels + C], or [B, D' + C]."""
+        size = math.prod(self.value_shape)
+        x, y = self.inputs(tf.reshape(example[:, :size], [-1, *self.value_shape])), example[:, size:]
+        if self.flat:
+            x = tf.reshape(x, [-1, math.prod(x.shape[1:])])
+        y = tf.reshape(y, [-1, *[1] * (x.shape.rank - 2), y.shape[-1]])
+        return tf.concat([x, y + tf.zeros_like(x[..., :1])], axis=-1)
+
+
+def encoder_layers(
+    kind: Network,
+    value_shape: Shape,
+    context_dim: int,
+    *,
+    options: Options,
+    seed: int,
+    inputs: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+) -> Layers:
+    """Build the layers of an encoder from joined examples [B, D + C] to [B, features].
+
+    Args:
+      kind: an entry of `probvae.models.networks.registry.NETWORKS`.
+      value_shape: E, of x.
+      context_dim: C.
+      options: of the network.
+      seed: of the initial weights.
+      inputs: x [B, *E] -> what the encoder sees of x; it is not applied to y.
+    """
+    front = WithContext(
+        value_shape, context_dim, inputs=inputs, flat=not kind.event_ranks, name="with_context"
+    )
+    joined = tf_keras.layers.InputLayer((math.prod(value_shape) + context_dim,))
+    network = kind.encoder(front.output_dims, options=options, seed=seed)
+    return [joined, front, *(layer for layer in network if not isinstance(layer, tf_keras.layers.InputLayer))]
+
+
+class _Filled(tf_keras.layers.Layer):
+    """From x [B, ...] to [B, D + C], x flattened and one y."""
+
+    def __init__(self, y: tf.Tensor, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.y = y
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        x = tf.reshape(x, [-1, math.prod(x.shape[1:])])
+        return tf.concat([x, self.y + tf.zeros_like(x[:, :1])], axis=-1)
+
+
+class _Shared(tfpl.DistributionLambda):
+    """The distribution layer of another model, once more: a Keras layer ends one graph only."""
+
+    def __init__(self, head: tfpl.DistributionLambda, **kwargs: Any) -> None:
+        super().__init__(head.__call__, convert_to_tensor_fn=tf.convert_to_tensor, **kwargs)
+        self.head = head
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the other layer returns, not wrapped twice."""
+        output = super().__call__(*args, **kwargs)
+        return getattr(output, "tensor_distribution", output)
+
+
+def filled(part: Split, shape: Shape, y: tf.Tensor) -> tf_keras.Model:
+    """Build an encoder or decoder that has y filled in and shares the weights of `part`.
+
+    Args:
+      part: network and head over [B, D + C].
+      shape: of the input that remains, without B; it has D values.
+      y: [C].
+    """
+    inputs = tf_keras.Input(shape)
+    return tf_keras.Model(inputs, _Shared(part.head)(part.network(_Filled(y)(inputs))))

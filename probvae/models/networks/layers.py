@@ -1,0 +1,158 @@
+"""Keras layers that the networks are made of."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+import tf_keras
+
+THIN = 2  # channels, at most, for which `ThinConv2DTranspose` is worth it
+
+
+@tf.custom_gradient
+def thin_conv2d_transpose(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Transposed convolution of stride 1 (same) to few channels, as one matrix product and shifted sums.
+
+    A convolution to one channel uses a small part of a processor's vector units. Here every pixel's channels
+    meet all weights of the kernel at once, and the k * k maps that come out are added where they belong. Both
+    gradients are matrix products with the neighbourhoods of the upstream gradient's pixels.
+
+    Args:
+      x: [B, H, W, C].
+      kernel: [k, k, D, C], k odd.
+
+    Returns:
+      [B, H, W, D].
+    """
+    height, width, channels = x.shape[1:]
+    k, _, depth, _ = kernel.shape
+    half = k // 2
+    weights = tf.reshape(kernel, [k * k * depth, channels])
+    maps = tf.matmul(tf.reshape(x, [-1, channels]), weights, transpose_b=True)
+    maps = tf.reshape(maps, [-1, height, width, k * k * depth])
+    maps = tf.pad(maps, [[0, 0], [half, half], [half, half], [0, 0]])
+    shifted = [
+        maps[:, k - 1 - i : k - 1 - i + height, k - 1 - j : k - 1 - j + width, n : n + depth]
+        for i in range(k)
+        for j in range(k)
+        for n in [(k * i + j) * depth]
+    ]
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        around = tf.pad(upstream, [[0, 0], [half, half], [half, half], [0, 0]])
+        neighbours = [
+            around[:, i : i + height, j : j + width, n]
+            for i in range(k)
+            for j in range(k)
+            for n in range(depth)
+        ]
+        patches = tf.reshape(tf.stack(neighbours), [k * k * depth, -1])
+        of_x = tf.matmul(patches, weights, transpose_a=True)
+        of_kernel = tf.matmul(patches, tf.reshape(x, [-1, channels]))
+        return tf.reshape(of_x, tf.shape(x)), tf.reshape(of_kernel, kernel.shape)
+
+    return tf.add_n(shifted), gradient
+
+
+class ThinConv2DTranspose(tf_keras.layers.Conv2DTranspose):
+    """A transposed convolution of stride 1 (same) whose few output channels would waste a plain one.
+
+    With more than `THIN` channels, or where there is a GPU, it is the plain one.
+    """
+
+    def __init__(self, filters: int, kernel_size: int, **kwargs: Any) -> None:
+        super().__init__(filters, kernel_size, padding="same", **kwargs)
+        self.thin = filters <= THIN and kernel_size % 2 == 1 and not tf.config.list_physical_devices("GPU")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Return [B, H, W, filters]."""
+        if not self.thin:
+            return super().call(inputs)
+        outputs = thin_conv2d_transpose(inputs, tf.convert_to_tensor(self.kernel))
+        return outputs if self.bias is None else tf.nn.bias_add(outputs, self.bias)
+
+
+Layers = list[tf_keras.layers.Layer]
+Shape = tuple[int, ...]
+
+
+class Options(NamedTuple):
+    """Sizes of a network; each kind of network uses the fields that it needs.
+
+    Attributes:
+      filters: width of each convolution of stride 2; the decoder has the same in reverse.
+      units: width of each hidden layer of a multilayer perceptron; the decoder has the same in reverse.
+      activation: a Keras activation.
+      base_channels: channels of the small image that a convolutional decoder starts from; 32 in the tutorial.
+      precision: a Keras policy, which all layers have but those that end a decoder: these are float32.
+    """
+
+    filters: Shape = (32, 64)
+    units: Shape = (200, 200)
+    activation: str = "relu"
+    base_channels: int = 32
+    precision: str = "float32"
+
+
+def _with_policy(build: Callable[..., Layers]) -> Callable[..., Layers]:
+    """Make a network's layers under the Keras policy of its options."""
+
+    @functools.wraps(build)
+    def under_policy(*args: Any, options: Options, **kwargs: Any) -> Layers:
+        before = tf_keras.mixed_precision.global_policy()
+        tf_keras.mixed_precision.set_global_policy(options.precision)
+        try:
+            return build(*args, options=options, **kwargs)
+        finally:
+            tf_keras.mixed_precision.set_global_policy(before)
+
+    return under_policy
+
+
+class _Initializers:
+    """Glorot-uniform initializers, each from a seed of its own."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.used = seed * 1000 - 1, 0
+
+    def __call__(self) -> tf_keras.initializers.Initializer:
+        self.used += 1
+        return tf_keras.initializers.GlorotUniform(seed=self.seed + self.used)
+
+
+class Residual(tf_keras.layers.Layer):
+    """x + f(x), f two 3x3 convolutions, each after its activation; f is zero before training.
+
+    References:
+      He et al. 2016, Identity Mappings in Deep Residual Networks, arXiv:1603.05027.
+    """
+
+    def __init__(self, size: int, activation: str, initializer: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.activation = tf_keras.activations.get(activation)
+        self.first = tf_keras.layers.Conv2D(size, 3, padding="same", kernel_initializer=initializer)
+        self.second = tf_keras.layers.Conv2D(size, 3, padding="same", kernel_initializer="zeros")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Return an image of the shape of x."""
+        return x + self.second(self.activation(self.first(self.activation(x))))
+
+
+# ---- multilayer perceptrons ----------------------------------------------------------------------
+
+
+class Gated(tf_keras.layers.Layer):
+    """A dense layer whose output is multiplied by a sigmoid gate of another (Dauphin et al. 2017).
+
+    As in the networks of Tomczak & Welling 2018, arXiv:1705.07120.
+    """
+
+    def __init__(self, units: int, initializer: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dense = tf_keras.layers.Dense(2 * units, kernel_initializer=initializer)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Return [B, units]."""
+        value, gate = tf.split(self.dense(x), 2, axis=-1)
+        return value * tf.sigmoid(gate)

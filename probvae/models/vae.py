@@ -1,0 +1,278 @@
+"""The VAE: a prior p(z), an encoder that returns q(z|x), a decoder that returns p(x|z)."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability import layers as tfpl
+
+from probvae import display, objectives
+from probvae.config.architecture import Architecture
+from probvae.display import kind
+from probvae.inference.marginal import Marginal
+from probvae.models.folding import Split, _Folded
+from probvae.seeds import Seed, as_seed, fold_in, split
+
+Objective = Callable[..., tf.Tensor]
+PARTS = ("encoder", "decoder", "prior", "classifier", "contexts")  # names of `VAE.parts`, as far as they go
+
+
+class VAE(tf_keras.Model):
+    """A variational autoencoder made of three distributions.
+
+    Args:
+      prior: p(z), a `tfd.Distribution` of event shape [L]; its variables are trained too.
+      encoder: Keras model from x [B, *E] to q(z|x): its last layer is a `tfp.layers` distribution
+        layer of event shape [L].
+      decoder: Keras model from z [B, L] to p(x|z), likewise of event shape E.
+      **kwargs: passed to `tf_keras.Model`.
+
+    Raises:
+      ValueError: encoder, decoder and prior do not fit together, or a layer adds the KL to the
+        loss (the bound holds it already).
+
+    >>> from probvae import conv_vae
+    >>> vae = conv_vae((28, 28, 1), latent_dim=2)
+    >>> x = tf.zeros([5, 28, 28, 1])
+    >>> vae.posterior(x).sample(3, seed=(0, 1)).shape.as_list()
+    [3, 5, 2]
+    >>> vae.likelihood(tf.zeros([3, 5, 2])).log_prob(x).shape.as_list()
+    [3, 5]
+    """
+
+    architecture: Architecture | None = None  # set where `probvae.models.building` made the model
+
+    def __init__(
+        self,
+        prior: tfd.Distribution,
+        encoder: tf_keras.Model,
+        decoder: tf_keras.Model,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.prior = prior
+        self.encoder = encoder
+        self.decoder = decoder
+        _refuse_kl_regularizers([*encoder.submodules, *decoder.submodules])
+        self.latent_dim = int(prior.event_shape[-1])
+        self._folded_encoder = _Folded(encoder)
+        self._folded_decoder = _Folded(decoder)
+        p = self.likelihood(tf.zeros([self.latent_dim]))  # p(x|z = 0)
+        self.event_shape = tuple(p.event_shape.as_list())
+        self.kinds = (self._check_encoder(), kind(p))  # what q(z|x) and p(x|z) are, in words
+        self.built = True
+        self._means = _Means(("loss", "objective", "elbo", "log_likelihood", "kl"))
+
+    def _check_encoder(self) -> str:
+        q = self.posterior(tf.zeros((1, *self.event_shape)))  # q(z|x = 0)
+        event_shape = q.event_shape
+        if event_shape.as_list() != [self.latent_dim]:
+            raise ValueError(
+                f"The encoder must return q(z|x) of event shape [{self.latent_dim}], that of the "
+                f"prior; it returned event shape {event_shape.as_list()}."
+            )
+        return kind(q)
+
+    def __repr__(self) -> str:
+        return display.model_text(self) if hasattr(self, "kinds") else super().__repr__()
+
+    def _repr_html_(self) -> str:
+        return display.model_html(self)
+
+    def posterior(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """Return q(z|x), batch [..., B] and event [L], for x of shape [..., B, *E]."""
+        return self._folded_encoder(x, training, event_ndims=len(self.event_shape))
+
+    def likelihood(self, z: tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """Return p(x|z), batch [..., B] and event E, for z of shape [..., B, L]."""
+        return self._folded_decoder(z, training, event_ndims=1)
+
+    @property
+    def encoder_parts(self) -> "Split | None":
+        """The encoder's network and its distribution layer; None where it is no Keras graph."""
+        return self._folded_encoder.split
+
+    def joint(self) -> tfd.JointDistribution:
+        """Return p(z, x) = p(z) p(x|z) as a joint distribution of `z` and `x`.
+
+        `vae.joint().experimental_pin(x=x)` is the unnormalized p(z|x) that `tfp.mcmc` and `tfp.vi`
+        work on: its `unnormalized_log_prob(z)` takes z [..., B, L] and returns [..., B], in nats.
+        """
+        return tfd.JointDistributionNamed({"z": self.prior, "x": lambda z: self.likelihood(z)})
+
+    def marginal(self, num_samples: int = 100, method: str = "iwae", *, seed: Seed = 0) -> tfd.Distribution:
+        """Return p(x), this model as a distribution over x of event shape E.
+
+        Args:
+          num_samples: draws of z in `log_prob`, for the methods that draw.
+          method: iwae or elbo (lower bounds in expectation), or exact (up to three latent dimensions).
+          seed: of these draws.
+        """
+        return Marginal(self, num_samples=num_samples, method=method, seed=seed)
+
+    def sample(self, num_samples: int, seed: Seed = None) -> tf.Tensor:
+        """Draw x from the model: z ~ p(z), x ~ p(x|z); [num_samples, *E]."""
+        seed_z, seed_x = split(seed, 2)
+        z = self.prior.sample(num_samples, seed=seed_z)
+        return self.likelihood(z).sample(seed=seed_x)
+
+    def reconstruct(self, x: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+        """Return the mean of p(x|z) at one draw z ~ q(z|x), of the shape of x."""
+        z = self.posterior(x).sample(seed=as_seed(seed))
+        return self.likelihood(z).mean()
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """Return p(x|z) at z = E[z] under q(z|x): a reconstruction without noise."""
+        return self.likelihood(self.posterior(x, training).mean(), training)
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        objective: Objective | str = "elbo",
+        *,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        """Prepare `fit` and `evaluate`; there is no loss to choose, the bound is the objective.
+
+        Args:
+          optimizer: as in Keras.
+          objective: a name in `probvae.objectives.registry.OBJECTIVES` or a function
+            `(vae, x, *, seed) -> [B]` to be maximised, such as
+            `functools.partial(probvae.iwae, num_samples=5)`.
+          seed: of the draws of z; every training and evaluation step derives its own from it. The order in
+            which `fit` takes the examples is Keras's, and comes from TensorFlow's global seed.
+          **kwargs: passed to Keras.
+
+        Raises:
+          ValueError: an unknown objective, or a loss is passed.
+        """
+        if "loss" in kwargs:
+            raise ValueError("A VAE takes no loss: it maximises `objective`, by default the ELBO.")
+        super().compile(optimizer, **kwargs)
+        if isinstance(objective, str):
+            if objective not in objectives.OBJECTIVES:
+                names = ", ".join(objectives.OBJECTIVES)
+                raise ValueError(f"Expected an objective among {names}; got {objective!r}.")
+            objective = objectives.OBJECTIVES[objective]
+        self.objective: Objective = objective
+        self.seed = seed
+
+    @property
+    def trainable_weights(self) -> list[tf.Variable]:
+        """Variables of encoder, decoder and prior, each once: a prior may share the encoder's."""
+        return _once(v for part in self.parts for v in part.trainable_variables) if self.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list[tf.Variable]:
+        """The other variables of the three parts."""
+        trainable = {id(v) for v in self.trainable_weights}
+        return _once(v for part in self.parts for v in part.variables if id(v) not in trainable)
+
+    @property
+    def parts(self) -> tuple[tf.Module, ...]:
+        """What holds the variables: encoder, decoder, prior."""
+        return self.encoder, self.decoder, self.prior
+
+    @property
+    def metrics(self) -> list[tf_keras.metrics.Metric]:
+        """The running means that Keras resets at every epoch."""
+        return [*self._means.by_name.values(), *super().metrics]
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Take one step of gradient ascent on the bound; Keras calls it in `fit`."""
+        x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
+        self._check_batch(x)
+        seed = fold_in(self.seed, self.optimizer.iterations)
+        bound = ascend(self, self.optimizer, self.objective, x, seed)
+        return self._means.update({"loss": -bound, "objective": bound})
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Evaluate the ELBO and its two parts, in nats; Keras calls it in `evaluate`.
+
+        Every call of `evaluate` repeats the same draws: two calls give the same numbers.
+        """
+        x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
+        self._check_batch(x)
+        seed = fold_in(fold_in(self.seed, -1), self._test_counter)
+        terms = objectives.log_terms(self, x, seed=seed)
+        return self._means.update(
+            {
+                "loss": -terms.log_weights,
+                "elbo": terms.log_weights,
+                "log_likelihood": terms.log_likelihood,
+                "kl": terms.log_posterior - terms.log_prior,
+            }
+        )
+
+    def _check_batch(self, x: tf.Tensor) -> None:
+        if not x.shape[1:].is_compatible_with(self.event_shape):
+            raise ValueError(
+                f"A batch must have the shape [B, {', '.join(map(str, self.event_shape))}]; got {x.shape}. "
+                "A `tf.data.Dataset` of single examples needs `.batch(...)`."
+            )
+
+    def predict_step(self, data: Any) -> tf.Tensor:
+        """Return the mean of p(x|z); Keras calls it in `predict`."""
+        x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
+        return self(x).mean()
+
+    def get_config(self) -> dict[str, Any]:
+        """Refuse Keras's own format, which would pickle the distribution layers' functions."""
+        raise NotImplementedError(
+            "Save a VAE with probvae.save(vae, folder) and load it with probvae.load(folder), or "
+            "use vae.save_weights(path)."
+        )
+
+
+def descent(
+    vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor
+) -> tuple[tf.Tensor, list[tuple[tf.Tensor | None, tf.Variable]]]:
+    """Return the objective, [B], and minus the gradient of its mean, with each trainable variable.
+
+    Losses that Keras layers add (weight decay, say) are subtracted from the mean.
+    """
+    variables = vae.trainable_variables
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(variables)
+        bound = objective(vae, x, seed=seed)
+        loss = tf.add_n([-tf.reduce_mean(bound), *vae.losses])
+    return bound, list(zip(tape.gradient(loss, variables), variables, strict=True))
+
+
+def ascend(vae: VAE, optimizer: Any, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Take one optimizer step up the mean over the batch of the objective.
+
+    Returns:
+      The objective before the step, [B], nats per example.
+    """
+    bound, gradients = descent(vae, objective, x, seed)
+    optimizer.apply_gradients(gradients)
+    return bound
+
+
+def _once(variables: Iterable[tf.Variable]) -> list[tf.Variable]:
+    return list({id(v): v for v in variables}.values())
+
+
+def _refuse_kl_regularizers(layers: Iterable[Any]) -> None:
+    for layer in layers:
+        if isinstance(getattr(layer, "activity_regularizer", None), tfpl.KLDivergenceRegularizer):
+            raise ValueError(
+                f"Layer {layer.name!r} has a KLDivergenceRegularizer, so the KL would count twice: "
+                "the bound holds it already. Remove the regularizer."
+            )
+
+
+class _Means:
+    """Running means by name; a plain object, so that Keras counts none of them as weights."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.by_name = {name: tf_keras.metrics.Mean(name) for name in names}
+
+    def update(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        for name, value in values.items():
+            self.by_name[name].update_state(value)
+        return {name: self.by_name[name].result() for name in values}

@@ -1,0 +1,153 @@
+"""Objectives of training, per example, in nats, to be maximised: lower bounds on log p(x) and their variants.
+
+The bound is written once, in `log_terms`: three `log_prob` calls at the same draw of z. An objective is a
+function `(vae, x, *, num_samples, seed, **options) -> [B]`: x is data [B, *E], num_samples the draws of z for
+each example (S, or K where they are weighed against each other), seed an int or an int32 pair.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from probvae.objectives.gradients import path_log_prob
+from probvae.seeds import Seed, as_seed
+
+
+class Model(Protocol):
+    """The three distributions of a model, which is all that a bound needs of it."""
+
+    prior: tfd.Distribution  # p(z)
+    event_shape: tuple[int, ...]
+    latent_dim: int
+
+    def posterior(self, x: tf.Tensor) -> tfd.Distribution:
+        """Return q(z|x), batch [..., B] and event [L], for x of shape [..., B, *E]."""
+
+    def likelihood(self, z: tf.Tensor) -> tfd.Distribution:
+        """Return p(x|z), batch [..., B] and event E, for z of shape [..., B, L]."""
+
+    def joint(self) -> tfd.JointDistribution:
+        """Return p(z, x) as a joint distribution of `z` and `x`."""
+
+
+Beta = Any  # a number, or a scalar tensor that a warm-up makes
+
+
+class LogTerms(NamedTuple):
+    """The three terms of the bound, each [S, B] in nats, and the draws at which they were taken.
+
+    Attributes:
+      log_likelihood: log p(x|z); minus it is the distortion.
+      log_prior: log p(z).
+      log_posterior: log q(z|x); log_posterior - log_prior is the rate, whose mean is the KL.
+      z: [S, B, L].
+    """
+
+    log_likelihood: tf.Tensor
+    log_prior: tf.Tensor
+    log_posterior: tf.Tensor
+    z: tf.Tensor
+
+    @property
+    def log_weights(self) -> tf.Tensor:
+        """Log p(x|z) + log p(z) - log q(z|x), [S, B]."""
+        return self.log_likelihood + self.log_prior - self.log_posterior
+
+    def weighted(self, beta: Beta) -> tf.Tensor:
+        """Log p(x|z) + beta (log p(z) - log q(z|x)), [S, B]."""
+        if isinstance(beta, int | float) and beta == 1:
+            return self.log_weights
+        return self.log_likelihood + beta * (self.log_prior - self.log_posterior)
+
+
+def log_terms(
+    vae: Model,
+    x: tf.Tensor,
+    *,
+    num_samples: int = 1,
+    seed: Seed,
+    q: tfd.Distribution | None = None,
+    path: Callable[[tf.Tensor], tf.Tensor] | None = None,
+) -> LogTerms:
+    """Draw z from q(z|x) and evaluate the three terms of the bound.
+
+    Args:
+      vae: the model.
+      x: data [B, *E].
+      num_samples: S, draws of z for each example.
+      seed: an int or an int32 pair; the same seed gives the same draws.
+      q: q(z|x), batch [B], in place of the encoder's.
+      path: returns z as it is, but may change its gradient. Where given, log q(z|x) has no gradient but
+        through z (`gradients.path_log_prob`).
+
+    Returns:
+      `LogTerms`.
+    """
+    q = vae.posterior(x) if q is None else q  # q(z|x)
+    z = q.sample(num_samples, seed=as_seed(seed))  # [S, B, L]
+    z = z if path is None else path(z)
+    log_posterior = q.log_prob if path is None else lambda z: path_log_prob(q, z)
+    return LogTerms(vae.likelihood(z).log_prob(x), vae.prior.log_prob(z), log_posterior(z), z)
+
+
+def log_weights(vae: Model, x: tf.Tensor, *, num_samples: int = 1, seed: Seed) -> tf.Tensor:
+    """Return log p(x|z) + log p(z) - log q(z|x) for `num_samples` draws of z from q(z|x), [S, B].
+
+    Args and seed as in `log_terms`. exp of it is an unbiased estimate of p(x).
+    """
+    return log_terms(vae, x, num_samples=num_samples, seed=seed).log_weights
+
+
+# ---- bounds --------------------------------------------------------------------------------------
+
+
+def elbo(
+    vae: Model,
+    x: tf.Tensor,
+    *,
+    num_samples: int = 1,
+    seed: Seed,
+    analytic_kl: bool = False,
+    beta: Beta = 1.0,
+) -> tf.Tensor:
+    """Estimate the evidence lower bound E_q[log p(x|z) + beta (log p(z) - log q(z|x))].
+
+    Args:
+      vae: the model.
+      x: data [B, *E].
+      num_samples: S, draws of z for each example; 1 is the tutorial's estimator.
+      seed: an int or an int32 pair.
+      analytic_kl: take KL(q(z|x) || p(z)) from `tfd.kl_divergence` in place of the Monte Carlo
+        estimate of log p(z) - log q(z|x).
+      beta: weight of the rate; with 1 or more a lower bound, with less none.
+
+    Returns:
+      [B], nats per example, at most log p(x) in expectation; to be maximised.
+
+    Raises:
+      NotImplementedError: `analytic_kl` where TFP knows no closed form for this pair.
+
+    References:
+      Kingma & Welling 2014, arXiv:1312.6114, section 2.3, both estimators. Higgins et al. 2017, beta-VAE.
+    """
+    q = vae.posterior(x)  # q(z|x)
+    terms = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q)
+    if analytic_kl:
+        return tf.reduce_mean(terms.log_likelihood, axis=0) - beta * tfd.kl_divergence(q, vae.prior)
+    return tf.reduce_mean(terms.weighted(beta), axis=0)
+
+
+def stl(vae: Model, x: tf.Tensor, *, num_samples: int = 1, seed: Seed, beta: Beta = 1.0) -> tf.Tensor:
+    """Estimate the ELBO, "sticking the landing": its gradient leaves out the score of q(z|x).
+
+    Value and mean of the gradient are those of `elbo`, as the score has mean zero; with beta = 1 the
+    gradient of the encoder has no variance where q(z|x) is p(z|x). Here as in `dreg` and `chi`, log q(z|x)
+    is taken at a copy of z, which costs an inverse autoregressive flow L passes.
+
+    References:
+      Roeder, Wu & Duvenaud 2017, arXiv:1703.09194.
+    """
+    terms = log_terms(vae, x, num_samples=num_samples, seed=seed, path=tf.identity)
+    return tf.reduce_mean(terms.weighted(beta), axis=0)

@@ -1,0 +1,111 @@
+"""Objectives that take the rate apart."""
+
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from probvae.objectives.aggregate import marginals, squared_mmd, total_correlation
+from probvae.objectives.bound import Beta, LogTerms, Model, log_terms
+from probvae.seeds import Seed, fold_in
+
+# ---- the rate taken apart ------------------------------------------------------------------------
+
+
+def free_bits(
+    vae: Model,
+    x: tf.Tensor,
+    *,
+    num_samples: int = 1,
+    seed: Seed,
+    free_bits: float = 0.5,
+    analytic_kl: bool = False,
+    beta: Beta = 1.0,
+) -> tf.Tensor:
+    """Estimate E_q[log p(x|z)] - beta sum_l max(free_bits, KL_l), KL_l the batch's mean rate in z_l.
+
+    Below `free_bits` nats a dimension costs the same whatever it holds: nothing pushes it to collapse. Where
+    q(z|x) or p(z) has dependent coordinates, all L together have L * `free_bits` nats free.
+
+    An example's value holds its own rate in the dimensions above and `free_bits` in those below, so that the
+    mean over the batch is the formula's. The maximum of a Monte Carlo mean is biased upwards; `analytic_kl`
+    takes each KL in closed form.
+
+    References:
+      Kingma et al. 2016, arXiv:1606.04934, on free bits.
+    """
+    q = vae.posterior(x)  # q(z|x)
+    terms = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q)
+    rates = _rates(q, vae.prior, terms, analytic_kl)  # [B, L] or [B, 1]
+    free = free_bits * terms.z.shape[-1] / rates.shape[-1]
+    rates = tf.where(tf.reduce_mean(rates, axis=0) > free, rates, free)
+    return tf.reduce_mean(terms.log_likelihood, axis=0) - beta * tf.reduce_sum(rates, axis=1)
+
+
+def _rates(q: tfd.Distribution, prior: tfd.Distribution, terms: LogTerms, analytic_kl: bool) -> tf.Tensor:
+    """KL(q(z|x) || p(z)) of each coordinate, [B, L], or of all, [B, 1], where they are dependent."""
+    each_q, each_p = marginals(q), marginals(prior)
+    if each_q and each_p and each_q.independent and each_p.independent:
+        q, prior = each_q.distribution, each_p.distribution
+        if analytic_kl:
+            return tfd.kl_divergence(q, prior)
+        return tf.reduce_mean(q.log_prob(terms.z) - prior.log_prob(terms.z), axis=0)
+    if analytic_kl:
+        return tfd.kl_divergence(q, prior)[:, tf.newaxis]
+    return tf.reduce_mean(terms.log_posterior - terms.log_prior, axis=0)[:, tf.newaxis]
+
+
+def beta_tc(
+    vae: Model,
+    x: tf.Tensor,
+    *,
+    num_samples: int = 1,
+    seed: Seed,
+    beta: Beta = 4.0,
+    num_examples: int | None = None,
+) -> tf.Tensor:
+    """Estimate E_q[log p(x|z)] - I(x; z) - beta TC(q(z)) - sum_l KL(q(z_l) || p(z_l)), the beta-TCVAE.
+
+    The last two terms need a p(z) of independent coordinates; with beta = 1 the three then sum to the rate.
+    This is `elbo` less (beta - 1) times the estimate of `aggregate.total_correlation`, for any p(z).
+
+    Args:
+      vae: the model.
+      x: data [B, *E], drawn without replacement from the data set.
+      num_samples: S.
+      seed: an int or an int32 pair.
+      beta: weight of the total correlation.
+      num_examples: N, size of the data set; None takes the batch for the whole of it.
+
+    Raises:
+      InputError: the coordinates' marginals of q(z|x) are not known.
+
+    References:
+      Chen et al. 2018, arXiv:1802.04942.
+    """
+    q = vae.posterior(x)  # q(z|x)
+    terms = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q)
+    correlation = total_correlation(q, terms.z, num_examples=num_examples)
+    return tf.reduce_mean(terms.log_weights - (beta - 1) * correlation, axis=0)
+
+
+def mmd(
+    vae: Model,
+    x: tf.Tensor,
+    *,
+    num_samples: int = 1,
+    seed: Seed,
+    beta: Beta = 1.0,
+    weight: float = 10.0,
+) -> tf.Tensor:
+    """Estimate `elbo` less weight MMD^2(q(z), p(z)), the InfoVAE; q(z) is the mean of q(z|x) over the data.
+
+    In the source's letters beta = 1 - alpha and weight = alpha + lambda - 1. The kernel is the inverse
+    multiquadric C / (C + |z - z'|^2) with C = 2 L, so MMD^2 is from 0 to 2.
+
+    References:
+      Zhao, Song & Ermon 2019, arXiv:1706.02262.
+    """
+    terms = log_terms(vae, x, num_samples=num_samples, seed=seed)
+    prior_z = vae.prior.sample(tf.shape(terms.z)[: 2 - vae.prior.batch_shape.rank], seed=fold_in(seed, 1))
+    if vae.prior.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
+        prior_z = tf.stop_gradient(prior_z)  # what gradient there is would be a part only
+    return tf.reduce_mean(terms.weighted(beta) - weight * squared_mmd(terms.z, prior_z), axis=0)

@@ -1,0 +1,127 @@
+"""The bound of a semi-supervised model (M2), with classes known and unknown."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from probvae.errors import InputError
+from probvae.objectives.bound import Model, elbo
+from probvae.seeds import Seed
+
+STRENGTH = 0.1  # of the classification term, in units of N: the paper's alpha is 0.1 N
+
+
+class SemisupervisedModel(Model, Protocol):
+    """A model of p(x|z, y) with a distribution p(y) and a classifier q(y|x)."""
+
+    contexts: tfd.Distribution  # p(y)
+    context_dim: int
+
+    @property
+    def classifier(self) -> Any:
+        """The network from x to q(y|x)."""
+
+    def split(self, example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return x [..., *E] and y [..., C] of joined examples."""
+
+    def every_class(self, x: tf.Tensor) -> tf.Tensor:
+        """Return x [B, *E] joined with each class in turn, [C, B, D + C]."""
+
+
+def log_probabilities(contexts: tfd.Distribution) -> tf.Tensor:
+    """Return log p(y) of every class, [C], of a `tfd.OneHotCategorical`; -inf, not nan, where p(y) is 0.
+
+    >>> print(log_probabilities(tfd.OneHotCategorical(probs=[0.5, 0.5, 0.0])).numpy().round(4))
+    [-0.6931 -0.6931    -inf]
+    """
+    return tf.nn.log_softmax(contexts.logits_parameter())
+
+
+def is_known(y: tf.Tensor) -> tf.Tensor:
+    """Whether the class is known, bool [...], for y [..., C]: one-hot, or zeros where it is not."""
+    return tf.reduce_any(y > 0, axis=-1)
+
+
+def log_joint(
+    vae: SemisupervisedModel,
+    x: tf.Tensor,
+    *,
+    num_samples: int = 1,
+    seed: Seed,
+    bound: Callable[..., Any] = elbo,
+) -> tf.Tensor:
+    """Bound log p(x, y) from below for every class y.
+
+    Args:
+      vae: the model.
+      x: data [B, *E].
+      num_samples: draws of z for each pair (x, y).
+      seed: an int or an int32 pair.
+      bound: of log p(x|y), an objective such as `elbo`.
+
+    Returns:
+      [B, C], nats. Its logsumexp over C bounds log p(x), and its softmax approximates p(y|x).
+    """
+    log_x = bound(vae, vae.every_class(x), num_samples=num_samples, seed=seed)  # log p(x|y), [C, B]
+    return tf.transpose(log_x) + log_probabilities(vae.contexts)
+
+
+def m2(
+    vae: SemisupervisedModel,
+    x: tf.Tensor,
+    *,
+    num_samples: int = 1,
+    seed: Seed,
+    alpha: float = STRENGTH,
+    bound: Callable[..., Any] = elbo,
+) -> tf.Tensor:
+    """Estimate M2's objective: a bound on log p(x, y) where the class is known, on log p(x) where it is not.
+
+    With L(x, y) = `bound` + log p(y):
+      known:      L(x, y) + alpha log q(y|x)
+      not known:  sum_y q(y|x) (L(x, y) - log q(y|x)), the sum over all classes
+
+    Args:
+      vae: the model.
+      x: joined examples [B, D + C].
+      num_samples: draws of z for each pair (x, y).
+      seed: an int or an int32 pair.
+      alpha: weight of log q(y|x) where the class is known; see `classification_weight`.
+      bound: of log p(x|y), an objective such as `elbo` or `objectives.iwae`.
+
+    Returns:
+      [B], nats per example; to be maximised. A bound where alpha = 0.
+
+    References:
+      Kingma et al. 2014, arXiv:1406.5298, equations 6 to 9.
+    """
+    values, y = vae.split(x)
+    log_p = log_joint(vae, values, num_samples=num_samples, seed=seed, bound=bound)  # [B, C]
+    log_q = log_class_probabilities(vae, values)  # log q(y|x), [B, C]
+    known = tf.reduce_sum(tf.where(y > 0, log_p + alpha * log_q, 0.0), axis=1)
+    log_p = tf.where(is_known(y)[:, tf.newaxis], log_q, log_p)  # no gradient of what is not asked
+    unknown = tf.reduce_sum(tf.exp(log_q) * (log_p - log_q), axis=1)
+    return tf.where(is_known(y), known, unknown)
+
+
+def log_class_probabilities(vae: SemisupervisedModel, x: tf.Tensor) -> tf.Tensor:
+    """Return log q(y|x) of every class, [B, C], for x [B, *E]."""
+    classes = tf.eye(vae.context_dim)[:, tf.newaxis]
+    return tf.transpose(vae.classifier(x).log_prob(classes))
+
+
+def classification_weight(labelled: float) -> float:
+    """Return alpha of `m2` where this fraction of N examples is labelled: the paper's 0.1 N over these.
+
+    >>> classification_weight(0.1)
+    1.0
+    """
+    _check_fraction(labelled)
+    return STRENGTH / labelled
+
+
+def _check_fraction(labelled: float) -> None:
+    if not 0 < labelled <= 1:
+        raise InputError(f"The fraction of labelled examples must be above 0 and at most 1; got {labelled}.")

@@ -1,0 +1,261 @@
+"""What a reader of a run should know before believing its numbers, in plain words.
+
+Each entry of `CHECKS` is a function `(RunFiles) -> Finding or None`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from probvae.inference.pareto import reliable_pareto_k
+from probvae.runs.files import RunFiles, number
+
+ACTIVE = 0.01  # Var_x(E_q[z]) above which a dimension is used (Burda et al. 2016, arXiv:1509.00519)
+NAMED = 20  # dimensions that a sentence names, at most
+USED = 0.1  # nats: of KL, less than which a latent space carries nothing to speak of
+FEW_DRAWS = 10  # effective draws, fewer than which a bound is not to be trusted
+MANY = 0.1  # the fraction of images with a large Pareto k that is worth a warning
+FALL = 0.5  # of the test ELBO, in its standard errors, that is taken for over-fitting
+
+
+class Finding(NamedTuple):
+    """A level (problem, warning or note), a heading of a few words, a sentence or two."""
+
+    level: str
+    title: str
+    text: str
+
+
+def findings(run: RunFiles) -> list[Finding]:
+    """Return what is to be said of a run, the gravest first."""
+    found = [Finding("problem", "A file cannot be read", text) for text in run.problems]
+    found += [finding for check in CHECKS if (finding := check(run)) is not None]
+    return sorted(found, key=lambda finding: ("problem", "warning", "note").index(finding.level))
+
+
+# ---- the latent space --------------------------------------------------------------------------------
+
+
+def latent_variance(run: RunFiles) -> np.ndarray | None:
+    """Return Var_x(E_q[z_l]) for each latent dimension, [L]; None where unknown or on a sphere."""
+    if run.architecture.prior == "uniform_sphere":
+        return None
+    evaluated = run.evaluation and not run.evaluation.stale and run.evaluation.arrays.get("latent_variance")
+    if isinstance(evaluated, np.ndarray) and len(evaluated) == run.architecture.latent_dim:
+        return evaluated
+    found = run.metrics.get("latent_variance")
+    if not isinstance(found, list) or len(found) != run.architecture.latent_dim:
+        return None
+    values = np.array([math.nan if (v := number(f)) is None else v for f in found])
+    return values if np.all(np.isfinite(values)) else None
+
+
+def _collapse(run: RunFiles) -> Finding | None:
+    kl, variance = run.metric("test_kl", "mean"), latent_variance(run)
+    dead = np.flatnonzero(variance <= ACTIVE) if variance is not None else np.empty(0, int)
+    latent_dim = run.architecture.latent_dim
+    nothing = kl is not None and kl < USED and run.metric("epochs")
+    if nothing or len(dead) == latent_dim:
+        rate = "" if kl is None else f" The KL is {kl:.3f} nats."
+        return Finding(
+            "warning",
+            "Posterior collapse",
+            f"No latent dimension carries information of x: q(z|x) is about the same for every x.{rate} A "
+            "warm-up of beta, free bits, or a weaker decoder may help.",
+        )
+    if not len(dead):
+        return None
+    names = ", ".join(f"z[{i}]" for i in dead[:NAMED])
+    more = f" and {len(dead) - NAMED:,} more" if len(dead) > NAMED else ""
+    return Finding(
+        "warning",
+        "Posterior collapse in part",
+        f"{len(dead):,} of {latent_dim:,} latent dimensions carry nothing of x: {names}{more}. Their mean "
+        f"under q(z|x) varies by {ACTIVE:g} or less over the test set.",
+    )
+
+
+# ---- training ----------------------------------------------------------------------------------------
+
+
+def _skipped(run: RunFiles) -> Finding | None:
+    n = int(np.nansum(run.history.get("skipped_steps", 0)))
+    if not n:
+        return None
+    steps = "step was" if n == 1 else "steps were"
+    return Finding(
+        "warning",
+        "Steps that were not finite",
+        f"{n:,} {steps} skipped because the objective or its gradient was not finite. A smaller learning "
+        "rate or --clip-norm may help.",
+    )
+
+
+def _not_finite(run: RunFiles) -> Finding | None:
+    names = ("test_elbo", "test_log_likelihood", "test_kl", "train_elbo")
+    bad = [name for name in names if not np.all(np.isfinite(run.history.get(name, np.zeros(1))))]
+    if not bad:
+        return None
+    return Finding("problem", "Not finite", f"The history has values that are not finite: {', '.join(bad)}.")
+
+
+def _over_fitting(run: RunFiles) -> Finding | None:
+    test, objective = run.history.get("test_elbo"), run.history.get("train_elbo")
+    if test is None or objective is None or len(test) < 3 or not np.all(np.isfinite(test)):
+        return None
+    best, error = int(np.argmax(test)), run.metric("test_elbo", "standard_error")
+    fall, rise = float(test[best] - test[-1]), float(objective[-1] - objective[best])
+    if fall <= FALL * (error or 1.0) or not rise > 0:
+        return None
+    kept = " The weights that were best on the validation set are kept." if run.training.validation else ""
+    return Finding(
+        "warning",
+        "Over-fitting",
+        f"The test ELBO has fallen by {fall:.2f} nats since epoch {_epoch(run, best)}, while the training "
+        f"objective rose by {rise:.2f}.{kept} Fewer epochs, or --validation 0.1 "
+        "--patience 5, would stop in time.",
+    )
+
+
+def _still_rising(run: RunFiles) -> Finding | None:
+    test, error = run.history.get("test_elbo"), run.metric("test_elbo", "standard_error")
+    if test is None or len(test) < 2 or not np.all(np.isfinite(test)):
+        return None
+    gain = float(test[-1] - test[-2])
+    if gain <= FALL * (error or 1.0):
+        return None
+    return Finding(
+        "note",
+        "Not at its end",
+        f"The test ELBO still rose by {gain:.2f} nats in the last epoch: more epochs would probably "
+        "raise it further.",
+    )
+
+
+def _unfinished(run: RunFiles) -> Finding | None:
+    done = float(run.history["epoch"][-1]) if len(run.history.get("epoch", ())) else 0.0
+    if not done < run.training.epochs:
+        return None
+    if run.metrics and not run.metrics.get("interrupted"):
+        if run.training.patience:
+            return Finding("note", "Stopped early", f"Training ended by patience after epoch {done:.4g}.")
+        return None
+    return Finding(
+        "note",
+        "Not all epochs are done",
+        f"{done:.4g} of {run.training.epochs:,} epochs: the run was interrupted or still goes on. "
+        "probvae-train --resume goes on with it.",
+    )
+
+
+def _clipped(run: RunFiles) -> Finding | None:
+    n = int(np.nansum(run.history.get("clipped_steps", 0)))
+    examples = number(run.metrics, "data", "train_images")
+    done = run.metric("epochs")
+    if not n or not examples or not done:
+        return None
+    share = n / (done * math.ceil(examples / run.training.batch_size))
+    if share < 0.5:
+        return None
+    return Finding(
+        "note",
+        "Most gradients were cut",
+        f"The norm was cut to --clip-norm in {min(share, 1):.0%} of the steps.",
+    )
+
+
+# ---- evaluation --------------------------------------------------------------------------------------
+
+
+def _stale(run: RunFiles) -> Finding | None:
+    if run.evaluation is None or not run.evaluation.stale:
+        return None
+    return Finding(
+        "problem",
+        "The evaluation is of other weights",
+        "The run has been trained since: evaluate it again with --overwrite.",
+    )
+
+
+def _weights(run: RunFiles) -> Finding | None:
+    """Tell of importance weights that a few draws dominate."""
+    if run.evaluation is None:
+        return None
+    draws = number(run.evaluation.conditions, "num_samples")
+    reasons = []
+    k, ess = (run.evaluation.arrays.get(name) for name in ("pareto_k", "effective_sample_size"))
+    if k is not None and draws and draws > 10 and np.any(np.isfinite(k)):
+        limit = reliable_pareto_k(draws)
+        share = float(np.mean(k[np.isfinite(k)] > limit))
+        if share > MANY:
+            reasons.append(f"Pareto k is above {limit:.2g} for {share:.0%} of the images")
+    if ess is not None and draws and draws > FEW_DRAWS and np.median(ess) < FEW_DRAWS:
+        reasons.append(f"half of the images have fewer than {FEW_DRAWS} effective draws of {draws:,.0f}")
+    if not reasons:
+        return None
+    exact = "exact" in run.evaluation.arrays
+    instead = "take the exact log p(x)" if exact else "take more draws (--num-samples), or annealing"
+    return Finding(
+        "warning",
+        "Importance weights are not reliable",
+        f"{_sentence(reasons)}: the importance-weighted bound lies below log p(x) by more than its error "
+        f"says; {instead}.",
+    )
+
+
+def _generalization(run: RunFiles) -> Finding | None:
+    """Compare log p(x) of training and test images, where the evaluation has both by one method."""
+    if run.evaluation is None:
+        return None
+    results = run.evaluation.results
+    test, train = results.get("exact", results.get("iwae")), results.get("train_log_marginal")
+    numbers = [number(r, key) for r in (test, train) for key in ("mean", "standard_error")]
+    if None in numbers:
+        return None
+    a, error_a, b, error_b = (float(n) for n in numbers if n is not None)
+    gap, error = b - a, math.hypot(error_a, error_b)
+    if gap <= 3 * error:
+        return None
+    return Finding(
+        "warning",
+        "Training images are likelier than test images",
+        f"log p(x) of training images is higher by {gap:.2f} ± {error:.2f} nats (standard error): the model "
+        "has over-fitted, or the two sets differ.",
+    )
+
+
+def _evaluation_unfinished(run: RunFiles) -> Finding | None:
+    if run.evaluation is None or not (run.evaluation.unfinished or run.evaluation.skipped):
+        return None
+    parts = []
+    if run.evaluation.unfinished:
+        parts.append(f"stopped before all of: {', '.join(run.evaluation.unfinished)}")
+    parts += [f"without {name}, because {why.rstrip('.')}" for name, why in run.evaluation.skipped.items()]
+    return Finding("note", "The evaluation is not complete", f"{_sentence(parts)}.")
+
+
+def _epoch(run: RunFiles, row: int) -> str:
+    epochs = run.history.get("epoch")
+    return f"{epochs[row]:.4g}" if epochs is not None else str(row + 1)
+
+
+def _sentence(parts: list[str]) -> str:
+    text = "; ".join(parts)
+    return text[:1].upper() + text[1:]
+
+
+CHECKS: tuple[Callable[[RunFiles], Finding | None], ...] = (
+    _not_finite,
+    _skipped,
+    _collapse,
+    _over_fitting,
+    _stale,
+    _weights,
+    _generalization,
+    _unfinished,
+    _still_rising,
+    _clipped,
+    _evaluation_unfinished,
+)

@@ -1,0 +1,256 @@
+"""The modes of probvae-sample: from a run and the options to samples, a picture and a few words."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from probvae.errors import InputError
+from probvae.evaluation.latents import posterior_moments
+from probvae.runs.source import Options, Run
+from probvae.sampling import samplers
+from probvae.sampling.draws import Samples, decode, posterior_draws, posterior_predictive, prior_draws
+from probvae.sampling.paths import interpolate, traverse
+from probvae.seeds import fold_in
+
+SHOWN = 144  # draws in one picture
+FRAMES = 25  # points of a path in an animation
+MOST_VALUES = 2**30  # of all x that are drawn; as many are kept of their means
+LOOKED_AT = 1000  # test examples that tell the spread of z, or how close a sampler is
+
+
+class Picture(NamedTuple):
+    """Panels [R, C, *E], words at their rows and columns, and the frames [F, R', C', *E] of an animation."""
+
+    values: np.ndarray
+    title: str
+    rows: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    frames: np.ndarray | None = None
+    frame_columns: Sequence[str] = ()
+
+
+class Result(NamedTuple):
+    """What a mode makes.
+
+    Attributes:
+      samples: what samples.npz holds.
+      axes: names of the axes of the samples before L or E.
+      picture: of it.
+      lines: what is printed.
+      arrays: what samples.npz holds besides.
+    """
+
+    samples: Samples
+    axes: tuple[str, ...]
+    picture: Picture
+    lines: list[str]
+    arrays: Mapping[str, np.ndarray] = MappingProxyType({})
+
+
+# ---- modes -----------------------------------------------------------------------------------------
+
+
+def prior(run: Run, o: Options) -> Result:
+    """Draw z from the prior, or from a distribution fitted to the aggregate posterior."""
+    vae, num, temperature = run.model(o.label), o.num or 64, 1.0 if o.temperature is None else o.temperature
+    fitted, lines, arrays = None, [], {}
+    _refuse_too_many(run, num)
+    if o.sampler in samplers.SAMPLERS:
+        x = run.train(o.train_images or 10_000, o.label)
+        fitted = samplers.fit_sampler(
+            vae, x, kind=o.sampler, components=o.components or 0, seed=fold_in(o.seed, 1)
+        )
+        test = run.of_class(o.label).x[:LOOKED_AT]
+        lines = _closeness(o.sampler, fitted, samplers.closeness(vae, fitted, test, seed=fold_in(o.seed, 2)))
+    samples = prior_draws(vae, num, temperature=temperature, sampler=fitted, seed=o.seed)
+    if fitted is not None:
+        arrays["log_sampler"] = fitted.log_prob(samples.z).numpy()
+    name = "prior" if fitted is None else o.sampler
+    title = f"{_what(run, o)}, z from the {name}" + ("" if o.label is None else f", class {o.label}")
+    title += "" if temperature == 1 else f", temperature {temperature:g}"
+    picture = Picture(_in_rows(_chosen(samples, o, run)), title)
+    return Result(samples, ("draw",), picture, [*lines, _over("log p(z)", samples.log_prior)], arrays)
+
+
+def _closeness(kind: str, fitted: Any, found: samplers.Closeness) -> list[str]:
+    what = (
+        f"a mixture of {fitted.mixture_distribution.logits.shape[-1]} normals"
+        if kind == "mixture"
+        else "a flow"
+    )
+    return [
+        f"fitted {what} to q(z|x) of the training set",
+        f"mean log-density at z ~ q(z|x) of the test set: {found.sampler:.3f} nats; of the prior "
+        f"{found.prior:.3f}; difference {found.gain:+.3f} ± {found.error:.3f}",
+    ]
+
+
+def classes(run: Run, o: Options) -> Result:
+    """Draw z from the prior, and decode each under every class."""
+    number = run.architecture.context_dim
+    if not number:
+        run.model(0)  # says that there are no classes
+    temperature = 1.0 if o.temperature is None else o.temperature
+    _refuse_too_many(run, number * (o.num or 8))
+    first = prior_draws(run.model(0), o.num or 8, temperature=temperature, seed=o.seed)
+    parts = [decode(run.model(k), first.z, seed=fold_in(o.seed, k)) for k in range(number)]
+    samples = _stack(parts, axis=1)  # [N, C]
+    columns = [str(k) for k in range(number)]
+    picture = Picture(
+        _chosen(samples, o, run)[:12],
+        f"{_what(run, o)}, one z in each row, under each class",
+        columns=columns,
+    )
+    return Result(samples, ("draw", "class"), picture, [_over("log p(z)", first.log_prior)])
+
+
+def reconstructions(run: Run, o: Options) -> Result:
+    """Draw z ~ q(z|x) for test examples, and decode."""
+    num, draws = min(o.num or 8, len(run.test.x)), o.draws or 6
+    _refuse_too_many(run, num * draws)
+    x = np.asarray(run.test.x[:num], np.float32)
+    labels = np.array([-1 if (k := run.label_of(i)) is None else k for i in range(num)])
+    groups = [(int(k), np.flatnonzero(labels == k)) for k in np.unique(labels)]
+    parts = [
+        posterior_predictive(
+            run.model(None if k < 0 else k), x[which], num_draws=draws, seed=fold_in(o.seed, k + 1)
+        )
+        for k, which in groups
+    ]
+    order = np.argsort(np.concatenate([which for _, which in groups]))
+    samples = Samples(*(np.concatenate(arrays, axis=1)[:, order] for arrays in zip(*parts, strict=True)))
+    shown = np.moveaxis(_chosen(samples, o, run), 0, 1)[:12]  # [N, S, *E]
+    values = np.concatenate([x[:12, np.newaxis], shown], axis=1)
+    title = f"Test examples, and {_what(run, o, capital=False)} at {draws} draws z ~ q(z|x)"
+    columns = ["test", *[""] * draws]
+    lines = [_over("log p(x|z)", np.asarray(samples.log_likelihood).mean(axis=0))]
+    picture = Picture(values, title, [str(i) for i in range(len(values))], columns)
+    return Result(samples, ("draw", "example"), picture, lines, {"data": x})
+
+
+def interpolation(run: Run, o: Options) -> Result:
+    """Decode paths between the means of q(z|x) of pairs of test examples."""
+    if o.start is None or o.end is None:
+        num = min(o.num or 6, len(run.test.x) // 2)
+        pairs = [(2 * i, 2 * i + 1) for i in range(num)]
+    elif o.num is not None:
+        raise InputError("--num is a number of pairs: leave it out where --from and --to name one.")
+    else:
+        pairs = [(o.start, o.end)]
+    _refuse_too_many(run, len(pairs) * (o.steps or 9))
+    ends = [[run.encode(i) for i in pair] for pair in pairs]
+
+    def paths(steps: int) -> Samples:
+        parts = [
+            interpolate(
+                run.model(run.label_of(pair[0], o.label)),
+                *z,
+                steps=steps,
+                path=o.path or "spherical",
+                seed=fold_in(o.seed, i),
+            )
+            for i, (pair, z) in enumerate(zip(pairs, ends, strict=True))
+        ]
+        return _stack(parts, axis=1)
+
+    samples, steps = paths(o.steps or 9), o.steps or 9
+    x = np.stack([run.test.x[list(pair)] for pair in pairs]).astype(np.float32)  # [P, 2, *E]
+    inner = np.moveaxis(_chosen(samples, o, run), 0, 1)
+    values = np.concatenate([x[:, :1], inner, x[:, 1:]], axis=1)[:12]
+    columns = ["test", *(f"{t:.2f}" for t in np.linspace(0, 1, steps)), "test"]
+    frames = _chosen(paths(FRAMES), o, run)[:, np.newaxis, :12]
+    title = f"{_what(run, o)} along {o.path or 'spherical'} paths between test examples"
+    rows = [f"{i} to {j}" for i, j in pairs]
+    picture = Picture(values, title, rows[:12], columns, frames, rows[:12])
+    lines = [_over("log p(z) along the paths", samples.log_prior)]
+    return Result(samples, ("step", "pair"), picture, lines, {"pairs": np.array(pairs)})
+
+
+def traversal(run: Run, o: Options) -> Result:
+    """Change one coordinate of z at a time, from the mean of q(z|x) of a test example."""
+    index, steps = o.image or 0, o.steps or 9
+    _refuse_too_many(run, steps * (len(o.dimension) or min(10, run.architecture.latent_dim)))
+    z = run.encode(index)
+    vae, x = run.model(run.label_of(index, o.label)), run.of_class(run.label_of(index)).x[:LOOKED_AT]
+    encoder = run.model(run.label_of(index))
+    variances = posterior_moments(encoder, x).mean.var(axis=0)
+    dimensions = list(dict.fromkeys(o.dimension)) or list(np.argsort(-variances)[:10])
+    low, high = np.quantile(posterior_draws(encoder, x, seed=fold_in(o.seed, 1))[0], [0.01, 0.99], axis=0)
+
+    def traversals(steps: int) -> Samples:
+        if max(dimensions) >= vae.latent_dim:
+            traverse(vae, z, dimension=max(dimensions), values=np.zeros(1))  # says what is wrong
+        values = [np.linspace(low[d], high[d], steps) for d in dimensions]
+        parts = [
+            traverse(vae, z, dimension=int(d), values=v, seed=fold_in(o.seed, int(d)))
+            for d, v in zip(dimensions, values, strict=True)
+        ]
+        return _stack(parts, axis=0)
+
+    samples = traversals(steps)
+    rows = [f"z[{d}] {low[d]:+.1f} to {high[d]:+.1f}" for d in dimensions]
+    frames = np.moveaxis(_chosen(traversals(FRAMES), o, run), 1, 0)[:, np.newaxis, :12]
+    title = f"{_what(run, o)}, one coordinate of z changed, from test example {index}"
+    names = [f"z[{d}]" for d in dimensions]
+    picture = Picture(_chosen(samples, o, run)[:20], title, rows[:20], (), frames, names[:12])
+    lines = [f"z[{d}]: variance of its posterior means {variances[d]:.3f}" for d in dimensions]
+    arrays = {"dimensions": np.array(dimensions), "variances": variances[dimensions]}
+    return Result(samples, ("dimension", "step"), picture, lines, arrays)
+
+
+MODES: dict[str, Callable[[Run, Options], Result]] = {
+    "prior": prior,
+    "classes": classes,
+    "reconstructions": reconstructions,
+    "interpolation": interpolation,
+    "traversal": traversal,
+}
+
+
+# ---- what they share -------------------------------------------------------------------------------
+
+
+def _refuse_too_many(run: Run, count: int) -> None:
+    values = math.prod(run.architecture.event_shape)
+    if count * values > MOST_VALUES:
+        raise InputError(
+            f"{count:,} samples of {values:,} values each are more than the memory should hold: at most "
+            f"{MOST_VALUES // values:,} at once; more in several calls with different --seed."
+        )
+
+
+def _stack(parts: Sequence[Samples], axis: int) -> Samples:
+    """Put samples of equal shapes side by side along a new axis; none has a log-likelihood."""
+    names = ("z", "mean", "x", "log_prior")
+    return Samples(*(np.stack([getattr(part, name) for part in parts], axis=axis) for name in names))
+
+
+def pixels(run: Run, o: Options) -> str:
+    """Return which values are shown: "mean", or "draw" of rows of a table, whose mean is no row."""
+    return o.pixels or ("draw" if len(run.architecture.event_shape) == 1 else "mean")
+
+
+def _what(run: Run, o: Options, capital: bool = True) -> str:
+    words = "means of p(x|z)" if pixels(run, o) == "mean" else "draws x ~ p(x|z)"
+    return words[0].upper() + words[1:] if capital else words
+
+
+def _chosen(samples: Samples, o: Options, run: Run) -> np.ndarray:
+    return samples.mean if pixels(run, o) == "mean" else samples.x
+
+
+def _in_rows(values: np.ndarray) -> np.ndarray:
+    """Arrange [N, *E] in rows of about as many columns, [R, C, *E], the last row filled up with nan."""
+    values = values[:SHOWN]
+    columns = min(len(values), max(8, math.ceil(math.sqrt(len(values)))))
+    rows = math.ceil(len(values) / columns)
+    full = np.full((rows * columns, *values.shape[1:]), np.nan, np.float32)
+    full[: len(values)] = values
+    return full.reshape(rows, columns, *values.shape[1:])
+
+
+def _over(what: str, values: np.ndarray) -> str:
+    return f"{what}: mean {values.mean():.2f} nats, from {values.min():.2f} to {values.max():.2f}"

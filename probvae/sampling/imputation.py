@@ -1,0 +1,166 @@
+"""Imputation: what p(x_missing | x_seen) of a model says of missing values, with its uncertainty."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from probvae import objectives
+from probvae.errors import InputError
+from probvae.models.vae import VAE
+from probvae.seeds import Seed, fold_in, split
+
+FEW = 10  # an effective sample size below which nothing is to be trusted
+BLOCK = 1 << 20  # values of x that are decoded at once
+
+
+class Imputation(NamedTuple):
+    """What p(x_missing | x_seen) says of the missing values; what was seen stands as it is.
+
+    Attributes:
+      mean: [N, *E], float32: the mean, by self-normalized importance weights.
+      sd: [N, *E], the standard deviation; 0 where a value was seen.
+      draws: [R, N, *E], joint draws of the missing values, by sampling importance resampling; None where none
+        were asked for.
+      effective_sample_size: [N], (sum w)^2 / sum w^2, from 1 to K; where it is small (below 10, say) none of
+        the above is to be trusted.
+    """
+
+    mean: np.ndarray
+    sd: np.ndarray
+    draws: np.ndarray | None
+    effective_sample_size: np.ndarray
+
+
+def impute(
+    vae: VAE, x: np.ndarray, *, num_samples: int = 1000, num_draws: int = 0, seed: Seed = 0
+) -> Imputation:
+    """Impute missing values with their uncertainty, from p(x_missing | x_seen) of the model.
+
+    K draws z from q(z|x_seen) have the weights w = p(x_seen|z) p(z) / q(z|x_seen). The mean is the weighted
+    mean of E[x|z], the standard deviation that of draws x ~ p(x|z) with these weights, and the draws come
+    from p(x|z) at values of z redrawn by weight. All are right as K grows, whatever q(z|x); the bias is of
+    order 1/K. They are the model's: what it has not learned does not show in the standard deviation.
+
+    Args:
+      vae: a model whose likelihood and encoder take missing values.
+      x: data [N, *E], nan where missing.
+      num_samples: K, draws of z for each example.
+      num_draws: R, draws of the missing values; beyond the effective sample size they repeat values of z.
+      seed: an int or an int32 pair.
+
+    Returns:
+      `Imputation`.
+
+    Raises:
+      InputError: x of another shape, or the likelihood does not take these missing values.
+
+    References:
+      Mattei & Frellsen 2019, MIWAE, arXiv:1812.02633, section 2.4.
+    """
+    x = np.asarray(x, np.float32)
+    if x.shape[1:] != vae.event_shape or not len(x):
+        raise InputError(f"Expected one or more x of shape {vae.event_shape}; got an array {x.shape}.")
+    step, redraw = _compile(vae, num_draws)
+    decodes = int(np.clip(BLOCK // int(np.prod(vae.event_shape)), 1, 10_000))
+    rows = int(np.clip(BLOCK // num_samples, 1, min(250, decodes, len(x))))
+    parts = []
+    for start in range(0, len(x), rows):
+        chunk = max(1, decodes // rows)
+        sizes = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
+        block = x[start : start + rows]
+        parts.append(_impute_block(step, redraw, block, sizes, fold_in(seed, start)))
+    mean, sd, draws, sizes = (list(part) for part in zip(*parts, strict=True))
+    few = int(np.sum(np.concatenate(sizes) < FEW))
+    if few:
+        warnings.warn(
+            f"{few:,} of {len(x):,} examples have an effective sample size below {FEW}: what is imputed "
+            "there is not to be trusted. Use more num_samples; x may lie far from the training set.",
+            stacklevel=2,
+        )
+    joined = np.concatenate(draws, axis=1) if num_draws else None
+    return Imputation(np.concatenate(mean), np.concatenate(sd), joined, np.concatenate(sizes))
+
+
+def _impute_block(
+    step: Callable[..., Any], redraw: Callable[..., Any], x: np.ndarray, sizes: list[int], seed: tf.Tensor
+) -> Imputation:
+    """Impute a few examples; `sizes` are the numbers of draws that are decoded at a time."""
+    moments = _Moments(x.shape)
+    log_w, z = [], []
+    for i, size in enumerate(sizes):
+        log_w_i, z_i, mean, draw = (t.numpy() for t in step(x, tf.constant(size), fold_in(seed, i + 1)))
+        if not np.all(np.isfinite(log_w_i)):
+            raise InputError(
+                "log p(x|z) is not finite: x must be missing (nan) or in the support, the model must take "
+                "missing values (missing=True), and a colour pixel of a likelihood that couples its channels "
+                "must be missing as a whole."
+            )
+        moments.add(log_w_i, mean, draw)
+        log_w.append(log_w_i)
+        z.append(z_i)
+    missing = np.isnan(x)
+    mean, sd, effective = moments.result()
+    draws = redraw(np.concatenate(log_w), np.concatenate(z), fold_in(seed, 0)).numpy()
+    return Imputation(
+        np.where(missing, mean, x).astype(np.float32),
+        np.where(missing, sd, 0.0).astype(np.float32),
+        np.where(missing, draws, x),
+        effective,
+    )
+
+
+class _Moments:
+    """Weighted sums over draws that come in chunks, relative to the largest weight so far."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.top = np.full(shape[0], -np.inf)
+        self.total, self.squares = np.zeros(shape[0]), np.zeros(shape[0])
+        self.mean, self.first, self.second = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+
+    def add(self, log_w: np.ndarray, mean: np.ndarray, draw: np.ndarray) -> None:
+        """Add draws: log-weights [S, N], E[x|z] and a draw of x, [S, N, *E]."""
+        log_w, draw = log_w.astype(np.float64), draw.astype(np.float64)
+        top = np.maximum(self.top, log_w.max(axis=0))
+        shrink, w = np.exp(self.top - top), np.exp(log_w - top)
+        self.top = top
+        self.total = shrink * self.total + w.sum(axis=0)
+        self.squares = shrink**2 * self.squares + (w**2).sum(axis=0)
+        shrink = shrink.reshape([-1] + [1] * (mean.ndim - 2))
+        for name, value in (("mean", mean), ("first", draw), ("second", draw**2)):
+            total = np.einsum("sn,sn...->n...", w, value)
+            setattr(self, name, shrink * getattr(self, name) + total)
+
+    def result(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return mean, standard deviation and effective sample size."""
+        total = self.total.reshape([-1] + [1] * (self.mean.ndim - 1))
+        variance = self.second / total - (self.first / total) ** 2
+        return self.mean / total, np.sqrt(np.maximum(variance, 0)), self.total**2 / self.squares
+
+
+def _compile(vae: VAE, num_draws: int) -> tuple[Callable[..., Any], Callable[..., tf.Tensor]]:
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None, *vae.event_shape]),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([2], tf.int32),
+        ],
+    )
+    def step(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        seed_z, seed_x = split(seed, 2)
+        terms = objectives.log_terms(vae, x, num_samples=num_samples, seed=seed_z)  # z ~ q(z|x_seen)
+        p = vae.likelihood(terms.z)  # p(x|z)
+        return terms.log_weights, terms.z, p.mean(), p.sample(seed=seed_x)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def redraw(log_w: tf.Tensor, z: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        seed_z, seed_x = split(seed, 2)
+        log_w = tf.transpose(log_w - tf.reduce_max(log_w, axis=0))  # [N, K]
+        chosen = tf.random.stateless_categorical(log_w, num_draws, seed_z)  # [N, R]
+        z = tf.gather(tf.transpose(z, [1, 0, 2]), chosen, batch_dims=1)  # [N, R, L]
+        return vae.likelihood(tf.transpose(z, [1, 0, 2])).sample(seed=seed_x)  # [R, N, *E]
+
+    return step, redraw

@@ -1,0 +1,96 @@
+"""The temperature of a prior: its draws keep closer to the centre, or stray further."""
+
+import functools
+
+import numpy as np
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+from probvae.distributions.base import MadeAnew
+from probvae.distributions.chain import Chain, Conditional
+from probvae.errors import InputError
+
+
+def tempered(distribution: tfd.Distribution, temperature: float) -> tfd.Distribution:
+    """Return a distribution of z whose draws keep closer to its centre (T < 1) or stray further (T > 1).
+
+    The standard deviation of a normal is multiplied by T, which is p(z)^(1/T^2), normalized. So are those of
+    a mixture's components, of a flow's base distribution and of every conditional of a hierarchy. The weights
+    of a mixture and the map of a flow stay.
+
+    Args:
+      distribution: p(z).
+      temperature: T, above 0; 1 returns the distribution as it is.
+
+    Raises:
+      InputError: T is not above 0, or the distribution has no scale to multiply.
+
+    >>> print(tempered(tfd.Normal(1.0, 2.0), 0.5).stddev().numpy())
+    1.0
+
+    References:
+      Kingma & Dhariwal 2018, Glow, arXiv:1807.03039. Vahdat & Kautz 2020, NVAE, arXiv:2007.03898.
+    """
+    if not 0 < temperature < np.inf:
+        raise InputError(f"A temperature is a finite number above 0; got {temperature:g}.")
+    return distribution if temperature == 1 else _scaled(distribution, float(temperature))
+
+
+@functools.singledispatch
+def _scaled(distribution: tfd.Distribution, temperature: float) -> tfd.Distribution:
+    """Multiply the standard deviation of what is normal in a distribution."""
+    raise InputError(
+        "A temperature multiplies the scale of a normal, of a mixture of normals, of a flow's base or of a "
+        f"hierarchy; the prior is a {type(distribution).__name__}: leave the temperature at 1."
+    )
+
+
+@_scaled.register
+def _normal(distribution: tfd.Normal, temperature: float) -> tfd.Distribution:
+    return tfd.Normal(distribution.loc, temperature * distribution.scale)
+
+
+@_scaled.register
+def _multivariate_normal(
+    distribution: tfd.MultivariateNormalLinearOperator, temperature: float
+) -> tfd.Distribution:
+    loc = distribution.mean()
+    about_loc = tfb.Chain([tfb.Shift(loc), tfb.Scale(np.float32(temperature)), tfb.Shift(-loc)])
+    return tfd.TransformedDistribution(distribution, about_loc, name="tempered")
+
+
+@_scaled.register
+def _independent(distribution: tfd.Independent, temperature: float) -> tfd.Distribution:
+    scaled = _scaled(distribution.distribution, temperature)
+    return tfd.Independent(scaled, distribution.reinterpreted_batch_ndims)
+
+
+@_scaled.register
+def _sample(distribution: tfd.Sample, temperature: float) -> tfd.Distribution:
+    return tfd.Sample(_scaled(distribution.distribution, temperature), distribution.sample_shape)
+
+
+@_scaled.register
+def _mixture(distribution: tfd.MixtureSameFamily, temperature: float) -> tfd.Distribution:
+    components = _scaled(distribution.components_distribution, temperature)
+    return tfd.MixtureSameFamily(distribution.mixture_distribution, components)
+
+
+@_scaled.register
+def _made_anew(distribution: MadeAnew, temperature: float) -> tfd.Distribution:
+    return _scaled(distribution.now(), temperature)
+
+
+# Its base class is what TFP makes of parts that are no composite tensors, as the flows are.
+@_scaled.register(tfd.TransformedDistribution.__bases__[0])
+def _flow(distribution: tfd.TransformedDistribution, temperature: float) -> tfd.Distribution:
+    return tfd.TransformedDistribution(_scaled(distribution.distribution, temperature), distribution.bijector)
+
+
+@_scaled.register
+def _chain(distribution: Chain, temperature: float) -> tfd.Distribution:
+    def scaled(conditional: Conditional) -> Conditional:
+        return lambda z: _scaled(conditional(z), temperature)
+
+    top, below = _scaled(distribution.top, temperature), map(scaled, distribution.conditionals)
+    return Chain(top, list(below), distribution.latent_layers)

@@ -1,0 +1,152 @@
+"""What to say where a number is no longer finite: which term, which examples, which gradient."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from probvae import objectives
+from probvae.models.m2 import M2VAE
+from probvae.models.vae import PARTS, VAE, Objective, descent
+
+TERMS = {
+    "z": "a draw of z from q(z|x)",
+    "log_likelihood": "log p(x|z)",
+    "log_prior": "log p(z)",
+    "log_posterior": "log q(z|x)",
+}
+
+
+class NonFiniteError(ArithmeticError):
+    """The objective or its gradient became infinite or not a number.
+
+    Attributes:
+      sound: whether the weights before the step are good: most test examples are finite with them. Otherwise
+        the steps before have most likely spoilt them.
+    """
+
+    def __init__(self, message: str, *, sound: bool = False) -> None:
+        super().__init__(message)
+        self.sound = sound
+
+
+class Finding(NamedTuple):
+    """What is not finite.
+
+    Attributes:
+      what: a phrase that names it.
+      examples: places in the batch, empty where it is nothing of single examples.
+    """
+
+    what: str
+    examples: np.ndarray
+
+
+def diagnose(
+    vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor, *, num_samples: int = 1
+) -> Finding | None:
+    """Find the first number that is not finite in a step: weights, data, terms, objective, gradient.
+
+    Args:
+      vae: the model, its weights as they were before the step.
+      objective: `(vae, x, *, seed) -> [B]`.
+      x: the batch, [B, *E].
+      seed: of the step's draws.
+      num_samples: draws of z for each example.
+
+    Returns:
+      `Finding`; None where everything is finite.
+    """
+    bad = [name_of(vae, v) for v in vae.variables if not np.all(np.isfinite(v.numpy()))]
+    if bad:
+        return Finding(f"the weights of {_listed(bad)} are", np.array([], int))
+    terms = None if isinstance(vae, M2VAE) else _terms(vae, x, seed, num_samples)  # which need to know y
+    return terms or _objective(vae, objective, x, seed)
+
+
+def _terms(vae: VAE, x: tf.Tensor, seed: tf.Tensor, num_samples: int) -> Finding | None:
+    terms = objectives.log_terms(vae, x, num_samples=num_samples, seed=seed)
+    found: dict[str, np.ndarray] = {}
+    for name, phrase in TERMS.items():
+        value = np.moveaxis(np.asarray(getattr(terms, name)), 1, 0)  # [B, S, ...]
+        rows = ~np.isfinite(value).reshape(len(value), -1).all(axis=1)
+        if rows.any():
+            found[phrase] = rows
+    if not found:
+        return None
+    first = next(iter(found))
+    if first == TERMS["z"]:  # all that follows from it is no news
+        found = {first: found[first]}
+    verb = "is" if len(found) == 1 else "are"
+    return Finding(f"{_listed(list(found))} {verb}", np.flatnonzero(np.any(list(found.values()), axis=0)))
+
+
+def _objective(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> Finding | None:
+    bound, gradients = descent(vae, objective, x, seed)
+    rows = ~np.isfinite(bound.numpy())
+    if rows.any():
+        return Finding("the objective is", np.flatnonzero(rows))
+    pairs = [(g, v) for g, v in gradients if g is not None]
+    bad = [name_of(vae, v) for g, v in pairs if not np.all(np.isfinite(g))]
+    if bad:
+        return Finding(f"the gradient of {_listed(bad)} is", _alone(vae, objective, x, seed))
+    bad = [name_of(vae, v) for g, v in pairs if not np.isfinite(tf.nn.l2_loss(g))]
+    if bad or not np.isfinite(tf.linalg.global_norm([g for g, _ in pairs])):
+        return Finding(
+            f"the square of the gradient of {_listed(bad or ['all weights'])} is", np.array([], int)
+        )
+    return None
+
+
+def _alone(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> np.ndarray:
+    """Return which examples have gradients that are not finite, of their own terms of the objective."""
+    variables = vae.trainable_variables
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(variables)
+        parts = tf.unstack(objective(vae, x, seed=seed))
+    rows = [
+        any(g is not None and not np.all(np.isfinite(g)) for g in tape.gradient(part, variables))
+        for part in parts[:256]  # a gradient each: enough to name the first few
+    ]
+    return np.flatnonzero(rows)
+
+
+def name_of(vae: VAE, variable: Any) -> str:
+    """Return a variable's name with the part of the model that it belongs to."""
+    for part, module in zip(PARTS, vae.parts, strict=False):
+        if any(v is variable for v in module.variables):
+            return f"{part}'s {variable.name.removesuffix(':0')}"
+    return str(variable.name)
+
+
+def error_of(
+    finding: Finding | None, names: list[str], *, step: int, epoch: int, sound: bool, scale: str
+) -> NonFiniteError:
+    """Return the error that says what is not finite, where, and what to try.
+
+    Args:
+      finding: what `diagnose` has found.
+      names: of the batch's examples, [B].
+      step: the number of the step, from 1.
+      epoch: from 1.
+      sound: whether the weights before the step are good.
+      scale: a sentence about the scale of the data, or nothing.
+    """
+    what = "the objective or its gradient is" if finding is None else finding.what
+    which = ""
+    if finding is not None and finding.examples.size:
+        places = finding.examples
+        shown = ", ".join(names[place] for place in places[:5]) + (", ..." if places.size > 5 else "")
+        which = f" for {places.size} of {len(names)} examples of the batch ({shown})"
+    advice = (
+        "Look at what the step saw, or skip such steps."
+        if sound
+        else "The steps before were most likely too large: try a smaller learning rate, or clip the gradient."
+    )
+    return NonFiniteError(
+        f"Step {step:,}, in epoch {epoch}: {what} not finite{which}. {advice}{scale}", sound=sound
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(names) if len(names) < 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"

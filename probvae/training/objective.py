@@ -1,0 +1,100 @@
+"""What a training maximises and how it climbs: objectives and optimizers from a run's configuration.
+
+Each entry of `SCHEDULES` is a function `(learning_rate, steps) -> learning rate or Keras schedule`.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from probvae import objectives
+from probvae.config.training import Training
+from probvae.data.arrays import chunks
+from probvae.data.binarization import Prepared
+from probvae.errors import InputError
+from probvae.models.vae import VAE, Objective
+from probvae.objectives.semisupervised import classification_weight, m2
+from probvae.seeds import fold_in
+
+
+def make_objective(
+    training: Training, *, num_examples: int, iterations: Any = 0, labelled: float | None = None
+) -> Objective:
+    """Return the run's objective, `(vae, x, *, seed) -> [B]`.
+
+    Args:
+      training: its name and options.
+      num_examples: of the training set.
+      iterations: the optimizer's count of steps, a variable, which the warm-up of beta follows.
+      labelled: the fraction of labels that are known, for `labels="semi"`; None takes what the run asks for.
+    """
+    warmup = functools.partial(objectives.WARMUPS[training.beta_warmup], steps=training.beta_warmup_steps)
+    known: dict[str, Callable[[], Any]] = {
+        "beta": lambda: training.beta * (warmup(iterations) if training.beta_warmup != "none" else 1.0),
+        "analytic_kl": lambda: training.analytic_kl,
+        "alpha": lambda: training.alpha,
+        "free_bits": lambda: training.free_bits,
+        "weight": lambda: training.mmd_weight,
+        "num_examples": lambda: num_examples,
+    }
+    function = objectives.OBJECTIVES[training.objective]
+
+    def bound(
+        vae: VAE, x: tf.Tensor, *, num_samples: int = training.num_samples, seed: tf.Tensor
+    ) -> tf.Tensor:
+        chosen = {name: known[name]() for name in objectives.OPTIONS[training.objective]}
+        return function(vae, x, num_samples=num_samples, seed=seed, **chosen)
+
+    if training.labels != "semi":
+        return bound
+    alpha = classification_weight(training.labelled if labelled is None else labelled)
+    return functools.partial(m2, num_samples=training.num_samples, alpha=alpha, bound=bound)
+
+
+def in_parts(objective: Objective, parts: int) -> Objective:
+    """Return an objective that cuts a batch into parts of one size, which TensorFlow works on side by side.
+
+    With one thread for an operation and as many operations at a time as there are parts, that is faster on
+    processors than all threads on one operation after the other: nobody waits for the last thread, and what
+    an operation leaves is still in its core's cache for the next.
+
+    Args:
+      objective: `(vae, x, *, seed) -> [B]`, a term for each example by itself.
+      parts: their number; each has draws of its own.
+    """
+    if parts == 1:
+        return objective
+
+    def bound(vae: VAE, x: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
+        size = tf.shape(x)[0]
+        each = -(-size // parts)  # the last parts are filled up by repeating the last example
+        rows = [tf.minimum(tf.range(i * each, (i + 1) * each), size - 1) for i in range(parts)]
+        found = [objective(vae, tf.gather(x, r), seed=fold_in(seed, i)) for i, r in enumerate(rows)]
+        return tf.concat(found, axis=0)[:size]
+
+    return bound
+
+
+def known_fraction(vae: VAE, train: Any) -> float:
+    """Return the fraction of joined examples [N, D + C] whose class is known."""
+    known = sum(int(np.sum(np.any(rows[:, -vae.context_dim :] > 0, axis=1))) for rows in chunks(train))
+    return known / len(train)
+
+
+def try_objective(vae: VAE, data: Prepared, training: Training) -> None:
+    """Evaluate the objective of two examples, so that what cannot be trained is refused before it starts.
+
+    Raises:
+      InputError: the objective does not serve this posterior and prior.
+    """
+    examples = data.train[np.arange(min(2, len(data.train)))]
+    x = data.feed(tf.constant(examples), fold_in(training.seed, 0))
+    try:
+        make_objective(training, num_examples=len(data.train))(vae, x, seed=fold_in(training.seed, 0))
+    except NotImplementedError:
+        a = vae.architecture
+        pair = f" of the posterior {a.posterior} and the prior {a.prior}" if a else ""
+        raise InputError(f"The KL{pair} has no closed form: leave analytic_kl out.") from None

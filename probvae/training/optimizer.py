@@ -1,0 +1,98 @@
+"""The optimizer of a run and its schedules of the learning rate."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from probvae.config.training import Training
+
+
+class FusedAdam(tf_keras.optimizers.Adam):
+    """Keras's Adam, each variable updated by one operation in place of ten."""
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        """Update a variable, its momentum and its velocity."""
+        if isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable)
+            return
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        index = self._index_dict[self._var_key(variable)]
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].handle,
+            v=self._velocities[index].handle,
+            beta1_power=tf.pow(tf.cast(self.beta_1, variable.dtype), step),
+            beta2_power=tf.pow(tf.cast(self.beta_2, variable.dtype), step),
+            lr=tf.cast(self.learning_rate, variable.dtype),
+            beta1=tf.cast(self.beta_1, variable.dtype),
+            beta2=tf.cast(self.beta_2, variable.dtype),
+            epsilon=tf.cast(self.epsilon, variable.dtype),
+            grad=gradient,
+        )
+
+
+LAST_RATE = 0.01  # of the first: where `exponential` ends
+
+
+def constant(learning_rate: float, steps: int) -> Any:
+    """Keep the learning rate."""
+    return learning_rate
+
+
+def cosine(learning_rate: float, steps: int) -> Any:
+    """Let the learning rate fall to zero along half a cosine (Loshchilov & Hutter 2017)."""
+    return tf_keras.optimizers.schedules.CosineDecay(learning_rate, max(steps, 1))
+
+
+def linear(learning_rate: float, steps: int) -> Any:
+    """Let the learning rate fall to zero in a straight line."""
+    return tf_keras.optimizers.schedules.PolynomialDecay(learning_rate, max(steps, 1), 0.0)
+
+
+def exponential(learning_rate: float, steps: int) -> Any:
+    """Let the learning rate fall by the same factor at every step, to a hundredth at the end."""
+    return tf_keras.optimizers.schedules.ExponentialDecay(learning_rate, max(steps, 1), LAST_RATE)
+
+
+SCHEDULES: dict[str, Callable[[float, int], Any]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "linear": linear,
+    "exponential": exponential,
+}
+
+
+class _Warmup(tf_keras.optimizers.schedules.LearningRateSchedule):
+    """A linear rise from zero over the first steps, and the schedule after it."""
+
+    def __init__(self, schedule: Any, warmup_steps: int) -> None:
+        self.schedule = schedule if callable(schedule) else lambda step: schedule
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        rise = tf.minimum(1.0, (tf.cast(step, tf.float32) + 1) / self.warmup_steps)
+        return rise * self.schedule(step)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"schedule": self.schedule, "warmup_steps": self.warmup_steps}
+
+
+def make_optimizer(training: Training, num_examples: int) -> tf_keras.optimizers.Optimizer:
+    """Build Adam with the run's schedule over all of its steps; with loss scaling for `mixed_float16`."""
+    steps = training.epochs * math.ceil(num_examples / training.batch_size)
+    rate = SCHEDULES[training.schedule](training.learning_rate, steps)
+    if training.warmup_steps:
+        rate = _Warmup(rate, training.warmup_steps)
+    adam = FusedAdam(rate)
+    if training.precision != "mixed_float16":
+        return adam
+    return tf_keras.mixed_precision.LossScaleOptimizer(adam)
+
+
+def learning_rate(optimizer: Any) -> float:
+    """Return the learning rate of the next step."""
+    rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
+    return float(tf.convert_to_tensor(rate(optimizer.iterations) if callable(rate) else rate))

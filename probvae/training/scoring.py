@@ -1,0 +1,63 @@
+"""The ELBO of the test set, as one compiled function."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from probvae import objectives
+from probvae.models.vae import VAE
+from probvae.seeds import fold_in
+
+# ---- evaluation during training ------------------------------------------------------------------
+
+
+class TestTerms(NamedTuple):
+    """Per test example, [N] in nats, by one draw of z."""
+
+    elbo: np.ndarray
+    log_likelihood: np.ndarray
+    kl: np.ndarray
+
+
+def compile_test(
+    vae: VAE, seed: int, *, batch_size: int = 500, parts: int = 1
+) -> Callable[[np.ndarray], TestTerms]:
+    """Compile the test-set ELBO; every call repeats the same draws of z, so epochs compare.
+
+    Args:
+      vae: the model.
+      seed: of the draws.
+      batch_size: examples that share a seed.
+      parts: batches worked on side by side, which does not change the result.
+
+    Returns:
+      A function from x [N, *E] to `TestTerms`.
+    """
+
+    def terms(x: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+        t = objectives.log_terms(vae, x, seed=fold_in(fold_in(seed, -1), start))
+        return tf.stack([t.log_weights[0], t.log_likelihood[0], (t.log_posterior - t.log_prior)[0]])
+
+    batch, start = tf.TensorSpec([None, *vae.event_shape]), tf.TensorSpec([], tf.int32)
+
+    def compiled(number: int) -> Callable[..., tf.Tensor]:
+        return tf.function(
+            lambda batches, starts: [terms(x, i) for x, i in zip(batches, starts, strict=True)],
+            input_signature=[[batch] * number, [start] * number],
+            autograph=False,
+        )
+
+    alone, together = compiled(1), compiled(parts)
+
+    def test(x: np.ndarray) -> TestTerms:
+        starts, found = list(range(0, len(x), batch_size)), []
+        while starts:
+            number = parts if len(starts) >= parts else 1
+            some, starts = starts[:number], starts[number:]
+            batches = [tf.constant(x[i : i + batch_size].astype(np.float32)) for i in some]
+            found += (together if number == parts else alone)(batches, [tf.constant(i) for i in some])
+        return TestTerms(*np.concatenate([f.numpy() for f in found], axis=1))
+
+    return test

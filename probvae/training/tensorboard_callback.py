@@ -1,0 +1,163 @@
+"""The TensorBoard callback: scalars, pictures and a projection of the latent space."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from probvae.data.arrays import Array
+from probvae.files.writing import write_atomic, write_text
+from probvae.models.conditional import ConditionalVAE, contexts_of, values
+from probvae.models.vae import VAE
+from probvae.seeds import Seed, fold_in
+from probvae.training.trackers import _package
+
+EXAMPLES = 16  # in a picture
+PICTURES = 60  # of each kind, at most, besides those before training and after the last epoch
+POINTS = 2000  # test examples in the projector
+SPRITE_SIDE = 64  # pixels of an image in the projector, at most; 2,000 of them fit into its 8,192 pixels
+AXES = 3  # of the projector's view
+
+
+# ---- TensorBoard -----------------------------------------------------------------------------------
+
+
+def tensorboard(
+    folder: Path | str,
+    vae: VAE,
+    test: Array,
+    labels: np.ndarray | None = None,
+    *,
+    epochs: int,
+    seed: Seed = 0,
+) -> list[tf_keras.callbacks.Callback]:
+    """Write scalars, pictures and the latent space for TensorBoard.
+
+    A training that is resumed writes into the same folder: whatever that holds from the first resumed epoch
+    on no longer counts. TensorBoard itself shows ten pictures of each kind unless it is started with
+    `--samples_per_plugin images=100`.
+
+    Args:
+      folder: for `tensorboard --logdir`.
+      vae: the model that is trained.
+      test: x as the model sees it, [N, *E]; the first 16 are reconstructed, the first 2,000 projected.
+      labels: their labels [N], or None.
+      epochs: of the whole training, which decide how many epochs lie between two pictures.
+      seed: of the draws of z in the pictures, the same for each.
+
+    Raises:
+      InputError: tensorboard is not installed.
+    """
+    _package("tensorboard.plugins.projector")
+    return [_TensorBoard(Path(folder), vae, test, labels, epochs, seed)]
+
+
+class _TensorBoard(tf_keras.callbacks.Callback):
+    """The callback of `tensorboard`; the first epoch opens its file, as it tells where training starts."""
+
+    def __init__(
+        self, folder: Path, vae: VAE, test: Array, labels: np.ndarray | None, epochs: int, seed: Seed
+    ) -> None:
+        super().__init__()
+        self.folder, self.vae, self.epochs, self.seed = folder, vae, epochs, seed
+        self.test = test[:POINTS].astype(np.float32)
+        self.labels = None if labels is None else labels[:POINTS]
+        self.fixed_x = self.test[:EXAMPLES]
+        self.fixed_z = vae.prior.sample(len(self.fixed_x), seed=fold_in(seed, 0)).numpy()  # z ~ p(z)
+        self.writer: Any = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.writer = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.writer is not None:
+            return
+        self.writer = tf.summary.create_file_writer(str(self.folder))
+        _forget(self.writer, first_step=epoch + 1 if epoch else 0)
+        if not epoch and not int(self.model.optimizer.iterations.numpy()):
+            self._show("originals", values(self.vae, self.fixed_x), 0)
+            self._draw(0)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        done = epoch + 1
+        with self.writer.as_default(done):
+            for name, value in (logs or {}).items():
+                tf.summary.scalar(name, value)
+        if done % math.ceil(self.epochs / PICTURES) == 0 or done == self.epochs:
+            self._draw(done)
+        self.writer.flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self.writer is not None:
+            write_projection(self.folder, self.vae, self.test, self.labels)  # of the weights that are kept
+            self.writer.close()
+
+    def _draw(self, step: int) -> None:
+        """Write the pictures and the latent space in their present state."""
+        vae, x = self.vae, self.fixed_x
+        y = (contexts_of(vae, x),) if isinstance(vae, ConditionalVAE) else ()
+        self._show("reconstructions", vae.reconstruct(x, seed=fold_in(self.seed, 1)).numpy(), step)
+        self._show("prior draws", vae.likelihood(self.fixed_z, *y).mean().numpy(), step)
+        write_projection(self.folder, vae, self.test, self.labels)
+
+    def _show(self, name: str, x: np.ndarray, step: int) -> None:
+        from probvae.figures.images import example_grid, to_png
+
+        figure = example_grid(x, title=f"{name}, epoch {step}")
+        picture = tf.io.decode_png(to_png(figure), channels=3)
+        with self.writer.as_default(step):
+            tf.summary.image(name, picture[tf.newaxis])
+
+
+def _forget(writer: Any, *, first_step: int) -> None:
+    """Tell TensorBoard that a new start has taken the place of what was written from this step on.
+
+    TensorFlow 1's FileWriter did it for a restarted session; TensorFlow 2 has only the operation left.
+    """
+    log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+    event = tf.compat.v1.Event(step=first_step, session_log=log)
+    tf.raw_ops.ImportEvent(writer=writer._resource, event=event.SerializeToString())
+
+
+def write_projection(folder: Path, vae: VAE, x: np.ndarray, labels: np.ndarray | None = None) -> None:
+    """Write the means of q(z|x) for TensorBoard's projector, with labels and images where there are any.
+
+    Args:
+      folder: TensorBoard's.
+      vae: the model.
+      x: [N, *E] as the model sees it.
+      labels: [N], or None.
+    """
+    projector = _package("tensorboard.plugins.projector")
+    folder.mkdir(parents=True, exist_ok=True)
+    config = projector.ProjectorConfig()
+    points = config.embeddings.add(tensor_name="means of q(z|x)", tensor_path="latents.tsv")
+    z = np.concatenate([vae.posterior(x[i : i + 500]).mean().numpy() for i in range(0, len(x), 500)])
+    z = np.pad(z, [(0, 0), (0, max(0, AXES - z.shape[1]))])  # else the projector shows no points at all
+    write_text(folder / "latents.tsv", "".join("\t".join(map(str, row)) + "\n" for row in z))
+    if labels is not None:
+        write_text(folder / "metadata.tsv", "".join(f"{label}\n" for label in labels))
+        points.metadata_path = "metadata.tsv"
+    shown = values(vae, x)
+    if shown.ndim == 4:
+        sprite, side = _sprite(shown)
+        write_atomic(folder / "sprite.png", lambda file: file.write(sprite))
+        points.sprite.image_path = "sprite.png"
+        points.sprite.single_image_dim.extend(side)
+    projector.visualize_embeddings(str(folder), config)
+
+
+def _sprite(images: np.ndarray) -> tuple[bytes, tuple[int, int]]:
+    """Put images [N, H, W, C] into one square PNG, row by row; return it and each one's width and height."""
+    from probvae.figures.images import tile
+
+    every = math.ceil(max(images.shape[1:3]) / SPRITE_SIDE)
+    images = np.nan_to_num(images[:, ::every, ::every])
+    if images.shape[-1] not in (1, 3):
+        images = images.mean(axis=-1, keepdims=True)
+    picture = tile(images / max(1.0, float(images.max())), math.ceil(math.sqrt(len(images))), gap=0)
+    png = tf.io.encode_png((255 * picture.clip(0, 1)).round().astype(np.uint8)).numpy()
+    return png, (images.shape[2], images.shape[1])

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from probvae import InputError
+from probvae.data import loading
+from probvae.data.dataset import Options
+from probvae.data.splits import assemble, held_out, validation_split
+
+X = np.arange(100, dtype=np.float32)[:, None]
+
+
+def test_splits_are_disjoint_repeatable_and_complete():
+    options = Options(seed=3, validation=0.25)
+    d = assemble("a", {"x": X, "y": np.arange(100)}, options)
+    assert (len(d.train), len(d.validation), len(d.test)) == (68, 22, 10)
+    parts = [d.train, d.validation, d.test]
+    assert sorted(np.concatenate(parts).ravel()) == list(range(100))
+    for x, y in zip(parts, [d.train_labels, d.validation_labels, d.test_labels], strict=True):
+        np.testing.assert_array_equal(x[:, 0], y)
+    again = assemble("a", {"x": X, "y": np.arange(100)}, options)
+    assert d.fingerprint() == again.fingerprint()
+    others = [Options(seed=4, validation=0.25), Options(seed=3), Options(seed=3, validation=0.3)]
+    prints = {assemble("a", {"x": X}, o).fingerprint() for o in [options, *others]}
+    assert len(prints) == 4
+
+
+def test_the_test_set_does_not_depend_on_the_validation_fraction():
+    tests = [assemble("a", {"x": X}, Options(validation=v)).test for v in (0.0, 0.1, 0.5)]
+    np.testing.assert_array_equal(tests[0], tests[1])
+    np.testing.assert_array_equal(tests[0], tests[2])
+
+
+def test_a_named_training_set_keeps_its_order():
+    d = assemble("a", {"x_train": X, "x_test": X[:5]}, Options(validation=0.5))
+    assert len(d.train) == len(d.validation) == 50
+    assert np.all(np.diff(d.train[:, 0]) > 0) and not np.all(np.diff(d.validation[:, 0]) > 0)
+    np.testing.assert_array_equal(d.test, X[:5])
+
+
+def test_a_named_validation_set(tmp_path):
+    parts = {"x_train": X, "x_test": X[:5], "x_validation": X[:7], "y_validation": np.arange(7)}
+    np.savez(tmp_path / "a.npz", **parts)
+    d = loading.load(str(tmp_path / "a.npz"))
+    np.testing.assert_array_equal(d.validation, X[:7])
+    assert d.validation_labels.tolist() == list(range(7)) and d.train_labels is None
+    with pytest.raises(InputError, match="holds a validation set: leave out --validation"):
+        loading.load(str(tmp_path / "a.npz"), validation=0.1)
+
+
+@pytest.mark.parametrize("size", [2, 3, 10, 11])
+def test_small_sets_still_have_every_part(size):
+    train, test = held_out("a", size, 0)
+    assert len(test) >= 1 and sorted([*train, *test]) == list(range(size))
+    if len(train) > 1:
+        for fraction in (1e-9, 0.5, 0.999):
+            rest, validation = validation_split("a", train, Options(validation=fraction))
+            assert len(rest) and len(validation) and sorted([*rest, *validation]) == sorted(train)
+
+
+def test_too_small_sets():
+    with pytest.raises(InputError, match="two examples or more"):
+        held_out("a", 1, 0)
+    with pytest.raises(InputError, match="two training examples or more"):
+        validation_split("a", np.array([0]), Options(validation=0.1))

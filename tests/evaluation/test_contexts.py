@@ -1,0 +1,165 @@
+"""Every stage of an evaluation, and a run's pictures, for conditional models."""
+
+import json
+
+import numpy as np
+import pytest
+from conditional_models import ConditionalLinearGaussian, tiny, tiny_m2
+from PIL import Image
+from scipy.special import logsumexp
+
+from probvae.config.training import Training
+from probvae.data.binarization import prepare
+from probvae.data.dataset import DataSet
+from probvae.data.labels import join_prepared, one_hot
+from probvae.errors import InputError
+from probvae.evaluation import contexts as classes_
+from probvae.evaluation import state
+from probvae.evaluation.stages import STAGES, run_stages
+from probvae.models import conditional
+from probvae.models.conditional import contexts_of, values
+from probvae.runs.recorder import Recorder
+
+FEW = state.Options(num_samples=40, train_images=20, gap_images=2, ais_images=2)
+
+
+def evaluated(vae, example, *, labels=None, **changes):
+    images = state.Images(example, labels)
+    e = state.Evaluation(vae, images, images, state.Options(**{**FEW.__dict__, **changes}))
+    assert run_stages(e) == []
+    return e, state.metrics(e)
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    return ConditionalLinearGaussian()
+
+
+def test_every_stage_of_classes(oracle):
+    labels = np.arange(12) % 3
+    y = np.eye(3, dtype=np.float32)[labels]
+    x, vae = oracle.sample(y, 2), oracle.vae(shift=0.3)
+    e, results = evaluated(vae, vae.join(x, y).numpy(), labels=labels)
+    assert not e.skipped and set(e.seconds) == set(STAGES)
+    log_p = oracle.log_prob(x, y)
+    np.testing.assert_allclose(e.arrays["exact"], log_p, atol=6e-3)
+    np.testing.assert_allclose(e.arrays["ais"], log_p[:2], atol=0.3)
+    log_joint = np.stack([oracle.marginal(k).logpdf(x) for k in np.eye(3)], axis=1) - np.log(3)
+    np.testing.assert_allclose(e.arrays["log_marginal_over_classes"], logsumexp(log_joint, axis=1), atol=6e-3)
+    accuracy = np.mean(np.argmax(log_joint, axis=1) == labels)
+    assert results["bayes_accuracy"]["mean"] == pytest.approx(accuracy)
+    assert "classifier_accuracy" not in results
+    bits = results["bits_per_dimension"]["mean"]
+    assert bits == pytest.approx(-log_p.mean() / (5 * np.log(2)), rel=1e-2)
+    lower, upper = results["bdmc_lower"]["mean"], results["bdmc_upper"]["mean"]
+    assert -30 < lower < upper + 1 < 0
+    of_x = {"mean"} | {key.removeprefix("predictive_") for key in results if key.startswith("predictive_")}
+    expected = float(x.mean())
+    assert of_x > {"roughness"} and f"{expected:.4g} ±" in results["predictive_mean"]["note"]
+
+
+def test_stages_that_need_p_of_y_or_few_different_y_say_so(oracle, monkeypatch):
+    monkeypatch.setattr(classes_, "MOST", 5)
+    y = np.random.default_rng(0).standard_normal([8, 3]).astype(np.float32)
+    vae = oracle.vae(shift=0.3)
+    example = vae.join(oracle.sample(y, 2), y).numpy()
+    e, results = evaluated(vae, example, ais_images=0, gap_images=0)
+    assert set(e.skipped) == {"exact"} and "one after the other, 5 at most; there are 8" in e.skipped["exact"]
+    assert "exact" not in results and "bayes_accuracy" not in results
+    assert "IWAE" in results["bits_per_dimension"]["note"] and "predictive_mean" in results
+    nobody = state.Images(example[:0], None)
+    alone = state.Evaluation(vae, state.Images(example, None), nobody, FEW)
+    monkeypatch.setattr("probvae.evaluation.stages.STAGES", {"predictive check": STAGES["predictive check"]})
+    run_stages(alone)
+    assert "without a p(y)" in alone.skipped["predictive check"]
+
+
+def test_classes_of_the_m2_model():
+    vae = tiny_m2(latent_dim=4)
+    x = np.float32(np.random.default_rng(0).integers(0, 2, [9, 6]))
+    labels = np.arange(9) % 3
+    e = state.Evaluation(
+        vae,
+        state.Images(vae.join(x, labels).numpy(), labels),
+        state.Images(vae.join(x, 0).numpy(), None),
+        FEW,
+    )
+    STAGES["bounds"](e)
+    STAGES["classes"](e)
+    results = state.metrics(e)
+    guesses = np.argmax(vae.classifier(x).mean(), axis=1)
+    assert results["classifier_accuracy"]["mean"] == pytest.approx(np.mean(guesses == labels))
+    below = e.arrays["log_marginal_over_classes"]
+    assert np.all(below > e.arrays["iwae"] - np.log(3) - 1e-6)  # p(x) is more than p(x, y) of one class
+
+
+def test_outliers_of_a_conditional_model_are_scored_by_x():
+    vae = tiny(latent_dim=4)
+    rng = np.random.default_rng(0)
+    x = np.float32(rng.random([6, 8, 8, 1]) < 0.2)
+    example = vae.join(x, np.arange(6) % 3).numpy()
+    e = state.Evaluation(vae, state.Images(example, None), state.Images(example, None), FEW)
+    for stage in ("bounds", "training images", "outlier scores"):
+        STAGES[stage](e)
+    size = conditional.contexts_of(vae, example).shape[1]
+    assert size == 3 and np.all(np.isfinite(e.arrays["score_complexity"]))
+    from probvae.evaluation.outliers import compressed_size
+
+    expected = -e.arrays["iwae"] - compressed_size(x)
+    np.testing.assert_allclose(e.arrays["score_complexity"], expected, rtol=1e-6)
+
+
+def test_too_many_different_y_for_quadrature(oracle):
+    vae = oracle.vae()
+    with pytest.raises(InputError, match="100 at most; there are 101"):
+        classes_.exact_given(vae, np.random.default_rng(0).standard_normal([101, 8]).astype(np.float32))
+
+
+# ---- the pictures of a run -----------------------------------------------------------------------
+
+
+def images(classes=3):
+    rng = np.random.default_rng(0)
+    x = (rng.random([40, 8, 8, 1]) < 0.3).astype(np.uint8) * 255
+    labels = rng.integers(0, classes, 40)
+    return DataSet("tiny", x, x[:20], labels, labels[:20], 255)
+
+
+@pytest.mark.parametrize("kind", ["classes", "covariates"])
+def test_pictures(kind, tmp_path):
+    data, vae = images(), tiny()
+    y = one_hot(data.train_labels, 3)
+    if kind == "covariates":
+        y = np.random.default_rng(0).standard_normal(y.shape).astype(np.float32)
+    prepared = join_prepared(prepare(data), y, y[:20])
+    (tmp_path / "images").mkdir()
+    recorder = Recorder(tmp_path, vae, Training(epochs=1), data, prepared, fingerprint="f")
+    recorder.start()
+    metrics = recorder.finish(interrupted=False)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics and "test_accuracy" not in metrics
+    z, context = recorder.draws.arguments
+    if kind == "classes":  # a row for each, the same z in a column
+        np.testing.assert_array_equal(
+            context.reshape(3, 8, 3), np.broadcast_to(np.eye(3)[:, None], [3, 8, 3])
+        )
+        np.testing.assert_array_equal(z.reshape(3, 8, 2)[0], z.reshape(3, 8, 2)[2])
+    else:
+        np.testing.assert_array_equal(context, contexts_of(vae, prepared.test[:16]))
+    for name in ("originals", "latent_manifold", "latent_means"):
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert np.asarray(picture.convert("L")).std() > 2, name
+    shape = (3 * 9 - 1, 8 * 9 - 1) if kind == "classes" else (4 * 9 - 1, 4 * 9 - 1)
+    with Image.open(tmp_path / "images" / "prior_at_epoch_0000.png") as picture:
+        assert (picture.width > picture.height) == (shape[1] > shape[0])
+    np.testing.assert_array_equal(values(vae, prepared.test[:16].astype(np.float32)), data.test[:16] / 255)
+
+
+def test_accuracy_of_the_m2_model_is_recorded(tmp_path):
+    from probvae.runs.metrics import _test_accuracy
+
+    vae = tiny_m2()
+    x = np.float32(np.random.default_rng(0).integers(0, 2, [7, 6]))
+    guesses = np.argmax(vae.classifier(x).mean(), axis=1)
+    example = vae.join(x, guesses).numpy()
+    assert _test_accuracy(vae, example)["test_accuracy"]["mean"] == 1.0
+    assert _test_accuracy(vae, vae.join(x, (guesses + 1) % 3).numpy())["test_accuracy"]["mean"] == 0.0

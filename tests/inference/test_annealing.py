@@ -1,0 +1,306 @@
+"""AIS and bidirectional Monte Carlo against models whose log p(x) is known.
+
+Every statistical test has a false-positive rate of at most `ALPHA`, and shows its power on wrong variants.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+from conftest import tiny_vae
+from linear_gaussian import LinearGaussian
+from scipy import stats
+from scipy.special import logsumexp
+from statistics_helpers import ALPHA, mean_p_value
+
+from probvae import InputError, seeds
+from probvae.inference import annealing as annealing_
+from probvae.inference import annealing_path
+from probvae.inference.annealing import ais, bdmc, reverse_ais
+from probvae.inference.annealing_path import INITIALS, Annealing, sigmoidal_schedule
+from probvae.inference.blocks import Stopped
+from probvae.seeds import as_seed, split
+
+NOISE = 3.0  # of the linear-Gaussian model: its weights are then light-tailed enough for z-tests
+QUICK = {"num_steps": 60, "num_chains": 16}
+
+
+def below_p_value(low, high):
+    """One-sided p-value against the claim that the mean of `low` is the mean of `high` or more."""
+    difference = high - low
+    return stats.norm.sf(difference.mean() / (difference.std(ddof=1) / np.sqrt(len(difference))))
+
+
+def weights(vae, annealing, x, seed, *, cuts):
+    """Log weights [C] of paths that lack some of their densities, one for each cut, as bugs would make."""
+    pilot_seed, start_seed, chain_seed = split(seed, 3)
+    path, betas = annealing_path._Path(vae, annealing, x), sigmoidal_schedule(annealing.num_steps)
+    step_sizes = annealing_path._pilot(path, annealing, betas, pilot_seed)
+    z = path.sample(annealing.num_chains, start_seed)
+    return [annealing_path._anneal(path, z, betas[cut], step_sizes[cut], chain_seed)[0][0] for cut in cuts]
+
+
+def test_tempering_needs_no_decoder(x):
+    """Value and gradient of log f at another beta, from those at this one, equal the direct ones."""
+    vae = tiny_vae()
+    for initial in INITIALS:
+        path = annealing_path._Path(vae, Annealing(initial=initial), x)
+        z = path.sample(3, as_seed(1))
+        ours, direct = (
+            path.kernel(tf.constant(beta), tf.fill([5], 0.1)).bootstrap_results(z) for beta in (0.001, 0.7)
+        )
+        ours = path.temper(z, ours, tf.constant(0.001), tf.constant(0.7)).accepted_results
+        direct = direct.accepted_results
+        np.testing.assert_allclose(ours.target_log_prob, direct.target_log_prob, rtol=1e-3)
+        np.testing.assert_allclose(
+            ours.grads_target_log_prob[0], direct.grads_target_log_prob[0], rtol=1e-2, atol=0.02
+        )
+
+
+@pytest.mark.parametrize("initial", INITIALS)
+def test_weights_are_unbiased(initial):
+    """E[w] = p(x) over 10,000 chains, by z-test; weights upside down or with a step lost are caught."""
+    model = LinearGaussian(noise=NOISE)
+    vae, x = model.vae(shift=0.4, stretch=1.6), tf.constant(model.sample(2, seed=2)[:1])
+    exact = model.marginal.logpdf(x[0])
+    annealing = Annealing(num_chains=10_000, num_steps=6, initial=initial)
+    run = tf.function(functools.partial(annealing_path._forward, vae, annealing))
+    log_w = run(x, as_seed(1))[0].numpy()[0] - exact
+    assert log_w.std() > 0.1  # the chains are short enough for the test to mean something
+    assert mean_p_value(np.exp(log_w), 1.0) > ALPHA
+    assert mean_p_value(np.exp(-log_w), 1.0) < ALPHA
+    assert mean_p_value(1 + log_w, 1.0) < ALPHA
+    lost = {"last step": slice(None, -1), "first step": slice(1, None)}
+    run = tf.function(functools.partial(weights, vae, annealing, cuts=lost.values()))
+    for name, wrong in zip(lost, run(x, as_seed(1)), strict=True):
+        assert mean_p_value(np.exp(wrong.numpy() - exact), 1.0) < ALPHA, name
+
+
+@pytest.mark.parametrize("posterior", ["diagonal", "tril"])
+@pytest.mark.parametrize("initial", INITIALS)
+def test_gradient_at_the_first_draw(posterior, initial, x):
+    """TFP's bijectors remember their draws, and the gradient of log r at a draw itself is wrong there."""
+    path = annealing_path._Path(tiny_vae(posterior), Annealing(initial=initial), x)
+
+    @tf.function
+    def gradients():
+        z = path.sample(3, as_seed(1))
+        copy = z + 0.0 * tf.random.stateless_normal(z.shape, as_seed(2))
+        return [
+            tfp.math.value_and_gradient(lambda z: path.log_prob(z, tf.constant(0.1)), at)[1]
+            for at in (z, copy)
+        ]
+
+    ours, fresh = gradients()
+    np.testing.assert_allclose(ours, fresh, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("initial", INITIALS)
+def test_reverse_weights_are_unbiased(initial):
+    """E[1/w] = 1/p(x) over 3,000 exact draws of z, by z-test; z from elsewhere is caught."""
+    model, n = LinearGaussian(noise=NOISE), 3000
+    x = np.repeat(model.sample(2, seed=2)[:1], n, axis=0)
+    sources = [model.vae(), model.vae(stretch=1.6), model.vae(shift=1.0)]  # the first is exact
+    z = np.concatenate([vae.posterior(x).sample(seed=(0, 5)) for vae in sources])
+    result = reverse_ais(
+        model.vae(shift=0.2, stretch=1.2),
+        np.concatenate(3 * [x]),
+        z,
+        seed=1,
+        batch_size=3 * n,
+        num_steps=10,
+        num_chains=4,
+        initial=initial,
+    )
+    inverse = np.exp(model.marginal.logpdf(x[0]) - result.log_marginal)
+    exact, wide, shifted = (mean_p_value(part, 1.0) for part in np.split(inverse, 3))
+    assert exact > ALPHA
+    assert wide < ALPHA and shifted < ALPHA
+
+
+@pytest.fixture(scope="module")
+def estimates():
+    """AIS with 64 chains on 200 examples, and log p(x)."""
+    model = LinearGaussian(noise=NOISE)
+    x = model.sample(200, seed=1)
+    result = ais(model.vae(), x, seed=0, num_steps=30, num_chains=64, batch_size=200)
+    return result, model.marginal.logpdf(x)
+
+
+def test_ais_is_near_the_exact_value(estimates):
+    """E[exp(estimate)] = p(x) by z-test; logsumexp without -log C, and a mean of log w, are caught."""
+    result, exact = estimates
+    error = result.log_marginal - exact
+    assert np.abs(error).max() < 1.0 and abs(error.mean()) < 0.05
+    assert mean_p_value(np.exp(error), 1.0) > ALPHA
+    assert mean_p_value(np.exp(error + np.log(64)), 1.0) < ALPHA
+    assert mean_p_value(np.exp(error - 0.2), 1.0) < ALPHA
+
+
+def test_standard_error_is_the_spread(estimates):
+    """Of 200 standardized errors the mean square is near 1; without the root of C it is not."""
+    result, exact = estimates
+    squares = ((result.log_marginal - exact) / result.standard_error) ** 2
+    assert 0.6 < squares.mean() < 1.6
+    assert squares.mean() / 64 < 0.6
+    assert np.all((1 < result.effective_sample_size) & (result.effective_sample_size <= 64))
+    assert np.all((0.5 < result.acceptance) & (result.acceptance < 1))
+
+
+def test_summary_by_hand():
+    log_w = np.array([[-1000.0, -1001.0, -1003.0], [5.0, 5.0, 5.0]])
+    acceptance = np.array([0.5, 0.6], np.float32)
+    forward = annealing_._summary(log_w, acceptance, sign=1.0)
+    np.testing.assert_allclose(forward.log_marginal, logsumexp(log_w, axis=1) - np.log(3))
+    np.testing.assert_allclose(forward.standard_error[1], 0, atol=1e-12)
+    w = np.exp(log_w[0] + 1000)
+    np.testing.assert_allclose(forward.standard_error[0], stats.sem(w) / w.mean())
+    np.testing.assert_allclose(forward.effective_sample_size, [w.sum() ** 2 / (w**2).sum(), 3])
+    reverse = annealing_._summary(log_w, acceptance, sign=-1.0)
+    np.testing.assert_allclose(reverse.log_marginal, np.log(3) - logsumexp(-log_w, axis=1))
+    assert forward.log_marginal.dtype == forward.acceptance.dtype == np.float64
+
+
+@pytest.fixture(scope="module")
+def brackets():
+    """BDMC of 1,000 simulated examples with few and with many steps, and log p(x)."""
+    model, found = LinearGaussian(noise=NOISE), {}
+    for num_steps in (4, 30):
+        found[num_steps] = bdmc(model.vae(), 1000, seed=3, num_steps=num_steps, num_chains=2, batch_size=1000)
+    return found, model.marginal.logpdf(found[4].x)
+
+
+def test_bracket_holds_the_truth(brackets):
+    """Means in order by one-sided z-tests. By Markov's inequality and a union over the examples, all
+    lie within b = log(2 * 500 / ALPHA) of the right side but with probability ALPHA."""
+    found, exact = brackets
+    bound = np.log(2 * len(exact) / ALPHA)
+    for bracket in found.values():
+        assert np.all(bracket.lower < exact + bound) and np.all(bracket.upper > exact - bound)
+        assert mean_p_value(np.exp(bracket.lower - exact), 1.0) > ALPHA
+        assert mean_p_value(np.exp(exact - bracket.upper), 1.0) > ALPHA
+    few = found[4]
+    assert below_p_value(few.lower, exact) < ALPHA
+    assert below_p_value(exact, few.upper) < ALPHA
+    assert below_p_value(exact, few.lower) > 0.5 and below_p_value(few.upper, exact) > 0.5
+
+
+def test_more_steps_tighten_the_bracket(brackets):
+    """Paired one-sided z-test at `ALPHA`; the simulated data is the same."""
+    found, exact = brackets
+    np.testing.assert_array_equal(found[4].x, found[30].x)
+    gaps = {k: bracket.upper - bracket.lower for k, bracket in found.items()}
+    assert below_p_value(gaps[30], gaps[4]) < ALPHA
+    assert 0 < gaps[30].mean() < 0.3 * gaps[4].mean()
+    middle = (found[30].upper + found[30].lower) / 2
+    assert np.abs(middle - exact).mean() < 0.2
+
+
+def test_bdmc_simulates_from_the_model(brackets):
+    """z ~ N(0, I), and x - W z - b ~ N(0, s^2 I), by z-test of first and second moments."""
+    bracket, model = brackets[0][4], LinearGaussian(noise=NOISE)
+    residual = bracket.x - bracket.z @ model.weights.T - model.bias
+    for samples, scale in ((bracket.z, 1.0), (residual, NOISE)):
+        assert mean_p_value(samples) > ALPHA
+        assert mean_p_value(samples**2, scale**2) > ALPHA
+
+
+def test_schedule():
+    betas = sigmoidal_schedule(50)
+    assert betas[0] == 0 and betas[-1] == 1 and len(betas) == 51 and np.all(np.diff(betas) > 0)
+    np.testing.assert_allclose(betas + betas[::-1], 1)
+    assert np.diff(betas)[0] < 0.2 * np.diff(betas)[25]
+    np.testing.assert_array_equal(sigmoidal_schedule(1), [0, 1])
+
+
+def test_one_step_is_importance_sampling_from_the_prior(x):
+    """No transition enters the weights: log mean p(x|z) over the very draws of the chain's start."""
+    vae = tiny_vae()
+    result = ais(vae, x, seed=4, num_steps=1, num_chains=8)
+    _, start_seed, _ = split(seeds.fold_in(4, 0), 3)
+    z = vae.prior.sample([8, 5], seed=start_seed)
+    by_hand = logsumexp(vae.likelihood(z).log_prob(x).numpy().astype(np.float64), axis=0) - np.log(8)
+    np.testing.assert_allclose(result.log_marginal, by_hand, rtol=1e-5)
+
+
+@pytest.mark.parametrize("initial", INITIALS)
+def test_convolutional_model_against_quadrature(initial, x):
+    """Deterministic given the seed: within four standard errors and 0.3 nats of a fine grid."""
+    vae = tiny_vae()
+    axis = np.linspace(-6, 6, 121)
+    z = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 1, 2).astype(np.float32)
+    log_joint = vae.likelihood(z).log_prob(x) + vae.prior.log_prob(z)
+    exact = logsumexp(log_joint.numpy().astype(np.float64), axis=0) + 2 * np.log(axis[1] - axis[0])
+    images = x.numpy().astype(np.uint8)  # as data sets hold them
+    result = ais(vae, images, seed=0, num_steps=60, num_chains=32, initial=initial)
+    error = np.abs(result.log_marginal - exact)
+    assert np.all(error < 4 * result.standard_error + 0.01) and np.all(error < 0.3)
+
+
+def test_step_sizes_follow_the_path():
+    """They start at `step_size`, and shrink to the width of a sharp posterior; one for each example."""
+    model, annealing = LinearGaussian(noise=0.07), Annealing(num_steps=60)
+    path = annealing_path._Path(model.vae(), annealing, tf.constant(model.sample(3, seed=0)))
+    pilot = functools.partial(annealing_path._pilot, path, annealing, sigmoidal_schedule(60))
+    sizes = tf.function(pilot)(as_seed(1)).numpy()
+    assert sizes.shape == (61, 3) and len(set(sizes[-1])) == 3
+    np.testing.assert_allclose(sizes[:2], 0.5)
+    assert np.all(sizes[-1] < 3 * np.sqrt(np.linalg.eigvalsh(model.covariance)[0]))
+
+
+def test_blocks_progress_and_seed():
+    model, progress = LinearGaussian(noise=NOISE), []
+    vae, x = model.vae(), 3 * model.sample(5, seed=1)
+    run = functools.partial(ais, vae, x, batch_size=2, **QUICK)
+    first = run(seed=1, on_progress=progress.append)
+    assert progress == [0.4, 0.8, 1.0]
+    exact = model.marginal.logpdf(x)
+    assert np.diff(np.sort(exact)).min() > 1.0  # so that examples in another order would be seen
+    assert np.abs(first.log_marginal - exact).max() < 0.5
+    for ours, again in zip(first, run(seed=1), strict=True):
+        np.testing.assert_array_equal(ours, again)
+    assert np.all(first.log_marginal != run(seed=2).log_marginal)
+
+
+def test_bdmc_progress_and_stop():
+    progress = []
+
+    def stop_in_the_middle(fraction):
+        progress.append(fraction)
+        if fraction > 0.6:
+            raise Stopped
+
+    part = bdmc(LinearGaussian().vae(), 3, seed=1, batch_size=2, on_progress=stop_in_the_middle, **QUICK)
+    np.testing.assert_allclose(progress, [1 / 3, 1 / 2, 5 / 6])
+    assert {len(field) for field in (part.x, part.z, *part.forward, *part.reverse)} == {2}
+    assert np.all(np.abs(part.upper - part.lower) < 2.0)  # the two directions speak of the same examples
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"num_chains": 1}, "num_chains of at least 2; got 1"),
+        ({"num_steps": 0}, "num_steps of at least 1; got 0"),
+        ({"num_leapfrog_steps": 0}, "num_leapfrog_steps of at least 1"),
+        ({"num_pilot_chains": 0}, "num_pilot_chains of at least 1"),
+        ({"step_size": 0.0}, "step_size above 0; got 0.0"),
+        ({"initial": "joint"}, "among prior, posterior; got 'joint'"),
+    ],
+)
+def test_mistakes_are_named(kwargs, message):
+    model = LinearGaussian()
+    with pytest.raises(InputError, match=message):
+        ais(model.vae(), model.sample(2, seed=0), seed=0, **kwargs)
+
+
+def test_wrong_shapes_are_named():
+    model = LinearGaussian()
+    vae, x = model.vae(), model.sample(2, seed=0)
+    with pytest.raises(InputError, match=r"shape \('N', 5\).*got \(2, 4\)"):
+        ais(vae, x[:, :4], seed=0)
+    with pytest.raises(InputError, match=r"shape \(2, 2\).*got \(3, 2\)"):
+        reverse_ais(vae, x, np.zeros([3, 2]), seed=0)
+    with pytest.raises(InputError, match="num_examples of at least 1"):
+        bdmc(vae, 0, seed=0)
