@@ -5,7 +5,7 @@
     python tests/tools/mutants.py --tree ../other     # of another checkout
     python tests/tools/mutants.py --list              # where each of them stands; no test is run
 
-Each mutant of `mutants_table.py` is one change of one line. The changes are made one at a time, in a temporary
+Each mutant of `mutants_table.py` is one change of one line. Changes are made one at a time, in a temporary
 copy of the checkout, and the few tests that should notice are run there. They are run on the unchanged copy
 first, since a test that fails anyway proves nothing. Each mutant is then
 
@@ -49,11 +49,12 @@ class Inapplicable(Exception):  # noqa: N818
 
 
 class Place(NamedTuple):
-    """Where a mutant changes the code: a file below the checkout, and a span of its text."""
+    """Where a mutant changes the code: a file below the checkout, a span of its text, the new text."""
 
     path: Path
     start: int
     stop: int
+    new: str = ""
 
 
 class Verdict(NamedTuple):
@@ -74,6 +75,11 @@ def definitions(node: ast.AST, outer: str = "") -> Iterator[tuple[str, ast.stmt]
             name = f"{outer}.{child.name}" if outer else child.name
             yield name, child
         yield from definitions(child, name)
+
+
+def pattern_of(text: str) -> re.Pattern[str]:
+    """Return a pattern of the text, cut into lines anywhere."""
+    return re.compile(r"\s+".join(map(re.escape, text.split())))
 
 
 class Checkout:
@@ -102,27 +108,28 @@ class Checkout:
     def place(self, mutant: Mutant) -> Place:
         """Return the one place where a mutant's text stands; blanks and line ends count the same."""
         names = (mutant.definition,) if isinstance(mutant.definition, str) else mutant.definition
-        old = re.compile(r"\s+".join(map(re.escape, mutant.old.split())))
+        olds, news = ((text,) if isinstance(text, str) else text for text in (mutant.old, mutant.new))
         spans = [span for name, span in self.spans if any(f".{name}".endswith(f".{n}") for n in names)]
         if not spans:
             raise Inapplicable(f"there is no {' or '.join(names)}")
         places = {
-            Place(path, *match.span())
-            for path, start, stop in spans
-            for match in old.finditer(self.texts[path], start, stop)
+            Place(span.path, *match.span(), new)
+            for old, new in zip(olds, news, strict=True)
+            for span in spans
+            for match in pattern_of(old).finditer(self.texts[span.path], span.start, span.stop)
         }
         if len(places) != 1:
             raise Inapplicable(f"{mutant.old!r} stands {len(places)} times in {' or '.join(names)}, not once")
         return places.pop()
 
-    def mutated(self, mutant: Mutant, place: Place) -> str:
+    def mutated(self, place: Place) -> str:
         """Return the whole file with the change made."""
         text = self.texts[place.path]
-        text = text[: place.start] + mutant.new + text[place.stop :]
+        text = text[: place.start] + place.new + text[place.stop :]
         try:
             ast.parse(text)
         except SyntaxError as error:
-            raise Inapplicable(f"{mutant.new!r} is no Python there: {error.msg}") from None
+            raise Inapplicable(f"{place.new!r} is no Python there: {error.msg}") from None
         return text
 
     def addresses(self, mutant: Mutant) -> list[str]:
@@ -173,7 +180,7 @@ def try_mutant(checkout: Checkout, mutant: Mutant, copy: Path, red: set[str]) ->
     """Make the change in the copy, run the tests that should notice, and take the change back."""
     try:
         place, addresses = checkout.place(mutant), checkout.addresses(mutant)
-        text = checkout.mutated(mutant, place)
+        text = checkout.mutated(place)
         bad = [
             test
             for test in sorted(red)
@@ -245,7 +252,7 @@ def list_mutants(checkout: Checkout, chosen: Sequence[Mutant]) -> int:
     for mutant in chosen:
         try:
             place = checkout.place(mutant)
-            checkout.mutated(mutant, place)
+            checkout.mutated(place)
             checkout.addresses(mutant)
             line = checkout.texts[place.path].count("\n", 0, place.start) + 1
             print(f"{mutant.name}: {place.path}:{line}; {', '.join(mutant.tests)}")
