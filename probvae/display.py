@@ -101,9 +101,7 @@ def _model_rows(vae: Any) -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = [
         (name, f"{what} ({getattr(chosen, name)})" if chosen else what) for name, what in parts
     ]
-    rows += [("latent_dim", vae.latent_dim), ("event_shape", vae.event_shape)]
-    if hasattr(vae, "context_dim"):
-        rows += [("value_shape", vae.value_shape), ("context_dim", vae.context_dim)]
+    rows += vae._details().items()
     if chosen:
         sizes = chosen.units if "mlp" in chosen.network else chosen.filters
         rows.append(("network", f"{chosen.network} {list(sizes)}"))

@@ -59,6 +59,21 @@ class Architecture(_Checked):
     context_dim: int = _in_range(0, 0, 4096)
     classifier: bool = False
 
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the model is p(x|z, y)."""
+        return self.context_dim > 0
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes y, or the size of another y; 0 for a model without."""
+        return self.context_dim
+
+    @property
+    def is_hierarchy(self) -> bool:
+        """Whether z has several layers."""
+        return bool(self.latent_layers)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= len(self.event_shape) <= 3:

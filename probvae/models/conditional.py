@@ -17,9 +17,11 @@ from probvae.display import Shown
 from probvae.errors import InputError
 from probvae.models.networks.contexts import filled
 from probvae.models.vae import VAE
-from probvae.seeds import Seed, as_seed, split
+from probvae.seeds import Seed, split
 
 Shape = tuple[int, ...]
+MAX_CONTEXTS = 100  # the most different y that are taken one after the other
+COLUMNS, CLASSES = 8, 15  # the most prior draws of a class in a picture, and its most classes
 
 
 class ConditionalVAE(VAE):
@@ -34,8 +36,7 @@ class ConditionalVAE(VAE):
         `tfd.Empirical(y, event_ndims=1)` of observed ones. No bound on log p(x|y) needs it.
       **kwargs: passed to `tf_keras.Model`.
 
-    Attributes:
-      value_shape: E, the shape of x. `event_shape` is (D + C,), that of a joined example.
+    `value_shape` is E, the shape of x; `event_shape` is (D + C,), that of a joined example.
 
     >>> from probvae.config.training import Architecture
     >>> from probvae.models.building import build
@@ -52,6 +53,7 @@ class ConditionalVAE(VAE):
     """
 
     contexts: tfd.Distribution | None = None  # p(y)
+    density_name = "log p(x|y)"
     lowest_class = 0
 
     def __init__(
@@ -66,13 +68,21 @@ class ConditionalVAE(VAE):
     ) -> None:
         self.context_dim = context_dim
         size = int(prior.event_shape[-1]) + context_dim
-        self.value_shape = tuple(decoder(tf.zeros([1, size])).event_shape.as_list())  # of p(x|z = 0, y = 0)
+        self._value_shape = tuple(decoder(tf.zeros([1, size])).event_shape.as_list())  # of p(x|z = 0, y = 0)
         super().__init__(prior, encoder, decoder, **kwargs)
         self.contexts = contexts
 
+    def _details(self) -> dict[str, Any]:
+        return {**super()._details(), "value_shape": self.value_shape, "context_dim": self.context_dim}
+
     # ---- pairs -----------------------------------------------------------------------------------
 
-    def join(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    @property
+    def value_shape(self) -> Shape:
+        """The shape of x alone."""
+        return self._value_shape
+
+    def join(self, x: tf.Tensor, y: tf.Tensor | None = None) -> tf.Tensor:
         """Return examples [..., D + C] from x [..., *E] and y.
 
         Args:
@@ -80,8 +90,10 @@ class ConditionalVAE(VAE):
           y: floats [..., C], or integers [...], which are classes from 0 to C - 1; broadcast to x.
 
         Raises:
-          InputError: y does not fit x or C.
+          InputError: there is no y, or it does not fit x or C.
         """
+        if y is None:
+            raise InputError("The model is conditional, and there are no labels.")
         x, y = tf.cast(tf.convert_to_tensor(x), tf.float32), self.as_context(y)
         ndims = len(self.value_shape)
         if x.shape[x.shape.rank - ndims :] != self.value_shape or y.shape.rank > x.shape.rank - ndims + 1:
@@ -97,6 +109,14 @@ class ConditionalVAE(VAE):
         example, size = tf.convert_to_tensor(example), math.prod(self.value_shape)
         x = tf.reshape(example[..., :size], tf.concat([tf.shape(example)[:-1], self.value_shape], 0))
         return x, example[..., size:]
+
+    def values(self, x: Any) -> Any:
+        """Return the x [..., *E] of joined examples; those of an array are an array."""
+        return _like(x, self.split(x)[0])
+
+    def contexts_of(self, x: Any) -> Any:
+        """Return the y [..., C] of joined examples; those of an array are an array."""
+        return _like(x, self.split(x)[1])
 
     def as_context(self, y: tf.Tensor) -> tf.Tensor:
         """Return y as floats [..., C]: integers are classes and become one-hot, floats stay.
@@ -144,6 +164,10 @@ class ConditionalVAE(VAE):
         x, y = self.split(example)
         return self.likelihood(z, y, training).log_prob(x)
 
+    def likelihood_at(self, z: tf.Tensor, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """Return p(x|z, y) at the y of joined examples."""
+        return self.likelihood(z, self.split(x)[1], training)
+
     def joint(self) -> tfd.JointDistribution:
         """Return p(z) p(x|z, y) as a joint distribution of `z` and the joined example `x`, to be pinned at x.
 
@@ -175,6 +199,45 @@ class ConditionalVAE(VAE):
             )
         return VAE(self.prior, filled(encoder, self.value_shape, y), filled(decoder, (self.latent_dim,), y))
 
+    def of_class(self, label: int | None) -> VAE:
+        """Return the model of one class, `given(label)`.
+
+        Raises:
+          InputError: the class is missing, or is none of the model's.
+        """
+        if label is None or not 0 <= label < self.context_dim:
+            problem = "none was given: add --class C" if label is None else f"got {label}"
+            raise InputError(
+                "The model is conditional, and the model of one class is needed: expected a class from 0 to "
+                f"{self.context_dim - 1}; {problem}."
+            )
+        return self.given(label)
+
+    def unconditional(self, x: np.ndarray) -> VAE:
+        """Return the model of the first class; where y is no class, that at the y of the first example."""
+        y = self.contexts_of(x)
+        return self.given(np.eye(self.context_dim)[0] if is_one_hot(y) else y[0])
+
+    def by_context(self, x: np.ndarray) -> list[tuple[VAE, np.ndarray]]:
+        """Return the model given each different y of joined examples, with the rows of those that have it.
+
+        Raises:
+          InputError: more than `MAX_CONTEXTS` different y.
+        """
+        y, which = np.unique(self.contexts_of(x), axis=0, return_inverse=True)
+        if len(y) > MAX_CONTEXTS:
+            raise InputError(
+                "Quadrature takes the different y of a conditional model one after the other, "
+                f"{MAX_CONTEXTS} at most; there are {len(y):,}. Use the bound of importance sampling."
+            )
+        return [(self.given(y_k), np.flatnonzero(which.ravel() == k)) for k, y_k in enumerate(y)]
+
+    def generator(self, x: np.ndarray) -> VAE:
+        """Return a model that draws y too: as often as it occurs in the examples x, unless it has a p(y)."""
+        if self.contexts is not None or not len(x):
+            return self
+        return self.with_contexts(observed_contexts(self.contexts_of(x)))
+
     def with_contexts(self, contexts: tfd.Distribution) -> "ConditionalVAE":
         """Return this model, weights shared, with a p(y) by which `sample` and `likelihood(z)` draw y too."""
         return ConditionalVAE(
@@ -202,14 +265,17 @@ class ConditionalVAE(VAE):
         seed_z, seed_x = split(seed, 2)
         return self.likelihood(self.prior.sample(num_samples, seed=seed_z), y).sample(seed=seed_x)
 
-    def reconstruct(self, x: tf.Tensor, seed: Seed = None) -> tf.Tensor:
-        """Return the mean of p(x|z, y) at one draw z ~ q(z|x, y), [..., *E], for joined examples."""
-        z = self.posterior(x).sample(seed=as_seed(seed))
-        return self.likelihood(z, self.split(x)[1]).mean()
+    def fixed_draws(self, z: np.ndarray, x: np.ndarray) -> tuple[tuple[Any, ...], int, str]:
+        """Return what a picture of prior draws shows: the same z for every class, a class a row.
 
-    def call(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        """Return p(x|z, y) at z = E[z] under q(z|x, y), for joined examples."""
-        return self.likelihood(self.posterior(x, training).mean(), self.split(x)[1], training)
+        Where y is no class, a z for the y of each example. Args and Returns as of `VAE.fixed_draws`.
+        """
+        y = self.contexts_of(x)
+        if not is_one_hot(y):
+            return (z, y[np.arange(len(z)) % len(y)]), 4, "Prior draws at the y of test images"
+        y = np.eye(self.context_dim, dtype=np.float32)[:CLASSES]
+        z_of_every_class = np.tile(z[:COLUMNS], [len(y), 1])
+        return (z_of_every_class, np.repeat(y, COLUMNS, axis=0)), COLUMNS, "Prior draws, a class a row"
 
 
 class JoinedLikelihood(Shown, tfd.Distribution):
@@ -293,13 +359,18 @@ def observed_contexts(y: np.ndarray) -> tfd.Distribution:
 
 
 def values(vae: VAE, x: np.ndarray) -> np.ndarray:
-    """Return the x [N, *E] of joined examples; where a model is not conditional, its examples themselves."""
-    return vae.split(x)[0].numpy() if isinstance(vae, ConditionalVAE) else x
+    """Return `vae.values(x)`."""
+    return vae.values(x)
 
 
-def contexts_of(vae: ConditionalVAE, x: np.ndarray) -> np.ndarray:
-    """Return the y [N, C] of joined examples."""
-    return vae.split(x)[1].numpy()
+def contexts_of(vae: VAE, x: np.ndarray) -> np.ndarray:
+    """Return `vae.contexts_of(x)`."""
+    return vae.contexts_of(x)
+
+
+def _like(x: Any, part: tf.Tensor) -> Any:
+    """Return a part of x as what x is, a tensor or an array."""
+    return part if tf.is_tensor(x) else part.numpy()
 
 
 def _shown(shape: Shape) -> str:

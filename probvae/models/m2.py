@@ -36,6 +36,7 @@ class M2VAE(ConditionalVAE):
     """
 
     lowest_class = -1  # a class that is not known
+    has_log_terms = False
 
     def __init__(
         self,
@@ -60,10 +61,18 @@ class M2VAE(ConditionalVAE):
                 f"{q.event_shape.as_list()} and {self.contexts.event_shape.as_list()}."
             )
 
-    @property
-    def parts(self) -> tuple[tf.Module, ...]:
-        """What holds the variables: encoder, decoder, prior, classifier, p(y)."""
-        return *super().parts, self.classifier, self.contexts
+    def named_parts(self) -> dict[str, tf.Module]:
+        """Return the parts that hold the variables: also the classifier and p(y)."""
+        return {**super().named_parts(), "classifier": self.classifier, "contexts": self.contexts}
+
+    def test_metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Return whether the likeliest class of q(y|x) is the label, 1 or 0 for each joined example."""
+        correct = []
+        for start in range(0, len(x), 500):
+            value, y = self.split(x[start : start + 500].astype(np.float32))
+            q = self.classifier(value).mean()  # q(y|x)
+            correct.append(np.argmax(q, axis=1) == np.argmax(y, axis=1))
+        return {"test_accuracy": np.concatenate(correct).astype(np.float64)}
 
     def log_likelihood(self, z: tf.Tensor, example: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return log p(x|z, y) of joined examples; nan where the class is not known."""

@@ -13,7 +13,7 @@ from probvae.files import npz
 from probvae.files.reading import read_text
 from probvae.files.writing import CONFIG, WEIGHTS, write_atomic, write_text
 from probvae.models.building import build
-from probvae.models.vae import PARTS, VAE
+from probvae.models.vae import VAE
 
 
 def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = None) -> None:
@@ -92,7 +92,7 @@ def load_weights(vae: VAE, path: Path) -> None:
 def _variables(vae: VAE) -> dict[str, Any]:
     """Every variable once, by a name that does not depend on what else the process has built."""
     named, seen = {}, set()
-    for part, module in zip(PARTS, vae.parts, strict=False):
+    for part, module in vae.named_parts().items():
         for index, variable in enumerate(module.variables):
             if id(variable) not in seen:
                 seen.add(id(variable))

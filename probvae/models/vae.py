@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
@@ -11,12 +12,12 @@ from tensorflow_probability import layers as tfpl
 from probvae import display, objectives
 from probvae.config.architecture import Architecture
 from probvae.display import kind
+from probvae.errors import InputError
 from probvae.inference.marginal import Marginal
 from probvae.models.folding import Split, _Folded
 from probvae.seeds import Seed, as_seed, fold_in, split
 
 Objective = Callable[..., tf.Tensor]
-PARTS = ("encoder", "decoder", "prior", "classifier", "contexts")  # names of `VAE.parts`, as far as they go
 
 
 class VAE(tf_keras.Model):
@@ -43,6 +44,8 @@ class VAE(tf_keras.Model):
     """
 
     architecture: Architecture | None = None  # set where `probvae.models.building` made the model
+    density_name = "log p(x)"  # the density that the model's bounds and estimates are of
+    has_log_terms = True  # whether the terms of `objectives.log_terms` are defined for every example
 
     def __init__(
         self,
@@ -81,6 +84,9 @@ class VAE(tf_keras.Model):
     def _repr_html_(self) -> str:
         return display.model_html(self)
 
+    def _details(self) -> dict[str, Any]:
+        return {"latent_dim": self.latent_dim, "event_shape": self.event_shape}
+
     def posterior(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
         """Return q(z|x), batch [..., B] and event [L], for x of shape [..., B, *E]."""
         return self._folded_encoder(x, training, event_ndims=len(self.event_shape))
@@ -102,6 +108,76 @@ class VAE(tf_keras.Model):
         """
         return tfd.JointDistributionNamed({"z": self.prior, "x": lambda z: self.likelihood(z)})
 
+    # ---- examples: x, and y where a model has one ------------------------------------------------
+
+    @property
+    def value_shape(self) -> tuple[int, ...]:
+        """The shape of x alone."""
+        return self.event_shape
+
+    def join(self, x: tf.Tensor, y: tf.Tensor | None = None) -> tf.Tensor:
+        """Return the examples of x [..., *E] and their y, float32; this model ignores y."""
+        return tf.cast(tf.convert_to_tensor(x), tf.float32)
+
+    def values(self, x: Any) -> Any:
+        """Return the x [N, *E] of examples; those of an array are an array."""
+        return x
+
+    def contexts_of(self, x: Any) -> Any:
+        """Return the y [N, C] of examples, an array for an array; None where the model has no y."""
+        return None
+
+    def likelihood_at(self, z: tf.Tensor, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """Return p(x|z), at the y of the examples x where the model has one."""
+        return self.likelihood(z, training=training)
+
+    def of_class(self, label: int | None) -> "VAE":
+        """Return the model of one class: this model where it has no classes.
+
+        Raises:
+          InputError: a class is missing, is none of the model's, or is given for a model without.
+        """
+        if label is not None:
+            raise InputError(
+                "A class is for conditional models, trained with --labels condition or semi; this one has no "
+                "classes: leave it out."
+            )
+        return self
+
+    def unconditional(self, x: np.ndarray) -> "VAE":
+        """Return a model of x alone: this one, or that of the first class or of the first example's y."""
+        return self
+
+    def generator(self, x: np.ndarray) -> "VAE":
+        """Return a model that draws y too: as often as it occurs in the examples x, unless it has a p(y)."""
+        return self
+
+    def by_context(self, x: np.ndarray) -> list[tuple["VAE", np.ndarray]]:
+        """Return a model of x alone for each different y of examples, with the rows of those that have it.
+
+        Raises:
+          InputError: too many different y.
+        """
+        return [(self, np.arange(len(x)))]
+
+    def fixed_draws(self, z: np.ndarray, x: np.ndarray) -> tuple[tuple[Any, ...], int, str]:
+        """Return what a picture of prior draws shows.
+
+        Args:
+          z: draws of p(z), [N, L].
+          x: examples, whose y serve where y is no class.
+
+        Returns:
+          The arguments of `likelihood`, the number of columns, the title.
+        """
+        return (z,), 4, "Prior draws"
+
+    def test_metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Return other measures of test examples, [N] each, by the names of their means in metrics.json."""
+        return {}
+
+    # ---- distributions of x ------------------------------------------------------------------------
+
     def marginal(self, num_samples: int = 100, method: str = "iwae", *, seed: Seed = 0) -> tfd.Distribution:
         """Return p(x), this model as a distribution over x of event shape E.
 
@@ -121,11 +197,11 @@ class VAE(tf_keras.Model):
     def reconstruct(self, x: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         """Return the mean of p(x|z) at one draw z ~ q(z|x), of the shape of x."""
         z = self.posterior(x).sample(seed=as_seed(seed))
-        return self.likelihood(z).mean()
+        return self.likelihood_at(z, x).mean()
 
     def call(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
         """Return p(x|z) at z = E[z] under q(z|x): a reconstruction without noise."""
-        return self.likelihood(self.posterior(x, training).mean(), training)
+        return self.likelihood_at(self.posterior(x, training).mean(), x, training)
 
     def compile(
         self,
@@ -163,18 +239,19 @@ class VAE(tf_keras.Model):
     @property
     def trainable_weights(self) -> list[tf.Variable]:
         """Variables of encoder, decoder and prior, each once: a prior may share the encoder's."""
-        return _once(v for part in self.parts for v in part.trainable_variables) if self.trainable else []
+        parts = self.named_parts().values() if self.trainable else []
+        return _once(v for part in parts for v in part.trainable_variables)
 
     @property
     def non_trainable_weights(self) -> list[tf.Variable]:
-        """The other variables of the three parts."""
+        """The other variables of the parts."""
         trainable = {id(v) for v in self.trainable_weights}
-        return _once(v for part in self.parts for v in part.variables if id(v) not in trainable)
+        parts = self.named_parts().values()
+        return _once(v for part in parts for v in part.variables if id(v) not in trainable)
 
-    @property
-    def parts(self) -> tuple[tf.Module, ...]:
-        """What holds the variables: encoder, decoder, prior."""
-        return self.encoder, self.decoder, self.prior
+    def named_parts(self) -> dict[str, tf.Module]:
+        """Return the parts that hold the variables, by the names under which `probvae.save` writes them."""
+        return {"encoder": self.encoder, "decoder": self.decoder, "prior": self.prior}
 
     @property
     def metrics(self) -> list[tf_keras.metrics.Metric]:

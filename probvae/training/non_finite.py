@@ -6,8 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from probvae import objectives
-from probvae.models.m2 import M2VAE
-from probvae.models.vae import PARTS, VAE, Objective, descent
+from probvae.models.vae import VAE, Objective, descent
 
 TERMS = {
     "z": "a draw of z from q(z|x)",
@@ -60,7 +59,7 @@ def diagnose(
     bad = [name_of(vae, v) for v in vae.variables if not np.all(np.isfinite(v.numpy()))]
     if bad:
         return Finding(f"the weights of {_listed(bad)} are", np.array([], int))
-    terms = None if isinstance(vae, M2VAE) else _terms(vae, x, seed, num_samples)  # which need to know y
+    terms = _terms(vae, x, seed, num_samples) if vae.has_log_terms else None
     return terms or _objective(vae, objective, x, seed)
 
 
@@ -113,7 +112,7 @@ def _alone(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> np.
 
 def name_of(vae: VAE, variable: Any) -> str:
     """Return a variable's name with the part of the model that it belongs to."""
-    for part, module in zip(PARTS, vae.parts, strict=False):
+    for part, module in vae.named_parts().items():
         if any(v is variable for v in module.variables):
             return f"{part}'s {variable.name.removesuffix(':0')}"
     return str(variable.name)
