@@ -38,25 +38,25 @@ def shape(value: Any) -> str:
 
 
 def kind(distribution: Any) -> str:
-    """Return the name of what a distribution is, past the wrappers that layers and products put around it.
+    """Return the name of a distribution's class, with that of the distribution inside where it wraps one.
 
     >>> from tensorflow_probability import distributions as tfd
     >>> kind(tfd.Independent(tfd.Normal([0.0], 1.0), 1))
     'Independent Normal'
     """
-    distribution = getattr(distribution, "tensor_distribution", distribution)
     name = type(distribution).__name__.strip("_")
-    inside = getattr(distribution, "distribution", None)
-    if name in ("Independent", "Sample", "Coordinates", "Seen", "Unfolded", "Radial") and inside is not None:
-        return f"{name} {kind(inside)}"
-    return name
+    wraps = name in ("Independent", "Sample") or getattr(distribution, "wraps", False)
+    return f"{name} {kind(distribution.distribution)}" if wraps else name
 
 
 class Shown:
     """A distribution of ours, with a text of one line and a table of what it is.
 
-    Put before the TFP class among the bases; `_details` adds what else is worth a glance.
+    Put before the TFP class among the bases; `_details` adds what else is worth a glance. `wraps` is true of
+    a distribution that changes some methods of another one, its `distribution`.
     """
+
+    wraps: ClassVar[bool] = False
 
     def _details(self) -> dict[str, Any]:
         return {}

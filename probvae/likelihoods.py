@@ -19,7 +19,7 @@ from probvae.distributions import grey_levels, values
 from probvae.distributions.columns import columns_of, first_misfit, params_size
 from probvae.distributions.columns import inputs as column_inputs
 from probvae.distributions.columns import to_support as columns_to_support
-from probvae.distributions.missing import Seen
+from probvae.distributions.missing import SeenValues
 from probvae.distributions.values import Elementwise
 from probvae.errors import InputError
 
@@ -72,7 +72,7 @@ def _layer(make: Make, shape: Shape, ndims: int, missing: bool) -> tf_keras.laye
     def new(params: tf.Tensor) -> tfd.Distribution:
         params = tf.reshape(params, tf.concat([tf.shape(params)[:-1], shape], axis=0))
         p = tfd.Independent(make(params), reinterpreted_batch_ndims=ndims)  # p(x|z)
-        return Seen(p) if missing else p
+        return SeenValues(p) if missing else p
 
     return tfpl.DistributionLambda(new, convert_to_tensor_fn=tfd.Distribution.mean, name="likelihood")
 
@@ -133,7 +133,7 @@ class SharedScaleNormal(tfpl.DistributionLambda):
             loc = tf.reshape(params, tf.concat([tf.shape(params)[:-1], event_shape], axis=0))
             normal = tfd.Normal(loc, values.positive_scale(self.raw_scale))
             p = tfd.Independent(normal, reinterpreted_batch_ndims=len(event_shape))  # p(x|z)
-            return Seen(p) if missing else p
+            return SeenValues(p) if missing else p
 
         super().__init__(new, convert_to_tensor_fn=tfd.Distribution.mean, **kwargs)
         start = np.log(np.expm1(1 - values.SCALE_FLOOR))

@@ -136,6 +136,8 @@ class _Coordinates(Shown, tfd.Independent):
     A `tfd.MultivariateNormalDiag` has it, but cannot be reparameterized in a mixture.
     """
 
+    wraps = True
+
     def _covariance(self) -> tf.Tensor:
         return tf.linalg.diag(self.variance())
 

@@ -7,13 +7,13 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "base": ["Around", "MadeAnew"],
+        "base": ["LazyDistribution", "LibraryDistribution", "Wrapper", "unwrap"],
         "chain": ["Chain"],
         "columns": ["Columns"],
         "flows.flow": ["Flow", "FlowPrior"],
         "flows.steps": ["AutoregressiveStep", "CouplingStep"],
         "grey_levels": ["DiscretizedLogistic", "PixelLogistic"],
-        "missing": ["Seen"],
+        "missing": ["SeenValues"],
         "mixtures": ["BlockedMixture", "NormalMixture"],
         "sphere": ["Radial", "SphericalUniform", "VonMisesFisher"],
         "values": ["Bernoulli", "Categorical", "Elementwise", "FiniteDiscrete", "Poisson"],
@@ -22,8 +22,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 )
 
 if TYPE_CHECKING:
-    from probvae.distributions.base import Around as Around
-    from probvae.distributions.base import MadeAnew as MadeAnew
+    from probvae.distributions.base import LazyDistribution as LazyDistribution
+    from probvae.distributions.base import LibraryDistribution as LibraryDistribution
+    from probvae.distributions.base import Wrapper as Wrapper
+    from probvae.distributions.base import unwrap as unwrap
     from probvae.distributions.chain import Chain as Chain
     from probvae.distributions.columns import Columns as Columns
     from probvae.distributions.flows.flow import Flow as Flow
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from probvae.distributions.flows.steps import CouplingStep as CouplingStep
     from probvae.distributions.grey_levels import DiscretizedLogistic as DiscretizedLogistic
     from probvae.distributions.grey_levels import PixelLogistic as PixelLogistic
-    from probvae.distributions.missing import Seen as Seen
+    from probvae.distributions.missing import SeenValues as SeenValues
     from probvae.distributions.mixtures import BlockedMixture as BlockedMixture
     from probvae.distributions.mixtures import NormalMixture as NormalMixture
     from probvae.distributions.sphere import Radial as Radial

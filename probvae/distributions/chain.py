@@ -7,14 +7,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from probvae.display import Shown
+from probvae.distributions.base import LibraryDistribution
 from probvae.seeds import Seed, split
 
 MEAN_DRAWS = 64  # draws behind the mean and the variance of a chain, half of them mirrored
 Conditional = Callable[[tf.Tensor], tfd.Distribution]
 
 
-class Chain(Shown, tfd.Distribution):
+class Chain(LibraryDistribution):
     """The distribution of z = (z_1, ..., z_K) with normal conditionals p(z_k | z_<k), one event of shape [L].
 
     `mean`, `variance` and `stddev` have no closed form but for z_1. They average the conditional moments
@@ -42,33 +42,16 @@ class Chain(Shown, tfd.Distribution):
     ) -> None:
         parameters = dict(locals())
         self.top, self.conditionals, self.latent_layers = top, list(conditionals), tuple(latent_layers)
-        super().__init__(
-            dtype=top.dtype,
-            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(parameters, name, dtype=top.dtype, reparameterization_type=tfd.FULLY_REPARAMETERIZED)
 
     def _details(self) -> dict[str, Any]:
         return {"latent_layers": self.latent_layers}
 
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
-        raise NotImplementedError("The batch shape of a chain is that of its top.")
+    def _shapes(self) -> tuple[Any, Any]:
+        return self.top.batch_shape, [sum(self.latent_layers)]
 
-    def _batch_shape(self) -> tf.TensorShape:
-        return self.top.batch_shape
-
-    def _batch_shape_tensor(self) -> tf.Tensor:
-        return self.top.batch_shape_tensor()
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([sum(self.latent_layers)])
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant([sum(self.latent_layers)])
+    def _shape_tensors(self) -> tuple[Any, Any]:
+        return self.top.batch_shape_tensor(), [sum(self.latent_layers)]
 
     def log_prob_terms(self, z: tf.Tensor) -> tf.Tensor:
         """Return log p(z_k | z_<k) by layer, [K, ...] in nats, for z [..., L]; `log_prob` is their sum."""

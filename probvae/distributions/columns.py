@@ -11,8 +11,9 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from probvae.display import Shown, kind
+from probvae.display import kind
 from probvae.distributions import values
+from probvae.distributions.base import LibraryDistribution
 from probvae.distributions.values import Elementwise
 from probvae.errors import InputError
 from probvae.seeds import Seed, split
@@ -48,7 +49,7 @@ def kind_of(name: str) -> Elementwise:
     )
 
 
-class Columns(Shown, tfd.Distribution):
+class Columns(LibraryDistribution):
     """Independent values in the last batch axis, each of its own distribution: batch [..., D], event [].
 
     `tfd.Independent(Columns(...), 1)` is a distribution of rows [D].
@@ -64,35 +65,18 @@ class Columns(Shown, tfd.Distribution):
         parameters = dict(locals())
         self.parts, self.places = tuple(parts), [list(p) for p in places]
         self._order = np.argsort(np.concatenate(self.places))
-        super().__init__(
-            dtype=parts[0].dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(parameters, name, dtype=parts[0].dtype)
 
     def _details(self) -> dict[str, Any]:
         return {
             "columns": ", ".join(f"{len(p)} {kind(q)}" for p, q in zip(self.places, self.parts, strict=True))
         }
 
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
-        raise NotImplementedError("The batch shape is that of the parts, not inferred.")
+    def _shapes(self) -> tuple[Any, Any]:
+        return self.parts[0].batch_shape[:-1].concatenate([len(self._order)]), []
 
-    def _batch_shape(self) -> tf.TensorShape:
-        return self.parts[0].batch_shape[:-1].concatenate([len(self._order)])
-
-    def _batch_shape_tensor(self, **parameters: Any) -> tf.Tensor:
-        return tf.concat([self.parts[0].batch_shape_tensor()[:-1], [len(self._order)]], axis=0)
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([])
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant([], tf.int32)
+    def _shape_tensors(self) -> tuple[Any, Any]:
+        return tf.concat([self.parts[0].batch_shape_tensor()[:-1], [len(self._order)]], axis=0), []
 
     def _joined(self, values: Sequence[tf.Tensor]) -> tf.Tensor:
         """Put one tensor [..., D_i] for each part into the order of the columns, [..., D]."""

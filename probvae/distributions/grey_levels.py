@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from probvae.display import Shown
+from probvae.distributions.base import LibraryDistribution
 from probvae.distributions.values import Categorical, Elementwise
 from probvae.seeds import Seed, split
 
@@ -25,47 +25,22 @@ WINDOW = 8  # grey levels on either side of the location over which `mean` sums 
 NODES = 5  # of the quadrature over one channel in the mean of a colour pixel
 
 
-class _Levels(Shown, tfd.Distribution):
-    """What the distributions of this file share: their parameters and their shapes."""
+class _Levels(LibraryDistribution):
+    """Base of the distributions of this file, whose shapes are those of loc and log_scale together."""
 
     def __init__(self, parameters: dict[str, Any], event_ndims: int, name: str) -> None:
         self._event_ndims = event_ndims
-        super().__init__(
-            dtype=parameters["loc"].dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(parameters, name, dtype=parameters["loc"].dtype)
 
-    def _shape(self) -> tf.TensorShape:
-        tensors = (self.parameters["loc"], self.parameters["log_scale"])
-        return tf.broadcast_static_shape(*(t.shape for t in tensors))
+    def _shapes(self) -> tuple[Any, Any]:
+        shape = tf.broadcast_static_shape(*(self.parameters[p].shape for p in ("loc", "log_scale")))
+        batch_ndims = shape.rank - self._event_ndims
+        return shape[:batch_ndims], shape[batch_ndims:]
 
-    def _shape_tensor(self) -> tf.Tensor:
-        tensors = (self.parameters["loc"], self.parameters["log_scale"])
-        return tf.broadcast_dynamic_shape(*(tf.shape(t) for t in tensors))
-
-    def _batch_shape(self) -> tf.TensorShape:
-        shape = self._shape()
-        return shape[: shape.rank - self._event_ndims]
-
-    def _batch_shape_tensor(self, **parameters: Any) -> tf.Tensor:
-        shape = self._shape_tensor()
-        return shape[: tf.size(shape) - self._event_ndims]
-
-    def _event_shape(self) -> tf.TensorShape:
-        shape = self._shape()
-        return shape[shape.rank - self._event_ndims :]
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        shape = self._shape_tensor()
-        return shape[tf.size(shape) - self._event_ndims :]
-
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
-        raise NotImplementedError("The batch shape is that of loc and log_scale, not inferred.")
+    def _shape_tensors(self) -> tuple[Any, Any]:
+        shape = tf.broadcast_dynamic_shape(*(tf.shape(self.parameters[p]) for p in ("loc", "log_scale")))
+        batch_ndims = tf.size(shape) - self._event_ndims
+        return shape[:batch_ndims], shape[batch_ndims:]
 
 
 class DiscretizedLogistic(_Levels):

@@ -1,7 +1,7 @@
 """Missing values, written nan: likelihoods that sum over what was seen, and encoders that know what that is.
 
 A model with missing values is trained on log p(x_seen) with the same bounds as any other: its likelihood
-leaves out what is missing (`Seen`), and its encoder sees zeros there and which values they are
+leaves out what is missing (`SeenValues`), and its encoder sees zeros there and which values they are
 (`encoder_inputs`). Values are taken to be missing at random: whether one is missing may depend on what was
 seen, not on the value itself. `probvae.sampling.imputation` fills them in.
 """
@@ -9,14 +9,14 @@ seen, not on the value itself. `probvae.sampling.imputation` fills them in.
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from probvae.distributions.base import Around
+from probvae.distributions.base import Wrapper
 from probvae.errors import InputError
 from probvae.seeds import Seed
 
 IN_SUPPORT = 1.0  # lies in the support of every likelihood; stands for a missing value where one is needed
 
 
-class Seen(Around):
+class SeenValues(Wrapper):
     """A product over independent values whose `log_prob` leaves out the values of x that are missing (nan).
 
     Everything else (`sample`, `mean`, ...) is that of the product. Where the product's factors are whole

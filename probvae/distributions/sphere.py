@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae.display import Shown
-from probvae.distributions.base import Around
+from probvae.distributions.base import Wrapper
 from probvae.seeds import Seed, split
 
 QUADRATURE_NODES = 48
@@ -104,7 +104,7 @@ class SphericalUniform(Shown, tfd.SphericalUniform):
         return tf.linalg.diag_part(self.covariance())
 
 
-class Radial(Around):
+class Radial(Wrapper):
     """v = r z in all of R^L, for z from a distribution on the unit sphere and an independent length r.
 
     Its log-density is log p(v / |v|) + log p(r = |v|) - (L - 1) log |v|. Where z is uniform and r is from chi

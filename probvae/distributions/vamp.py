@@ -7,12 +7,12 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from probvae.distributions.base import MadeAnew
+from probvae.distributions.base import LazyDistribution, unwrap
 from probvae.distributions.mixtures import BlockedMixture, NormalMixture
 from probvae.seeds import Seed, split
 
 
-class VampPrior(MadeAnew):
+class VampPrior(LazyDistribution):
     """The mixture (1/K) sum_k q(z|u_k) of the encoder's posteriors at K learned pseudo-inputs.
 
     The encoder runs on the pseudo-inputs at every call, so the prior follows it. `variables` are the
@@ -45,8 +45,7 @@ class VampPrior(MadeAnew):
 
     def now(self) -> tfd.Distribution:
         """Return the mixture at the pseudo-inputs and the encoder as they are now."""
-        q = self._posterior_at(tf.convert_to_tensor(self.pseudo_inputs))  # q(z|u_k), batch [K]
-        q = getattr(q, "tensor_distribution", q)
+        q = unwrap(self._posterior_at(tf.convert_to_tensor(self.pseudo_inputs)))  # q(z|u_k), batch [K]
         weights = tfd.Categorical(logits=tf.zeros(self.pseudo_inputs.shape[0]))
         normal = isinstance(q, tfd.MultivariateNormalDiag)
         return NormalMixture(weights, q) if normal else BlockedMixture(weights, q)

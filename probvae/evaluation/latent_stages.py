@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from probvae.distributions.base import unwrap
 from probvae.evaluation import aggregation, contexts, latents, outliers
 from probvae.evaluation.checks import STATISTICS, label_accuracy, predictive_check
 from probvae.evaluation.estimates import MeanEstimate
@@ -44,7 +45,7 @@ def rate_and_distortion(e: Evaluation) -> None:
 def aggregate(e: Evaluation, most: int = 2000) -> None:
     """Mutual information and marginal KL of the aggregate posterior, bracketed."""
     q = e.vae.posterior(e.test.x[:1])
-    passes = getattr(getattr(q, "tensor_distribution", q), "density_passes", 1)
+    passes = getattr(unwrap(q), "density_passes", 1)
     x = e.test.x[: max(2, int(most / np.sqrt(passes)))]  # the work is N squared densities
     result = aggregation.aggregate_posterior(e.vae, x, seed=fold_in(e.options.seed, 5))
     n, limit = len(x), np.log(len(x))

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae import objectives
+from probvae.distributions.base import unwrap
 from probvae.inference.importance_sampling import error_of_mean
 from probvae.models.vae import VAE
 from probvae.seeds import Seed, as_seed, fold_in
@@ -177,7 +178,7 @@ def kl_per_dimension(vae: VAE, x: np.ndarray, *, num_samples: int = 100, seed: S
 
 
 def _is_normal(distribution: tfd.Distribution) -> bool:
-    distribution = getattr(distribution, "tensor_distribution", distribution)  # as a Keras layer made it
+    distribution = unwrap(distribution)
     if isinstance(distribution, tfd.Independent | tfd.Sample):
         return _is_normal(distribution.distribution)
     return isinstance(distribution, tfd.Normal | tfd.MultivariateNormalLinearOperator)

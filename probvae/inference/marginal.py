@@ -8,10 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
 
 from probvae import objectives
-from probvae.display import Shown
+from probvae.distributions.base import LibraryDistribution
 from probvae.errors import InputError
 from probvae.inference.quadrature import exact
 from probvae.objectives.bound import Model
@@ -44,7 +43,7 @@ def _exact(vae: Model, x: tf.Tensor, num_samples: int, seed: Seed) -> tf.Tensor:
 METHODS: dict[str, Callable[..., tf.Tensor]] = {"iwae": _iwae, "elbo": _elbo, "exact": _exact}
 
 
-class Marginal(Shown, tfd.Distribution):
+class Marginal(LibraryDistribution):
     """p(x) of a VAE, a `tfd.Distribution` of event shape E.
 
     `sample` is exact: z ~ p(z), x ~ p(x|z). `log_prob` is exact by quadrature for latent dimensions up to
@@ -79,30 +78,10 @@ class Marginal(Shown, tfd.Distribution):
                 "method='iwae'."
             )
         self.vae, self.num_samples, self.method, self.seed = vae, num_samples, method, seed
-        super().__init__(
-            dtype=vae.likelihood(tf.zeros([vae.latent_dim])).dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(parameters, name, dtype=vae.likelihood(tf.zeros([vae.latent_dim])).dtype)
 
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
-        return {}
-
-    def _batch_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([])
-
-    def _batch_shape_tensor(self) -> tf.Tensor:
-        return tf.constant([], tf.int32)
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape(self.vae.event_shape)
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant(self.vae.event_shape, tf.int32)
+    def _shapes(self) -> tuple[Any, Any]:
+        return [], self.vae.event_shape
 
     def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         return self.vae.sample(n, seed=seed)

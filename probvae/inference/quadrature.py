@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from probvae.distributions.base import unwrap
 from probvae.environment import cores
 from probvae.errors import InputError
 from probvae.inference.quadrature_grid import FIRST, TILE, Grid, LogWeights, Search, merge
@@ -188,7 +189,7 @@ def log_weights_function(vae: Model, *, fast: bool = True) -> LogWeights:
 
 def _bernoulli(likelihood: tfd.Distribution, event_shape: tuple[int, ...]) -> tfd.Bernoulli | None:
     """Return the Bernoulli with logits [P, *E] inside p(x|z), or None where p(x|z) is something else."""
-    inner = getattr(likelihood, "tensor_distribution", likelihood)  # of a `tfp.layers` layer's output
+    inner = unwrap(likelihood)
     inner = inner.distribution if type(inner) is tfd.Independent else inner
     fits = isinstance(inner, tfd.Bernoulli) and inner.logits is not None
     return inner if fits and inner.logits.shape[1:] == event_shape else None

@@ -13,7 +13,7 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 
 from probvae.data.labels import is_one_hot
-from probvae.display import Shown
+from probvae.distributions.base import LibraryDistribution
 from probvae.errors import InputError
 from probvae.models.networks.contexts import filled
 from probvae.models.vae import VAE
@@ -278,7 +278,7 @@ class ConditionalVAE(VAE):
         return (z_of_every_class, np.repeat(y, COLUMNS, axis=0)), COLUMNS, "Prior draws, a class a row"
 
 
-class JoinedLikelihood(Shown, tfd.Distribution):
+class JoinedLikelihood(LibraryDistribution):
     """p(x|z, y) as a distribution of joined examples (x, y).
 
     `log_prob` is log p(x|z, y) at the y of the example; log p(y) is no part of it. `sample` draws y ~ p(y)
@@ -303,30 +303,13 @@ class JoinedLikelihood(Shown, tfd.Distribution):
         parameters = dict(locals())
         self._vae, self._z, self._training = vae, tf.convert_to_tensor(z), training
         self._contexts = contexts
-        super().__init__(
-            dtype=tf.float32,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(parameters, name)
 
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
-        raise NotImplementedError("The batch shape is that of z, not inferred.")
+    def _shapes(self) -> tuple[Any, Any]:
+        return self._z.shape[:-1], [math.prod(self._vae.value_shape) + self._vae.context_dim]
 
-    def _batch_shape(self) -> tf.TensorShape:
-        return self._z.shape[:-1]
-
-    def _batch_shape_tensor(self) -> tf.Tensor:
-        return tf.shape(self._z)[:-1]
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([math.prod(self._vae.value_shape) + self._vae.context_dim])
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant(self._event_shape().as_list(), tf.int32)
+    def _shape_tensors(self) -> tuple[Any, Any]:
+        return tf.shape(self._z)[:-1], self._shapes()[1]
 
     def _log_prob(self, example: tf.Tensor) -> tf.Tensor:
         return self._vae.log_likelihood(self._z, example, self._training)

@@ -8,7 +8,7 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
-from probvae.display import Shown
+from probvae.distributions.base import Wrapper
 from probvae.seeds import Seed
 
 
@@ -45,7 +45,7 @@ class _Folded:
         return self.split.head(tf.reshape(params, tf.concat([leading, params.shape[1:]], 0)))
 
 
-class _Unfolded(Shown, tfd.Distribution):
+class _Unfolded(Wrapper):
     """A distribution of one batch axis, its batch reshaped to `leading`.
 
     `tfd.BatchReshape` neither broadcasts x against the batch nor takes a shape known only at run time.
@@ -53,32 +53,16 @@ class _Unfolded(Shown, tfd.Distribution):
 
     def __init__(self, distribution: tfd.Distribution, leading: tf.Tensor) -> None:
         parameters = dict(locals())
-        self.distribution, self.leading = distribution, leading
-        super().__init__(
-            dtype=distribution.dtype,
-            reparameterization_type=distribution.reparameterization_type,
-            validate_args=False,
-            allow_nan_stats=distribution.allow_nan_stats,
-            parameters=parameters,
-            name="unfolded",
-        )
+        self.leading = leading
+        super().__init__(distribution, parameters, "unfolded")
 
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
-        raise NotImplementedError("The batch shape of an unfolded distribution is given, not inferred.")
-
-    def _batch_shape(self) -> tf.TensorShape:
+    def _shapes(self) -> tuple[Any, Any]:
         static = tf.get_static_value(self.leading, partial=True)
-        return tf.TensorShape([None] * self.leading.shape[0] if static is None else static)
+        leading = [None] * self.leading.shape[0] if static is None else static
+        return leading, self.distribution.event_shape
 
-    def _batch_shape_tensor(self) -> tf.Tensor:
-        return self.leading
-
-    def _event_shape(self) -> tf.TensorShape:
-        return self.distribution.event_shape
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return self.distribution.event_shape_tensor()
+    def _shape_tensors(self) -> tuple[Any, Any]:
+        return self.leading, self.distribution.event_shape_tensor()
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         event_shape = self.event_shape_tensor()

@@ -20,6 +20,7 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
+from probvae.distributions.base import unwrap
 from probvae.distributions.chain import Chain, Conditional
 from probvae.errors import InputError
 from probvae.seeds import Seed, as_seed
@@ -203,8 +204,7 @@ def layer_terms(vae: "VAE", x: tf.Tensor, *, num_samples: int = 1, seed: Seed) -
     Raises:
       InputError: the model has one layer.
     """
-    q = vae.posterior(x)  # q(z|x)
-    q = getattr(q, "tensor_distribution", q)
+    q = unwrap(vae.posterior(x))  # q(z|x)
     if not (isinstance(q, Chain) and isinstance(vae.prior, Chain)):
         raise InputError(
             "Terms by layer need a hierarchy; this model has one layer. Build it with latent_layers."

@@ -12,6 +12,7 @@ from tensorflow_probability import layers as tfpl
 from probvae import display, objectives
 from probvae.config.architecture import Architecture
 from probvae.display import kind
+from probvae.distributions.base import unwrap
 from probvae.errors import InputError
 from probvae.inference.marginal import Marginal
 from probvae.models.folding import Split, _Folded
@@ -64,7 +65,7 @@ class VAE(tf_keras.Model):
         self._folded_decoder = _Folded(decoder)
         p = self.likelihood(tf.zeros([self.latent_dim]))  # p(x|z = 0)
         self.event_shape = tuple(p.event_shape.as_list())
-        self.kinds = (self._check_encoder(), kind(p))  # what q(z|x) and p(x|z) are, in words
+        self.kinds = (self._check_encoder(), kind(unwrap(p)))  # what q(z|x) and p(x|z) are, in words
         self.built = True
         self._means = _Means(("loss", "objective", "elbo", "log_likelihood", "kl"))
 
@@ -76,7 +77,7 @@ class VAE(tf_keras.Model):
                 f"The encoder must return q(z|x) of event shape [{self.latent_dim}], that of the "
                 f"prior; it returned event shape {event_shape.as_list()}."
             )
-        return kind(q)
+        return kind(unwrap(q))
 
     def __repr__(self) -> str:
         return display.model_text(self) if hasattr(self, "kinds") else super().__repr__()

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import math as tfm
 
+from probvae.distributions.base import unwrap
 from probvae.errors import InputError
 
 
@@ -28,7 +29,7 @@ def marginals(distribution: tfd.Distribution) -> Marginals | None:
     >>> marginals(tfd.MultivariateNormalDiag(tf.zeros([5, 2]))).distribution.batch_shape.as_list()
     [5, 2]
     """
-    d = getattr(distribution, "tensor_distribution", distribution)  # as a Keras layer made it
+    d = unwrap(distribution)
     if isinstance(d, tfd.MultivariateNormalLinearOperator):
         return Marginals(tfd.Normal(d.mean(), d.stddev()), isinstance(d, tfd.MultivariateNormalDiag))
     if not isinstance(d, tfd.Independent | tfd.Sample) or d.event_shape.rank != 1:

@@ -6,7 +6,7 @@ import numpy as np
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from probvae.distributions.base import MadeAnew
+from probvae.distributions.base import LazyDistribution
 from probvae.distributions.chain import Chain, Conditional
 from probvae.errors import InputError
 
@@ -77,7 +77,7 @@ def _mixture(distribution: tfd.MixtureSameFamily, temperature: float) -> tfd.Dis
 
 
 @_scaled.register
-def _made_anew(distribution: MadeAnew, temperature: float) -> tfd.Distribution:
+def _lazy(distribution: LazyDistribution, temperature: float) -> tfd.Distribution:
     return _scaled(distribution.now(), temperature)
 
 

@@ -7,7 +7,7 @@ from tensorflow_probability import distributions as tfd
 
 from probvae import InputError
 from probvae.distributions.columns import columns_of
-from probvae.distributions.missing import Seen, encoder_inputs
+from probvae.distributions.missing import SeenValues, encoder_inputs
 from probvae.likelihoods import LIKELIHOODS
 
 NAMES = list(LIKELIHOODS)
@@ -96,7 +96,7 @@ def test_colour_pixels_are_missing_as_a_whole():
 
 def test_only_products_can_miss_values():
     with pytest.raises(InputError, match=r"expected a tfd.Independent, got MultivariateNormalDiag"):
-        Seen(tfd.MultivariateNormalDiag(tf.zeros(3), tf.ones(3)))
+        SeenValues(tfd.MultivariateNormalDiag(tf.zeros(3), tf.ones(3)))
 
 
 def test_encoder_sees_zeros_and_the_mask():

@@ -292,7 +292,7 @@ MUTANTS = [
     ),
     Mutant(
         "missing_mask",
-        "Seen._log_prob",
+        ("Seen._log_prob", "SeenValues._log_prob"),
         "tf.where(missing, 0.0, log_prob)",
         "tf.where(missing, log_prob, 0.0)",
         ("test_sums_over_what_was_seen",),

@@ -8,7 +8,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from probvae.display import Shown
-from probvae.distributions.base import MadeAnew
+from probvae.distributions.base import LazyDistribution
 from probvae.distributions.flows.steps import AutoregressiveStep
 from probvae.seeds import as_seed
 
@@ -74,7 +74,7 @@ class Flow(Shown, tfd.TransformedDistribution):
 FLOW_MOMENT_DRAWS = 4096  # behind the mean and the variance of a flow prior
 
 
-class FlowPrior(MadeAnew):
+class FlowPrior(LazyDistribution):
     """A flow from the unit normal.
 
     `mean` and `stddev` are from FLOW_MOMENT_DRAWS draws: see `probvae.distributions.flows.flow.Flow`.

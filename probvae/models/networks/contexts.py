@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import layers as tfpl
 
+from probvae.distributions.base import unwrap
 from probvae.models.folding import Split
 from probvae.models.networks.layers import Layers, Options
 from probvae.models.networks.registry import Network
@@ -105,7 +106,7 @@ class _Shared(tfpl.DistributionLambda):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the other layer returns, not wrapped twice."""
         output = super().__call__(*args, **kwargs)
-        return getattr(output, "tensor_distribution", output)
+        return unwrap(output)
 
 
 def filled(part: Split, shape: Shape, y: tf.Tensor) -> tf_keras.Model:
