@@ -1,12 +1,12 @@
-"""The one error that a user can cause and mend."""
+"""`InputError`, the error of every mistake that a user can correct."""
 
-LONGEST = 1000  # characters of a message, whatever a file made it quote
+LONGEST = 1000  # characters of a message, at most
 
 
 class InputError(ValueError):
     r"""Input that cannot be used: the message says what was expected, what came, and what to do.
 
-    A message is one printable line, also where it quotes what a file holds.
+    A message is one printable line, even where it quotes the content of a file.
 
     >>> print(InputError("There is no column 'a\n\x1b[2J'."))
     There is no column 'a \x1b[2J'.
@@ -17,7 +17,7 @@ class InputError(ValueError):
 
 
 def one_line(text: str) -> str:
-    """Write white space as a space and control characters as escapes; leave out the middle of a long text."""
+    """Return text as one printable line, shortened: white space as spaces, control characters escaped."""
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 3 :]}"
     if text.isprintable():

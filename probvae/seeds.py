@@ -1,7 +1,7 @@
 """Stateless seeds: every random number of the library comes from a seed that was passed in.
 
-An int given to TFP is a *stateful* seed (two equal calls give two different draws), so the library
-turns every seed into the int32 pair that TFP treats as stateless.
+TFP treats an int as a *stateful* seed: two equal calls give two different draws. The library therefore turns
+every seed into the int32 pair that TFP treats as stateless.
 """
 
 from typing import Any
@@ -16,14 +16,14 @@ def as_seed(seed: Seed) -> tf.Tensor:
     """Turn an int, or an int32 pair, into a stateless TFP seed.
 
     Args:
-      seed: an int, or an int32 tensor of shape [2], returned as it is. None asks for a fresh,
-        unrepeatable seed.
+      seed: An int, or an int32 tensor of shape [2], which is returned unchanged. None gives a fresh seed that
+        cannot be repeated.
 
     Returns:
-      int32 tensor of shape [2].
+      An int32 tensor of shape [2].
 
     Raises:
-      ValueError: the seed has another shape.
+      ValueError: The seed has another shape.
 
     >>> as_seed(3).numpy().tolist()
     [0, 3]
@@ -44,10 +44,10 @@ def as_seed(seed: Seed) -> tf.Tensor:
 
 
 def fold_in(seed: Seed, number: Any) -> tf.Tensor:
-    """Derive the seed number `number` (an int or a scalar tensor) of `seed`; int32 tensor [2]."""
+    """Return the seed number `number` (an int or a scalar tensor) derived from `seed`, int32 [2]."""
     return tf.random.experimental.stateless_fold_in(as_seed(seed), tf.cast(number, tf.int32))
 
 
 def split(seed: Seed, num: int) -> list[tf.Tensor]:
-    """Derive `num` independent seeds; a list of int32 tensors of shape [2]."""
+    """Return `num` independent seeds derived from `seed`, a list of int32 tensors of shape [2]."""
     return tf.unstack(tfp.random.split_seed(as_seed(seed), n=num))

@@ -1,7 +1,7 @@
-"""NumPy files that nobody vouches for: .npy memory-mapped, .npz read member by member.
+"""NumPy files from untrusted sources: .npy memory-mapped, .npz read member by member.
 
-No code from a file is run, nothing is allocated that its bytes do not bear out, and names of members are
-only ever keys. No TensorFlow here.
+No code in a file is run, memory is allocated only after the size of the file has confirmed the declared size,
+and the names of members serve as keys and never as paths. No TensorFlow here.
 """
 
 import math
@@ -18,11 +18,11 @@ import numpy as np
 from probvae.errors import InputError
 from probvae.files.reading import refusals, refuse_bomb
 
-CHUNK_BYTES = 2**23  # read at a time
-MAX_MEMBERS = 10_000  # of an archive
-MAX_HEADER = 10_000  # bytes of an array's header, NumPy's own limit
-MAX_ITEM = 2**16  # bytes of one value: texts, for all else has at most 32
-# version of the format -> how the length of the header is written, and what reads the header
+CHUNK_BYTES = 2**23  # bytes read at a time
+MAX_MEMBERS = 10_000  # arrays in an archive, at most
+MAX_HEADER = 10_000  # bytes of an array's header, at most; NumPy's own limit
+MAX_ITEM = 2**16  # bytes of one value, at most; only texts need more than 32
+# version of the format -> struct code of the header's length, and NumPy's reader of the header
 HEADERS = {
     (1, 0): ("<H", np.lib.format.read_array_header_1_0),
     (2, 0): ("<I", np.lib.format.read_array_header_2_0),
@@ -33,7 +33,7 @@ Join = Callable[[Iterable[np.ndarray]], np.ndarray]
 
 
 class Header(NamedTuple):
-    """What an array says of itself: its shape, its type, whether it is in Fortran's order, its bytes."""
+    """The header of an array: its shape, its type, whether it is in Fortran order, its size in bytes."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -48,15 +48,16 @@ def _concatenate(parts: Iterable[np.ndarray]) -> np.ndarray:
 def read_arrays(
     path: Path, what: str = "an .npz or .npy file", *, join: Join = _concatenate
 ) -> dict[str, np.ndarray]:
-    """Read the arrays of a NumPy file: of an .npy one `np.memmap`, named x.
+    """Read the arrays of a NumPy file by name; the array of an .npy file is memory-mapped and named x.
 
     Args:
-      path: of the file.
-      what: how a message names what was expected.
-      join: puts the parts of an array together, which are read one at a time.
+      path: Path of the file.
+      what: Name of the expected kind of file, for messages.
+      join: Function that joins the parts of an array, which are read one at a time.
 
     Raises:
-      InputError: no such file, damaged, with Python objects, or small and declaring enormous arrays.
+      InputError: The file is missing or damaged, holds Python objects, or declares arrays far larger than
+        itself.
     """
     with refusals(path, what):
         with path.open("rb") as file:
@@ -68,17 +69,17 @@ def read_arrays(
 
 
 def read_expected(path: Path, what: str, expected: Mapping[str, Spec]) -> dict[str, np.ndarray]:
-    """Read an .npz file whose arrays are known before: their names, shapes and types.
+    """Read an .npz file of arrays whose names, shapes and types are known in advance.
 
-    Names are compared first and each header before its values are read.
+    The names are compared first, and each header before its values are read.
 
     Args:
-      path: of the file.
-      what: how a message names what was expected.
-      expected: of every array, shape and type; all their values must be finite.
+      path: Path of the file.
+      what: Name of the expected kind of file, for messages.
+      expected: Shape and type of every array. All values must be finite.
 
     Raises:
-      InputError: as of `read_arrays`; another name, shape or type; a value that is not finite.
+      InputError: As for `read_arrays`; or a name, shape or type differs, or a value is not finite.
     """
     with refusals(path, what), zipfile.ZipFile(path) as archive:
         members = _members(path, archive)
@@ -117,7 +118,7 @@ def _read_as(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, key: s
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the arrays of an archive by name, after a look at what all of them declare."""
+    """Return the arrays of an archive by name, once the sizes that they declare are accepted."""
     infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if len(infos) > MAX_MEMBERS:
         raise ValueError(f"it holds {len(infos):,} arrays, more than {MAX_MEMBERS:,}")
@@ -136,7 +137,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
 
 
 def _is_plain(name: str) -> bool:
-    """Say whether a name is printable and its parts lead nowhere, although no name is taken as a path."""
+    """Return whether a name is printable and could not be a path out of a folder."""
     return name.isprintable() and "\\" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
@@ -146,7 +147,7 @@ def _read(
     join: Join,
     check: Callable[[Header], None] = lambda header: None,
 ) -> np.ndarray:
-    """Read a member a part at a time, so that one larger than memory can go to a file."""
+    """Read a member part by part, so that an array larger than memory can be joined in a file."""
     with archive.open(info) as file:
         header = _read_header(file)
         check(header)
@@ -156,13 +157,13 @@ def _read(
         array = (
             join(_parts(file, header, rows)).reshape(shape) if header.size else np.empty(shape, header.dtype)
         )
-        if file.read(1):  # past the end, where zipfile compares the checksum
+        if file.read(1):  # reading past the end also makes zipfile compare the checksum
             raise ValueError(f"{info.filename!r} is longer than it declares")
     return array.T if header.fortran else array
 
 
 def _parts(file: IO[bytes], header: Header, rows: int) -> Iterator[np.ndarray]:
-    """Yield values as [n, values in a row], about `CHUNK_BYTES` at a time."""
+    """Yield the rows of an array as [n, values in a row], about `CHUNK_BYTES` at a time."""
     row = header.size // rows
     step = max(1, CHUNK_BYTES // row)
     for start in range(0, rows, step):
@@ -177,7 +178,7 @@ def _parts(file: IO[bytes], header: Header, rows: int) -> Iterator[np.ndarray]:
 
 
 def _read_header(file: IO[bytes]) -> Header:
-    """Read the header of an array, whose length is looked at before its content."""
+    """Read the header of an array; its length is checked before its content."""
     version = np.lib.format.read_magic(file)
     if version not in HEADERS:
         raise ValueError(f"its format {version} is unknown")
@@ -187,12 +188,12 @@ def _read_header(file: IO[bytes]) -> Header:
         raise ValueError(f"its header is cut off or longer than {MAX_HEADER:,} bytes")
     text = file.read(struct.unpack(code, length)[0])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy's and Python's, of odd headers
+        warnings.simplefilter("ignore")  # warnings of NumPy and Python about odd headers
         try:
-            found, fortran, dtype = read(BytesIO(length + text))
-        except Exception:  # Python's parser and NumPy raise many kinds
+            sizes, fortran, dtype = read(BytesIO(length + text))
+        except Exception:  # Python's parser and NumPy raise many kinds of errors
             raise ValueError(f"its header is damaged: {text[:80]!r}") from None
-    shape = tuple(int(n) for n in found)
+    shape = tuple(int(n) for n in sizes)
     if min(shape, default=0) < 0 or max(shape, default=0) >= 2**63:
         raise ValueError(f"its shape is {list(shape)}")
     if dtype.hasobject:

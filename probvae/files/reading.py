@@ -1,4 +1,4 @@
-"""Reading files that nobody vouches for: errors of one sentence, and limits of what a file may become."""
+"""Reading of files from untrusted sources: errors of one sentence, and limits on what a file may declare."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,15 +6,15 @@ from pathlib import Path
 
 from probvae.errors import InputError
 
-EXPANSION = 200  # how many times its own size a file may declare, beyond `HARMLESS` bytes
-HARMLESS = 2**30
+EXPANSION = 200  # largest ratio of the declared size to the size of the file, beyond `HARMLESS` bytes
+HARMLESS = 2**30  # declared bytes that any file may have
 
 
 @contextmanager
 def refusals(path: Path, what: str) -> Iterator[None]:
-    """Turn all that can go wrong while a file is read into an `InputError` of one sentence.
+    """Turn every error of reading a file into an `InputError` of one sentence.
 
-    What is no regular file is not opened: a pipe would wait for ever, a device never end.
+    Only regular files are opened: a pipe would block for ever, and a device never ends.
     """
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no regular file: give the path of {what}.")
@@ -32,15 +32,15 @@ def refusals(path: Path, what: str) -> Iterator[None]:
 
 
 def refuse_bomb(path: Path, size: int, advice: str) -> None:
-    """Refuse a small file that declares enormous contents, before they fill memory or disk.
+    """Refuse a small file that declares enormous contents, before these fill the memory or the disk.
 
     Args:
-      path: of the file.
-      size: bytes that its values take, as it says itself.
-      advice: what to do with a file that is right.
+      path: Path of the file.
+      size: Bytes that the file declares for its values.
+      advice: End of the message: the remedy for an honest file.
 
     Raises:
-      InputError: more than `HARMLESS` bytes, and more than `EXPANSION` times those of the file.
+      InputError: The size exceeds both `HARMLESS` and `EXPANSION` times the size of the file.
     """
     present = path.stat().st_size
     if size > max(HARMLESS, EXPANSION * present):
@@ -54,7 +54,7 @@ def read_text(path: Path, what: str, limit: int) -> str:
     """Read a text file in UTF-8 of at most `limit` bytes.
 
     Raises:
-      InputError: no such file, no regular file, not UTF-8, or longer.
+      InputError: The file is missing, no regular file, not UTF-8, or longer than the limit.
     """
     with refusals(path, what):
         with path.open("rb") as file:

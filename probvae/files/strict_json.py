@@ -1,27 +1,27 @@
-"""JSON that nobody vouches for, read strictly: what another reader would take differently is refused."""
+"""Strict reading of JSON from untrusted sources: text that is ambiguous to readers is refused."""
 
 import json
 from typing import Any
 
 from probvae.errors import InputError
 
-LONGEST_NUMBER = 25  # characters of an integer: int64 has 20
+LONGEST_NUMBER = 25  # characters of an integer, at most; int64 has 20
 
 
 def parse(text: str, what: str, levels: int) -> Any:
     """Read JSON text.
 
     Args:
-      text: of the file.
-      what: how a message names it.
-      levels: how deeply objects and lists may lie in each other.
+      text: Text to read.
+      what: Name of the text, for messages.
+      levels: Largest depth of nested objects and lists.
 
     Returns:
       Objects, lists, texts, numbers, booleans and None.
 
     Raises:
-      InputError: no JSON; a key twice in an object; NaN or infinity, which JSON does not have; an integer of
-        more than `LONGEST_NUMBER` characters; text that cannot be written as UTF-8; more than `levels`.
+      InputError: The text is no JSON, or has a key twice in an object, NaN or infinity (which JSON lacks), an
+        integer of more than `LONGEST_NUMBER` characters, text that UTF-8 cannot encode, or deeper levels.
 
     >>> parse('{"a": [1, 2.5]}', "a.json", levels=2)
     {'a': [1, 2.5]}
@@ -43,11 +43,11 @@ def parse(text: str, what: str, levels: int) -> Any:
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} is there twice")
-    return found
+    return values
 
 
 def _refuse_constant(name: str) -> Any:

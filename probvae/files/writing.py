@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and the names of the two that every model has. No TensorFlow."""
+"""Atomic writing of files, and the names of the two files of every saved model. No TensorFlow."""
 
 import os
 import tempfile
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import IO, Any
 
 CONFIG, WEIGHTS = "config.json", "weights.npz"
-TEMPORARY = ".tmp"  # how a file's name ends that is not complete
+TEMPORARY = ".tmp"  # ending of the names of incomplete files
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file so that it is there whole or not at all.
+    """Write a file atomically: afterwards it is complete, or as it was before.
 
     Args:
-      path: the file to make or replace.
-      write: writes the content to the binary file that it is given.
+      path: Path of the file to make or replace.
+      write: Function that writes the content to the binary file that it is given.
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     try:
@@ -32,7 +32,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Bring a renaming to the disk, so that a power failure does not undo it."""
+    """Flush a renaming to the disk, so that a power failure does not undo it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -40,9 +40,14 @@ def _flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes to a file, atomically."""
+    write_atomic(path, lambda file: file.write(content))
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all."""
-    write_atomic(path, lambda file: file.write(text.encode()))
+    """Write text to a file in UTF-8, atomically."""
+    write_bytes(path, text.encode())
 
 
 def _umask() -> int:

@@ -1,4 +1,4 @@
-"""The aggregate posterior q(z) = (1/N) sum_n q(z|x_n) from a batch: total correlation, distance from p(z)."""
+"""Estimates of the aggregate posterior q(z) = (1/N) sum_n q(z|x_n) from a batch."""
 
 from typing import NamedTuple
 
@@ -15,8 +15,8 @@ class Marginals(NamedTuple):
     """The distributions of a vector's coordinates, and whether they are independent.
 
     Attributes:
-      distribution: of single numbers, batch [..., L] (or one that broadcasts to it).
-      independent: whether their product is the joint distribution.
+      distribution: Distribution of single numbers, batch [..., L] or one that broadcasts to it.
+      independent: Whether the product of the marginals is the joint distribution.
     """
 
     distribution: tfd.Distribution
@@ -43,21 +43,21 @@ def marginals(distribution: tfd.Distribution) -> Marginals | None:
 def total_correlation(q: tfd.Distribution, z: tf.Tensor, *, num_examples: int | None = None) -> tf.Tensor:
     """Estimate log q(z) - sum_l log q(z_l), whose mean is the total correlation of q(z).
 
-    q(z) at a draw from q(z|x_i) is estimated from the batch, without bias where that is drawn without
-    replacement: x_i itself has the weight 1 / N, the others share the rest equally. (Minibatch stratified
-    sampling weighs the others by their place in the batch; these are its weights' means over all orders.) The
+    q(z) at a draw from q(z|x_i) is estimated from the batch, without bias if the batch is drawn without
+    replacement: x_i itself has the weight 1 / N, and the others share the rest equally. (Minibatch stratified
+    sampling weights the others by their place in the batch; these weights are its means over all orders.) The
     logarithm of an unbiased estimate is too small in expectation. A batch of one example stands for q(z).
 
     Args:
       q: q(z|x), batch [B].
-      z: draws of it, [S, B, L].
-      num_examples: N; None, or fewer than B, takes the batch for the whole data set.
+      z: Draws from q(z|x), [S, B, L].
+      num_examples: N, the size of the data set; None, or fewer than B, takes the batch for the whole.
 
     Returns:
       [S, B], nats. Time and memory are S B^2 L.
 
     Raises:
-      InputError: the marginals of q are not known.
+      InputError: The marginals of q are not known.
 
     References:
       Chen et al. 2018, arXiv:1802.04942, appendix C.
@@ -78,7 +78,7 @@ def total_correlation(q: tfd.Distribution, z: tf.Tensor, *, num_examples: int | 
 
 
 def _stratified_weights(batch_size: tf.Tensor, num_examples: int | None) -> tf.Tensor:
-    """Weights [B, B] of q(z|x_j) in q(z) at a draw from q(z|x_i); every row sums to 1."""
+    """Return the weights [B, B] of q(z|x_j) in q(z) at a draw from q(z|x_i); every row sums to 1."""
     b = tf.cast(batch_size, tf.float32)
     own = tf.where(b > 1, 1 / tf.maximum(b, float(num_examples or 0)), 1.0)
     others = (1 - own) / tf.maximum(b - 1, 1)
@@ -92,12 +92,12 @@ def squared_mmd(z: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
     distance between two draws of a unit normal.
 
     Args:
-      z: draws of one, [..., B, L], independent along B.
-      other: draws of the other, [..., B, L].
+      z: Draws from one distribution, [..., B, L], independent along B.
+      other: Draws from the other, [..., B, L].
 
     Returns:
-      [..., B], each example's part, whose mean over B is the estimate; it may be negative. Zero for B = 1,
-      where there are no pairs.
+      The terms of the examples, [..., B]; their mean over B is the estimate, which may be negative. It is
+      zero for B = 1, where there are no pairs.
 
     References:
       Gretton et al. 2012, A kernel two-sample test. Tolstikhin et al. 2018, arXiv:1711.01558 (the kernel).

@@ -2,7 +2,7 @@
 
 The bound is written once, in `log_terms`: three `log_prob` calls at the same draw of z. An objective is a
 function `(vae, x, *, num_samples, seed, **options) -> [B]`: x is data [B, *E], num_samples the draws of z for
-each example (S, or K where they are weighed against each other), seed an int or an int32 pair.
+each example (S, or K for importance weights), and seed an int or an int32 pair.
 """
 
 from collections.abc import Callable
@@ -32,17 +32,17 @@ class Model(Protocol):
         """Return p(z, x) as a joint distribution of `z` and `x`."""
 
 
-Beta = Any  # a number, or a scalar tensor that a warm-up makes
+Beta = Any  # the weight of the rate: a number, or the scalar tensor of a warm-up
 
 
 class LogTerms(NamedTuple):
     """The three terms of the bound, each [S, B] in nats, and the draws at which they were taken.
 
     Attributes:
-      log_likelihood: log p(x|z); minus it is the distortion.
+      log_likelihood: log p(x|z), the negative of the distortion.
       log_prior: log p(z).
-      log_posterior: log q(z|x); log_posterior - log_prior is the rate, whose mean is the KL.
-      z: [S, B, L].
+      log_posterior: log q(z|x). log_posterior - log_prior is the rate, whose mean is the KL.
+      z: Draws from q(z|x), [S, B, L].
     """
 
     log_likelihood: tf.Tensor
@@ -74,13 +74,13 @@ def log_terms(
     """Draw z from q(z|x) and evaluate the three terms of the bound.
 
     Args:
-      vae: the model.
-      x: data [B, *E].
-      num_samples: S, draws of z for each example.
-      seed: an int or an int32 pair; the same seed gives the same draws.
+      vae: Model of x.
+      x: Data [B, *E].
+      num_samples: S, the number of draws of z for each example.
+      seed: Seed of the draws, an int or an int32 pair.
       q: q(z|x), batch [B], in place of the encoder's.
-      path: returns z as it is, but may change its gradient. Where given, log q(z|x) has no gradient but
-        through z (`gradients.path_log_prob`).
+      path: Function that returns z unchanged and may change its gradient. If given, the gradient of log
+        q(z|x) goes through z alone (`gradients.path_log_prob`).
 
     Returns:
       `LogTerms`.
@@ -95,12 +95,9 @@ def log_terms(
 def log_weights(vae: Model, x: tf.Tensor, *, num_samples: int = 1, seed: Seed) -> tf.Tensor:
     """Return log p(x|z) + log p(z) - log q(z|x) for `num_samples` draws of z from q(z|x), [S, B].
 
-    Args and seed as in `log_terms`. exp of it is an unbiased estimate of p(x).
+    The arguments are those of `log_terms`. The mean of exp(log w) is an unbiased estimate of p(x).
     """
     return log_terms(vae, x, num_samples=num_samples, seed=seed).log_weights
-
-
-# ---- bounds --------------------------------------------------------------------------------------
 
 
 def elbo(
@@ -115,19 +112,19 @@ def elbo(
     """Estimate the evidence lower bound E_q[log p(x|z) + beta (log p(z) - log q(z|x))].
 
     Args:
-      vae: the model.
-      x: data [B, *E].
-      num_samples: S, draws of z for each example; 1 is the tutorial's estimator.
-      seed: an int or an int32 pair.
-      analytic_kl: take KL(q(z|x) || p(z)) from `tfd.kl_divergence` in place of the Monte Carlo
-        estimate of log p(z) - log q(z|x).
-      beta: weight of the rate; with 1 or more a lower bound, with less none.
+      vae: Model of x.
+      x: Data [B, *E].
+      num_samples: S, the number of draws of z for each example; 1 is the tutorial's estimator.
+      seed: Seed of the draws, an int or an int32 pair.
+      analytic_kl: Whether to take KL(q(z|x) || p(z)) from `tfd.kl_divergence` in place of the Monte Carlo
+        estimate of log q(z|x) - log p(z).
+      beta: Weight of the rate. The result is a lower bound for 1 or more, and none for less.
 
     Returns:
       [B], nats per example, at most log p(x) in expectation; to be maximised.
 
     Raises:
-      NotImplementedError: `analytic_kl` where TFP knows no closed form for this pair.
+      NotImplementedError: With `analytic_kl`, TFP knows no closed form for this pair.
 
     References:
       Kingma & Welling 2014, arXiv:1312.6114, section 2.3, both estimators. Higgins et al. 2017, beta-VAE.
@@ -140,11 +137,11 @@ def elbo(
 
 
 def stl(vae: Model, x: tf.Tensor, *, num_samples: int = 1, seed: Seed, beta: Beta = 1.0) -> tf.Tensor:
-    """Estimate the ELBO, "sticking the landing": its gradient leaves out the score of q(z|x).
+    """Estimate the ELBO with a gradient that leaves out the score of q(z|x) ("sticking the landing").
 
-    Value and mean of the gradient are those of `elbo`, as the score has mean zero; with beta = 1 the
-    gradient of the encoder has no variance where q(z|x) is p(z|x). Here as in `dreg` and `chi`, log q(z|x)
-    is taken at a copy of z, which costs an inverse autoregressive flow L passes.
+    The value and the mean of the gradient are those of `elbo`, as the score has mean zero. With beta = 1 the
+    gradient of the encoder has no variance where q(z|x) equals p(z|x). As in `dreg` and `chi`, log q(z|x) is
+    evaluated at a copy of z, for which an inverse autoregressive flow takes L passes.
 
     References:
       Roeder, Wu & Duvenaud 2017, arXiv:1703.09194.

@@ -1,4 +1,4 @@
-"""Objectives that take the rate apart."""
+"""Objectives that weight parts of the rate, or a distance between q(z) and p(z)."""
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
@@ -6,8 +6,6 @@ from tensorflow_probability import distributions as tfd
 from probvae.objectives.aggregate import marginals, squared_mmd, total_correlation
 from probvae.objectives.bound import Beta, LogTerms, Model, log_terms
 from probvae.seeds import Seed, fold_in
-
-# ---- the rate taken apart ------------------------------------------------------------------------
 
 
 def free_bits(
@@ -22,12 +20,12 @@ def free_bits(
 ) -> tf.Tensor:
     """Estimate E_q[log p(x|z)] - beta sum_l max(free_bits, KL_l), KL_l the batch's mean rate in z_l.
 
-    Below `free_bits` nats a dimension costs the same whatever it holds: nothing pushes it to collapse. Where
-    q(z|x) or p(z) has dependent coordinates, all L together have L * `free_bits` nats free.
+    A dimension whose rate is below `free_bits` nats costs the same whatever its rate: nothing pushes it to
+    collapse. If q(z|x) or p(z) has dependent coordinates, all L share L * `free_bits` free nats.
 
-    An example's value holds its own rate in the dimensions above and `free_bits` in those below, so that the
-    mean over the batch is the formula's. The maximum of a Monte Carlo mean is biased upwards; `analytic_kl`
-    takes each KL in closed form.
+    The value of an example holds its own rate in the dimensions above the limit and `free_bits` in those
+    below, so that the mean over the batch is the formula's. The maximum of a Monte Carlo mean is biased
+    upwards; `analytic_kl` takes each KL in closed form.
 
     References:
       Kingma et al. 2016, arXiv:1606.04934, on free bits.
@@ -41,7 +39,7 @@ def free_bits(
 
 
 def _rates(q: tfd.Distribution, prior: tfd.Distribution, terms: LogTerms, analytic_kl: bool) -> tf.Tensor:
-    """KL(q(z|x) || p(z)) of each coordinate, [B, L], or of all, [B, 1], where they are dependent."""
+    """Return KL(q(z|x) || p(z)) by coordinate, [B, L], or as a whole, [B, 1], if coordinates are dependent."""
     each_q, each_p = marginals(q), marginals(prior)
     if each_q and each_p and each_q.independent and each_p.independent:
         q, prior = each_q.distribution, each_p.distribution
@@ -64,19 +62,19 @@ def beta_tc(
 ) -> tf.Tensor:
     """Estimate E_q[log p(x|z)] - I(x; z) - beta TC(q(z)) - sum_l KL(q(z_l) || p(z_l)), the beta-TCVAE.
 
-    The last two terms need a p(z) of independent coordinates; with beta = 1 the three then sum to the rate.
-    This is `elbo` less (beta - 1) times the estimate of `aggregate.total_correlation`, for any p(z).
+    If p(z) has independent coordinates, the last three terms sum to the rate at beta = 1. The estimate is
+    `elbo` less (beta - 1) times `aggregate.total_correlation`, for any p(z).
 
     Args:
-      vae: the model.
-      x: data [B, *E], drawn without replacement from the data set.
-      num_samples: S.
-      seed: an int or an int32 pair.
-      beta: weight of the total correlation.
-      num_examples: N, size of the data set; None takes the batch for the whole of it.
+      vae: Model of x.
+      x: Data [B, *E], drawn without replacement from the data set.
+      num_samples: S, the number of draws of z for each example.
+      seed: Seed of the draws, an int or an int32 pair.
+      beta: Weight of the total correlation.
+      num_examples: N, the size of the data set; None takes the batch for the whole.
 
     Raises:
-      InputError: the coordinates' marginals of q(z|x) are not known.
+      InputError: The marginals of q(z|x) are not known.
 
     References:
       Chen et al. 2018, arXiv:1802.04942.
@@ -94,12 +92,13 @@ def mmd(
     num_samples: int = 1,
     seed: Seed,
     beta: Beta = 1.0,
-    weight: float = 10.0,
+    mmd_weight: float = 10.0,
 ) -> tf.Tensor:
-    """Estimate `elbo` less weight MMD^2(q(z), p(z)), the InfoVAE; q(z) is the mean of q(z|x) over the data.
+    """Estimate `elbo` less mmd_weight MMD^2(q(z), p(z)), the InfoVAE.
 
-    In the source's letters beta = 1 - alpha and weight = alpha + lambda - 1. The kernel is the inverse
-    multiquadric C / (C + |z - z'|^2) with C = 2 L, so MMD^2 is from 0 to 2.
+    Here q(z) is the mean of q(z|x) over the data. In the source's letters beta = 1 - alpha and mmd_weight =
+    alpha + lambda - 1. The kernel is the inverse multiquadric C / (C + |z - z'|^2) with C = 2 L, so MMD^2 is
+    from 0 to 2.
 
     References:
       Zhao, Song & Ermon 2019, arXiv:1706.02262.
@@ -107,5 +106,5 @@ def mmd(
     terms = log_terms(vae, x, num_samples=num_samples, seed=seed)
     prior_z = vae.prior.sample(tf.shape(terms.z)[: 2 - vae.prior.batch_shape.rank], seed=fold_in(seed, 1))
     if vae.prior.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
-        prior_z = tf.stop_gradient(prior_z)  # what gradient there is would be a part only
-    return tf.reduce_mean(terms.weighted(beta) - weight * squared_mmd(terms.z, prior_z), axis=0)
+        prior_z = tf.stop_gradient(prior_z)  # the gradient of the draws would be incomplete
+    return tf.reduce_mean(terms.weighted(beta) - mmd_weight * squared_mmd(terms.z, prior_z), axis=0)

@@ -10,7 +10,7 @@ from probvae.errors import InputError
 from probvae.objectives.bound import Model, elbo
 from probvae.seeds import Seed
 
-STRENGTH = 0.1  # of the classification term, in units of N: the paper's alpha is 0.1 N
+STRENGTH = 0.1  # weight of the classification term over N: the paper's alpha is 0.1 N
 
 
 class SemisupervisedModel(Model, Protocol):
@@ -40,7 +40,7 @@ def log_probabilities(contexts: tfd.Distribution) -> tf.Tensor:
 
 
 def is_known(y: tf.Tensor) -> tf.Tensor:
-    """Whether the class is known, bool [...], for y [..., C]: one-hot, or zeros where it is not."""
+    """Return whether the class is known, bool [...], for y [..., C]: one-hot, or all zeros if unknown."""
     return tf.reduce_any(y > 0, axis=-1)
 
 
@@ -55,11 +55,11 @@ def log_joint(
     """Bound log p(x, y) from below for every class y.
 
     Args:
-      vae: the model.
-      x: data [B, *E].
-      num_samples: draws of z for each pair (x, y).
-      seed: an int or an int32 pair.
-      bound: of log p(x|y), an objective such as `elbo`.
+      vae: Semi-supervised model.
+      x: Data [B, *E].
+      num_samples: Number of draws of z for each pair (x, y).
+      seed: Seed of the draws, an int or an int32 pair.
+      bound: Bound on log p(x|y), an objective such as `elbo`.
 
     Returns:
       [B, C], nats. Its logsumexp over C bounds log p(x), and its softmax approximates p(y|x).
@@ -77,22 +77,22 @@ def m2(
     alpha: float = STRENGTH,
     bound: Callable[..., Any] = elbo,
 ) -> tf.Tensor:
-    """Estimate M2's objective: a bound on log p(x, y) where the class is known, on log p(x) where it is not.
+    """Estimate the objective of M2: a bound on log p(x, y) if the class is known, else on log p(x).
 
     With L(x, y) = `bound` + log p(y):
       known:      L(x, y) + alpha log q(y|x)
       not known:  sum_y q(y|x) (L(x, y) - log q(y|x)), the sum over all classes
 
     Args:
-      vae: the model.
-      x: joined examples [B, D + C].
-      num_samples: draws of z for each pair (x, y).
-      seed: an int or an int32 pair.
-      alpha: weight of log q(y|x) where the class is known; see `classification_weight`.
-      bound: of log p(x|y), an objective such as `elbo` or `objectives.iwae`.
+      vae: Semi-supervised model.
+      x: Joined examples [B, D + C].
+      num_samples: Number of draws of z for each pair (x, y).
+      seed: Seed of the draws, an int or an int32 pair.
+      alpha: Weight of log q(y|x) if the class is known; see `classification_weight`.
+      bound: Bound on log p(x|y), an objective such as `elbo` or `iwae`.
 
     Returns:
-      [B], nats per example; to be maximised. A bound where alpha = 0.
+      [B], nats per example, to be maximised; a bound if alpha is 0.
 
     References:
       Kingma et al. 2014, arXiv:1406.5298, equations 6 to 9.
@@ -101,7 +101,7 @@ def m2(
     log_p = log_joint(vae, values, num_samples=num_samples, seed=seed, bound=bound)  # [B, C]
     log_q = log_class_probabilities(vae, values)  # log q(y|x), [B, C]
     known = tf.reduce_sum(tf.where(y > 0, log_p + alpha * log_q, 0.0), axis=1)
-    log_p = tf.where(is_known(y)[:, tf.newaxis], log_q, log_p)  # no gradient of what is not asked
+    log_p = tf.where(is_known(y)[:, tf.newaxis], log_q, log_p)  # keeps the unused branch free of gradients
     unknown = tf.reduce_sum(tf.exp(log_q) * (log_p - log_q), axis=1)
     return tf.where(is_known(y), known, unknown)
 
@@ -113,7 +113,7 @@ def log_class_probabilities(vae: SemisupervisedModel, x: tf.Tensor) -> tf.Tensor
 
 
 def classification_weight(labelled: float) -> float:
-    """Return alpha of `m2` where this fraction of N examples is labelled: the paper's 0.1 N over these.
+    """Return alpha of `m2` for a fraction of labelled examples: the paper's 0.1 N, divided by their number.
 
     >>> classification_weight(0.1)
     1.0

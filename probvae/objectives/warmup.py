@@ -7,8 +7,6 @@ import tensorflow as tf
 
 from probvae.errors import InputError
 
-# ---- warm-up of beta -----------------------------------------------------------------------------
-
 
 def no_warmup(step: tf.Tensor, *, steps: int) -> tf.Tensor:
     """Return 1 at every step."""
@@ -16,17 +14,25 @@ def no_warmup(step: tf.Tensor, *, steps: int) -> tf.Tensor:
 
 
 def linear(step: tf.Tensor, *, steps: int) -> tf.Tensor:
-    """Rise from 0 at step 0 to 1 at `steps`, and stay (Soenderby et al. 2016, arXiv:1602.02282)."""
+    """Return a weight that rises from 0 at step 0 to 1 at `steps` and stays there.
+
+    References:
+      Soenderby et al. 2016, arXiv:1602.02282.
+    """
     return tf.minimum(tf.cast(step / _checked(steps), tf.float32), 1.0)
 
 
 def cosine(step: tf.Tensor, *, steps: int) -> tf.Tensor:
-    """Rise like `linear`, but along half a cosine, without a jump of the slope."""
+    """Return a weight that rises like `linear`, but along half a cosine, without a jump of the slope."""
     return (1 - tf.cos(math.pi * linear(step, steps=steps))) / 2
 
 
 def cyclic(step: tf.Tensor, *, steps: int) -> tf.Tensor:
-    """Rise from 0 to 1 in half of `steps`, stay, and start again (Fu et al. 2019, arXiv:1903.10145)."""
+    """Return a weight that rises in half of `steps`, stays at 1, and starts again.
+
+    References:
+      Fu et al. 2019, arXiv:1903.10145.
+    """
     return linear(2 * tf.math.floormod(step, _checked(steps)), steps=steps)
 
 
@@ -36,7 +42,7 @@ def _checked(steps: int) -> int:
     return steps
 
 
-# `(step, *, steps) -> float32 scalar in [0, 1]` at training step `step`, counted from 0.
+# Functions `(step, *, steps) -> float32 scalar in [0, 1]` of the training step, counted from 0.
 WARMUPS: dict[str, Callable[..., tf.Tensor]] = {
     "none": no_warmup,
     "linear": linear,
