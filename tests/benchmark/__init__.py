@@ -1,1 +1,1 @@
-"""Side-by-side timings of probvae and its peers; `probvae-benchmark` runs them."""
+"""Side-by-side timings of probvae and its peers: `python tests/benchmark --help`."""

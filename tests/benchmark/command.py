@@ -1,4 +1,4 @@
-"""probvae-benchmark: time probvae and its peers side by side."""
+"""The options of `python tests/benchmark`."""
 
 from pathlib import Path
 
@@ -10,10 +10,11 @@ from probvae.cli.start import quiet_start
 from probvae.environment import __version__
 from probvae.errors import InputError
 
+NAME = "python tests/benchmark"
 SUITES = {"quick": QUICK, "full": FULL}
 
 
-@click.command("probvae-benchmark", cls=Command, context_settings={"max_content_width": 100})
+@click.command(NAME, cls=Command, context_settings={"max_content_width": 100})
 @click.option(
     "--data",
     default="digits",
@@ -34,18 +35,18 @@ SUITES = {"quick": QUICK, "full": FULL}
     metavar="FOLDER",
     help="For table, JSON and picture. [benchmark]",
 )
-@click.version_option(__version__, prog_name="probvae-benchmark")
+@click.version_option(__version__, prog_name="probvae")
 def main(
     data: str, suite: str, only: tuple[int, ...], peers: str, rounds: int, seconds: float, output: Path
 ) -> None:
     """Time probvae against its peers: the tutorial's loop, Keras fit, PyTorch, JAX.
 
     \b
-    probvae-benchmark                             training at two batch sizes
-    probvae-benchmark --suite full --data mnist   every case
+    python tests/benchmark                             training at two batch sizes
+    python tests/benchmark --suite full --data mnist   every case
 
     Each contestant has a process of its own and they take turns, so that a change of the machine's speed
-    meets all of them. Peers that are not installed are reported as absent: pip install 'probvae[benchmark]'.
+    meets all of them. Peers that are not installed are reported as absent: pip install '.[benchmark]'.
     """
     cases = SUITES[suite]
     unknown = [n for n in only if not 1 <= n <= len(cases)]
@@ -56,7 +57,3 @@ def main(
     with quiet_start():
         from benchmark.run import run
     run(data, chosen, names, rounds, seconds, output)
-
-
-if __name__ == "__main__":
-    main()

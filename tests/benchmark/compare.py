@@ -25,7 +25,15 @@ CONTESTANTS = {
     "decoder": "the decoder alone",
     "matmul": "matrix products",
 }
-ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_WAIT_POLICY": "PASSIVE", "JAX_PLATFORMS": "cpu"}
+TESTS = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {  # of the contestants' processes, which find this checkout first
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "JAX_PLATFORMS": "cpu",
+    "PYTHONPATH": os.pathsep.join(
+        filter(None, [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH")])
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What probvae-benchmark does once its options are known."""
+"""A run of the benchmark: the cases one after another, and the files that it writes."""
 
 import json
 import math

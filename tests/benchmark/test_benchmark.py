@@ -3,6 +3,8 @@
 import json
 import math
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,7 +99,7 @@ def test_contestants_train(contestant, case):
 @pytest.mark.parametrize("task", ["iwae", "encode", "sample"])
 def test_contestants_evaluate(task):
     work = our_contestant.prepare(Case(task=task, batch=10, samples=5 if task == "iwae" else 1), IMAGES)
-    work(20)
+    assert work(20) is None  # the worker takes the time
 
 
 def test_the_decoder_alone_is_for_importance_sampling():
@@ -116,6 +118,11 @@ def test_starts_are_timed_in_processes_of_their_own(monkeypatch, task):
     with pytest.raises(subprocess.CalledProcessError):
         startup.prepare(case, "probvae", "import no_such_module")(1)
     assert callable(our_contestant.prepare(case, IMAGES)) and callable(tutorial.prepare(case, IMAGES))
+
+
+@pytest.mark.slow
+def test_a_first_step_in_a_process_of_its_own():
+    assert startup.prepare(Case(task="first step"), "tutorial", tutorial.IMPORTS)(1) > 0
 
 
 def test_seconds_to_the_target_leave_evaluations_out(monkeypatch):
@@ -231,6 +238,12 @@ def test_bad_input_is_one_line(arguments, message, tmp_path):
     result = CliRunner().invoke(main, [*arguments, "--output", str(tmp_path / "out")])
     assert result.exit_code == 2 and message in result.output and len(result.output.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_folder_is_a_command(tmp_path):
+    command = [sys.executable, str(Path(__file__).parent), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("Usage: python tests/benchmark [OPTIONS]\n")
 
 
 @pytest.mark.slow

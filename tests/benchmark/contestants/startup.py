@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
 from benchmark.cases import Case, Work
+from benchmark.compare import ENVIRONMENT
 
 CODE = """
 import json, sys, time
@@ -15,7 +17,7 @@ imported = time.perf_counter()
 if {steps}:
     import numpy as np
     from benchmark.cases import Case
-    from probvae.benchmark.contestants import {name}
+    from benchmark.contestants import {name}
     case = Case(**json.loads(sys.argv[1]))
     {name}.prepare(case, np.zeros([60_000, 28, 28, 1], np.uint8))(case.batch)
 print(imported - start, time.perf_counter() - imported)
@@ -38,7 +40,13 @@ def prepare(case: Case, name: str, imports: str) -> Work:
         seconds = 0.0
         for _ in range(number):
             command = [sys.executable, "-c", code, json.dumps(training)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+            done = subprocess.run(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=os.environ | ENVIRONMENT,
+                check=True,
+            )
             seconds += float(done.stdout.split()[first])
         return seconds
 
