@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from gradient_noise import noise_figure, reproduce, signal_to_noise
 from scipy import stats
 from statistics_helpers import ALPHA
 
-from docs.images.gradient_noise import noise_figure, reproduce, signal_to_noise
 from probvae.seeds import as_seed
 
 
