@@ -1,8 +1,9 @@
 """What Sphinx does not know of our docstrings: shapes such as [B, *E], fields of tuples, and short names.
 
 A name in backticks is looked up as `Python` would say it in that module; `missing_reference` adds the names
-that a reader understands as well: `objectives.elbo` for `probvae.objectives.bound.elbo`, `probvae.VAE` for
-`probvae.models.vae.VAE`, `VAE` in any module, `tfd.Normal` for a page of TensorFlow Probability.
+that a reader understands as well: `objectives.elbo` for `probvae.objectives.elbo`, `probvae.VAE` for
+`probvae.models.VAE`, `VAE` in any room, `tfd.Normal` for a page of TensorFlow Probability. A name by its
+file, such as `probvae.models.vae.VAE`, leads to the page of its room.
 """
 
 import inspect
@@ -117,16 +118,18 @@ def missing_reference(app: Sphinx, env: Any, node: nodes.Element, content: nodes
                 *(part.replace(".", "/") if address.startswith(TF) else part for part in match.groups())
             )
             return nodes.reference("", "", content, internal=False, refuri=place)
-    objects, target = env.domains["py"].objects, node["reftarget"]
-    first, _, rest = target.removeprefix("probvae.").partition(".")
-    home = probvae._PUBLIC.get(first)
-    found = [name for name in objects if name.endswith("." + target)]
-    if home is not None:
-        found = [n for n in (f"{home}.{first}{'.' + rest if rest else ''}",) if n in objects]
-    if len(found) != 1:
+    objects = {name: o for name, o in env.domains["py"].objects.items() if not o.aliased}
+    target = node["reftarget"]
+    first, *rest = target.removeprefix("probvae.").split(".")
+    if inspect.isclass(public := getattr(probvae, first, None)) or inspect.isroutine(public):
+        target = ".".join([public.__module__, first, *rest])  # a name of the package by its file
+    _, *places = target.split(".")
+    in_room = [".".join(["probvae", *places[:1], *places[i:]]) for i in range(1, len(places))]
+    names = [name for name in in_room if name in objects] or [n for n in objects if n.endswith("." + target)]
+    if len(names) != 1:
         return None
-    entry = objects[found[0]]
-    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, found[0])
+    entry = objects[names[0]]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, names[0])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
