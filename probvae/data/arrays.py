@@ -9,19 +9,19 @@ import numpy as np
 
 from probvae.errors import InputError
 
-CHUNK_BYTES = 2**23  # read at a time
+CHUNK_BYTES = 2**23  # bytes read at a time
 IN_MEMORY = 2**30  # bytes of gathered values beyond which they go to an unnamed temporary file
 
 
 class Rows:
-    """Some rows of an array, by index, read when they are asked for.
+    """Selected rows of an array, read on demand.
 
-    What a split of a memory-mapped file is: indices of 8 bytes a row in place of a copy. Slicing and
-    indexing by an int array copy the rows asked for into memory; `np.asarray` copies all of them.
+    A split of a memory-mapped file is held as indices of 8 bytes a row in place of a copy. Slicing and
+    indexing by an int array copy the selected rows into memory; `np.asarray` copies all of them.
 
     Attributes:
-      array: [N, ...], usually an `np.memmap`.
-      indices: [M] int, which rows and in which order.
+      array: Array [N, ...], usually an `np.memmap`.
+      indices: Indices of the rows in their order, [M] int.
 
     >>> rows = Rows(np.arange(10) ** 2, np.array([7, 2, 5]))
     >>> len(rows), rows[:2].tolist(), rows[np.array([2, 0])].tolist()
@@ -44,22 +44,22 @@ class Rows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(M, ...)."""
+        """The shape (M, ...)."""
         return (len(self.indices), *self.array.shape[1:])
 
     @property
     def ndim(self) -> int:
-        """Number of axes."""
+        """The number of axes."""
         return self.array.ndim
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the values."""
+        """The type of the values."""
         return self.array.dtype
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the rows would take in memory."""
+        """The bytes that the rows would take in memory."""
         return len(self.indices) * int(np.prod(self.array.shape[1:], dtype=np.int64)) * self.dtype.itemsize
 
 
@@ -86,14 +86,14 @@ def gather(parts: Iterable[np.ndarray]) -> np.ndarray:
     """Join arrays [n, ...] of one type and shape along their first axis.
 
     Args:
-      parts: one array or more, taken one at a time.
+      parts: Arrays, at least one, taken one at a time.
 
     Returns:
-      An array in memory, or, beyond `IN_MEMORY` bytes, a read-only `np.memmap` of a file without a
-      name in the folder for temporary files (`TMPDIR`), which vanishes with the array.
+      An array in memory; beyond `IN_MEMORY` bytes a read-only `np.memmap` of an unnamed file in the folder
+      for temporary files (`TMPDIR`), which vanishes with the array.
 
     Raises:
-      InputError: that folder is full or cannot be written.
+      InputError: That folder is full or cannot be written.
     """
     held: list[np.ndarray] = []
     file, shape, rows, size = None, (0,), 0, 0

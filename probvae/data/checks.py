@@ -15,13 +15,13 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class Examples(NamedTuple):
-    """An array that passed.
+    """An array that passed the checks.
 
     Attributes:
-      x: [N, *E], uint8 or float32; the array itself, and so still a memory-mapped file, where its type
-        was right; `Rows` of it after a split.
-      levels: what 1 is worth in it: 255 or 1.
-      missing: whether it holds NaN.
+      x: Examples [N, *E], uint8 or float32. An array of the right type is kept as it is, memory-mapped or
+        not; after a split it is `Rows`.
+      levels: Value that stands for 1: 255 or 1.
+      missing: Whether some values are NaN.
     """
 
     x: Array
@@ -30,34 +30,34 @@ class Examples(NamedTuple):
 
 
 class _Survey(NamedTuple):
-    """Range of an array's finite values, and whether it holds NaN."""
+    """The range of the finite values of an array, and whether some values are NaN."""
 
     low: float
     high: float
     missing: bool
 
 
-class _Found(NamedTuple):
-    """How many bad values there are, and the index of the first."""
+class _BadValues(NamedTuple):
+    """The number of bad values and the index of the first."""
 
     number: int = 0
     first: tuple[int, ...] = ()
 
-    def joined(self, bad: np.ndarray, row: int) -> "_Found":
-        """Count the bad values of a chunk too, which starts at a row."""
+    def joined(self, bad: np.ndarray, row: int) -> "_BadValues":
+        """Return the count with the bad values of a further chunk, which starts at `row`."""
         count = int(bad.sum())
         if count == 0 or self.number:
-            return _Found(self.number + count, self.first)
+            return _BadValues(self.number + count, self.first)
         index = np.argwhere(bad)[0]
-        return _Found(count, (row + int(index[0]), *(int(i) for i in index[1:])))
+        return _BadValues(count, (row + int(index[0]), *(int(i) for i in index[1:])))
 
 
 def _survey(what: str, x: np.ndarray, *, missing: bool) -> _Survey:
-    """Look through all values once; refuse infinite ones, and NaN unless they may be missing."""
+    """Scan all values once; refuse infinite values, and NaN unless missing values are allowed."""
     if x.dtype.kind not in "biuf":
         raise InputError(f"{what} must hold numbers; its type is {x.dtype}.")
     low, high, row = np.inf, -np.inf, 0
-    nan, infinite = _Found(), _Found()
+    nan, infinite = _BadValues(), _BadValues()
     for chunk in chunks(x):
         first, row = row, row + len(chunk)
         if x.dtype.kind == "f":
@@ -82,7 +82,7 @@ def _survey(what: str, x: np.ndarray, *, missing: bool) -> _Survey:
 
 
 def _as_type(x: np.ndarray, dtype: type) -> np.ndarray:
-    """Convert an array; one that has the type already is returned as it is, file or not."""
+    """Convert an array to a type; an array of that type is returned unchanged."""
     return x if x.dtype == dtype else gather(chunk.astype(dtype) for chunk in chunks(x))
 
 
@@ -90,34 +90,34 @@ def as_images(what: str, x: np.ndarray, *, missing: bool = False, levels: int | 
     """Check images [N, H, W] or [N, H, W, C].
 
     Args:
-      what: how a message names the array.
-      x: integers from 0 to 255, floats from 0 to 1, or booleans.
-      missing: allow NaN among floats.
-      levels: of integers; None finds out: 1 where none is above 1, 255 otherwise.
+      what: Name of the array, for messages.
+      x: Integers from 0 to 255, floats from 0 to 1, or booleans.
+      missing: Whether floats may be NaN.
+      levels: Value of integers that stands for 1. None decides: 1 if no integer is above 1, else 255.
 
     Raises:
-      InputError: another shape, type or range.
+      InputError: The shape, type or range is another.
     """
     if x.ndim not in (3, 4) or 0 in x.shape:
         raise InputError(f"{what} must be images [N, H, W] or [N, H, W, C]; its shape is {list(x.shape)}.")
     x = x[..., None] if x.ndim == 3 else x
-    found = _survey(what, x, missing=missing)
+    survey = _survey(what, x, missing=missing)
     if x.dtype == bool:
         return Examples(_as_type(x, np.uint8), 1, False)
-    if x.dtype.kind in "iu" and found.low >= 0 and found.high <= 255:
-        return Examples(_as_type(x, np.uint8), levels or (255 if found.high > 1 else 1), False)
-    if x.dtype.kind == "f" and found.low >= 0 and found.high <= 1:
-        return Examples(_as_type(x, np.float32), 1, found.missing)
+    if x.dtype.kind in "iu" and survey.low >= 0 and survey.high <= 255:
+        return Examples(_as_type(x, np.uint8), levels or (255 if survey.high > 1 else 1), False)
+    if x.dtype.kind == "f" and survey.low >= 0 and survey.high <= 1:
+        return Examples(_as_type(x, np.float32), 1, survey.missing)
     raise InputError(
         f"{what} must hold integers from 0 to 255 or floats from 0 to 1; found {x.dtype} from "
-        f"{found.low:g} to {found.high:g}. Rescale it."
+        f"{survey.low:g} to {survey.high:g}. Rescale it."
     )
 
 
 def as_series(what: str, x: np.ndarray, *, missing: bool = False, levels: int | None = None) -> Examples:
-    """Check series [N, T] or [N, T, C]: any finite numbers, or NaN where `missing` allows them.
+    """Check series [N, T] or [N, T, C]: any finite numbers, or NaN if `missing`.
 
-    Arguments and errors as of `as_images`; `levels` does not matter.
+    Arguments and errors are those of `as_images`; `levels` is ignored.
     """
     if x.ndim not in (2, 3) or 0 in x.shape:
         raise InputError(f"{what} must be series [N, T] or [N, T, C]; its shape is {list(x.shape)}.")
@@ -125,9 +125,9 @@ def as_series(what: str, x: np.ndarray, *, missing: bool = False, levels: int | 
 
 
 def as_vectors(what: str, x: np.ndarray, *, missing: bool = False, levels: int | None = None) -> Examples:
-    """Check vectors [N, D]: any finite numbers, or NaN where `missing` allows them.
+    """Check vectors [N, D]: any finite numbers, or NaN if `missing`.
 
-    Arguments and errors as of `as_images`; `levels` does not matter.
+    Arguments and errors are those of `as_images`; `levels` is ignored.
     """
     if x.ndim != 2 or 0 in x.shape:
         raise InputError(f"{what} must be vectors [N, D]; its shape is {list(x.shape)}.")
@@ -135,13 +135,13 @@ def as_vectors(what: str, x: np.ndarray, *, missing: bool = False, levels: int |
 
 
 def _as_floats(what: str, x: np.ndarray, missing: bool) -> Examples:
-    found = _survey(what, x, missing=missing)
-    if max(-found.low, found.high) > FLOAT32_MAX:
+    survey = _survey(what, x, missing=missing)
+    if max(-survey.low, survey.high) > FLOAT32_MAX:
         raise InputError(
-            f"{what} must hold numbers that float32 can hold; found {found.low:g} to "
-            f"{found.high:g}. Rescale it."
+            f"{what} must hold numbers that float32 can hold; found {survey.low:g} to "
+            f"{survey.high:g}. Rescale it."
         )
-    return Examples(_as_type(x, np.float32), 1, found.missing)
+    return Examples(_as_type(x, np.float32), 1, survey.missing)
 
 
 EVENTS: dict[str, Callable[..., Examples]] = {

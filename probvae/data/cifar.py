@@ -1,4 +1,4 @@
-"""The archive of CIFAR-10: pickles, read without running what they could ask for."""
+"""The archive of CIFAR-10: pickles, read without running any code that they name."""
 
 import pickle
 import tarfile
@@ -9,8 +9,8 @@ import numpy as np
 
 TRAIN, TEST = tuple(f"data_batch_{i}" for i in range(1, 6)), ("test_batch",)
 SHAPE = (3, 32, 32)
-LARGEST = 2**26  # bytes of a batch; they have 31 million
-NUMPY = {  # all that the pickle of an array needs; NumPy 2 has other names for its modules
+LARGEST = 2**26  # bytes of a batch, at most; the batches of CIFAR-10 have 31 million
+NUMPY = {  # the functions that the pickle of an array needs; NumPy 2 renamed their modules
     ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -35,18 +35,19 @@ def read_cifar10(archive: Path) -> dict[str, np.ndarray]:
     """Read x_train, y_train, x_test, y_test, uint8, from cifar-10-python.tar.gz.
 
     Raises:
-      ValueError, KeyError, OSError, tarfile.TarError, pickle.UnpicklingError: another archive.
+      ValueError, KeyError, OSError, tarfile.TarError, pickle.UnpicklingError: The archive is another or
+      damaged.
     """
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    batches: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     with tarfile.open(archive, "r:gz") as members:
         for member in members:
             name = Path(member.name).name  # a key, not a path to write to
             if member.isfile() and name in TRAIN + TEST and member.size <= LARGEST:
-                found[name] = _batch(members.extractfile(member))
+                batches[name] = _batch(members.extractfile(member))
     arrays = {}
     for part, names in (("train", TRAIN), ("test", TEST)):
-        arrays[f"x_{part}"] = np.concatenate([found[name][0] for name in names])
-        arrays[f"y_{part}"] = np.concatenate([found[name][1] for name in names])
+        arrays[f"x_{part}"] = np.concatenate([batches[name][0] for name in names])
+        arrays[f"y_{part}"] = np.concatenate([batches[name][1] for name in names])
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""What every source of data becomes: `DataSet`; and the choices on the way there: `Options`."""
+"""`DataSet`, the data of every source, and `Options`, the choices in reading them."""
 
 import dataclasses
 import hashlib
@@ -22,17 +22,18 @@ class DataSet:
     that are missing are NaN.
 
     Attributes:
-      name: what the user called it.
+      name: Name that the user gave.
       train, test: [N, *E], uint8 or float32, or `Rows` of a file; divided by `levels` images lie in
         [0, 1].
       train_labels, test_labels: [N] int, or None.
       levels: 255 for 8-bit images, 1 for values that are taken as they are.
       validation, validation_labels: a part of the training set that no run trains on, or None.
-      label_names: what the labels 0, 1, ... stand for; empty where they stand for themselves.
-      missing: whether some values are NaN.
-      columns: names of a table's D columns; empty for all else.
-      kinds: of each column, a kind of `distributions.columns`: "normal", "bernoulli", "categorical:K", ...
-      levels_of: column -> what its values 0, 1, ... stand for, where they do not stand for themselves.
+      label_names: Names of the labels 0, 1, ...; empty if the labels stand for themselves.
+      missing: Whether some values are NaN.
+      columns: Names of the D columns of a table; empty for other data.
+      kinds: Kind of each column: "normal", "bernoulli", "categorical:K", ...
+      levels_of: Names of the values 0, 1, ... by column, for columns whose values do not stand for
+        themselves.
       loc, scale: [D] float64; a column's value in the file is scale * x + loc. Mean and standard
         deviation of the training set in normal columns, 0 and 1 in all others.
       skipped: names of files that could not be read as images and are left out.
@@ -94,10 +95,10 @@ class DataSet:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How data are read; the arguments of `probvae.data.loading.load`, checked.
+    """The arguments of `probvae.data.load`, checked.
 
     Raises:
-      InputError: a choice that does not exist, or a number out of range.
+      InputError: A choice is unknown, or a number out of range.
 
     >>> Options(image_size=32).image_size
     (32, 32)
@@ -136,12 +137,12 @@ class Options:
         """Refuse options that do not apply.
 
         Args:
-          name: of the data.
-          what: of a message: what the options are for.
-          fields: names of options that must have their defaults.
+          name: Name of the data, for messages.
+          what: Name of the data that the options are for, for messages.
+          fields: Names of options that must have their defaults.
 
         Raises:
-          InputError: one of them has not.
+          InputError: One of them differs from its default.
         """
         for field in fields:
             if getattr(self, field) != getattr(_DEFAULTS, field):

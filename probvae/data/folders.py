@@ -13,26 +13,25 @@ from probvae.data.images import find_crop, read_header, read_image, reading
 from probvae.data.splits import PARTS, assemble
 from probvae.errors import InputError, one_line
 
-AT_ONCE = 256  # files decoded before the next look at how many bytes they take, fewer where they are large
-AT_ONCE_BYTES = 2**28
+AT_ONCE = 256  # files decoded at a time, at most
+AT_ONCE_BYTES = 2**28  # bytes of the images decoded at a time, at most
 
 
 def folder(path: Path, options: Options) -> DataSet:
     """Read a folder of images, and its subfolders, in the order of their names.
 
     Args:
-      path: of the folder. Subfolders "train", "test" (and "validation") are the sets; otherwise a tenth
-        is held out. Where all images of a set lie in subfolders, those are classes, whose numbers, in the
-        order of the names, are the labels. Files whose names start with a point are passed over, and so
-        are what is no regular file and links to folders.
-      options: `image_size` and `crop`; `color` is "rgb", "grey", or "auto": RGB where any image has
-        colours.
+      path: Path of the folder. Subfolders "train", "test" (and "validation") are the sets; otherwise a tenth
+        is held out. If all images of a set lie in subfolders, these are classes, and the labels are their
+        numbers in the order of the names. Hidden files, links to folders and anything but regular files are
+        ignored.
+      options: `image_size`, `crop` and `color` ("rgb", "grey", or "auto": RGB if any image has colours).
 
     Returns:
-      `DataSet` of 8-bit images. It names the files that cannot be read as images in `skipped`.
+      `DataSet` of 8-bit images. Its `skipped` names the files that cannot be read as images.
 
     Raises:
-      InputError: no images, or images of several sizes and no `image_size`.
+      InputError: There are no images, or images of several sizes and no `image_size`.
     """
     options.refuse(path.name, "arrays and tables", "missing")
     name = path.resolve().name
@@ -83,7 +82,7 @@ def folder(path: Path, options: Options) -> DataSet:
 
 
 def skipped_sentence(data: DataSet) -> str:
-    """Say which files were left out; empty where none was.
+    """Return a sentence on the files that were left out; empty if there are none.
 
     >>> skipped_sentence(DataSet("a", *[np.zeros([2, 3, 3, 1])] * 2, None, None, 1, skipped=("b.txt",)))
     '1 file of a was left out, because it cannot be read as an image: b.txt.'
@@ -99,7 +98,7 @@ def skipped_sentence(data: DataSet) -> str:
 
 
 def first_names(names: tuple[str, ...], count: int = 3) -> str:
-    """Join the first few names, and say how many more there are."""
+    """Return the first few names, joined, and the number of the others."""
     more = f" and {len(names) - count:,} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more
 
@@ -111,15 +110,15 @@ def _without_images(path: Path, names: tuple[str, ...]) -> InputError:
 
 def _files(path: Path) -> list[Path]:
     """Return all files under a folder that are not hidden, sorted."""
-    found = []
+    files = []
 
     def fail(error: OSError) -> None:
         raise error
 
     for root, folders, names in os.walk(path, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(root) / name for name in names if not name.startswith(".")]
-    return sorted(file for file in found if file.is_file() or file.is_symlink())
+        files += [Path(root) / name for name in names if not name.startswith(".")]
+    return sorted(file for file in files if file.is_file() or file.is_symlink())
 
 
 def _roots(path: Path) -> dict[str, Path]:
@@ -133,17 +132,17 @@ def _names(files: list[Path], path: Path) -> tuple[str, ...]:
 
 
 def _class(file: Path, root: Path) -> str | None:
-    """Return the subfolder that a file lies in; None for a file in the root itself."""
+    """Return the name of the subfolder of a file; None for a file in the root itself."""
     parts = file.relative_to(root).parts
     return parts[0] if len(parts) > 1 else None
 
 
 def _labels(classes: dict[str, list[str | None]]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Number the classes; no labels where an image lies in none, or all in the same."""
-    found = {name for part in classes.values() for name in part}
-    if len(found) < 2 or None in found:
+    """Number the classes; there are no labels if an image lies in no subfolder, or all in the same."""
+    distinct = {name for part in classes.values() for name in part}
+    if len(distinct) < 2 or None in distinct:
         return {}, ()
-    names = tuple(sorted(name for name in found if name is not None))
+    names = tuple(sorted(name for name in distinct if name is not None))
     number = {name: i for i, name in enumerate(names)}
     return {
         f"y_{part}" if part else "y": np.array([number[name or ""] for name in members], np.int64)

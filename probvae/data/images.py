@@ -16,16 +16,16 @@ from PIL import Image, ImageOps
 from probvae.data.arrays import Array, chunks, gather
 from probvae.errors import InputError
 
-MAX_PIXELS = 2**26  # of one file: larger ones may be decompression bombs
-LARGE = 2**24  # pixels; such images are decoded one at a time, whatever the number of threads
+MAX_PIXELS = 2**26  # pixels of a file, at most: larger ones may be decompression bombs
+LARGE = 2**24  # pixels above which images are decoded one at a time, whatever the number of threads
 PROGRAMS = ("EPS",)  # formats that are programs, which Pillow hands to Ghostscript to run
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 BICUBIC = Image.Resampling.BICUBIC
 
 Crop = Callable[[Image.Image, tuple[int, int]], Image.Image]
 
-# center: the largest part of the right shape around the middle. none: the whole image, stretched.
-# pad: the whole image, with black bars.
+# center: the largest centred part of the right shape; none: the whole image, stretched;
+# pad: the whole image with black bars.
 CROPS: dict[str, Crop] = {
     "center": lambda image, size: ImageOps.fit(image, size, BICUBIC),
     "none": lambda image, size: image.resize(size, BICUBIC),
@@ -37,7 +37,7 @@ def find_crop(name: str) -> Crop:
     """Return an entry of `CROPS`.
 
     Raises:
-      InputError: there is none of that name.
+      InputError: There is no such entry.
     """
     if name not in CROPS:
         raise InputError(f"crop must be one of {', '.join(CROPS)}; got {name!r}.")
@@ -45,7 +45,7 @@ def find_crop(name: str) -> Crop:
 
 
 class Header(NamedTuple):
-    """What an image file says of itself: (height, width) as it is to be seen, and whether it has colours."""
+    """The header of an image file: its size (height, width) when upright, and whether it has colours."""
 
     size: tuple[int, int]
     color: bool
@@ -53,7 +53,7 @@ class Header(NamedTuple):
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Make decompression bombs errors, and keep Pillow's remarks about odd files off the screen."""
+    """Turn decompression bombs into errors, and silence the warnings of Pillow about odd files."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -61,7 +61,7 @@ def reading() -> Iterator[None]:
 
 
 def read_header(path: Path) -> Header | None:
-    """Read what an image file says of itself; None where it is no image, or too large. Use in `reading`."""
+    """Read the header of an image file; None if it is no image or too large. Use in `reading`."""
     try:
         with _open(path) as image:
             if image.mode == "F":
@@ -74,18 +74,18 @@ def read_header(path: Path) -> Header | None:
 
 
 def read_image(path: Path, size: tuple[int, int], crop: Crop, *, color: bool) -> np.ndarray | None:
-    """Decode an image file, its first frame.
+    """Decode the first frame of an image file.
 
-    Turned as its EXIF orientation says; laid on white where it is transparent. Use in `reading`.
+    The image is turned upright by its EXIF orientation and laid on white if transparent. Use in `reading`.
 
     Args:
-      path: of the file.
-      size: (height, width) to resize to.
-      crop: how, an entry of `CROPS`.
-      color: RGB, or grey.
+      path: Path of the file.
+      size: Size (height, width) to resize to.
+      crop: Crop, a value of `CROPS`.
+      color: Whether to return RGB in place of grey.
 
     Returns:
-      [H, W, C] uint8; None where the file cannot be read.
+      Image [H, W, C], uint8; None if the file cannot be read.
     """
     try:
         with _open(path) as image, _ONE_LARGE if image.width * image.height > LARGE else nullcontext():
@@ -103,7 +103,7 @@ _ONE_LARGE = threading.Lock()
 
 
 def _open(path: Path) -> Image.Image:
-    """Open a regular file as an image: a pipe, also behind a link, would wait for ever."""
+    """Open a regular file as an image; a pipe, even behind a link, would block for ever."""
     if not path.is_file():
         raise ValueError("no regular file")
     image = Image.open(path)
@@ -125,16 +125,16 @@ def _as_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def resize(x: Array, levels: int, size: tuple[int, int], crop: str) -> tuple[Array, int]:
-    """Resize an array of images, each channel by itself.
+    """Resize an array of images, channel by channel.
 
     Args:
-      x: [N, H, W, C], uint8 or float32 in [0, 1].
-      levels: what 1 is worth in x.
-      size: (height, width).
-      crop: a key of `CROPS`.
+      x: Images [N, H, W, C], uint8 or float32 in [0, 1].
+      levels: Value of x that stands for 1.
+      size: Size (height, width).
+      crop: Name of the crop, a key of `CROPS`.
 
     Returns:
-      [N, height, width, C] of the same type, and its levels: binary images become grey ones.
+      Images [N, height, width, C] of the same type, and their levels: binary images become grey.
     """
     how = find_crop(crop)
     if x.shape[1:3] == size:

@@ -12,14 +12,12 @@ from probvae.errors import InputError
 from probvae.objectives.semisupervised import _check_fraction
 from probvae.seeds import Seed
 
-# ---- data ------------------------------------------------------------------------------------------
-
 
 def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return uint8 [N, C] from classes [N]; -1, not known, becomes zeros.
+    """Return one-hot codes [N, C], uint8, of classes [N]; -1, an unknown class, becomes zeros.
 
     Raises:
-      InputError: a label is no integer from -1 to C - 1.
+      InputError: A label is no integer from -1 to C - 1.
 
     >>> one_hot(np.array([1, -1]), 3).tolist()
     [[0, 1, 0], [0, 0, 0]]
@@ -36,10 +34,10 @@ def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def join_rows(x: Array, y: np.ndarray) -> np.ndarray:
-    """Return rows [N, D + C] of x [N, *E] and y [N, C]: uint8 where both are, else float32.
+    """Return joined rows [N, D + C] of x [N, *E] and y [N, C]: uint8 if both are, else float32.
 
     Raises:
-      InputError: not one y for each x.
+      InputError: There is not one y for each x.
     """
     if y.ndim != 2 or len(x) != len(y):
         raise InputError(
@@ -60,15 +58,15 @@ def join_rows(x: Array, y: np.ndarray) -> np.ndarray:
 def join_prepared(prepared: Prepared, train_y: np.ndarray, test_y: np.ndarray) -> Prepared:
     """Return the data of a conditional model: rows [N, D + C] of x and y.
 
-    What each training step does to its batch (dynamic binarization) it does to x alone.
+    The transformation of each batch (dynamic binarization) applies to x alone.
 
     Args:
-      prepared: x. Its validation set, if any, is left out.
-      train_y: [N, C]: `one_hot(labels, C)`, or covariates.
-      test_y: [M, C], likewise.
+      prepared: Data x. Its validation set, if any, is left out.
+      train_y: Training y [N, C]: `one_hot(labels, C)`, or covariates.
+      test_y: Test y [M, C], likewise.
 
     Raises:
-      InputError: not one y for each x.
+      InputError: There is not one y for each x.
     """
     shape = prepared.test.shape[1:]
     size = math.prod(shape)
@@ -81,20 +79,20 @@ def join_prepared(prepared: Prepared, train_y: np.ndarray, test_y: np.ndarray) -
 
 
 def is_one_hot(y: np.ndarray) -> bool:
-    """Whether every row of y [N, C] is a class."""
+    """Return whether every row of y [N, C] is a one-hot class."""
     return bool(np.all((y == 0) | (y == 1)) and np.all(y.sum(axis=1) == 1))
 
 
 def forget_labels(y: np.ndarray, labelled: float, *, seed: int = 0) -> np.ndarray:
-    """Return classes y [N, C], one-hot, with zeros in the place of all but a fraction of each class.
+    """Return one-hot classes y [N, C] with zeros for all but a fraction of the examples of each class.
 
     Args:
-      y: what is known.
-      labelled: the fraction of each class that is kept, rounded, but one example of it at least.
-      seed: of the choice; not a run's, so that runs compare.
+      y: One-hot classes [N, C].
+      labelled: Fraction of each class that is kept, rounded, but at least one example.
+      seed: Seed of the choice. It does not depend on the seed of a run, so that runs compare.
 
     Raises:
-      InputError: nothing is to be kept.
+      InputError: The fraction is not above 0 and at most 1.
 
     >>> forget_labels(np.eye(2, dtype=np.uint8)[[0] * 10 + [1] * 30], 0.1).sum(axis=0).tolist()
     [1, 3]

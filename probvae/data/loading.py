@@ -46,13 +46,13 @@ def load(
       source: a key of `SOURCES`; "tfds:NAME", any name that TensorFlow Datasets knows; the path of a file
         that a key of `READERS` ends; or a folder of images. Of data that name no test set a tenth is
         held out.
-      seed: of the held-out examples, of the test and of the validation set.
-      kind: what arrays hold: "image" [N, H, W] or [N, H, W, C], integers from 0 to 255 or floats from 0 to
-        1; "series" [N, T] or [N, T, C]; "vector" [N, D]; "auto" takes two axes as vectors, all else as
-        images.
+      seed: Seed of the draws of the test set and of the validation set.
+      kind: Kind of the examples in arrays: "image" [N, H, W] or [N, H, W, C], integers from 0 to 255 or
+        floats from 0 to 1; "series" [N, T] or [N, T, C]; "vector" [N, D]; "auto" takes two axes as vectors,
+        all else as images.
       image_size: pixels, or (height, width), to bring images to.
-      crop: how, a key of `CROPS`.
-      color: of folders of images: "rgb", "grey", or "auto", RGB where any image has colours.
+      crop: Crop of images, a key of `CROPS`.
+      color: Colours of folders of images: "rgb", "grey", or "auto", RGB if any image has colours.
       missing: allow NaN, and empty cells of a table, which stand for missing values.
       validation: fraction of the training set to hold out.
       label: the column of a table that holds the labels.

@@ -14,9 +14,9 @@ def numpy_file(path: Path, options: Options) -> DataSet:
     """Read a .npz or .npy file.
 
     Args:
-      path: of the file. An .npz names its arrays x_train and x_test (and x_validation; y_train,
+      path: Path of the file. An .npz names its arrays x_train and x_test (and x_validation; y_train,
         y_test, y_validation for labels), or holds one array of examples. An .npy file holds one array.
-      options: what the arrays hold.
+      options: Kind of the arrays and choice of the splits.
 
     Raises:
       InputError: a file that cannot be used.

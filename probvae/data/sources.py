@@ -101,11 +101,11 @@ def kmnist() -> Arrays:
         for key, what in (("x", "imgs"), ("y", "labels"))
     }
     if all(path.is_file() for path in files.values()):
-        found = {key: read_arrays(path) for key, path in files.items()}
-        for key, arrays in found.items():
+        contents = {key: read_arrays(path) for key, path in files.items()}
+        for key, arrays in contents.items():
             if len(arrays) != 1:
                 raise InputError(f"{files[key]} must hold one array; it holds {', '.join(arrays) or 'none'}.")
-        return {key: next(iter(arrays.values())) for key, arrays in found.items()}
+        return {key: next(iter(arrays.values())) for key, arrays in contents.items()}
     if importlib.util.find_spec("tensorflow_datasets") is not None:
         return tfds_arrays("kmnist", Options())[0]
     names = ", ".join(path.name for path in files.values())

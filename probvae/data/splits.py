@@ -1,6 +1,6 @@
-"""Training, validation and test sets: as a source names them, or drawn with a seed."""
+"""Training, validation and test sets: named by the source, or drawn with a seed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,29 +11,38 @@ from probvae.data.dataset import DataSet, Options
 from probvae.data.images import resize
 from probvae.errors import InputError
 
-HELD_OUT = 0.1  # of data that name no test set
+HELD_OUT = 0.1  # fraction of the examples that become the test set, if the source names none
 PARTS = ("train", "test", "validation")
-SHOWN = 8  # arrays that a message lists
+SHOWN = 8  # arrays that a message lists, at most
 
 
 def held_out(name: str, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw a test set.
 
     Args:
-      name: of the data, for a message.
-      size: number of examples.
-      seed: of the draw.
+      name: Name of the data, for messages.
+      size: Number of examples.
+      seed: Seed of the draw.
 
     Returns:
-      Indices of the training and of the test examples, in random order; a tenth tests.
+      Indices of the training examples and of the test examples (a tenth), in random order.
 
     Raises:
-      InputError: fewer than two examples.
+      InputError: There are fewer than two examples.
     """
     if size < 2:
         raise InputError(f"{name} must hold two examples or more; it holds {size}.")
+    return split_off(size, HELD_OUT, seed)
+
+
+def split_off(size: int, fraction: float, seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a fraction of examples, at least one of them.
+
+    Returns:
+      Indices of the examples that are left and of those that were drawn, in random order.
+    """
     order = np.random.default_rng(seed).permutation(size)
-    cut = max(1, int(size * HELD_OUT))
+    cut = max(1, int(size * fraction))
     return order[cut:], order[:cut]
 
 
@@ -41,16 +50,15 @@ def validation_split(name: str, train: np.ndarray, options: Options) -> tuple[np
     """Draw a validation set from the indices of a training set.
 
     Returns:
-      What is left of `train`, in its order, and the fraction `options.validation` of it in random
-      order, or None where that is zero.
+      The rest of `train` in its order, and the fraction `options.validation` of it in random order, or None
+      if that is zero.
     """
     if not options.validation:
         return train, None
     if len(train) < 2:
         raise InputError(f"{name} must have two training examples or more to hold one out for validation.")
-    order = np.random.default_rng([options.seed, 1]).permutation(len(train))
-    cut = max(1, int(len(train) * options.validation))
-    return train[np.sort(order[cut:])], train[order[:cut]]
+    rest, held = split_off(len(train), options.validation, [options.seed, 1])
+    return train[np.sort(rest)], train[held]
 
 
 def assemble(
@@ -62,22 +70,22 @@ def assemble(
     label_names: tuple[str, ...] = (),
     skipped: tuple[str, ...] = (),
 ) -> DataSet:
-    """Check arrays and make them a data set.
+    """Check arrays and make a data set of them.
 
     Args:
-      name: of the data.
-      arrays: x_train and x_test and perhaps x_validation, y_train, y_test, y_validation for their
-        labels; or one array of examples, and one of labels if any, of which a tenth is held out.
-      options: what the arrays hold, and the splits.
-      levels: of integers, where the source knows it.
-      label_names: what labels 0, 1, ... stand for.
-      skipped: files that were left out.
+      name: Name of the data.
+      arrays: x_train and x_test, perhaps x_validation, and their labels y_train, y_test, y_validation; or one
+        array of examples, and one of labels if any, of which a tenth is held out.
+      options: Kind of the arrays and choice of the splits.
+      levels: Value of integers that stands for 1, if the source knows it.
+      label_names: Names of the labels 0, 1, ...
+      skipped: Names of files that were left out.
 
     Returns:
-      `DataSet`. What lies in a file stays there: its sets are `Rows`.
+      `DataSet`. Arrays in files stay there: the sets are `Rows` of them.
 
     Raises:
-      InputError: arrays that cannot be used.
+      InputError: The arrays cannot be used.
     """
     options.refuse(name, "tables (.csv, .parquet)", "label", "kinds")
     if "x_test" in arrays and "x_train" not in arrays:
@@ -136,20 +144,20 @@ def _named(
 def _drawn(
     name: str, arrays: Mapping[str, np.ndarray], options: Options, levels: int | None
 ) -> dict[str, Part]:
-    """Split a source's one array of examples, and its labels, into a training and a test set."""
+    """Split the only array of examples of a source, and its labels, into a training and a test set."""
     least = 3 if any(array.ndim >= 3 for array in arrays.values()) else 2
-    found = [key for key, array in arrays.items() if array.ndim >= least]
-    if len(found) != 1:
+    names = [key for key, array in arrays.items() if array.ndim >= least]
+    if len(names) != 1:
         shapes = {key: list(array.shape) for key, array in [*arrays.items()][:SHOWN]}
         more = f" and {len(arrays) - SHOWN:,} more" if len(arrays) > SHOWN else ""
         raise InputError(
             f"{name} must hold x_train and x_test, or one array of images [N, H, W] or [N, H, W, C], of "
             f"vectors [N, D] or of series [N, T, C]; it holds {shapes}{more}."
         )
-    x = arrays[found[0]]
+    x = arrays[names[0]]
     train, test = held_out(name, len(x), options.seed)
-    examples = _examples(f"{found[0]} of {name}", x, options, levels)
-    labels = [a for a in arrays.values() if a.ndim == 1 and len(a) == len(x)]
+    examples = _examples(f"{names[0]} of {name}", x, options, levels)
+    labels = [array for array in arrays.values() if array.ndim == 1 and len(array) == len(x)]
     y = as_labels(f"The labels of {name}", labels[0], len(x)) if len(labels) == 1 else None
     return {
         part: (examples._replace(x=take(examples.x, indices)), None if y is None else y[indices])

@@ -14,7 +14,7 @@ from probvae.data.images import resize
 from probvae.data.splits import assemble
 from probvae.errors import InputError
 
-# no community data sets, NAMESPACE:NAME, whose code TensorFlow Datasets would download and run
+# Names of plain data sets: for NAMESPACE:NAME, TensorFlow Datasets would download and run community code.
 PLAIN_NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:(\d+|\*)(\.(\d+|\*))*)?", re.ASCII)
 
 Pick = Callable[[Any], tuple[Any, Any]]  # element -> x, and y or None
@@ -32,19 +32,19 @@ def from_tf_dataset(
     """Read a `tf.data.Dataset` of x, or of pairs (x, y).
 
     Args:
-      dataset: of single examples: images [H, W] or [H, W, C], vectors [D], or series with kind="series";
-        y is an integer.
-      name: for messages and results.
-      test: another one, of test examples; None holds a tenth of `dataset` out.
-      limit: read this many examples of each at most; needed where a data set repeats for ever.
-      batched: the elements are batches.
-      **options: those of `probvae.data.loading.load`.
+      dataset: Data set of single examples: images [H, W] or [H, W, C], vectors [D], or series with
+        kind="series"; y is an integer.
+      name: Name of the data, for messages and results.
+      test: Data set of test examples; None holds out a tenth of `dataset`.
+      limit: Number of examples read from each data set, at most; needed if one repeats for ever.
+      batched: Whether the elements are batches.
+      **options: Options of `probvae.data.load`.
 
     Returns:
       `DataSet`.
 
     Raises:
-      InputError: elements that cannot be used.
+      InputError: The elements cannot be used.
 
     >>> ones = tf.data.Dataset.from_tensor_slices(tf.ones([20, 3]))
     >>> from_tf_dataset(ones, name="ones").train.shape
@@ -62,7 +62,7 @@ def from_tf_dataset(
 
 
 def _pair(name: str, dataset: tf.data.Dataset) -> Pick:
-    """Return what takes x and y from an element."""
+    """Return the function that takes x and y from an element."""
     spec = dataset.element_spec
     if isinstance(spec, tf.TensorSpec):
         return lambda element: (element, None)
@@ -83,15 +83,15 @@ def read_elements(
     """Read single elements of a `tf.data.Dataset`.
 
     Args:
-      dataset: what to read.
-      pick: (element) -> x, and y or None.
-      name: of the data.
-      options: `image_size`, to which images of several sizes are brought.
-      limit: number of elements at most.
-      part: appended to the names x and y of the arrays.
+      dataset: Data set to read.
+      pick: Function from an element to x, and y or None.
+      name: Name of the data, for messages.
+      options: `image_size`, the size for images of several sizes.
+      limit: Number of elements, at most.
+      part: Ending of the names x and y of the arrays.
 
     Raises:
-      InputError: no elements, elements without end, or of several shapes.
+      InputError: There are no elements, or they have no end or several shapes.
     """
     if limit is not None:
         dataset = dataset.take(limit)
@@ -133,16 +133,16 @@ def tfds_arrays(name: str, options: Options) -> tuple[dict[str, np.ndarray], tup
     """Read a data set of TensorFlow Datasets from its folder or its download.
 
     Args:
-      name: as `tfds.load` takes it: "mnist", "emnist/letters", "cifar10:3.0.2".
+      name: Name for `tfds.load`: "mnist", "emnist/letters", "cifar10:3.0.2".
       options: `image_size`.
 
     Returns:
-      Arrays x_train, y_train, x_test, ... of the splits that it has, or x and y of its training set where
-      it has no test set; and the names of its classes.
+      Arrays x_train, y_train, x_test, ... of the splits, or x and y of the training set if there is no test
+      set; and the names of the classes.
 
     Raises:
-      InputError: a name that is not plain; tensorflow-datasets is not installed, has no such data, cannot
-        get them, or they hold no images.
+      InputError: The name is not plain; or tensorflow-datasets is not installed, has no such data or cannot
+        get them; or the data hold no images.
     """
     if not PLAIN_NAME.fullmatch(name):
         raise InputError(

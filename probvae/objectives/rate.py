@@ -39,7 +39,7 @@ def free_bits(
 
 
 def _rates(q: tfd.Distribution, prior: tfd.Distribution, terms: LogTerms, analytic_kl: bool) -> tf.Tensor:
-    """Return KL(q(z|x) || p(z)) by coordinate, [B, L], or as a whole, [B, 1], if coordinates are dependent."""
+    """Return KL(q(z|x) || p(z)) by coordinate, [B, L], or as a whole, [B, 1], if they are dependent."""
     each_q, each_p = marginals(q), marginals(prior)
     if each_q and each_p and each_q.independent and each_p.independent:
         q, prior = each_q.distribution, each_p.distribution

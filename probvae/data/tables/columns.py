@@ -1,4 +1,4 @@
-"""A table's columns: what kind of number each holds, and how its values become numbers.
+"""Columns of a table: their kinds, and the conversion of their values to numbers.
 
 Kinds are those of `probvae.distributions.columns`: a key of `NUMBERS`, "bernoulli" (two levels, 0 and 1) or
 "categorical:K" (K levels, 0 to K - 1). A value that is missing is NaN.
@@ -11,10 +11,10 @@ import numpy as np
 
 from probvae.errors import InputError
 
-FEW = 20  # integers of at most so many levels, each seen so often on average, are guessed to be categories
-MAX_LEVELS = 1000  # of a categorical column
-MAX_TEXT_LEVELS = 100  # of a text column that nobody declared categorical
-LARGEST = 1e38  # about what float32 can hold
+FEW = 20  # integers are guessed to be categories if they have at most this many levels, each seen as often
+MAX_LEVELS = 1000  # levels of a categorical column, at most
+MAX_TEXT_LEVELS = 100  # levels of a text column that is not declared categorical, at most
+LARGEST = 1e38  # largest number, about the range of float32
 IGNORE = "ignore"
 
 
@@ -22,8 +22,8 @@ class Cells(NamedTuple):
     """Some cells of a column.
 
     Attributes:
-      numbers: [n] float64, NaN where a cell is empty; None where one of them holds other text.
-      texts: () -> n texts, None where a cell is empty; None for a column that has numbers only.
+      numbers: Numbers [n], float64, NaN for empty cells; None if a cell holds other text.
+      texts: Function that returns the n texts, None for empty cells; None for a column of numbers alone.
     """
 
     numbers: np.ndarray | None
@@ -34,12 +34,12 @@ Coder = Callable[[Cells], np.ndarray]  # cells of a column -> float64 [n]
 
 
 class Column(NamedTuple):
-    """What a column is taken as.
+    """A column whose kind is decided.
 
     Attributes:
-      kind: see this module's first lines.
-      levels: what 0, 1, ... stand for; empty where they stand for themselves.
-      code: n cells -> [n] float64.
+      kind: Kind of the column, as above.
+      levels: Names of the values 0, 1, ...; empty if the values stand for themselves.
+      code: Function from n cells to numbers [n], float64.
     """
 
     kind: str
@@ -48,16 +48,16 @@ class Column(NamedTuple):
 
 
 class Survey:
-    """What is in a column, gathered batch by batch.
+    """A summary of the content of a column, gathered batch by batch.
 
     Attributes:
-      numeric: every cell so far is a number or missing.
-      integer: and every number is whole.
-      low, high: their range.
-      too_large: row, from 1, and value of the first number beyond `LARGEST`, or None.
-      numbers, texts: distinct values, or None where there are more than `MAX_LEVELS`.
-      missing: how many cells are empty.
-      rows: how many cells there are.
+      numeric: Whether every cell so far is a number or missing.
+      integer: Whether every number so far is whole, too.
+      low, high: Range of the numbers.
+      too_large: Row (from 1) and value of the first number beyond `LARGEST`, or None.
+      numbers, texts: Distinct values, or None if there are more than `MAX_LEVELS`.
+      missing: Number of empty cells.
+      rows: Number of cells.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Survey:
         self.missing = self.rows = 0
 
     def add(self, cells: Cells) -> None:
-        """Look at some more cells."""
+        """Add further cells to the summary."""
         if cells.texts is not None and self.texts is not None:
             self.texts = _joined(self.texts, {text for text in set(cells.texts()) if text is not None})
         if cells.numbers is None:
@@ -96,7 +96,7 @@ def _counts(survey: Survey) -> bool:
     return survey.integer and survey.low >= 0
 
 
-# kind -> the numbers that it takes, as they stand in the file
+# kind -> description of the numbers that it takes, and their check
 NUMBERS: dict[str, tuple[str, Callable[[Survey], bool]]] = {
     "normal": ("numbers", lambda survey: True),
     "lognormal": ("positive numbers", lambda survey: survey.low > 0),
@@ -104,7 +104,7 @@ NUMBERS: dict[str, tuple[str, Callable[[Survey], bool]]] = {
     "poisson": ("counts 0, 1, 2, ...", _counts),
     "negative_binomial": ("counts 0, 1, 2, ...", _counts),
 }
-CODED = ("bernoulli", "categorical")  # kinds whose levels, numbers or text, are numbered from 0
+CODED = ("bernoulli", "categorical")  # kinds whose levels, be they numbers or text, are numbered from 0
 
 
 def _joined(known: set | None, more: set) -> set | None:
@@ -113,17 +113,17 @@ def _joined(known: set | None, more: set) -> set | None:
 
 
 def as_numbers(cells: Cells) -> np.ndarray:
-    """Return cells as float64; those of a column that a survey found numeric."""
+    """Return the cells of a numeric column as float64."""
     if cells.numbers is None:
         raise ValueError("Expected numbers; the column holds text.")
     return cells.numbers
 
 
 def guess(survey: Survey) -> str:
-    """Guess a column's kind, carefully: counts, whose numbers look like any integers, are never guessed.
+    """Guess the kind of a column. Counts are never guessed, as they look like any integers.
 
-    Text is categorical; what has two levels, bernoulli; integers of at most `FEW` levels, of which each is
-    seen `FEW` times or more on average, categorical; all other numbers are normal.
+    Two levels are bernoulli, other text is categorical, integers of at most `FEW` levels that are each seen
+    at least `FEW` times on average are categorical, and all other numbers are normal.
     """
     if not survey.numeric:
         return "bernoulli" if survey.texts is not None and len(survey.texts) <= 2 else "categorical"
@@ -138,15 +138,15 @@ def guess(survey: Survey) -> str:
 
 
 def column(what: str, survey: Survey, kind: str | None) -> Column:
-    """Decide what a column is taken as.
+    """Decide the kind of a column.
 
     Args:
-      what: how a message names it.
-      survey: what is in it.
-      kind: a key of `NUMBERS`, one of `CODED`, "categorical:K", or None to guess.
+      what: Name of the column, for messages.
+      survey: Summary of its content.
+      kind: A key of `NUMBERS`, one of `CODED`, "categorical:K", or None to guess.
 
     Raises:
-      InputError: its values do not fit the kind, or no kind fits them.
+      InputError: The values do not fit the kind, or fit no kind.
     """
     asked = kind is not None
     kind = kind or guess(survey)
@@ -176,7 +176,7 @@ def column(what: str, survey: Survey, kind: str | None) -> Column:
 
 
 def _coded(what: str, survey: Survey, name: str, number: str, asked: bool) -> Column:
-    """Number the levels of a column: as they are where they are 0 to K - 1 already, else sorted."""
+    """Number the levels of a column: unchanged if they are 0 to K - 1 already, else in sorted order."""
     levels: list = sorted((survey.numbers if survey.numeric else survey.texts) or ())
     most = MAX_LEVELS if asked else MAX_TEXT_LEVELS
     if not levels or len(levels) > most:
@@ -203,5 +203,5 @@ def _coded(what: str, survey: Survey, name: str, number: str, asked: bool) -> Co
 
 
 def _look_up(code: dict, values: list) -> np.ndarray:
-    """Replace values by their codes; what has none, that is, what is missing, by NaN."""
+    """Replace values by their codes, and missing values by NaN."""
     return np.array([code.get(value, np.nan) for value in values], np.float64)

@@ -1,4 +1,4 @@
-"""Files of tables: .csv and .parquet as batches of cells, column by column."""
+"""CSV files as tables: batches of cells, column by column."""
 
 import csv
 from collections import Counter
@@ -12,22 +12,22 @@ import numpy as np
 from probvae.data.tables.columns import Cells
 from probvae.errors import InputError
 
-BATCH = 10_000  # rows read at a time, fewer where they are long
-BATCH_CELLS = 2_000_000
-MAX_COLUMNS = 100_000
-MAX_ROW = 2**24  # characters
-BATCH_CHARACTERS = 2**26
-MISSING = ("", "na", "n/a", "nan", "null")  # cells of a .csv without a value, in any case
+BATCH = 10_000  # rows read at a time, at most
+BATCH_CELLS = 2_000_000  # cells read at a time, at most
+MAX_COLUMNS = 100_000  # columns of a table, at most
+MAX_ROW = 2**24  # characters of a row, at most
+BATCH_CHARACTERS = 2**26  # characters read at a time, about
+MISSING = ("", "na", "n/a", "nan", "null")  # texts of empty cells, in lower case
 
 
 class Table(NamedTuple):
-    """A table that can be read again and again.
+    """A table that can be read several times.
 
     Attributes:
-      name: of the data.
-      columns: their names.
-      batches: () -> lists of columns, some of the cells of each.
-      unusable: columns that hold neither numbers nor text -> what they hold.
+      name: Name of the data.
+      columns: Names of the columns.
+      batches: Function that returns an iterator over batches, each a list of the cells of every column.
+      unusable: Columns that hold neither numbers nor text, with their types.
     """
 
     name: str
@@ -36,11 +36,8 @@ class Table(NamedTuple):
     unusable: Mapping[str, str] = {}
 
 
-# ---- .csv ----------------------------------------------------------------------------------------
-
-
 def open_csv(path: Path) -> Table:
-    """Look at a .csv file's first row."""
+    """Open a .csv file and read its first row."""
     with _text(path) as file:
         line = file.readline(MAX_ROW)
         delimiter = max(",;\t", key=line.count)
@@ -95,7 +92,7 @@ def _text(path: Path) -> Iterator[TextIO]:
 
 
 class _Lines:
-    """Lines of a file, until what has come since `length` was last set to 0 exceeds `MAX_ROW`."""
+    """Lines of a file, of which those since `length` was set to 0 may have at most `MAX_ROW` characters."""
 
     def __init__(self, path: Path, file: TextIO) -> None:
         self.path, self.file, self.length = path, file, 0
@@ -119,7 +116,7 @@ class _Lines:
 
 
 def _batch(names: tuple[str, ...]) -> int:
-    """Return how many rows of a table are read at a time."""
+    """Return the number of rows that are read at a time."""
     return max(1, min(BATCH, BATCH_CELLS // len(names)))
 
 
@@ -145,7 +142,7 @@ def _is_number(text: str) -> bool:
 
 
 def _cells(raw: tuple[str, ...]) -> Cells:
-    """Read cells as numbers where they are; cells without a value are looked for only where some are not."""
+    """Read cells as numbers if possible; empty cells are looked for only if some cell is no number."""
 
     def texts() -> list[str | None]:
         clean = {text: _cell(text) for text in set(raw)}
@@ -157,10 +154,10 @@ def _cells(raw: tuple[str, ...]) -> Cells:
         except ValueError:
             return None
 
-    found = numbers(raw)
-    if found is None:
-        found = numbers("nan" if text is None else text for text in texts())
-    return Cells(found, texts)
+    values = numbers(raw)
+    if values is None:
+        values = numbers("nan" if text is None else text for text in texts())
+    return Cells(values, texts)
 
 
 def _refuse_duplicates(name: str, columns: tuple[str, ...]) -> None:

@@ -11,11 +11,9 @@ from probvae.data.tables.csv_files import Table, _batch, _refuse_duplicates, _re
 from probvae.errors import InputError
 from probvae.files.reading import refuse_bomb
 
-# ---- .parquet ------------------------------------------------------------------------------------
-
 
 def open_parquet(path: Path) -> Table:
-    """Look at a .parquet file's columns."""
+    """Open a .parquet file and read its schema."""
     if not path.is_file():
         raise FileNotFoundError(path)
     try:
@@ -69,7 +67,7 @@ def open_parquet(path: Path) -> Table:
 
 
 def _shared_texts(cells: Any) -> list[str | None]:
-    """Return the texts of a dictionary column, each in memory once: a long one may be there in many rows."""
+    """Return the texts of a dictionary column, with one copy of each text, however many rows hold it."""
     used = cells.indices.unique().drop_null()
     texts = dict(zip(used.to_pylist(), cells.dictionary.take(used).to_pylist(), strict=True))
     return [texts.get(index) for index in cells.indices.to_pylist()]

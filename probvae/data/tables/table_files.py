@@ -1,4 +1,7 @@
-"""Tables: their columns, labels and units. Read twice, batch by batch: they may be larger than memory."""
+"""Tables as data sets: their columns, labels and units.
+
+A table is read twice, batch by batch, as it may be larger than memory.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,30 +20,31 @@ from probvae.files.reading import refusals
 
 
 def csv_file(path: Path, options: Options) -> DataSet:
-    """Read a .csv file, comma, semicolon or tab between its cells, in UTF-8.
+    """Read a .csv file in UTF-8, with a comma, semicolon or tab between its cells.
 
     Args:
-      path: of the file. Its first row names the columns, unless all its cells are numbers. A cell is
-        missing that is empty or one of `probvae.data.tables.csv_files.MISSING`.
-      options: `kinds`, `label` and `missing`; a tenth of the rows is held out.
+      path: Path of the file. Its first row names the columns, unless all its cells are numbers. A cell is
+        missing if it is empty or one of `csv_files.MISSING`.
+      options: `kinds`, `label` and `missing`. A tenth of the rows is held out.
 
     Raises:
-      InputError: a file or a column that cannot be used.
+      InputError: The file or a column cannot be used.
     """
     return read_table(path, options, open_csv)
 
 
 def parquet_file(path: Path, options: Options) -> DataSet:
-    """Read a .parquet file of numbers, booleans and texts; needs pyarrow. Else as `csv_file`."""
+    """Read a .parquet file of numbers, booleans and texts, as `csv_file` does; needs pyarrow."""
     return read_table(path, options, open_parquet)
 
 
 def read_table(path: Path, options: Options, opened: Callable[[Path], Table]) -> DataSet:
-    """Read a table: once to see what its columns hold, and once for their values.
+    """Read a table twice: for the kinds of its columns, and for their values.
 
     Returns:
-      `DataSet` of vectors [N, D], a number a column: normal columns standardized by mean and standard
-      deviation of the training set, bernoulli and categorical ones by their number among the levels.
+      `DataSet` of vectors [N, D], one number for each column: normal columns are standardized by the mean and
+      the standard deviation of the training set, bernoulli and categorical columns hold the numbers of their
+      levels.
     """
     options.refuse(path.name, "images", "image_size", "crop", "color")
     if options.kind not in ("auto", "vector"):
@@ -54,8 +58,8 @@ def read_table(path: Path, options: Options, opened: Callable[[Path], Table]) ->
             yield from table.batches()
 
     columns, label = _decide(table._replace(batches=batches), options)
-    kept = [i for i, found in enumerate(columns) if found is not None]
-    chosen = [found for found in columns if found is not None]
+    kept = [i for i, decided in enumerate(columns) if decided is not None]
+    chosen = [decided for decided in columns if decided is not None]
     labels: list[np.ndarray] = []
 
     def values() -> Iterator[np.ndarray]:
@@ -68,7 +72,7 @@ def read_table(path: Path, options: Options, opened: Callable[[Path], Table]) ->
     train, test = held_out(path.name, len(x), options.seed)
     train, validation = validation_split(path.name, train, options)
     names = tuple(table.columns[i] for i in kept)
-    kinds = tuple(found.kind for found in chosen)
+    kinds = tuple(decided.kind for decided in chosen)
     loc, scale = _standard(path.name, names, kinds, take(x, train))
     missing = any(bool(np.isnan(chunk).any()) for chunk in chunks(x))
     x = gather(((chunk - loc) / scale).astype(np.float32) for chunk in chunks(x))
@@ -98,15 +102,15 @@ def read_table(path: Path, options: Options, opened: Callable[[Path], Table]) ->
 
 
 def in_units(data: DataSet, x: Array) -> dict[str, np.ndarray]:
-    """Turn examples of a table back into its columns.
+    """Return examples of a table as its columns, in the units of the file.
 
     Args:
-      data: the table.
-      x: [N, D], examples such as `data.test`, draws or means.
+      data: The table.
+      x: Examples [N, D], such as `data.test`, draws or means.
 
     Returns:
-      Column name -> [N]: numbers in the file's units; texts, "" for a missing one, where the column's
-      levels have names. A value of such a column is rounded to the nearest level.
+      Columns [N] by name: numbers in the units of the file, or the names of the levels, "" if missing. Values
+      of a column whose levels have names are rounded to the nearest level.
 
     Raises:
       InputError: the data are no table.
