@@ -61,11 +61,6 @@ class DataSet:
         """E, the shape of one example."""
         return tuple(self.train.shape[1:])
 
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(height, width, channels) of images."""
-        return self.event_shape
-
     def fingerprint(self) -> str:
         """SHA-256 over shapes, values, labels and columns: two runs with the same one saw the same data.
 

@@ -16,8 +16,6 @@ from probvae.data.streams import tfds_arrays
 from probvae.data.tables.table_files import csv_file, parquet_file
 from probvae.errors import InputError
 
-ImageData = DataSet
-
 READERS: dict[str, Callable[[Path, Options], DataSet]] = {
     ".npz": numpy_file,
     ".npy": numpy_file,

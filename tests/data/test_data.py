@@ -22,7 +22,7 @@ def test_digits_are_scikit_learns(digits):
     assert digits.train.dtype == np.uint8 and digits.levels == 255
     assert digits.train_labels[:10].tolist() == list(range(10))
     assert digits.train.max() == 255 and 20 < digits.train.mean() < 100
-    assert digits.event_shape == digits.image_shape == (28, 28, 1)
+    assert digits.event_shape == (28, 28, 1)
     assert digits.validation is None and digits.columns == () and not digits.missing
 
 
@@ -219,7 +219,7 @@ def test_kmnist_from_its_authors_files(tmp_path, monkeypatch):
 
 def test_named_images_are_resized():
     loaded = loading.load("digits", image_size=(14, 16))
-    assert loaded.image_shape == (14, 16, 1) and loaded.levels == 255
+    assert loaded.event_shape == (14, 16, 1) and loaded.levels == 255
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_images_are_resized(tmp_path):
     for array, levels in ((x, 1), (np.uint8(x * 255), 255), (x > 0, 255)):
         np.save(tmp_path / "a.npy", array)
         loaded = data.load(str(tmp_path / "a.npy"), image_size=4)
-        assert loaded.image_shape == (4, 4, 2) and loaded.levels == levels
+        assert loaded.event_shape == (4, 4, 2) and loaded.levels == levels
         top, bottom = (np.asarray(loaded.train)[:, row].mean((0, 1)) / levels for row in (0, 3))
         np.testing.assert_allclose([*top, *bottom], [0, 0, 0, 1], atol=0.03)
 

@@ -86,7 +86,7 @@ def test_crops(tmp_path):
     found = {}
     for crop in images.CROPS:
         d = data.load(str(tmp_path), image_size=(8, 8), crop=crop)
-        assert d.image_shape == (8, 8, 1)
+        assert d.event_shape == (8, 8, 1)
         found[crop] = d.train[0, ..., 0]
     assert found["center"][:, 1:-1].max() < 10
     assert found["none"][:, 0].min() > 240 and found["none"][:, 4].max() < 40
@@ -97,7 +97,7 @@ def test_crops(tmp_path):
 @pytest.mark.parametrize(("color", "channels"), [("auto", 3), ("rgb", 3), ("grey", 1)])
 def test_colors(color, channels, tmp_path):
     save(tmp_path, [GREY[0], COLOR[0]])
-    assert data.load(str(tmp_path), color=color).image_shape == (6, 5, channels)
+    assert data.load(str(tmp_path), color=color).event_shape == (6, 5, channels)
 
 
 def test_odd_modes(tmp_path):

@@ -154,7 +154,7 @@ def test_tfds():
     drawn = loading.load("tfds:train_alone", validation=0.5)
     assert (len(drawn.train), len(drawn.validation), len(drawn.test)) == (14, 13, 3)
     np.testing.assert_array_equal(drawn.test, X[drawn.test_labels])
-    assert loading.load("tfds:unlabelled", image_size=3).image_shape == (3, 3, 1)
+    assert loading.load("tfds:unlabelled", image_size=3).event_shape == (3, 3, 1)
     vectors = loading.load("tfds:vectors")
     assert vectors.event_shape == (5,) and vectors.train_labels is None
 

@@ -6,6 +6,7 @@
 import inspect
 import sys
 import types
+import unittest.mock
 
 import numpy as np
 import tensorflow as tf
@@ -14,15 +15,15 @@ import tf_keras
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.data.binarization import prepare
-from probvae.data.loading import ImageData
+from probvae.data.dataset import DataSet
 from probvae.errors import InputError
 from probvae.inference.blocks import Stopped
 from probvae.inference.importance_sampling import Importance, importance
 from probvae.models.building import build
 from probvae.objectives import bound
-from probvae.training import steps
+from probvae.training import feeding, steps
 from probvae.training.non_finite import NonFiniteError
-from probvae.training.state import Tally
+from probvae.training.state import EpochSums
 from probvae.training.steps import step_inputs
 from probvae.training.trainer import Trainer
 
@@ -30,7 +31,7 @@ DEVICES = 3
 X = np.random.default_rng(0).standard_normal([43, 3]).astype(np.float32)
 ORDER = np.random.default_rng(1).permutation(43).astype(np.int32)
 BATCH, BAD = 8, 17  # 43 = 5 * 8 + 3; the example that is spoilt
-MUTANTS = {  # wrong variants of steps.py: what is replaced by what
+MUTANTS = {  # wrong variants of steps.py and feeding.py: what is replaced by what
     "mean of the replicas' means": ("/ tf.cast(size, bound.dtype)", "/ (replicas * tf.reduce_sum(weights))"),
     "a sum, not divided": ("/ tf.cast(size, bound.dtype)", ""),
     "the same part for all": ("places = replica * each + np.arange(each)", "places = np.arange(each)"),
@@ -47,16 +48,19 @@ def strategy_of(replicas):
 
 
 def mutant(old, new):
-    source = inspect.getsource(steps)
-    assert source.count(old) == 1
-    module = types.ModuleType("mutant")
-    sys.modules["mutant"] = module
-    exec(source.replace(old, new), module.__dict__)  # our own code
-    return module
+    """The module `steps` with a text of its own, or of `feeding`, replaced."""
+    copies = {}
+    sources = {module.__name__: inspect.getsource(module) for module in (feeding, steps)}
+    assert sum(source.count(old) for source in sources.values()) == 1
+    with unittest.mock.patch.dict(sys.modules, copies):
+        for name, source in sources.items():
+            sys.modules[name] = copies[name] = types.ModuleType(name)
+            exec(source.replace(old, new), copies[name].__dict__)  # our own code
+    return copies[steps.__name__]
 
 
 def data(x=X):
-    return prepare(ImageData("vectors", x, X, None, None, 1), binarize="none", likelihood="normal_fixed")
+    return prepare(DataSet("vectors", x, X, None, None, 1), binarize="none", likelihood="normal_fixed")
 
 
 def model():
@@ -101,7 +105,7 @@ def trained(
         optimizer = tf_keras.optimizers.SGD(rate)
         step = module.compile_steps(vae, optimizer, objective, change(data(x)), 0, **options)
         whole = len(order) - len(order) % batch
-        _, tally = step(order[:whole].reshape(-1, batch), Tally())
+        _, tally = step(order[:whole].reshape(-1, batch), EpochSums())
         if whole < len(order):
             _, tally = step(order[None, whole:], tally)
     return flat(vae), tally

@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 from conftest import tiny_vae
+from marked_cases import cases
 
 from probvae.config.training import Every, Training
 from probvae.data.binarization import prepare
-from probvae.data.loading import ImageData
+from probvae.data.dataset import DataSet
 from probvae.errors import InputError
 from probvae.runs.checkpoints import DAMAGED, Origin, load_state, save_state
 from probvae.training.state import Row, State
@@ -40,7 +41,7 @@ CASES = {
 
 def data(binarize="threshold", validation=None, images=GREY):
     return prepare(
-        ImageData("tiny", images, images[:11], None, None, 255, validation=validation), binarize=binarize
+        DataSet("tiny", images, images[:11], None, None, 255, validation=validation), binarize=binarize
     )
 
 
@@ -80,12 +81,11 @@ def assert_same(a, b):
     )
 
 
-QUICK = ("best on a validation set",)  # which is more than "plain"
+LONG = {"VampPrior": "test_resumed_is_uninterrupted[best on a validation set]"}
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[] if case in QUICK else pytest.mark.slow) for case in CASES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", cases(CASES, long=LONG))
 def test_resumed_is_uninterrupted(case, tmp_path):
     """Interrupted twice, within an epoch, and gone on from the file by a new model and optimizer."""
     whole = trainer_of(case)

@@ -14,12 +14,13 @@ import probvae
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.data.binarization import prepare
-from probvae.data.loading import ImageData
+from probvae.data.dataset import DataSet
 from probvae.models.building import build
+from probvae.models.vae import ascend
 from probvae.objectives.semisupervised import m2
 from probvae.training.non_finite import NonFiniteError, diagnose
 from probvae.training.optimizer import make_optimizer
-from probvae.training.state import Tally
+from probvae.training.state import EpochSums
 from probvae.training.steps import MOST_SKIPPED, compile_steps
 from probvae.training.trainer import Trainer, fit
 
@@ -33,7 +34,7 @@ def vectors(**changes):
     for row, value in changes.items():
         x[int(row[1:])] = value
     return prepare(
-        ImageData("vectors", x, VECTORS, None, None, 1), binarize="none", likelihood="normal_fixed"
+        DataSet("vectors", x, VECTORS, None, None, 1), binarize="none", likelihood="normal_fixed"
     )
 
 
@@ -121,8 +122,8 @@ GOOD, BAD = np.arange(8, dtype=np.int32), np.arange(4, 12, dtype=np.int32)  # ex
 def test_weights_are_those_before_the_step():
     """Three good steps and a bad one in one call leave what three good steps leave."""
     a, b = model(), model()
-    done, tally = steps_of(a, vectors(x9=1e30))(np.stack([GOOD, GOOD, GOOD, BAD, GOOD]), Tally())
-    steps_of(b, vectors(x9=1e30))(np.stack([GOOD] * 3), Tally())
+    done, tally = steps_of(a, vectors(x9=1e30))(np.stack([GOOD, GOOD, GOOD, BAD, GOOD]), EpochSums())
+    steps_of(b, vectors(x9=1e30))(np.stack([GOOD] * 3), EpochSums())
     assert done == 3 and tally.examples == 24 and tally.skipped == 1
     np.testing.assert_array_equal(flat(a), flat(b))
     assert np.all(np.isfinite(flat(a)))
@@ -132,9 +133,7 @@ def test_a_step_taken_all_the_same_would_be_seen():
     """The power of the test above: without the check the weights are spoilt."""
     vae = model()
     optimizer = tf_keras.optimizers.Adam(1e-2)
-    probvae.model.ascend(
-        vae, optimizer, probvae.elbo, tf.constant(vectors(x9=1e30).train[BAD]), tf.constant([0, 0])
-    )
+    ascend(vae, optimizer, probvae.elbo, tf.constant(vectors(x9=1e30).train[BAD]), tf.constant([0, 0]))
     assert not np.all(np.isfinite(flat(vae)))
 
 
@@ -145,15 +144,15 @@ def test_a_bad_gradient_stops_though_the_objective_is_finite():
 
     vae = model()
     before = flat(vae)
-    done, tally = steps_of(vae, vectors(), objective=objective)(np.stack([GOOD, GOOD]), Tally())
+    done, tally = steps_of(vae, vectors(), objective=objective)(np.stack([GOOD, GOOD]), EpochSums())
     assert done == 0 and tally.skipped == 1
     np.testing.assert_array_equal(flat(vae), before)
 
 
 def test_skipped_steps_are_left_out_and_counted():
     a, b = model(), model()
-    _, tally = steps_of(a, vectors(x9=1e30), skip=True)(np.stack([GOOD, BAD, GOOD]), Tally())
-    steps_of(b, vectors())(np.stack([GOOD, GOOD]), Tally())
+    _, tally = steps_of(a, vectors(x9=1e30), skip=True)(np.stack([GOOD, BAD, GOOD]), EpochSums())
+    steps_of(b, vectors())(np.stack([GOOD, GOOD]), EpochSums())
     assert (tally.skipped, tally.in_a_row, tally.examples) == (1, 0, 16)
     np.testing.assert_array_equal(flat(a), flat(b))
     history = fit(model(), vectors(x9=1e30), Training(**{**vars(TRAINING), "on_nonfinite": "skip"}))
@@ -163,7 +162,7 @@ def test_skipped_steps_are_left_out_and_counted():
 
 def test_too_many_in_a_row_stop_all_the_same():
     steps = steps_of(model(), vectors(x9=1e30), skip=True)
-    done, tally = steps(np.stack([BAD] * 60), Tally())
+    done, tally = steps(np.stack([BAD] * 60), EpochSums())
     assert done == 60 and tally.in_a_row == 60
     done, tally = steps(np.stack([BAD] * 60), tally)
     assert done == 40 and tally.in_a_row == MOST_SKIPPED + 1
@@ -199,16 +198,16 @@ def test_weights_are_judged_by_other_examples(batch_size):
 def test_a_gradient_whose_square_overflows_is_not_taken():
     """It is finite, but what Adam makes of it is not: the weights would be spoilt two steps later."""
     vae = model(likelihood="normal")
-    _, tally = steps_of(vae, vectors(x9=1e12), skip=True)(np.stack([BAD, GOOD, GOOD]), Tally())
+    _, tally = steps_of(vae, vectors(x9=1e12), skip=True)(np.stack([BAD, GOOD, GOOD]), EpochSums())
     assert tally.skipped == 1 and np.all(np.isfinite(flat(vae)))
     clipped = model(likelihood="normal")
-    _, tally = steps_of(clipped, vectors(x9=1e12), skip=True, clip_norm=1.0)(BAD[None], Tally())
+    _, tally = steps_of(clipped, vectors(x9=1e12), skip=True, clip_norm=1.0)(BAD[None], EpochSums())
     assert (tally.skipped, tally.clipped) == (1, 0)
 
 
 def test_loss_scaling_excuses_gradients_and_no_objective():
     optimizer = make_optimizer(Training(**{**vars(TRAINING), "precision": "mixed_float16"}), 40)
-    done, tally = steps_of(model(), vectors(x9=1e30), optimizer=optimizer)(np.stack([GOOD, BAD]), Tally())
+    done, tally = steps_of(model(), vectors(x9=1e30), optimizer=optimizer)(np.stack([GOOD, BAD]), EpochSums())
     assert done == 1 and tally.skipped == 1
 
 
@@ -230,7 +229,7 @@ def test_the_norm_is_cut_over_all_weights_and_counted():
         vae = model()
         before = flat(vae)
         steps = steps_of(vae, vectors(), optimizer=tf_keras.optimizers.SGD(1.0), clip_norm=limit)
-        _, tally = steps(GOOD[None], Tally())
+        _, tally = steps(GOOD[None], EpochSums())
         moved[limit] = flat(vae) - before
         assert tally.clipped == (limit == 0.25)
     assert np.linalg.norm(moved[0.0]) > 0.5
@@ -262,7 +261,7 @@ IMAGES = {
 def test_extreme_images_train(images, likelihood):
     x = IMAGES[images]
     binarize = "threshold" if likelihood == "bernoulli" else "none"
-    data = prepare(ImageData("extreme", x, x, None, None, 255), binarize=binarize, likelihood=likelihood)
+    data = prepare(DataSet("extreme", x, x, None, None, 255), binarize=binarize, likelihood=likelihood)
     vae = build(
         Architecture(event_shape=(8, 8, 1), network="mlp", units=(8,), likelihood=likelihood, latent_dim=2)
     )
@@ -279,7 +278,7 @@ def test_a_huge_latent_space_trains():
 
 def images():
     x = IMAGES["one example"].repeat(16, axis=0)
-    return prepare(ImageData("x", x, x, None, None, 255))
+    return prepare(DataSet("x", x, x, None, None, 255))
 
 
 @pytest.mark.slow

@@ -11,14 +11,14 @@ import probvae
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.data.binarization import prepare
-from probvae.data.loading import ImageData
+from probvae.data.dataset import DataSet
 from probvae.models.building import build
 from probvae.models.networks.registry import NETWORKS
 from probvae.training.trainer import fit
 
 IMAGES = np.random.default_rng(0).integers(0, 2, [64, 8, 8, 1]).astype(np.uint8)
 IMAGES[:32, :4] = 0  # two kinds, so that there is something to learn
-DATA = prepare(ImageData("tiny", IMAGES, IMAGES[::4], None, None, 1))
+DATA = prepare(DataSet("tiny", IMAGES, IMAGES[::4], None, None, 1))
 SHAPES = {"conv1d": (8, 2)}
 LOW = {"mixed_bfloat16": tf.bfloat16, "mixed_float16": tf.float16}
 
