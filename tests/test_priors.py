@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from marked_cases import cases
 from plane import Plane
 from scipy import special, stats
 from statistics_helpers import ALPHA
@@ -166,7 +167,10 @@ def test_parameters_from_a_seed(name):
         assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-@pytest.mark.parametrize("name", LEARNED)
+LONG = dict.fromkeys(("realnvp", "maf", "spline"), "test_it_learns_by_gradients[mixture]")
+
+
+@pytest.mark.parametrize("name", cases(LEARNED, long=LONG))
 def test_it_learns_by_gradients(name):
     """Fitted to two modes it comes within 0.3 nats of the truth, as a unit normal does not."""
     truth = tfd.MixtureSameFamily(

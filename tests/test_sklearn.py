@@ -161,6 +161,7 @@ def test_missing_values(wine):
 # ---- among scikit-learn's tools --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_in_a_pipeline_and_a_grid_search(wine):
     y = load_wine().target
     pipeline = make_pipeline(VAETransformer(4, units=(32,), epochs=40, random_state=0), LogisticRegression())
@@ -186,6 +187,7 @@ def test_the_seed_decides(wine):
     assert np.any(a != c)
 
 
+@pytest.mark.slow
 def test_a_warm_start_goes_on(wine):
     vae = VAETransformer(warm_start=True, **{**TINY, "epochs": 10}).fit(wine)
     first, loc = vae.history_["objective"], vae.loc_

@@ -105,6 +105,7 @@ def test_the_numbers_are_the_models(evaluated, runs):
         np.testing.assert_allclose(arrays["exact"], exact, atol=0.02)
 
 
+@pytest.mark.slow
 def test_more_latent_dimensions_and_comparison(evaluated, runs):
     few = [*FEW[:6], "--ais-images", 0]
     result = invoke(runs / "five", *few, "--compare", runs / "two")

@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from marked_cases import cases
 from PIL import Image
 
 import probvae
@@ -98,6 +99,7 @@ def test_the_same_seed_gives_the_same_run_and_quiet_prints_one_line(run, images,
         assert all(np.array_equal(a[key], b[key]) for key in a.files)
 
 
+@pytest.mark.slow
 def test_an_existing_run_is_overwritten_only_when_asked(images, tmp_path):
     arguments = ["--data", images, "--output", tmp_path / "run", *TINY, "--quiet"]
     assert invoke(*arguments).exit_code == 0
@@ -168,7 +170,7 @@ def test_no_epochs_keeps_the_initial_model(images, tmp_path):
     assert probvae.load(tmp_path / "run").latent_dim == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", cases([signal.SIGINT, signal.SIGTERM], slow=[signal.SIGTERM]))
 def test_a_signal_ends_the_run_and_keeps_what_was_learnt(number, images, tmp_path):
     command = [*COMMAND, "--data", images, "--output", tmp_path / "run", *TINY, "--epochs", "100000"]
     with subprocess.Popen(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from marked_cases import cases
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
@@ -32,7 +33,11 @@ PAGES = [
 SMALL = {"500": "4", "200": "4", "[:100]": "[:10]"}
 
 
-@pytest.mark.parametrize("name", PAGES)
+SLOW = ["docs/tutorial.md", "docs/export.md", "docs/guide.md"]
+LONG = {"docs/extending.md": "test_code_in_documents_runs[README.md]"}
+
+
+@pytest.mark.parametrize("name", cases(PAGES, slow=SLOW, long=LONG))
 def test_code_in_documents_runs(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     images = np.float32(np.random.default_rng(0).random([8, 28, 28, 1]) > 0.5)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from marked_cases import cases
 from PIL import Image
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
@@ -37,7 +38,11 @@ def test_every_example_is_listed():
     assert set(re.findall(r"\((\w+)\.py\)", text)) == set(EXAMPLES)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+LONG = dict.fromkeys(("conditional_generation", "mixed_table"), "test_an_example_runs[imputation]")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", cases(EXAMPLES, long=LONG))
 def test_an_example_runs(name, tmp_path):
     said = run(name, tmp_path, "--quick")
     assert re.search(SAYS[name], said), said

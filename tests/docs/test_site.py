@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from marked_cases import cases
 from PIL import Image
 
 import probvae
@@ -159,8 +160,11 @@ PICTURES = {
 }
 
 
+LONG = dict.fromkeys(("concepts.py", "scaling.py"), "test_pictures_can_be_drawn_anew[gradient_noise.py]")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("script", PICTURES)
+@pytest.mark.parametrize("script", cases(PICTURES, long=LONG))
 def test_pictures_can_be_drawn_anew(tmp_path, script):
     arguments, names = PICTURES[script]
     command = [sys.executable, str(DOCS / "images" / script), *arguments, "--quick", str(tmp_path)]

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from conftest import tiny_vae
 from linear_gaussian import LinearGaussian
+from marked_cases import cases
 from scipy import stats
 from scipy.special import logsumexp
 from statistics_helpers import ALPHA, mean_p_value
@@ -59,6 +60,7 @@ def test_tempering_needs_no_decoder(x):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("initial", INITIALS)
 def test_weights_are_unbiased(initial):
     """E[w] = p(x) over 10,000 chains, by z-test; weights upside down or with a step lost are caught."""
@@ -97,6 +99,7 @@ def test_gradient_at_the_first_draw(posterior, initial, x):
     np.testing.assert_allclose(ours, fresh, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("initial", INITIALS)
 def test_reverse_weights_are_unbiased(initial):
     """E[1/w] = 1/p(x) over 3,000 exact draws of z, by z-test; z from elsewhere is caught."""
@@ -225,7 +228,7 @@ def test_one_step_is_importance_sampling_from_the_prior(x):
     np.testing.assert_allclose(result.log_marginal, by_hand, rtol=1e-5)
 
 
-@pytest.mark.parametrize("initial", INITIALS)
+@pytest.mark.parametrize("initial", cases(INITIALS, slow=["prior"]))
 def test_convolutional_model_against_quadrature(initial, x):
     """Deterministic given the seed: within four standard errors and 0.3 nats of a fine grid."""
     vae = tiny_vae()
@@ -250,6 +253,7 @@ def test_step_sizes_follow_the_path():
     assert np.all(sizes[-1] < 3 * np.sqrt(np.linalg.eigvalsh(model.covariance)[0]))
 
 
+@pytest.mark.slow
 def test_blocks_progress_and_seed():
     model, progress = LinearGaussian(noise=NOISE), []
     vae, x = model.vae(), 3 * model.sample(5, seed=1)
@@ -264,6 +268,7 @@ def test_blocks_progress_and_seed():
     assert np.all(first.log_marginal != run(seed=2).log_marginal)
 
 
+@pytest.mark.slow
 def test_bdmc_progress_and_stop():
     progress = []
 

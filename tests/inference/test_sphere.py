@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import tiny_vae
+from marked_cases import cases
 from scipy import special
 from statistics_helpers import ALPHA, mean_p_value
 from tensorflow_probability import distributions as tfd
@@ -39,8 +40,11 @@ def test_draws_follow_the_radial_density(size):
     assert mean_p_value(wrong, 1.0) < ALPHA
 
 
-@pytest.mark.parametrize("prior", ["uniform_sphere", "vamp"])
-@pytest.mark.parametrize("latent_dim", [2, 3])
+QUICK = "test_quadrature_agrees_with_importance_sampling[2-uniform_sphere]"
+LONG = dict.fromkeys(((3, "uniform_sphere"), (2, "vamp"), (3, "vamp")), QUICK)
+
+
+@pytest.mark.parametrize(("latent_dim", "prior"), cases([(2, "uniform_sphere"), *LONG], long=LONG))
 def test_quadrature_agrees_with_importance_sampling(latent_dim, prior, x):
     """To 6 Monte Carlo errors and the tolerance; a density taken off the sphere is caught."""
     vae = sphere_vae(latent_dim, prior)
@@ -53,6 +57,8 @@ def test_quadrature_agrees_with_importance_sampling(latent_dim, prior, x):
     assert area > 4 * allowed.max()  # what a forgotten density of p(z) would add
 
 
+@pytest.mark.slow
+@pytest.mark.long("test_posterior_draws_lie_on_the_sphere_and_have_the_posterior_mean")
 def test_annealing_and_its_bracket_on_the_sphere(x):
     vae = sphere_vae(3)
     truth = exact(vae, x, tolerance=1e-2).log_marginal

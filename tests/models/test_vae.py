@@ -179,6 +179,7 @@ def test_keras_fit_and_evaluate(vae, x):
     assert first["loss"] == pytest.approx(-first["elbo"])
 
 
+@pytest.mark.slow
 def test_fit_repeats_from_one_seed(x):
     weights = []
     for seed in (1, 1, 2):

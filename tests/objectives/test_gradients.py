@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 from linear_gaussian import LinearGaussian
+from marked_cases import cases
 from statistics_helpers import ALPHA, mean_p_value, same_mean_p_value
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
@@ -73,7 +74,10 @@ NAMES = [*POSTERIORS, "flow"]
 # ---- the two tools -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+LONG = {"iaf": "test_path_log_prob_is_log_prob_with_the_gradient_of_z_alone[flow]"}
+
+
+@pytest.mark.parametrize("name", cases(NAMES, slow=["spline"], long=LONG))
 def test_path_log_prob_is_log_prob_with_the_gradient_of_z_alone(name):
     head, params, variables = posterior_of(name, 3)
     with tf.GradientTape(persistent=True) as tape:
@@ -126,7 +130,10 @@ def test_scale_path_reads_the_scale_when_the_gradient_is_taken():
     np.testing.assert_array_equal(tape.gradient(loss, z), [[20, 40], [-6, -8]])
 
 
-@pytest.mark.parametrize(("name", "objective"), [("flow", stl), ("flow", dreg), ("flow", chi), ("iaf", dreg)])
+@pytest.mark.parametrize(
+    ("name", "objective"),
+    cases([("flow", stl), ("flow", dreg), ("flow", chi), ("iaf", dreg)], slow=[("iaf", dreg)]),
+)
 def test_the_same_gradient_eager_compiled_and_in_a_compiled_loop(name, objective):
     """As the training step takes it: tape and objective in the body of a `tf.while_loop`."""
     head, params, variables = posterior_of(name, 3)

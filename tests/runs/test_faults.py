@@ -120,6 +120,7 @@ def points(folder, write_atomic, keep):
     raise AssertionError("no process came through")
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_point_of_writing_loses_nothing_that_was_saved(tmp_path):
     """At every call that writes, and in the middle of every writing; no file is ever half there."""
     crashes, wrong = points(tmp_path, writing.write_atomic, checkpoints.KEPT)

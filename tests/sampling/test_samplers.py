@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from conftest import tiny_vae
+from marked_cases import cases
 from sklearn.mixture import GaussianMixture
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
@@ -42,7 +43,7 @@ def truth():
     return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(4)), components)
 
 
-@pytest.fixture(scope="module", params=SAMPLERS)
+@pytest.fixture(scope="module")
 def fitted(request):
     vae = four_corners()
     with pytest.MonkeyPatch.context() as patch:
@@ -52,6 +53,7 @@ def fitted(request):
         return vae, fit_sampler(vae, corners(600), kind=request.param, seed=1)
 
 
+@pytest.mark.parametrize("fitted", cases(SAMPLERS, slow=["flow"]), indirect=True)
 def test_a_sampler_comes_close_to_the_aggregate_posterior(fitted):
     vae, sampler = fitted
     found = closeness(vae, sampler, corners(2000, seed=1), seed=2)
@@ -63,6 +65,10 @@ def test_a_sampler_comes_close_to_the_aggregate_posterior(fitted):
     assert closeness(vae, shifted, corners(2000, seed=1), seed=2).gain < 0  # one that is worse is told
 
 
+LONG = {"flow": "test_a_sampler_stands_in_place_of_the_prior[mixture]"}
+
+
+@pytest.mark.parametrize("fitted", cases(SAMPLERS, long=LONG), indirect=True)
 def test_a_sampler_stands_in_place_of_the_prior(fitted):
     vae, sampler = fitted
     assert isinstance(sampler, tfd.Distribution) and sampler.event_shape == [2] and sampler.batch_shape == []
@@ -96,7 +102,7 @@ def test_the_mixture_is_scikit_learns():
     assert np.abs(wrong.log_prob(np.float32(z)) - theirs.score_samples(z)).max() > 0.1
 
 
-@pytest.mark.parametrize("kind", SAMPLERS)
+@pytest.mark.parametrize("kind", cases(SAMPLERS, slow=["flow"]))
 def test_a_fit_follows_its_seed_and_leaves_the_model_alone(kind, monkeypatch):
     monkeypatch.setattr(samplers, "POOL", 300)
     monkeypatch.setattr(samplers, "STEPS", 50)
