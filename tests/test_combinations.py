@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-
+from marked_cases import cases
 from probvae import Architecture, InputError, Training
 from probvae.inference.importance_sampling import importance
 from probvae.inference.quadrature import exact
@@ -93,7 +93,11 @@ EACH_ONCE += [("diagonal", p) for p in PRIORS if p not in ("standard_normal", "u
 WIDER = {"diagonal": ((2, 3), 0.8), "tril": ((2, 4), 0.5), "iaf": ((2, 3), 1.5)}
 
 
-@pytest.mark.parametrize(("posterior", "prior"), EACH_ONCE)
+SLOW = [("von_mises_fisher", "uniform_sphere"), ("spline", "standard_normal"), ("mixture", "standard_normal")]
+SLOW += [("diagonal", prior) for prior in ("spline", "maf", "realnvp")]
+
+
+@pytest.mark.parametrize(("posterior", "prior"), cases(EACH_ONCE, slow=SLOW))
 def test_exact_evaluation_agrees_with_importance_sampling(posterior, prior):
     """To 6 Monte Carlo errors and the tolerance of quadrature; a dropped log q(z|x) is caught."""
     choices = {**TINY, "latent_dim": 2, "activation": "tanh"}
@@ -130,7 +134,9 @@ def test_every_likelihood_trains_with_and_without_missing_values(likelihood, mis
     assert_trains(vae, tf.constant(x))
 
 
-@pytest.mark.parametrize("likelihood", ["logistic_mixture", "discretized_logistic"])
+@pytest.mark.parametrize(
+    "likelihood", cases(["logistic_mixture", "discretized_logistic"], slow=["logistic_mixture"])
+)
 def test_colour_images_through_convolutions(likelihood):
     choices = {**TINY, "network": "residual_conv", "likelihood": likelihood}
     vae = building.build(Architecture((8, 8, 3), **choices))

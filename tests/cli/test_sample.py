@@ -8,11 +8,10 @@ import subprocess
 import sys
 
 import numpy as np
+import probvae
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-
-import probvae
 from probvae.cli.sample import MODES, main
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
@@ -192,6 +191,7 @@ def test_classes(runs, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_conditional_model_encodes_each_example_under_its_class(runs, tmp_path):
     found, _ = sample(runs / "classes", "--mode", "reconstructions", "--num", 5, output=tmp_path / "r")
     vae, y = probvae.load(runs / "classes"), np.arange(5) % 3

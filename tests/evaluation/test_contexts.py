@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from conditional_models import ConditionalLinearGaussian, tiny, tiny_m2
 from PIL import Image
-from scipy.special import logsumexp
-
 from probvae.config.training import Training
 from probvae.data.binarization import prepare
 from probvae.data.dataset import DataSet
@@ -19,6 +17,7 @@ from probvae.evaluation.stages import STAGES, run_stages
 from probvae.models import conditional
 from probvae.models.conditional import contexts_of, values
 from probvae.runs.recorder import Recorder
+from scipy.special import logsumexp
 
 FEW = state.Options(num_samples=40, train_images=20, gap_images=2, ais_images=2)
 
@@ -35,6 +34,7 @@ def oracle():
     return ConditionalLinearGaussian()
 
 
+@pytest.mark.slow
 def test_every_stage_of_classes(oracle):
     labels = np.arange(12) % 3
     y = np.eye(3, dtype=np.float32)[labels]

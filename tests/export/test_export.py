@@ -7,12 +7,10 @@ import subprocess
 import sys
 
 import numpy as np
+import probvae
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from test_combinations import COLUMNS, TINY, data_for
-
-import probvae
 from probvae import Architecture, InputError, Training
 from probvae.cli.export import FORMATS as COMMAND_FORMATS
 from probvae.cli.export import main
@@ -24,6 +22,7 @@ from probvae.models import building
 from probvae.models.networks.registry import NETWORKS
 from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS
+from test_combinations import COLUMNS, TINY, data_for
 
 SPHERE = {"posterior": "von_mises_fisher", "prior": "uniform_sphere"}
 CHOICES = [SPHERE if q == "von_mises_fisher" else {"posterior": q} for q in POSTERIORS]
@@ -156,7 +155,16 @@ def export_onnx(vae, folder):
     return folder / "encoder.onnx", folder / "decoder.onnx"
 
 
-@pytest.mark.parametrize("choices", CASES)
+LONG = pytest.mark.long("test_onnx_computes_what_the_model_does[iaf]")
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        case._replace(marks=[*case.marks, LONG]) if case.values == ({"posterior": "spline"},) else case
+        for case in CASES
+    ],
+)
 def test_onnx_computes_what_the_model_does(choices, tmp_path):
     vae, x, z = tiny(**choices)
     if choices.get("posterior") in NOT_IN_ONNX:

@@ -1,12 +1,9 @@
 import numpy as np
+import probvae
 import pytest
 import tensorflow as tf
 import tf_keras
 from conditional_models import OPTIONS, ConditionalLinearGaussian, parts, shaken, tiny
-from statistics_helpers import ALPHA, mean_p_value
-from tensorflow_probability import distributions as tfd
-
-import probvae
 from probvae import objectives
 from probvae.data.arrays import Rows
 from probvae.data.binarization import Prepared
@@ -23,6 +20,8 @@ from probvae.models.networks.contexts import WithContext, encoder_layers
 from probvae.models.networks.registry import NETWORKS
 from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS
+from statistics_helpers import ALPHA, mean_p_value
+from tensorflow_probability import distributions as tfd
 
 Y = np.array([0, 1, 2, 0, 1])
 
@@ -138,6 +137,7 @@ def test_importance_weights_are_unbiased(oracle):
     assert mean_p_value(np.exp(log_w - log_p - 0.05), 1.0) < ALPHA
 
 
+@pytest.mark.slow
 def test_quadrature_and_hmc_take_joined_examples(oracle):
     y = np.eye(3, dtype=np.float32)[[0, 1, 1]]
     x = oracle.sample(y, 2)
