@@ -7,7 +7,6 @@ from probvae.evaluation import aggregation, contexts, latents, outliers
 from probvae.evaluation.checks import STATISTICS, label_accuracy, predictive_check
 from probvae.evaluation.estimates import MeanEstimate
 from probvae.evaluation.state import Evaluation, Line
-from probvae.models.conditional import ConditionalVAE, values
 from probvae.seeds import fold_in
 
 SHOWN_DIMENSIONS = 10  # latent dimensions whose KL is a line of its own; per_example.npz holds all
@@ -66,7 +65,7 @@ def predictive(e: Evaluation) -> None:
     """Statistics of images that the model draws against those of the test images."""
     draws = 1000
     checks = predictive_check(
-        contexts.generator(e.vae, e.train.x),
+        e.vae.generator(e.train.x),
         e.test.x[:draws],
         statistics=contexts.of_values(e.vae, STATISTICS),
         num_draws=draws,
@@ -89,7 +88,7 @@ def labels(e: Evaluation) -> None:
     k = min(5, len(codes[0]))
     result = label_accuracy(codes[0], e.train.labels, codes[1], e.test.labels, k=k)
     note = f"majority class {result.majority.value:.3f}; from {len(codes[0]):,} labelled images"
-    if isinstance(e.vae, ConditionalVAE):
+    if e.vae.contexts_of(e.test.x[:1]) is not None:
         note += "; q(z|x, y) is told y: the less z says of it, the better y was used"
     e.add_number(
         "knn_accuracy",
@@ -111,8 +110,6 @@ def outlier_scores(e: Evaluation) -> None:
     e.arrays |= outliers.scores(
         e.vae, e.test.x[: len(own)], own, reference_log_marginal=reference, seed=fold_in(e.options.seed, 11)
     )
-    if isinstance(e.vae, ConditionalVAE):
-        e.arrays |= _complexity(values(e.vae, e.test.x[: len(own)]), own)
     if e.outliers is None:
         return
     theirs, _ = e.best(e.outliers, stream=12)
@@ -134,10 +131,3 @@ def outlier_scores(e: Evaluation) -> None:
             unit="",
             note="0.5 is chance",
         )
-
-
-def _complexity(x: np.ndarray, log_p: np.ndarray) -> dict[str, np.ndarray]:
-    """The score by compressed size, of x without y; none where x lies outside [0, 1]."""
-    if not (np.min(x) >= 0 and np.max(x) <= 1):
-        return {}
-    return {"score_complexity": -log_p - outliers.compressed_size(x)}

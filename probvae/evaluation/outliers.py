@@ -49,8 +49,9 @@ def scores(
       - score_log_marginal: -log p(x).
       - score_typicality: |log p(x) - mean of the reference|, for one example (Nalisnick et al. 2019,
         arXiv:1906.02994).
-      - score_complexity: -log p(x) - compressed size, a likelihood ratio against a universal model (Serra
-        et al. 2020, arXiv:1909.11480); present where x lies in [0, 1], as `compressed_size` needs.
+      - score_complexity: -log p(x) - compressed size of x without its y, a likelihood ratio against a
+        universal model (Serra et al. 2020, arXiv:1909.11480); present where x lies in [0, 1], as
+        `compressed_size` needs.
       - score_rate: KL(q(z|x) || p(z)).
       - score_distortion: -E_q[log p(x|z)].
       - score_regret: optimized_elbo - ELBO (Xiao et al. 2020, arXiv:2003.02977); present where the former
@@ -71,8 +72,9 @@ def scores(
         "score_rate": parts.rate,
         "score_distortion": parts.distortion,
     }
-    if np.min(x) >= 0 and np.max(x) <= 1:
-        columns["score_complexity"] = -log_marginal - compressed_size(x)
+    values = vae.values(x)
+    if np.min(values) >= 0 and np.max(values) <= 1:
+        columns["score_complexity"] = -log_marginal - compressed_size(values)
     if optimized_elbo is not None:
         elbo = -parts.rate - parts.distortion
         columns["score_regret"] = _per_example("optimized_elbo", optimized_elbo, len(x)) - elbo

@@ -23,8 +23,6 @@ from probvae.inference.annealing import ais, bdmc
 from probvae.inference.blocks import Stopped
 from probvae.inference.importance_sampling import importance
 from probvae.inference.pareto import reliable_pareto_k
-from probvae.models.conditional import ConditionalVAE
-from probvae.models.m2 import M2VAE
 from probvae.seeds import fold_in
 
 SIMULATED = 20  # images for the bracket of annealed importance sampling, at most
@@ -86,7 +84,7 @@ def quadrature(e: Evaluation) -> None:
 def per_dimension(e: Evaluation) -> None:
     """Bits per dimension, of the best estimate of log p(x) there is."""
     log_p, error = e.known()
-    shape = e.vae.value_shape if isinstance(e.vae, ConditionalVAE) else e.vae.event_shape
+    shape = e.vae.value_shape
     bits = latents.bits_per_dimension(log_p, shape)
     e.add(
         "bits_per_dimension",
@@ -152,7 +150,7 @@ def annealed(e: Evaluation) -> None:
     e.stop_unless_all(n, len(x))
     simulated = min(len(x), SIMULATED)
     bracket = bdmc(
-        contexts.generator(e.vae, e.train.x),
+        e.vae.generator(e.train.x),
         simulated,
         seed=fold_in(e.options.seed, 10),
         on_progress=e.on_progress,
@@ -167,21 +165,21 @@ def annealed(e: Evaluation) -> None:
 def classes(e: Evaluation, most: int = 1000) -> None:
     """Sum p(x, y) over the classes y of a conditional model: log p(x), and the likeliest class."""
     log_prior = contexts.log_class_prior(e.vae, e.train.x)
-    if log_prior is None or not isinstance(e.vae, ConditionalVAE):
+    if log_prior is None:
         return
-    x, y = (part.numpy() for part in e.vae.split(e.test.x[:most]))
+    examples = e.test.x[:most]
+    x, y = e.vae.values(examples), e.vae.contexts_of(examples)
     log_joint = contexts.log_joint_of_classes(e.vae, x, log_prior, lambda pairs: e.best(pairs, stream=14)[0])
     n = len(log_joint)
     e.arrays["log_marginal_over_classes"] = contexts.log_sum_of_classes(log_joint)
     note = f"log of the sum over y of p(y) p(x|y), each from {e.best_name}"
     line = f"log p(x) over all classes, first {n:,} images"
     e.add("log_marginal_over_classes", line, e.arrays["log_marginal_over_classes"], note=note)
-    guesses = {"bayes_accuracy": ("class of the largest p(x, y)", log_joint)}
-    if isinstance(e.vae, M2VAE):
-        guesses["classifier_accuracy"] = ("class of the largest q(y|x)", e.vae.classifier(x).mean().numpy())
-    for key, (name, scores) in guesses.items():
-        right = np.argmax(scores, axis=1) == np.argmax(y[: len(scores)], axis=1)
-        e.add(key, name, right.astype(np.float64), unit="right")
+    right = np.argmax(log_joint, axis=1) == np.argmax(y[:n], axis=1)
+    e.add("bayes_accuracy", "class of the largest p(x, y)", right.astype(np.float64), unit="right")
+    by_classifier = e.vae.test_metrics(examples).get("test_accuracy")
+    if by_classifier is not None:
+        e.add("classifier_accuracy", "class of the largest q(y|x)", by_classifier, unit="right")
     e.stop_unless_all(n, len(x))
 
 

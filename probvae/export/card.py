@@ -135,11 +135,11 @@ def _settings(config: Any, *, idle: Sequence[str] = ()) -> list[tuple[str, str]]
 def _idle_in_architecture(a: Architecture) -> list[str]:
     used = {
         "filters": "conv" in a.network,
-        "units": "mlp" in a.network or bool(a.latent_layers),
-        "activation": a.network != "gated_mlp" or bool(a.latent_layers),
+        "units": "mlp" in a.network or a.is_hierarchy,
+        "activation": a.network != "gated_mlp" or a.is_hierarchy,
         "components": a.prior in ("mixture", "vamp"),
         "classes": a.likelihood == "categorical",
-        "context_dim": a.context_dim > 0,
+        "context_dim": a.is_conditional,
     }
     return [name for name, is_used in used.items() if not is_used]
 
@@ -213,7 +213,7 @@ def _limits(vae: VAE, about: Sources, label: int | None) -> str:
     ]
     if label is not None:
         points.append(f"log p(x) is that of x given class {label}.")
-    if a is not None and (a.latent_layers or a.posterior in ("iaf", "spline")):
+    if a is not None and (a.is_hierarchy or a.posterior in ("iaf", "spline")):
         points.append(
             "`loc` and `scale` of `encode` are Monte Carlo estimates with draws that are always the same."
         )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from probvae.errors import InputError
 from probvae.export.card import CARD, LICENSE, render
-from probvae.export.functions import PARTS, of_one_class
+from probvae.export.functions import PARTS
 from probvae.export.onnx_model import require_packages
 from probvae.export.onnx_model import write as write_onnx
 from probvae.export.saved_model import write as write_saved_model
@@ -106,7 +106,8 @@ def export_model(
         raise InputError(
             f"parts must be some of {', '.join(PARTS)}; got {unknown[0] if unknown else 'none'!r}."
         )
-    one = of_one_class(vae, label)
+    one = vae.of_class(label)
+    one.architecture = vae.architecture
     staging = output.with_name(f".{output.name}.{os.getpid()}{TEMPORARY}")
     try:
         staging.mkdir(parents=True)

@@ -8,8 +8,6 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae import objectives
-from probvae.errors import InputError
-from probvae.models.conditional import ConditionalVAE
 from probvae.models.vae import VAE
 from probvae.seeds import as_seed, split
 
@@ -39,8 +37,8 @@ def encode(vae: VAE) -> tf.types.experimental.GenericFunction:
 
 def _moments(vae: VAE, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return mean and standard deviation under q(z|x), each [B, L]."""
-    a, parts = vae.architecture, vae.encoder_parts
-    if a is None or a.posterior != "tril" or a.latent_layers or parts is None:
+    architecture, parts = vae.architecture, vae.encoder_parts
+    if architecture is None or architecture.posterior != "tril" or parts is None:
         q = vae.posterior(x)  # q(z|x)
         return q.mean(), q.stddev()
     return tril_moments(parts.network(x), vae.latent_dim)
@@ -119,28 +117,6 @@ FUNCTIONS: dict[str, Callable[[VAE], Any]] = {
 }
 # What the formats without randomness hold.
 PARTS: dict[str, Callable[[VAE], Any]] = {"encoder": encode, "decoder": decode}
-
-
-def of_one_class(vae: VAE, label: int | None) -> VAE:
-    """Return the model to export: `vae`, or a conditional model with its class filled in.
-
-    Raises:
-      InputError: a class is missing, is none of the model's, or is given for a model without.
-    """
-    if not isinstance(vae, ConditionalVAE):
-        if label is not None:
-            raise InputError("A class is for conditional models; this one has none: leave it out.")
-        return vae
-    classes = vae.context_dim
-    if label is None or not 0 <= label < classes:
-        got = "none was given" if label is None else f"got {label}"
-        raise InputError(
-            f"The model is conditional, and the model of one class is exported: expected a class from 0 to "
-            f"{classes - 1}; {got}. Add it (--class C)."
-        )
-    one = vae.given(label)
-    one.architecture = vae.architecture
-    return one
 
 
 def _spec(shape: list[int | None], name: str) -> tf.TensorSpec:

@@ -1,7 +1,6 @@
 """Views of a latent space of any size: the plane, use of its dimensions, projection, traversals."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -11,10 +10,11 @@ from matplotlib.figure import Figure
 from probvae.figures import images, theme
 from probvae.figures.images import image_grid, show, tile
 from probvae.figures.theme import DPI, INK, accent, axes_of, ink, letters, style
-from probvae.models.conditional import ConditionalVAE
+from probvae.models import encoding
+from probvae.models.encoding import Codes
 from probvae.models.vae import VAE
 from probvae.priors import on_sphere
-from probvae.seeds import Seed, fold_in
+from probvae.seeds import Seed
 
 
 def latent_manifold(
@@ -100,38 +100,9 @@ ROWS, STEPS = 8, 11  # of traversals: dimensions, and values of each
 REACH = 2.5  # of a traversal, in standard deviations of q(z)
 
 
-class Codes(NamedTuple):
-    """What q(z|x) says of N examples.
-
-    Attributes:
-      loc: [N, L], means of q(z|x); where it does not know them (a flow), draws.
-      draws: [N, L], a draw of z for each example.
-      variance: [L], Var_x(E_q[z]); None where the means are not known.
-    """
-
-    loc: np.ndarray
-    draws: np.ndarray
-    variance: np.ndarray | None
-
-
 def encode(vae: VAE, x: np.ndarray, seed: Seed) -> Codes:
     """Encode the first `EXAMPLES` of x [N, *E]."""
-    loc, draws = [], []
-    known = True
-    for start in range(0, min(len(x), EXAMPLES), 500):
-        q = vae.posterior(x[start : min(start + 500, EXAMPLES)].astype(np.float32))  # q(z|x)
-        draws.append(q.sample(seed=fold_in(seed, start)).numpy())
-        if known:
-            try:
-                loc.append(q.mean().numpy())
-            except NotImplementedError:
-                known = False
-    z = np.concatenate(draws)
-    if not known:
-        return Codes(z, z, None)
-    means = np.concatenate(loc)
-    variance = np.var(means, axis=0, ddof=1, dtype=np.float64) if len(means) > 1 else None
-    return Codes(means, z, variance)
+    return encoding.encode(vae, x[:EXAMPLES], seed)
 
 
 def projection(loc: np.ndarray, labels: np.ndarray | None) -> Figure:
@@ -157,7 +128,7 @@ def traversals(vae: VAE, codes: Codes) -> Figure | None:
       vae: the model, of one class where it was conditional.
       codes: of examples.
     """
-    if len(vae.event_shape) != 3 or on_sphere(vae.prior) or isinstance(vae, ConditionalVAE):
+    if len(vae.event_shape) != 3 or on_sphere(vae.prior):
         return None
     spread = codes.draws.std(axis=0) if codes.variance is None else codes.variance
     chosen = np.sort(np.argsort(-spread, kind="stable")[:ROWS])

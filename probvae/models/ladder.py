@@ -12,7 +12,7 @@ them; and a decoder that is best with z_K alone can learn to ignore the others.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,13 +20,8 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
-from probvae.distributions.base import unwrap
 from probvae.distributions.chain import Chain, Conditional
 from probvae.errors import InputError
-from probvae.seeds import Seed, as_seed
-
-if TYPE_CHECKING:
-    from probvae.models.vae import VAE
 
 FLOOR = 1e-4  # of every scale
 LARGEST = 1e4  # of every scale, about
@@ -184,30 +179,3 @@ def build_ladder(
     joined = tf_keras.layers.Concatenate(name="posterior_params")(params[::-1])
     posterior = LadderPosterior(prior, name="posterior")(joined)
     return prior, tf_keras.Model(x_to_features.inputs, posterior, name="encoder")
-
-
-def layer_terms(vae: "VAE", x: tf.Tensor, *, num_samples: int = 1, seed: Seed) -> tf.Tensor:
-    """Return each layer's log q(z_k | z_<k, x) - log p(z_k | z_<k) at draws of z: its share of the rate.
-
-    The mean over draws is the layer's KL, averaged over the layers above. Where it is next to zero the
-    layer is not used.
-
-    Args:
-      vae: a hierarchical model.
-      x: data [B, *E].
-      num_samples: S, draws of z for each example.
-      seed: an int or an int32 pair; draws as in `objectives.log_terms`.
-
-    Returns:
-      [K, S, B], nats, the top first; the sum over K is log q(z|x) - log p(z).
-
-    Raises:
-      InputError: the model has one layer.
-    """
-    q = unwrap(vae.posterior(x))  # q(z|x)
-    if not (isinstance(q, Chain) and isinstance(vae.prior, Chain)):
-        raise InputError(
-            "Terms by layer need a hierarchy; this model has one layer. Build it with latent_layers."
-        )
-    z = q.sample(num_samples, seed=as_seed(seed))  # [S, B, L]
-    return q.log_prob_terms(z) - vae.prior.log_prob_terms(z)

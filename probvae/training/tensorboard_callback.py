@@ -10,7 +10,7 @@ import tf_keras
 
 from probvae.data.arrays import Array
 from probvae.files.writing import write_atomic, write_text
-from probvae.models.conditional import ConditionalVAE, contexts_of, values
+from probvae.models.encoding import encode
 from probvae.models.vae import VAE
 from probvae.seeds import Seed, fold_in
 from probvae.training.trackers import _package
@@ -78,7 +78,7 @@ class _TensorBoard(tf_keras.callbacks.Callback):
         self.writer = tf.summary.create_file_writer(str(self.folder))
         _forget(self.writer, first_step=epoch + 1 if epoch else 0)
         if not epoch and not int(self.model.optimizer.iterations.numpy()):
-            self._show("originals", values(self.vae, self.fixed_x), 0)
+            self._show("originals", self.vae.values(self.fixed_x), 0)
             self._draw(0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -98,9 +98,8 @@ class _TensorBoard(tf_keras.callbacks.Callback):
     def _draw(self, step: int) -> None:
         """Write the pictures and the latent space in their present state."""
         vae, x = self.vae, self.fixed_x
-        y = (contexts_of(vae, x),) if isinstance(vae, ConditionalVAE) else ()
         self._show("reconstructions", vae.reconstruct(x, seed=fold_in(self.seed, 1)).numpy(), step)
-        self._show("prior draws", vae.likelihood(self.fixed_z, *y).mean().numpy(), step)
+        self._show("prior draws", vae.likelihood_at(self.fixed_z, x).mean().numpy(), step)
         write_projection(self.folder, vae, self.test, self.labels)
 
     def _show(self, name: str, x: np.ndarray, step: int) -> None:
@@ -135,13 +134,13 @@ def write_projection(folder: Path, vae: VAE, x: np.ndarray, labels: np.ndarray |
     folder.mkdir(parents=True, exist_ok=True)
     config = projector.ProjectorConfig()
     points = config.embeddings.add(tensor_name="means of q(z|x)", tensor_path="latents.tsv")
-    z = np.concatenate([vae.posterior(x[i : i + 500]).mean().numpy() for i in range(0, len(x), 500)])
+    z = encode(vae, x).loc
     z = np.pad(z, [(0, 0), (0, max(0, AXES - z.shape[1]))])  # else the projector shows no points at all
     write_text(folder / "latents.tsv", "".join("\t".join(map(str, row)) + "\n" for row in z))
     if labels is not None:
         write_text(folder / "metadata.tsv", "".join(f"{label}\n" for label in labels))
         points.metadata_path = "metadata.tsv"
-    shown = values(vae, x)
+    shown = vae.values(x)
     if shown.ndim == 4:
         sprite, side = _sprite(shown)
         write_atomic(folder / "sprite.png", lambda file: file.write(sprite))

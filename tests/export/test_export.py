@@ -259,7 +259,7 @@ def test_the_command_writes_and_replaces(run, tmp_path):
     ("arguments", "message"),
     [
         (["--format", "h5"], "not one of"),
-        (["--class", "1"], "this one has none"),
+        (["--class", "1"], "this one has no classes"),
         (["--license", "a: b"], "identifier such as mit"),
         (["--output", "{run}"], "holds other files"),
         (["--output", "."], "no name of its own"),

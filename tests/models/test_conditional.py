@@ -1,9 +1,12 @@
 import numpy as np
-import probvae
 import pytest
 import tensorflow as tf
 import tf_keras
 from conditional_models import OPTIONS, ConditionalLinearGaussian, parts, shaken, tiny
+from statistics_helpers import ALPHA, mean_p_value
+from tensorflow_probability import distributions as tfd
+
+import probvae
 from probvae import objectives
 from probvae.data.arrays import Rows
 from probvae.data.binarization import Prepared
@@ -15,13 +18,12 @@ from probvae.inference.amortization import optimize_posteriors
 from probvae.inference.hmc import posterior_samples
 from probvae.inference.quadrature import exact
 from probvae.likelihoods import LIKELIHOODS
-from probvae.models.conditional import ConditionalVAE, observed_contexts, values
+from probvae.models import conditional
+from probvae.models.conditional import ConditionalVAE, observed_contexts
 from probvae.models.networks.contexts import WithContext, encoder_layers
 from probvae.models.networks.registry import NETWORKS
 from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS
-from statistics_helpers import ALPHA, mean_p_value
-from tensorflow_probability import distributions as tfd
 
 Y = np.array([0, 1, 2, 0, 1])
 
@@ -213,9 +215,95 @@ def test_join_and_split_are_inverse(vae, x):
     np.testing.assert_array_equal(back[1], y)
     for one in (1, np.int64(1), np.float32([0, 1, 0]), np.array([1] * 5, np.uint8), np.eye(3)[[1] * 5]):
         np.testing.assert_array_equal(vae.join(x, one)[:, 64:], np.eye(3)[[1] * 5])
-    np.testing.assert_array_equal(values(vae, vae.join(x, 1)), x)
+
+
+# ---- what a model answers -------------------------------------------------------------------------
+
+
+def test_examples_come_apart_as_what_they_are(vae, x):
+    example = vae.join(x, Y)
+    assert vae.value_shape == x.shape[1:] and vae.event_shape == example.shape[1:]
+    for values, contexts in (
+        (vae.values(example), vae.contexts_of(example)),
+        (vae.values(example.numpy()), vae.contexts_of(example.numpy())),
+        (
+            vae.values(Rows(example.numpy(), np.arange(5))),
+            vae.contexts_of(Rows(example.numpy(), np.arange(5))),
+        ),
+    ):
+        np.testing.assert_array_equal(values, x)
+        np.testing.assert_array_equal(contexts, np.eye(3)[Y])
+    assert tf.is_tensor(vae.values(example)) and isinstance(vae.values(example.numpy()), np.ndarray)
     plain = vae.given(1)
-    assert values(plain, x) is x
+    assert plain.values(x) is x and plain.contexts_of(x) is None and plain.value_shape == plain.event_shape
+    np.testing.assert_array_equal(plain.join(x, Y), x)
+    with pytest.raises(InputError, match="conditional, and there are no labels"):
+        vae.join(x)
+    assert (vae.density_name, plain.density_name) == ("log p(x|y)", "log p(x)")
+    z = np.float32(np.random.default_rng(0).standard_normal([5, 2]))
+    np.testing.assert_array_equal(
+        vae.likelihood_at(z, example).mean(), vae.likelihood(z, np.eye(3)[Y]).mean()
+    )
+    np.testing.assert_array_equal(plain.likelihood_at(z, x).mean(), plain.likelihood(z).mean())
+
+
+def test_the_model_of_one_class(vae, x):
+    one, same = vae.of_class(2), vae.given(2)
+    np.testing.assert_array_equal(probvae.elbo(one, x, seed=0), probvae.elbo(same, x, seed=0))
+    assert one.of_class(None) is one
+    for label, message in ((None, "none was given"), (3, "got 3"), (-1, "got -1")):
+        with pytest.raises(InputError, match=f"expected a class from 0 to 2; {message}"):
+            vae.of_class(label)
+    with pytest.raises(InputError, match="this one has no classes"):
+        one.of_class(0)
+
+
+def test_each_y_has_a_model_and_its_examples(vae, x):
+    x, example = x.numpy(), vae.join(x, Y).numpy()
+    pairs = vae.by_context(example)
+    assert [rows.tolist() for _, rows in pairs] == [[2], [1, 4], [0, 3]]  # y in the order of `np.unique`
+    for model, rows in pairs:
+        z = vae.posterior(example[rows]).sample(seed=(0, 1))
+        np.testing.assert_allclose(
+            model.likelihood(z).log_prob(x[rows]), vae.likelihood(z).log_prob(example[rows]), rtol=1e-5
+        )
+    plain = vae.given(0)
+    ((model, rows),) = plain.by_context(x)
+    assert model is plain and rows.tolist() == [0, 1, 2, 3, 4]
+    y = np.random.default_rng(0).standard_normal([conditional.MAX_CONTEXTS + 1, 3])
+    many = vae.join(np.resize(x, [len(y), *x.shape[1:]]), np.float32(y)).numpy()
+    with pytest.raises(InputError, match="100 at most; there are 101"):
+        vae.by_context(many)
+
+
+def test_a_generator_draws_y_as_observed(vae, x):
+    drawing = vae.generator(vae.join(x, Y).numpy())
+    np.testing.assert_allclose(drawing.contexts.probs, [0.4, 0.4, 0.2], rtol=1e-6)
+    assert drawing.generator(vae.join(x, 0).numpy()) is drawing  # it has a p(y)
+    plain = vae.given(0)
+    assert plain.generator(x) is plain and vae.generator(np.zeros([0, 67], np.float32)) is vae
+
+
+def test_the_draws_of_a_picture(vae, x):
+    z = np.random.default_rng(0).standard_normal([16, 2]).astype(np.float32)
+    example, plain = vae.join(x, Y).numpy(), vae.given(0)
+    (shown, y), columns, title = vae.fixed_draws(z, example)  # a row for each class, the same z in a column
+    np.testing.assert_array_equal(y.reshape(3, 8, 3), np.broadcast_to(np.eye(3)[:, None], [3, 8, 3]))
+    np.testing.assert_array_equal(shown.reshape(3, 8, 2), np.broadcast_to(z[:8], [3, 8, 2]))
+    assert columns == 8 and title == "Prior draws, a class a row"
+    np.testing.assert_array_equal(
+        vae.unconditional(example).likelihood(z).mean(), vae.given(0).likelihood(z).mean()
+    )
+    given = covariates(5)
+    (shown, y), columns, _ = vae.fixed_draws(z, vae.join(x, given).numpy())
+    np.testing.assert_array_equal(y, given[np.arange(16) % 5])
+    assert shown is z and columns == 4
+    np.testing.assert_array_equal(
+        vae.unconditional(vae.join(x, given).numpy()).likelihood(z).mean(),
+        vae.given(given[0]).likelihood(z).mean(),
+    )
+    assert plain.fixed_draws(z, x) == ((z,), 4, "Prior draws") and plain.unconditional(x) is plain
+    assert plain.test_metrics(x) == vae.test_metrics(example) == {}
 
 
 @pytest.mark.parametrize(

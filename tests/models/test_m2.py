@@ -204,6 +204,16 @@ def test_classes_are_drawn_by_their_probabilities(oracle):
     np.testing.assert_allclose(equal.probs_parameter(), [1 / 3] * 3, rtol=1e-6)
 
 
+def test_accuracy_of_the_classifier():
+    vae = tiny_m2()
+    x = np.float32(np.random.default_rng(0).integers(0, 2, [507, 6]))
+    labels = np.argmax(vae.classifier(x).mean(), axis=1)
+    labels[[3, 501]] = (labels[[3, 501]] + 1) % 3
+    (correct,) = vae.test_metrics(vae.join(x, labels).numpy()).values()
+    assert correct.dtype == np.float64 and np.flatnonzero(correct == 0).tolist() == [3, 501]
+    assert set(vae.test_metrics(vae.join(x, labels).numpy())) == {"test_accuracy"}
+
+
 def test_all_parts_are_trained_and_saved(tmp_path):
     learnt = tfd.OneHotCategorical(logits=tf.Variable([0.3, 0.0, -0.5]), dtype=tf.float32)
     vae = tiny_m2(contexts=learnt)

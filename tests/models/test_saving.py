@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from conftest import tiny_vae
 from linear_gaussian import LinearGaussian
 
@@ -48,6 +49,38 @@ def test_names_do_not_depend_on_what_else_was_built(tmp_path):
         probvae.save(tiny_vae(), tmp_path / folder)
     files = [np.load(tmp_path / folder / "weights.npz").files for folder in ("a", "b")]
     assert files[0] == files[1]
+
+
+class Discriminated(probvae.VAE):
+    """A model type with a part of its own."""
+
+    def named_parts(self):
+        return {**super().named_parts(), "discriminator": self.discriminator}
+
+
+def test_a_part_is_saved_under_its_own_name(vae, tmp_path):
+    models = []
+    for value in (1.0, 2.0):
+        model = Discriminated(vae.prior, vae.encoder, vae.decoder)
+        model.discriminator = tf_keras.Sequential(
+            [tf_keras.layers.Dense(1, kernel_initializer=tf_keras.initializers.Constant(value))]
+        )
+        model.discriminator.build([None, 2])
+        models.append(model)
+    first, second = models
+    assert first.trainable_weights[-2] is first.discriminator.weights[0]
+    probvae.save(first, tmp_path)
+    with np.load(tmp_path / "weights.npz") as weights:
+        own = {name for name in weights.files if name not in saved_names(vae, tmp_path / "plain")}
+    assert own == {"discriminator/0/kernel", "discriminator/1/bias"}
+    probvae.load(tmp_path, second)
+    np.testing.assert_array_equal(second.discriminator.weights[0], np.ones([2, 1]))
+
+
+def saved_names(vae, folder):
+    probvae.save(vae, folder)
+    with np.load(folder / "weights.npz") as weights:
+        return set(weights.files)
 
 
 def test_own_networks(tmp_path):

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from probvae.config.architecture import Architecture
 from probvae.errors import InputError
 from probvae.evaluation.contexts import exact_given
 from probvae.export.web.plan import Plan, Weights, to_plan
 from probvae.inference.importance_sampling import importance
-from probvae.models.conditional import ConditionalVAE
+from probvae.models.encoding import encode
 from probvae.models.vae import VAE
 
 LIKELIHOODS = (
@@ -46,7 +45,7 @@ def refuse_unless_served(a: Architecture) -> None:
             "The explorer shows images of one or three channels; this model's x is of shape "
             f"{list(a.event_shape)}. Use probvae-sample."
         )
-    if a.latent_layers:
+    if a.is_hierarchy:
         raise InputError("The explorer shows models of one z; this one is a hierarchy. Use probvae-sample.")
     if a.missing:
         raise InputError("The explorer's encoder takes whole images; this model is for missing values.")
@@ -109,12 +108,10 @@ def describe(
     weights = Weights()
     encoder, decoder = plans(vae, a, weights)
     x = np.asarray(x, np.float32)
-    if isinstance(vae, ConditionalVAE) and labels is None:
-        raise InputError(f"The model is conditional, and {data} has no labels.")
-    joined = vae.join(x, np.asarray(labels, np.int32)) if isinstance(vae, ConditionalVAE) else tf.constant(x)
-    mean = _in_blocks(lambda rows: vae.posterior(rows).mean().numpy(), joined)
-    y = np.asarray(labels[:CHECKED], np.int32) if a.context_dim and labels is not None else None
-    log_prob, how = _log_prob(vae, joined.numpy(), method, num_samples, seed, on_progress)
+    examples = vae.join(x, None if labels is None else np.asarray(labels, np.int32)).numpy()
+    mean = encode(vae, examples).loc
+    decoded = vae.likelihood_at(mean[:CHECKED], examples[:CHECKED]).mean().numpy()
+    log_prob, how = _log_prob(vae, examples, method, num_samples, seed, on_progress)
     return {
         "title": title,
         "data": data,
@@ -125,7 +122,7 @@ def describe(
         "prior": a.prior,
         "network": a.network,
         "classes": a.classes,
-        "classes_y": a.context_dim,
+        "classes_y": a.num_classes,
         "label_names": list(label_names),
         "threshold": threshold,
         "highest": highest(a, x),
@@ -140,7 +137,7 @@ def describe(
             **_images(x),
         },
         "log_prob": how,
-        "decoded": _base64(_decoded(vae, mean[:CHECKED], y).astype("<f4").tobytes()),
+        "decoded": _base64(decoded.astype("<f4").tobytes()),
     }
 
 
@@ -150,7 +147,7 @@ def plans(vae: VAE, a: Architecture, weights: Weights) -> tuple[Plan, Plan]:
     layers = [layer for layer in layers if layer.name != "see"]
     encoder, _ = to_plan(layers, a.event_shape, weights)
     *layers, _ = vae.decoder.layers
-    decoder, _ = to_plan(layers, (a.latent_dim + a.context_dim,), weights)
+    decoder, _ = to_plan(layers, (a.latent_dim + a.num_classes,), weights)
     size = math.prod(a.event_shape)
     seen: Plan = []
     if a.likelihood in COUNTS:
@@ -167,18 +164,6 @@ def highest(a: Architecture, x: np.ndarray) -> float:
     return max(1.0, float(x.max())) if a.likelihood in COUNTS else 1.0
 
 
-def _decoded(vae: VAE, z: np.ndarray, y: np.ndarray | None) -> np.ndarray:
-    z = z.astype(np.float32)
-    if isinstance(vae, ConditionalVAE):
-        z = np.concatenate([z, vae.as_context(y).numpy()], axis=1)
-        return vae.decoder(z).mean().numpy()
-    return vae.likelihood(z).mean().numpy()
-
-
-def _in_blocks(function: Callable[[Any], np.ndarray], x: tf.Tensor, size: int = 250) -> np.ndarray:
-    return np.concatenate([function(x[i : i + size]) for i in range(0, len(x), size)])
-
-
 def _log_prob(
     vae: VAE,
     x: np.ndarray,
@@ -188,22 +173,22 @@ def _log_prob(
     on_progress: Callable[[float], None],
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Return log p(x), nats [N], its short name and what the page says of it."""
-    given = "log p(x|y)" if isinstance(vae, ConditionalVAE) else "log p(x)"
+    density = vae.density_name
     if method == "exact" or (method == "auto" and vae.latent_dim <= EXACT_DIMENSIONS):
         found = exact_given(vae, x, tolerance=TOLERANCE)
         missed = int(np.sum(~found.converged))
         within = f"within {TOLERANCE:g} nats" + (f", but for {missed} of the images" if missed else "")
         return found.log_marginal, {
-            "name": given,
+            "name": density,
             "method": "exact",
-            "note": f"{given} is integrated over z by quadrature, {within}.",
+            "note": f"{density} is integrated over z by quadrature, {within}.",
         }
     bound = importance(vae, x, num_samples=num_samples, seed=seed, on_progress=on_progress).bound
     return bound, {
-        "name": f"bound on {given}",
+        "name": f"bound on {density}",
         "method": "iwae",
-        "note": f"The numbers are importance-weighted lower bounds on {given}, from {num_samples:,} draws of "
-        "z for each image.",
+        "note": f"The numbers are importance-weighted lower bounds on {density}, from {num_samples:,} draws "
+        "of z for each image.",
     }
 
 
