@@ -13,7 +13,7 @@ from probvae.models.conditional import ConditionalVAE
 from probvae.models.ladder import build_ladder
 from probvae.models.m2 import M2VAE, classifier_head
 from probvae.models.networks import contexts
-from probvae.models.networks.layers import Layers, Options
+from probvae.models.networks.layers import Layers, NetworkOptions
 from probvae.models.networks.registry import network
 from probvae.models.vae import VAE
 from probvae.posteriors import POSTERIORS
@@ -56,20 +56,20 @@ def build(architecture: Architecture, *, seed: int = 0, precision: str = "float3
     a = architecture
     network(a.network, a.event_shape)
     compatible(a.posterior, a.prior)
-    sizes = Options(a.filters, a.units, a.activation, precision=precision)
+    sizes = NetworkOptions(a.filters, a.units, a.activation, precision=precision)
     vae = (_ladder if a.latent_layers else _conditional if a.context_dim else _plain)(a, sizes, seed)
     vae.architecture = architecture
     return vae
 
 
-def _plain(a: Architecture, sizes: Options, seed: int) -> VAE:
+def _plain(a: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
     head = POSTERIORS[a.posterior](a.latent_dim, seed=3 * seed + 2)
     encoder = tf_keras.Sequential([*encoder_layers(a, sizes, seed=3 * seed), *head], name="encoder")
     prior = prior_of(a, encoder, seed=seed)
     return VAE(prior, encoder, decoder(a, sizes, a.latent_dim, seed=3 * seed + 1), name="vae")
 
 
-def _ladder(a: Architecture, sizes: Options, seed: int) -> VAE:
+def _ladder(a: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
     features = encoder_layers(a, sizes, seed=3 * seed)
     prior, encoder = build_ladder(
         features, a.latent_layers, units=a.units[-1], activation=a.activation, seed=3 * seed + 2
@@ -77,7 +77,7 @@ def _ladder(a: Architecture, sizes: Options, seed: int) -> VAE:
     return VAE(prior, encoder, decoder(a, sizes, a.latent_dim, seed=3 * seed + 1), name="vae")
 
 
-def _conditional(a: Architecture, sizes: Options, seed: int) -> VAE:
+def _conditional(a: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
     layers = contexts.encoder_layers(
         network(a.network, a.event_shape),
         a.event_shape,
@@ -97,7 +97,7 @@ def _conditional(a: Architecture, sizes: Options, seed: int) -> VAE:
     return M2VAE(*parts, tf_keras.Sequential(classifier, name="classifier"), name="vae")
 
 
-def encoder_layers(a: Architecture, sizes: Options, *, seed: int) -> Layers:
+def encoder_layers(a: Architecture, sizes: NetworkOptions, *, seed: int) -> Layers:
     """Build the layers from x [B, *E] to features [B, F], what the encoder sees of x first."""
     seen = see(a, tf.zeros([1, *a.event_shape])).shape[1:]
     _, *layers = network(a.network, a.event_shape).encoder(tuple(seen), options=sizes, seed=seed)
@@ -111,7 +111,7 @@ def see(a: Architecture, x: tf.Tensor) -> tf.Tensor:
     return encoder_inputs(x) if a.missing else x
 
 
-def decoder(a: Architecture, sizes: Options, input_dim: int, *, seed: int) -> tf_keras.Model:
+def decoder(a: Architecture, sizes: NetworkOptions, input_dim: int, *, seed: int) -> tf_keras.Model:
     """Build the model from z, or z and y, [B, input_dim] to p(x|z)."""
     likelihood = LIKELIHOODS[a.likelihood]
     params_shape = likelihood.params_shape(a.event_shape, columns=a.columns, classes=a.classes)

@@ -12,12 +12,12 @@ from probvae.likelihoods import LIKELIHOODS
 from probvae.models.conditional import ConditionalVAE
 from probvae.models.m2 import M2VAE, classifier_head
 from probvae.models.networks.contexts import encoder_layers
-from probvae.models.networks.layers import Options
+from probvae.models.networks.layers import NetworkOptions
 from probvae.models.networks.registry import NETWORKS
 from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS
 
-OPTIONS = Options(filters=(3, 4), units=(8,))
+OPTIONS = NetworkOptions(filters=(3, 4), units=(8,))
 
 
 def parts(network="conv", shape=(8, 8, 1), *, classes=3, latent_dim=2, posterior="diagonal", seed=0):

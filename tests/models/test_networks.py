@@ -8,11 +8,11 @@ import tf_keras
 from probvae import Architecture, InputError, conv_vae
 from probvae.models import building
 from probvae.models.networks.convolutions import conv_decoder, conv_encoder
-from probvae.models.networks.layers import Options
+from probvae.models.networks.layers import NetworkOptions
 from probvae.models.networks.registry import NETWORKS, network
 
 SHAPES = {1: (11,), 2: (13, 2), 3: (10, 12, 1)}
-SMALL = Options(filters=(3, 4), units=(7, 5), base_channels=4)
+SMALL = NetworkOptions(filters=(3, 4), units=(7, 5), base_channels=4)
 CASES = [
     (name, shape)
     for name, entry in NETWORKS.items()
@@ -23,8 +23,8 @@ CASES = [
 
 def test_the_tutorials_layers_and_sizes():
     """TensorFlow's tutorial, L = 2: 19,440 or so encoder weights and a decoder from 7x7x32."""
-    encoder = tf_keras.Sequential(conv_encoder((28, 28, 1), options=Options(), seed=0))
-    decoder = tf_keras.Sequential(conv_decoder((28, 28, 1), 2, options=Options(), seed=0))
+    encoder = tf_keras.Sequential(conv_encoder((28, 28, 1), options=NetworkOptions(), seed=0))
+    decoder = tf_keras.Sequential(conv_decoder((28, 28, 1), 2, options=NetworkOptions(), seed=0))
     assert [tuple(w.shape) for w in encoder.weights] == [(3, 3, 1, 32), (32,), (3, 3, 32, 64), (64,)]
     assert encoder.output_shape == (None, 6 * 6 * 64)
     assert [tuple(w.shape) for w in decoder.weights] == [

@@ -10,7 +10,7 @@ from tensorflow_probability import layers as tfpl
 
 from probvae.distributions.base import unwrap
 from probvae.models.folding import Split
-from probvae.models.networks.layers import Layers, Options
+from probvae.models.networks.layers import Layers, NetworkOptions
 from probvae.models.networks.registry import Network
 
 Shape = tuple[int, ...]
@@ -62,7 +62,7 @@ def encoder_layers(
     value_shape: Shape,
     context_dim: int,
     *,
-    options: Options,
+    options: NetworkOptions,
     seed: int,
     inputs: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
 ) -> Layers:

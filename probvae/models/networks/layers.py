@@ -1,13 +1,14 @@
 """Keras layers that the networks are made of."""
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tf_keras
 
-THIN = 2  # channels, at most, for which `ThinConv2DTranspose` is worth it
+THIN = 2  # largest number of channels for which `ThinConv2DTranspose` is worth it
 
 
 @tf.custom_gradient
@@ -77,15 +78,15 @@ Layers = list[tf_keras.layers.Layer]
 Shape = tuple[int, ...]
 
 
-class Options(NamedTuple):
+class NetworkOptions(NamedTuple):
     """Sizes of a network; each kind of network uses the fields that it needs.
 
     Attributes:
-      filters: width of each convolution of stride 2; the decoder has the same in reverse.
-      units: width of each hidden layer of a multilayer perceptron; the decoder has the same in reverse.
-      activation: a Keras activation.
-      base_channels: channels of the small image that a convolutional decoder starts from; 32 in the tutorial.
-      precision: a Keras policy, which all layers have but those that end a decoder: these are float32.
+      filters: Width of each convolution of stride 2; the decoder has the same in reverse.
+      units: Width of each hidden layer of a multilayer perceptron; the decoder has the same in reverse.
+      activation: A Keras activation.
+      base_channels: Channels of the small image that a convolutional decoder starts from; 32 in the tutorial.
+      precision: Keras policy of all layers but those that end a decoder, which are float32.
     """
 
     filters: Shape = (32, 64)
@@ -95,30 +96,10 @@ class Options(NamedTuple):
     precision: str = "float32"
 
 
-def _with_policy(build: Callable[..., Layers]) -> Callable[..., Layers]:
-    """Make a network's layers under the Keras policy of its options."""
-
-    @functools.wraps(build)
-    def under_policy(*args: Any, options: Options, **kwargs: Any) -> Layers:
-        before = tf_keras.mixed_precision.global_policy()
-        tf_keras.mixed_precision.set_global_policy(options.precision)
-        try:
-            return build(*args, options=options, **kwargs)
-        finally:
-            tf_keras.mixed_precision.set_global_policy(before)
-
-    return under_policy
-
-
-class _Initializers:
-    """Glorot-uniform initializers, each from a seed of its own."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed, self.used = seed * 1000 - 1, 0
-
-    def __call__(self) -> tf_keras.initializers.Initializer:
-        self.used += 1
-        return tf_keras.initializers.GlorotUniform(seed=self.seed + self.used)
+def initializers(seed: int) -> Iterator[tf_keras.initializers.Initializer]:
+    """Yield Glorot-uniform initializers, each with a seed of its own."""
+    for number in itertools.count(1000 * seed):
+        yield tf_keras.initializers.GlorotUniform(seed=number)
 
 
 class Residual(tf_keras.layers.Layer):
@@ -131,15 +112,15 @@ class Residual(tf_keras.layers.Layer):
     def __init__(self, size: int, activation: str, initializer: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = tf_keras.activations.get(activation)
-        self.first = tf_keras.layers.Conv2D(size, 3, padding="same", kernel_initializer=initializer)
-        self.second = tf_keras.layers.Conv2D(size, 3, padding="same", kernel_initializer="zeros")
+        convolution = functools.partial(
+            tf_keras.layers.Conv2D, size, 3, padding="same", dtype=self.dtype_policy
+        )
+        self.first = convolution(kernel_initializer=initializer)
+        self.second = convolution(kernel_initializer="zeros")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Return an image of the shape of x."""
         return x + self.second(self.activation(self.first(self.activation(x))))
-
-
-# ---- multilayer perceptrons ----------------------------------------------------------------------
 
 
 class Gated(tf_keras.layers.Layer):
@@ -150,7 +131,7 @@ class Gated(tf_keras.layers.Layer):
 
     def __init__(self, units: int, initializer: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.dense = tf_keras.layers.Dense(2 * units, kernel_initializer=initializer)
+        self.dense = tf_keras.layers.Dense(2 * units, kernel_initializer=initializer, dtype=self.dtype_policy)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Return [B, units]."""

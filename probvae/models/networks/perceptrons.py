@@ -1,48 +1,62 @@
 """Networks of dense layers."""
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import tf_keras
 
-from probvae.models.networks.layers import Gated, Layers, Options, Shape, _Initializers, _with_policy
+from probvae.models.networks.layers import Gated, Layers, NetworkOptions, Shape, initializers
 
 
-def _hidden(units: Shape, options: Options, initializer: _Initializers, gated: bool) -> Layers:
+def _hidden(units: Shape, options: NetworkOptions, initializer: Iterator[Any], gated: bool) -> Layers:
     if gated:
-        return [Gated(size, initializer(), name=f"gated_{i}") for i, size in enumerate(units, 1)]
+        return [
+            Gated(size, next(initializer), name=f"gated_{i}", dtype=options.precision)
+            for i, size in enumerate(units, 1)
+        ]
     return [
         tf_keras.layers.Dense(
-            size, activation=options.activation, kernel_initializer=initializer(), name=f"dense_{i}"
+            size,
+            activation=options.activation,
+            kernel_initializer=next(initializer),
+            name=f"dense_{i}",
+            dtype=options.precision,
         )
         for i, size in enumerate(units, 1)
     ]
 
 
-@_with_policy
-def mlp_encoder(input_shape: Shape, *, options: Options, seed: int, gated: bool = False) -> Layers:
+def mlp_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int, gated: bool = False) -> Layers:
     """Build dense layers of the widths `options.units` on the flattened x, of any shape."""
-    hidden = _hidden(options.units, options, _Initializers(seed), gated)
-    return [tf_keras.layers.InputLayer(input_shape), tf_keras.layers.Flatten(), *hidden]
+    hidden = _hidden(options.units, options, initializers(seed), gated)
+    return [
+        tf_keras.layers.InputLayer(input_shape),
+        tf_keras.layers.Flatten(dtype=options.precision),
+        *hidden,
+    ]
 
 
-@_with_policy
 def mlp_decoder(
-    output_shape: Shape, input_dim: int, *, options: Options, seed: int, gated: bool = False
+    output_shape: Shape, input_dim: int, *, options: NetworkOptions, seed: int, gated: bool = False
 ) -> Layers:
     """Build dense layers of the widths `options.units` in reverse, and a linear one for p(x|z)."""
-    initializer = _Initializers(seed)
+    initializer = initializers(seed)
     hidden = _hidden(tuple(reversed(options.units)), options, initializer, gated)
     last = tf_keras.layers.Dense(
-        math.prod(output_shape), kernel_initializer=initializer(), name="likelihood_params", dtype="float32"
+        math.prod(output_shape),
+        kernel_initializer=next(initializer),
+        name="likelihood_params",
+        dtype="float32",
     )
     return [tf_keras.layers.InputLayer((input_dim,)), *hidden, last]
 
 
-def gated_mlp_encoder(input_shape: Shape, *, options: Options, seed: int) -> Layers:
+def gated_mlp_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) -> Layers:
     """Build `mlp_encoder` with gated layers in place of an activation."""
     return mlp_encoder(input_shape, options=options, seed=seed, gated=True)
 
 
-def gated_mlp_decoder(output_shape: Shape, input_dim: int, *, options: Options, seed: int) -> Layers:
+def gated_mlp_decoder(output_shape: Shape, input_dim: int, *, options: NetworkOptions, seed: int) -> Layers:
     """Build `mlp_decoder` with gated layers in place of an activation."""
     return mlp_decoder(output_shape, input_dim, options=options, seed=seed, gated=True)
