@@ -20,7 +20,7 @@ from probvae.models import building
 from probvae.training import strategies
 from probvae.training.objective import in_parts, make_objective
 from probvae.training.optimizer import make_optimizer
-from probvae.training.state import Tally
+from probvae.training.state import EpochSums
 from probvae.training.steps import Steps, compile_steps
 
 quick = "--quick" in sys.argv
@@ -51,7 +51,7 @@ def measure(lines: dict[int, tuple[Steps, np.ndarray, int]]) -> dict[int, np.nda
         for key, (steps, x, count) in lines.items():
             rows = rng.integers(0, len(x), [count, BATCH], dtype=np.int32)
             start = time.perf_counter()
-            steps(rows, Tally())
+            steps(rows, EpochSums())
             if number:
                 found[key].append(1e6 * (time.perf_counter() - start) / (count * BATCH))
     return {key: np.array(values) for key, values in found.items()}

@@ -27,7 +27,7 @@ class Failure(click.ClickException):
 class TryAgain(click.ClickException):
     """A failure that is not the run's: the same command with --resume may do."""
 
-    exit_code = cluster.LOST
+    exit_code = cluster.WORKER_LOST_EXIT_CODE
 
 
 class Command(click.Command):

@@ -21,7 +21,7 @@ from probvae.errors import InputError
 from probvae.files import npz
 from probvae.files.writing import write_atomic
 from probvae.runs.folder import CHECKPOINTS
-from probvae.training.state import Row, State, Tally
+from probvae.training.state import EpochSums, Row, State
 
 MAGIC = b"probvae state 1"
 MAX_TEXT = 2**28  # bytes of the line of JSON
@@ -167,7 +167,7 @@ def _parse(path: Path, text: bytes, like: State) -> tuple[State, Origin]:
 
 def _check(state: State) -> None:
     counts: list[Any] = [state.epoch, state.position, state.stale, state.step]
-    if any(type(n) is not int or n < 0 for n in counts) or len(state.tally) != len(Tally._fields):
+    if any(type(n) is not int or n < 0 for n in counts) or len(state.tally) != len(EpochSums._fields):
         raise ValueError("its counts are out of range")
     if len(state.history) != state.epoch:
         raise ValueError(f"its history has {len(state.history)} rows for {state.epoch} epochs")

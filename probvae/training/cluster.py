@@ -9,10 +9,10 @@ from typing import Any
 from probvae.errors import InputError
 from probvae.files import strict_json
 
-STRATEGIES = ("none", "mirrored", "multi_worker")
+STRATEGY_NAMES = ("none", "mirrored", "multi_worker")
 VARIABLE = "TF_CONFIG"  # of the environment
 EXAMPLE = '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}'
-LOST = 75  # exit code of a process that has lost another: EX_TEMPFAIL, try again
+WORKER_LOST_EXIT_CODE = 75  # of a process that has lost another: EX_TEMPFAIL, try again
 
 
 @dataclasses.dataclass(frozen=True)

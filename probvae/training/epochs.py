@@ -1,30 +1,31 @@
-"""The batches of an epoch, and the size of the chunks that one call of the compiled function takes."""
+"""The order of an epoch's examples, and the chunks of steps that one call of the compiled function takes."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-CHUNK_SECONDS = 0.5  # of training between two looks at the clock, the bar and Ctrl-C
+CHUNK_SECONDS = 0.5  # time that a chunk should take: between two, the clock, the bar and Ctrl-C are looked at
 
 
-# ---- an epoch in pieces --------------------------------------------------------------------------
-
-
-def epoch_batches(num_examples: int, batch_size: int, *, seed: int, epoch: int) -> np.ndarray:
-    """Return the order of an epoch, [num_examples] int32, a permutation that (seed, epoch) fixes."""
+def epoch_order(num_examples: int, *, seed: int, epoch: int) -> np.ndarray:
+    """Return the order of an epoch's examples, [num_examples] int32, a permutation fixed by (seed, epoch)."""
     rng = np.random.default_rng([seed, 2, epoch])
     return rng.permutation(num_examples).astype(np.int32)
 
 
-class Pace:
-    """Chooses how many steps a call of the compiled function takes, for about `CHUNK_SECONDS`."""
+class ChunkSize:
+    """The number of steps in a call of the compiled function, adapted to take about `CHUNK_SECONDS`.
+
+    Args:
+      fixed: Number of steps that is kept; None adapts it.
+    """
 
     def __init__(self, *, fixed: int | None = None) -> None:
         self.fixed = fixed
         self.steps = fixed or 8
 
-    def timed(self, steps: int, seconds: float) -> None:
-        """Learn from the time that the last call took."""
+    def adapt(self, steps: int, seconds: float) -> None:
+        """Adapt the size to the time that the last call took."""
         if self.fixed is None and steps == self.steps:
             self.steps = max(1, min(2 * self.steps, int(self.steps * CHUNK_SECONDS / seconds)))
 
@@ -34,11 +35,11 @@ class Pace:
         """Cut an epoch's order into index arrays [steps, batch size], and a smaller last batch.
 
         Args:
-          order: of the examples.
-          batch_size: examples a step.
-          start: how many of them are done.
-          every: end a piece wherever the number of steps is a multiple of this.
-          before: steps of earlier epochs, for `every`.
+          order: Indices of the examples in the epoch's order.
+          batch_size: Number of examples in a step.
+          start: Number of examples that are done.
+          every: Number of steps; a chunk ends at each multiple of it.
+          before: Number of steps in the epochs before, which `every` counts too.
         """
         whole = len(order) - len(order) % batch_size
         while start < whole:

@@ -8,16 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from probvae.data.binarization import Prepared
-from probvae.training.state import Tally
+from probvae.training.state import EpochSums
 
-RESIDENT_BYTES = 2 << 30  # a larger training set is streamed
-STEPS = 16  # a call on replicas: several processes must take the same number
+RESIDENT_BYTES = 2 << 30  # size of the largest training set that is held in memory; a larger one is streamed
+STEPS_PER_CALL = 16  # number of steps in a call on replicas, where all processes must take the same number
+
+CompiledLoop = Callable[[np.ndarray, EpochSums], Any]
 
 
-def _share(indices: np.ndarray, replica: int, replicas: int) -> tuple[np.ndarray, np.ndarray]:
+def share(indices: np.ndarray, replica: int, replicas: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a replica's part of batches [steps, B], and weights: 0 for what fills a part up, else 1.
 
-    >>> _share(np.arange(5)[None], 1, 2)[0].tolist(), _share(np.arange(5)[None], 1, 2)[1].tolist()
+    >>> share(np.arange(5)[None], 1, 2)[0].tolist(), share(np.arange(5)[None], 1, 2)[1].tolist()
     ([[3, 4, 4]], [[1.0, 1.0, 0.0]])
     """
     size = indices.shape[1]
@@ -39,32 +41,44 @@ def _rows(data: Prepared, indices: np.ndarray) -> np.ndarray:
     return rows.reshape(*indices.shape, *data.train.shape[1:])
 
 
-def _longer(values: np.ndarray) -> tf.Tensor:
-    """Fill values [steps, ...] up with zeros to a multiple of `STEPS`: each length is compiled anew."""
-    more = -len(values) % STEPS
+def _padded(values: np.ndarray) -> tf.Tensor:
+    """Pad values [steps, ...] with zeros to a multiple of `STEPS_PER_CALL`: each length is compiled anew."""
+    more = -len(values) % STEPS_PER_CALL
     return tf.constant(np.pad(values, [(0, more), *[(0, 0)] * (values.ndim - 1)]))
 
 
-Run = Callable[[np.ndarray, Tally], Any]
+def compile_on_one_device(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> CompiledLoop:
+    """Compile a loop over steps that takes the examples of whole batches.
 
-
-def _on_one_device(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> Run:
-    tally = Tally(*[tf.TensorSpec([], tf.float64)] * len(Tally._fields))
+    Args:
+      data: The training set.
+      strategy: The `tf.distribute` strategy of one device; not used.
+      loop: `(number, size, sums, batch) -> (number done, sums)`, where `batch(i)` returns the examples of
+        step i and their weights.
+    """
+    sums = EpochSums(*[tf.TensorSpec([], tf.float64)] * len(EpochSums._fields))
     resident = _is_resident(data)
     images = tf.constant(data.train) if resident else None
     event_shape, dtype = ((), tf.int32) if resident else (data.train.shape[1:], data.train.dtype)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, *event_shape], dtype), tally], autograph=False)
-    def compiled(batches: tf.Tensor, tally: Tally) -> Any:
+    @tf.function(input_signature=[tf.TensorSpec([None, None, *event_shape], dtype), sums], autograph=False)
+    def compiled(batches: tf.Tensor, sums: EpochSums) -> Any:
         def batch(i: tf.Tensor) -> tuple[tf.Tensor, None]:
             return (batches[i] if images is None else tf.gather(images, batches[i])), None
 
-        return loop(tf.shape(batches)[0], tf.shape(batches)[1], tally, batch)
+        return loop(tf.shape(batches)[0], tf.shape(batches)[1], sums, batch)
 
-    return lambda indices, tally: compiled(tf.constant(indices if resident else _rows(data, indices)), tally)
+    return lambda indices, sums: compiled(tf.constant(indices if resident else _rows(data, indices)), sums)
 
 
-def _on_replicas(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> Run:
+def compile_on_replicas(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> CompiledLoop:
+    """Compile a loop over steps that gives each replica its part of every batch.
+
+    Args:
+      data: The training set.
+      strategy: The `tf.distribute` strategy whose replicas share the batches.
+      loop: As of `compile_on_one_device`; examples and weights are values per replica.
+    """
     replicas = strategy.num_replicas_in_sync
     per_replica = strategy.experimental_distribute_values_from_function
     resident = _is_resident(data)
@@ -72,7 +86,7 @@ def _on_replicas(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> Run
 
     @tf.function(autograph=False, reduce_retracing=True)
     def compiled(
-        images: Any, parts: Any, weights: Any, size: tf.Tensor, number: tf.Tensor, tally: Tally
+        images: Any, parts: Any, weights: Any, size: tf.Tensor, number: tf.Tensor, sums: EpochSums
     ) -> Any:
         def pick(
             images: Any, part: tf.Tensor, weights: tf.Tensor, i: tf.Tensor
@@ -82,17 +96,17 @@ def _on_replicas(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> Run
         def batch(i: tf.Tensor) -> Any:
             return strategy.run(pick, args=(images, parts, weights, i))
 
-        return loop(number, size, tally, batch)
+        return loop(number, size, sums, batch)
 
-    def run(indices: np.ndarray, tally: Tally) -> Any:
+    def run(indices: np.ndarray, sums: EpochSums) -> Any:
         def part(context: Any) -> tf.Tensor:
-            mine, _ = _share(indices, context.replica_id_in_sync_group, replicas)
-            return _longer(mine if resident else _rows(data, mine))
+            mine, _ = share(indices, context.replica_id_in_sync_group, replicas)
+            return _padded(mine if resident else _rows(data, mine))
 
         def weight(context: Any) -> tf.Tensor:
-            return _longer(_share(indices, context.replica_id_in_sync_group, replicas)[1])
+            return _padded(share(indices, context.replica_id_in_sync_group, replicas)[1])
 
         number, size = (tf.constant(n) for n in indices.shape)
-        return compiled(images, per_replica(part), per_replica(weight), size, number, tally)
+        return compiled(images, per_replica(part), per_replica(weight), size, number, sums)
 
     return run

@@ -1,12 +1,16 @@
 """What to say where a number is no longer finite: which term, which examples, which gradient."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from probvae import objectives
+from probvae.data.arrays import Rows
+from probvae.data.binarization import Prepared
 from probvae.models.vae import VAE, Objective, descent
+from probvae.training.steps import StepInput
 
 TERMS = {
     "z": "a draw of z from q(z|x)",
@@ -118,33 +122,65 @@ def name_of(vae: VAE, variable: Any) -> str:
     return str(variable.name)
 
 
-def error_of(
-    finding: Finding | None, names: list[str], *, step: int, epoch: int, sound: bool, scale: str
+def step_error(
+    vae: VAE,
+    objective: Objective,
+    *,
+    inputs: Sequence[StepInput],
+    names: Sequence[str],
+    num_samples: int,
+    step: int,
+    epoch: int,
+    sound: bool,
 ) -> NonFiniteError:
-    """Return the error that says what is not finite, where, and what to try.
+    """Return the error that says what is not finite in a step, where, and what to try.
 
     Args:
-      finding: what `diagnose` has found.
-      names: of the batch's examples, [B].
-      step: the number of the step, from 1.
-      epoch: from 1.
-      sound: whether the weights before the step are good.
-      scale: a sentence about the scale of the data, or nothing.
+      vae: The model, its weights as they were before the step.
+      objective: `(vae, x, *, seed) -> [B]`.
+      inputs: Input of the step on each replica.
+      names: Names of the batch's examples, [B].
+      num_samples: Number of draws of z for each example.
+      step: Number of the step, from 1.
+      epoch: Number of the epoch, from 1.
+      sound: Whether the weights before the step are good.
     """
-    what = "the objective or its gradient is" if finding is None else finding.what
-    which = ""
-    if finding is not None and finding.examples.size:
-        places = finding.examples
-        shown = ", ".join(names[place] for place in places[:5]) + (", ..." if places.size > 5 else "")
-        which = f" for {places.size} of {len(names)} examples of the batch ({shown})"
+    what, which, largest = "the objective or its gradient is", "", 0.0
+    for x, seed, places in inputs:
+        largest = max(largest, float(np.nanmax(np.abs(x), initial=0)))
+        finding = diagnose(vae, objective, x, seed, num_samples=num_samples)
+        if finding is not None:
+            what = finding.what
+            bad = np.unique(places[finding.examples])  # without the example that fills a part up
+            if bad.size:
+                shown = ", ".join(names[place] for place in bad[:5]) + (", ..." if bad.size > 5 else "")
+                which = f" for {bad.size} of {len(names)} examples of the batch ({shown})"
+            break
     advice = (
         "Look at what the step saw, or skip such steps."
         if sound
         else "The steps before were most likely too large: try a smaller learning rate, or clip the gradient."
     )
     return NonFiniteError(
-        f"Step {step:,}, in epoch {epoch}: {what} not finite{which}. {advice}{scale}", sound=sound
+        f"Step {step:,}, in epoch {epoch}: {what} not finite{which}. {advice}{_about_scale(vae, largest)}",
+        sound=sound,
     )
+
+
+def example_names(data: Prepared, batch: np.ndarray) -> list[str]:
+    """Return names of training examples: their rows in the file, if these are known, else their indices."""
+    if isinstance(data.train, Rows):
+        return [f"row {n:,} of the file" for n in data.train.indices[batch]]
+    return [f"training example {n:,}" for n in batch]
+
+
+def _about_scale(vae: VAE, largest: float) -> str:
+    """Return the advice to rescale x, if its values are large and could be rescaled."""
+    architecture = vae.architecture
+    rescalable = architecture is None or architecture.likelihood.startswith("normal")
+    if not rescalable or largest <= 20:
+        return ""
+    return f" Data on a smaller scale would help: x reaches {largest:g}."
 
 
 def _listed(names: list[str]) -> str:

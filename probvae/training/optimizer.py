@@ -34,7 +34,7 @@ class FusedAdam(tf_keras.optimizers.Adam):
         )
 
 
-LAST_RATE = 0.01  # of the first: where `exponential` ends
+LAST_RATE = 0.01  # last learning rate of `exponential`, as a fraction of the first
 
 
 def constant(learning_rate: float, steps: int) -> Any:

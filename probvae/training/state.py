@@ -1,6 +1,7 @@
-"""Where a training stands: the rows of its history, its state, and the pieces that an epoch is cut into."""
+"""The state of a training, the rows of its history and the sums of its epoch."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,15 +30,15 @@ class Row:
     clipped_steps: int = 0
 
 
-class Tally(NamedTuple):
-    """What an epoch has come to so far; sums are float64, so that they do not depend on how it is cut.
+class EpochSums(NamedTuple):
+    """Sums over the steps of an epoch, in float64, so that they do not depend on how it is cut into calls.
 
     Attributes:
-      objective: summed over examples, nats.
-      examples: in steps that were taken.
-      skipped: steps that were not, because something was not finite.
-      in_a_row: of these, the last ones without one that was taken.
-      clipped: steps whose gradient was cut to the norm.
+      objective: Sum of the objective over examples, nats.
+      examples: Number of examples in the steps that were taken.
+      skipped: Number of steps that were not taken, because something was not finite.
+      in_a_row: Number of skipped steps since the last step that was taken.
+      clipped: Number of steps whose gradient was cut to the norm.
     """
 
     objective: Any = 0.0
@@ -49,19 +50,19 @@ class Tally(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """Where a training stands.
+    """The state of a training: all that it needs to go on as if it had never stopped.
 
     Attributes:
-      weights: of the model, in the order of `vae.variables`.
-      optimizer: its variables.
-      best: the weights of the epoch that was best on the validation set; empty without one.
-      best_elbo: on the validation set; None without one.
-      stale: epochs since then.
-      epoch: whole epochs done.
-      position: examples of the next one that are done.
-      tally: of that part, the fields of `probvae.training.state.Tally`.
-      seconds: that it took.
-      history: a row for every whole epoch.
+      weights: Variables of the model, in the order of `vae.variables`.
+      optimizer: Variables of the optimizer, its number of steps first.
+      best: Weights of the epoch that was best on the validation set; empty without one.
+      best_elbo: ELBO of that epoch on the validation set; None without one.
+      stale: Number of epochs since then.
+      epoch: Number of whole epochs done.
+      position: Number of examples of the next epoch that are done.
+      tally: Sums over that part of it.
+      seconds: Time that it took.
+      history: Rows of the whole epochs.
     """
 
     weights: list[np.ndarray]
@@ -71,11 +72,17 @@ class State:
     stale: int = 0
     epoch: int = 0
     position: int = 0
-    tally: tuple[float, ...] = tuple(Tally())
+    tally: EpochSums = dataclasses.field(default_factory=EpochSums)
     seconds: float = 0.0
     history: tuple[Row, ...] = ()
 
     @property
     def step(self) -> int:
-        """Steps of the optimizer that are done."""
+        """Number of steps that the optimizer has done."""
         return int(self.optimizer[0])
+
+
+def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    """Set variables to values of the same number and order."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

@@ -3,8 +3,9 @@
 A step whose objective or gradient is not finite is not taken.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,13 +13,12 @@ import tensorflow as tf
 from probvae.data.binarization import Prepared
 from probvae.models.vae import VAE, Objective
 from probvae.seeds import fold_in, split
-from probvae.training.feeding import _on_one_device, _on_replicas, _share
-from probvae.training.state import Tally
+from probvae.training.feeding import compile_on_one_device, compile_on_replicas, share
+from probvae.training.state import EpochSums
 
-MOST_SKIPPED = 100  # steps in a row, after which training stops all the same
+MOST_SKIPPED = 100  # number of skipped steps in a row after which training stops all the same
 
-
-Steps = Callable[[np.ndarray, Tally], tuple[int, Tally]]
+Steps = Callable[[np.ndarray, EpochSums], tuple[int, EpochSums]]
 
 
 def compile_steps(
@@ -30,131 +30,195 @@ def compile_steps(
     *,
     clip_norm: float = 0.0,
     skip: bool = False,
+    strategy: Any = None,
 ) -> Steps:
     """Compile training steps into one function.
 
-    On several replicas (of the `tf.distribute` strategy that made the model's variables) each takes its
-    part of every batch, with noise of its own, and the gradient is that of the mean over the whole batch.
+    On several replicas each takes its part of every batch, with noise of its own, and the gradient is that of
+    the mean over the whole batch.
 
     Args:
-      vae: the model to train.
-      optimizer: a Keras optimizer; its step count is what seeds each step.
+      vae: The model to train.
+      optimizer: A Keras optimizer; its number of steps seeds each step.
       objective: `(vae, x, *, seed) -> [B]`, to be maximised.
-      data: the training set, held in memory as it is, or read from its file chunk by chunk.
-      seed: of the draws of z and of the binarization.
-      clip_norm: cut the gradient's norm over all weights to this; 0 does not.
-      skip: leave out a step that is not finite and go on, in place of ending there.
+      data: The training set, held in memory as it is, or read from its file chunk by chunk.
+      seed: Seed of the draws of z and of the binarization.
+      clip_norm: Largest norm of the gradient over all weights, to which it is cut; 0 for no limit.
+      skip: Whether to leave out a step that is not finite and go on, in place of ending there.
+      strategy: The `tf.distribute` strategy that made the model's variables; None takes the one in whose
+        scope this function is called.
 
     Returns:
-      A function from indices [steps, batch size], int32, and a `Tally` to the number of steps done and the
-      tally after them. The number is smaller than asked for where step after step is not finite; the
-      weights are then those before the first of them that ended it. Results do not depend on how an epoch
-      is cut into calls.
+      A function from indices [steps, batch size], int32, and `EpochSums` to the number of steps done and the
+      sums after them. The number is smaller than asked for where step after step is not finite; the weights
+      are then those before the first of them that ended it. Results do not depend on how an epoch is cut into
+      calls.
     """
-    strategy = tf.distribute.get_strategy()
-    replicas = strategy.num_replicas_in_sync
+    strategy = tf.distribute.get_strategy() if strategy is None else strategy
     with strategy.scope():
         optimizer.build(vae.trainable_variables)
-    scaled = hasattr(optimizer, "get_scaled_loss")  # mixed_float16, whose optimizer skips steps of its own
+    step = _Step(vae, optimizer, objective, data, seed, clip_norm, skip, strategy)
+    most = step.most_skipped
 
-    def gradient(batch: tf.Tensor, weights: tf.Tensor | None, size: tf.Tensor) -> tuple[Any, ...]:
+    def loop(number: tf.Tensor, size: tf.Tensor, sums: EpochSums, batch: Callable[[tf.Tensor], Any]) -> Any:
+        return tf.while_loop(
+            lambda i, sums: (i < number) & (sums.in_a_row <= most),
+            lambda i, sums: (i + 1, step(sums, size, *batch(i))),
+            (tf.constant(0), sums),
+        )
+
+    compile_loop = compile_on_replicas if strategy.num_replicas_in_sync > 1 else compile_on_one_device
+    run = compile_loop(data, strategy, loop)
+
+    def steps(indices: np.ndarray, sums: EpochSums) -> tuple[int, EpochSums]:
+        before = EpochSums(*(tf.constant(v, tf.float64) for v in sums))
+        done, after = run(np.asarray(indices, np.int32), before)
+        sums = EpochSums(*(float(v) for v in after))
+        return int(done) - (sums.in_a_row > most), sums
+
+    return steps
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Step:
+    """One training step; the attributes are the arguments of `compile_steps`."""
+
+    vae: VAE
+    optimizer: Any
+    objective: Objective
+    data: Prepared
+    seed: int
+    clip_norm: float
+    skip: bool
+    strategy: Any
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether the optimizer scales the loss, for `mixed_float16`, and skips steps of its own."""
+        return hasattr(self.optimizer, "get_scaled_loss")
+
+    @property
+    def most_skipped(self) -> float:
+        """The number of skipped steps in a row that do not end the training."""
+        return float(MOST_SKIPPED if self.skip or self.scales_loss else 0)
+
+    def __call__(self, sums: EpochSums, size: tf.Tensor, batch: Any, weights: Any) -> EpochSums:
+        """Take the step on a batch of `size` examples, if it is finite; return the sums after it."""
+        results = self.strategy.run(self._gradient, args=(batch, weights, size))
+        total, finite, clipped = (self.strategy.experimental_local_results(v)[0] for v in results[1:])
+        taken = tf.math.is_finite(total) & (tf.constant(True) if self.scales_loss else finite)
+
+        def take() -> tf.Tensor:
+            self.strategy.run(self._apply, args=(results[0],))
+            return tf.constant(0)
+
+        tf.cond(taken, take, lambda: tf.constant(1))
+        counted = tf.cast(taken & finite, tf.float64)
+        one = tf.constant(1.0, tf.float64)
+        # Loss scaling mends no objective that is not finite: it ends the training, or the step is skipped.
+        bad_total = tf.constant(1.0 if self.skip else self.most_skipped + 1, tf.float64)
+        return EpochSums(
+            sums.objective + tf.where(taken, total, 0),
+            sums.examples + tf.where(taken, tf.cast(size, tf.float64), 0),
+            sums.skipped + 1 - counted,
+            (sums.in_a_row + tf.where(tf.math.is_finite(total), one, bad_total)) * (1 - counted),
+            sums.clipped + counted * tf.cast(clipped, tf.float64),
+        )
+
+    def _gradient(self, batch: tf.Tensor, weights: tf.Tensor | None, size: tf.Tensor) -> tuple[Any, ...]:
         """Return the gradient and the objective's sum, over the whole batch, and what was done to them.
 
-        `batch` is this replica's part of it, `size` the number of examples in the whole.
+        Args:
+          batch: This replica's part of the batch.
+          weights: 1 for each of its examples, 0 for what fills it up; None where nothing does.
+          size: The number of examples in the whole batch.
         """
-        replica = tf.distribute.get_replica_context()
-        seed_x, seed_z = _seeds(seed, optimizer.iterations, replica.replica_id_in_sync_group, replicas)
-        x = data.feed(batch, seed_x)
-        variables = vae.trainable_variables
+        bound, gradients = self._forward_and_back(batch, weights, size)
+        total, gradients = self._summed(bound, gradients)
+        gradients, finite, clipped = _clip(gradients, self.clip_norm)
+        return gradients, total, finite, clipped
+
+    def _forward_and_back(self, batch: tf.Tensor, weights: tf.Tensor | None, size: tf.Tensor) -> Any:
+        """Return the objective of this replica's examples, [B], and the gradient of its part of the loss."""
+        replicas = self.strategy.num_replicas_in_sync
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        seed_x, seed_z = _seeds(self.seed, self.optimizer.iterations, replica, replicas)
+        x = self.data.feed(batch, seed_x)
+        variables = self.vae.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            bound = objective(vae, x, seed=seed_z)
+            bound = self.objective(self.vae, x, seed=seed_z)
             if weights is None:
                 mean = tf.reduce_mean(bound)
             else:
                 bound = tf.where(weights > 0, bound, 0.0)
                 mean = tf.reduce_sum(bound) / tf.cast(size, bound.dtype)
-            loss = tf.add_n([-mean, *(loss / replicas for loss in vae.losses)])
-            target = optimizer.get_scaled_loss(loss) if scaled else loss
+            loss = tf.add_n([-mean, *(loss / replicas for loss in self.vae.losses)])
+            target = self.optimizer.get_scaled_loss(loss) if self.scales_loss else loss
         gradients = tape.gradient(target, variables)
-        if scaled:
-            gradients = optimizer.get_unscaled_gradients(gradients)
+        return bound, self.optimizer.get_unscaled_gradients(gradients) if self.scales_loss else gradients
+
+    def _summed(self, bound: tf.Tensor, gradients: list[tf.Tensor | None]) -> Any:
+        """Return the objective's sum, float64, and the gradient, both over all replicas."""
         total = tf.reduce_sum(tf.cast(bound, tf.float64))
-        if replicas > 1:
+        if self.strategy.num_replicas_in_sync > 1:
+            replica = tf.distribute.get_replica_context()
             total = replica.all_reduce("SUM", total)
             present = [g for g in gradients if g is not None]
             reduced = iter(replica.all_reduce("SUM", present))
             gradients = [g if g is None else next(reduced) for g in gradients]
-        present = [g for g in gradients if g is not None]
-        norm = tf.linalg.global_norm(present)  # Adam squares the gradient too: its squares must be finite
-        finite, clipped = tf.math.is_finite(norm), tf.constant(False)
-        if clip_norm:
-            clipped = norm > clip_norm
-            factor = clip_norm / tf.maximum(norm, clip_norm)
-            gradients = [g if g is None else g * factor for g in gradients]
-        return gradients, total, finite, clipped
+        return total, gradients
 
-    def apply(gradients: list[tf.Tensor | None]) -> None:
-        pairs = zip(gradients, vae.trainable_variables, strict=True)
-        optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
+    def _apply(self, gradients: list[tf.Tensor | None]) -> None:
+        pairs = zip(gradients, self.vae.trainable_variables, strict=True)
+        self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
 
-    def first(value: Any) -> tf.Tensor:
-        return strategy.experimental_local_results(value)[0]
 
-    def one_step(tally: Tally, size: tf.Tensor, batch: Any, weights: Any) -> Tally:
-        gradients, total, finite, clipped = strategy.run(gradient, args=(batch, weights, size))
-        total, finite = first(total), first(finite)
-        taken = tf.math.is_finite(total) & (tf.constant(True) if scaled else finite)
+def _clip(gradients: list[tf.Tensor | None], clip_norm: float) -> Any:
+    """Return gradients cut to the norm, whether they are finite, and whether they were cut."""
+    present = [g for g in gradients if g is not None]
+    norm = tf.linalg.global_norm(present)  # Adam squares the gradient too: its squares must be finite
+    finite, clipped = tf.math.is_finite(norm), tf.constant(False)
+    if clip_norm:
+        clipped = norm > clip_norm
+        factor = clip_norm / tf.maximum(norm, clip_norm)
+        gradients = [g if g is None else g * factor for g in gradients]
+    return gradients, finite, clipped
 
-        def take() -> tf.Tensor:
-            strategy.run(apply, args=(gradients,))
-            return tf.constant(0)
 
-        tf.cond(taken, take, lambda: tf.constant(1))
-        counted = tf.cast(taken & finite, tf.float64)
-        return Tally(
-            tally.objective + tf.where(taken, total, 0),
-            tally.examples + tf.where(taken, tf.cast(size, tf.float64), 0),
-            tally.skipped + 1 - counted,
-            (tally.in_a_row + tf.where(tf.math.is_finite(total), one, bad_total)) * (1 - counted),
-            tally.clipped + counted * tf.cast(first(clipped), tf.float64),
-        )
+class StepInput(NamedTuple):
+    """The input of a step on one replica.
 
-    most = float(MOST_SKIPPED if skip or scaled else 0)
-    one = tf.constant(1.0, tf.float64)
-    # an objective that is not finite is nothing that loss scaling mends: it ends the training, or is skipped
-    bad_total = tf.constant(1.0 if skip else most + 1, tf.float64)
+    Attributes:
+      x: The examples as the model sees them, [B, *E].
+      seed: Seed of the draws of z.
+      places: Places of the examples in the whole batch, [B].
+    """
 
-    def loop(number: tf.Tensor, size: tf.Tensor, tally: Tally, batch: Callable[[tf.Tensor], Any]) -> Any:
-        return tf.while_loop(
-            lambda i, tally: (i < number) & (tally.in_a_row <= most),
-            lambda i, tally: (i + 1, one_step(tally, size, *batch(i))),
-            (tf.constant(0), tally),
-        )
-
-    run = (_on_replicas if replicas > 1 else _on_one_device)(data, strategy, loop)
-
-    def steps(indices: np.ndarray, tally: Tally) -> tuple[int, Tally]:
-        before = Tally(*(tf.constant(v, tf.float64) for v in tally))
-        done, after = run(np.asarray(indices, np.int32), before)
-        found = Tally(*(float(v) for v in after))
-        return int(done) - (found.in_a_row > most), found
-
-    return steps
+    x: tf.Tensor
+    seed: tf.Tensor
+    places: np.ndarray
 
 
 def step_inputs(
     data: Prepared, batch: np.ndarray, *, seed: int, step: Any, replicas: int = 1
-) -> list[tuple[tf.Tensor, tf.Tensor, np.ndarray]]:
-    """Return what a step sees, for each replica: x, the seed of its draws of z, and its examples' indices."""
-    found = []
-    for replica, (indices, _) in enumerate(
-        _share(batch[None], replica, replicas) for replica in range(replicas)
-    ):
+) -> list[StepInput]:
+    """Return the input of a step on each replica.
+
+    Args:
+      data: The training set.
+      batch: Indices of the batch's examples, [B].
+      seed: Seed of the training.
+      step: Number of steps before this one.
+      replicas: Number of replicas that share the batch.
+    """
+    inputs = []
+    for replica in range(replicas):
+        (places,), _ = share(np.arange(len(batch))[None], replica, replicas)
         seed_x, seed_z = _seeds(seed, step, replica, replicas)
-        x = data.feed(tf.constant(np.asarray(data.train[indices[0]])), seed_x)
-        found.append((x, seed_z, indices[0]))
-    return found
+        x = data.feed(tf.constant(np.asarray(data.train[batch[places]])), seed_x)
+        inputs.append(StepInput(x, seed_z, places))
+    return inputs
 
 
 def _seeds(seed: int, step: Any, replica: Any, replicas: int) -> list[tf.Tensor]:

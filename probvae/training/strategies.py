@@ -12,13 +12,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from probvae.config.choices import WHOLE_BATCH
 from probvae.config.training import Training
 from probvae.environment import cores
 from probvae.errors import InputError
 from probvae.training import cluster
 from probvae.training.cluster import WorkerLostError
-from probvae.training.workers import LOST
+from probvae.training.workers import LOST_WORKER_ERRORS
 
 PART = 16  # examples of a batch, at least, that a core works on by itself
 
@@ -47,7 +46,7 @@ def multi_worker() -> Any:
     try:
         with _signals_end_it():
             return tf.distribute.MultiWorkerMirroredStrategy()
-    except LOST:
+    except LOST_WORKER_ERRORS:
         raise WorkerLostError from None
 
 
@@ -81,7 +80,7 @@ def default_parts(training: Training, name: str) -> int:
     A part has 16 examples or more. There is one on a GPU, with replicas, and where the objective looks at the
     batch as a whole.
     """
-    if name != "none" or training.objective in WHOLE_BATCH or tf.config.list_physical_devices("GPU"):
+    if name != "none" or training.whole_batch or tf.config.list_physical_devices("GPU"):
         return 1
     return max(1, min(cores(), training.batch_size // PART))
 
@@ -121,7 +120,7 @@ def refuse_unless_shared(training: Training, replicas: int) -> None:
     """
     if replicas == 1:
         return
-    if training.objective in WHOLE_BATCH:
+    if training.whole_batch:
         raise InputError(
             f"The objective {training.objective} looks at a batch as a whole, and each of {replicas} "
             "replicas sees its own part: train on one device, or choose another objective, such as elbo."

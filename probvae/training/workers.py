@@ -11,7 +11,7 @@ import tensorflow as tf
 from probvae.errors import InputError
 from probvae.training.cluster import WorkerLostError
 
-LOST = (  # what TensorFlow raises where another process does not answer
+LOST_WORKER_ERRORS = (  # errors that TensorFlow raises where another process does not answer
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -25,7 +25,7 @@ class Workers:
     A process that trains alone agrees with itself.
 
     Args:
-      strategy: the training's.
+      strategy: The `tf.distribute` strategy of the training.
     """
 
     def __init__(self, strategy: Any) -> None:
@@ -46,6 +46,10 @@ class Workers:
     def anyone(self, wish: bool) -> bool:
         """Return whether one of the processes wishes it."""
         return bool(np.any(self.gather(float(wish)) > 0))
+
+    def wait(self) -> None:
+        """Wait until every process has come here."""
+        self.gather(0.0)
 
     def all_equal(self, value: float) -> bool:
         """Return whether all processes have the same number."""
@@ -106,7 +110,7 @@ def watched(number: int) -> Iterator[None]:
     """
     try:
         yield
-    except LOST:
+    except LOST_WORKER_ERRORS:
         if number == 1:
             raise
         raise WorkerLostError from None

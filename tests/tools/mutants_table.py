@@ -8,8 +8,9 @@ class Mutant(NamedTuple):
 
     Attributes:
       name: of the mutant.
-      definition: the class or function whose text is changed, by its name or the last parts of its qualified
-        name; or several names, where code is one or the other. The text must stand there once, over all of them.
+      definition: the class or function whose text is changed, by its name or the last parts of its
+        qualified name; or several names, where code is one or the other. The text must stand there once, over
+        all of them.
       old: the text that is changed, which may be cut into lines elsewhere than in the code; or several, where
         the code has one or the other.
       new: what takes its place, or several, one for each text of `old`.
@@ -657,7 +658,11 @@ MUTANTS = [
         ("test_beta_follows_the_steps_of_the_optimizer",),
     ),
     Mutant(
-        "clip", "compile_steps", "g * factor", "g", ("test_the_norm_is_cut_over_all_weights_and_counted",)
+        "clip",
+        ("compile_steps", "_clip"),
+        "g * factor",
+        "g",
+        ("test_the_norm_is_cut_over_all_weights_and_counted",),
     ),
     Mutant(
         "step_seed",
@@ -668,7 +673,7 @@ MUTANTS = [
     ),
     Mutant(
         "loss_sum",
-        "compile_steps",
+        ("compile_steps", "_Step._forward_and_back"),
         "mean = tf.reduce_mean(bound)",
         "mean = tf.reduce_sum(bound)",
         ("test_compiled_steps_are_plain_gradient_steps",),
@@ -693,8 +698,8 @@ MUTANTS = [
     Mutant(
         "epoch_order",
         "Trainer._pieces",
-        "epoch=self.epoch)",
-        "epoch=0)",
+        ("epoch=self.epoch)", "epoch=epoch)"),
+        ("epoch=0)", "epoch=0)"),
         (
             "test_every_image_is_used_once_an_epoch",
             "test_resumed_is_uninterrupted",
@@ -703,7 +708,7 @@ MUTANTS = [
     ),
     Mutant(
         "epoch_batches",
-        "epoch_batches",
+        ("epoch_batches", "epoch_order"),
         "[seed, 2, epoch]",
         "[seed, 2]",
         ("test_every_image_is_used_once_an_epoch",),
@@ -711,15 +716,15 @@ MUTANTS = [
     Mutant(
         "best_epoch",
         "Trainer._close_epoch",
-        "row.validation_elbo > self.best_elbo",
-        "row.validation_elbo >= -1e9",
+        ("row.validation_elbo > self.best_elbo", "row.validation_elbo > best_elbo"),
+        ("row.validation_elbo >= -1e9", "row.validation_elbo >= -1e9"),
         ("test_patience_ends_a_training_and_the_best_weights_are_back",),
     ),
     Mutant(
         "resume_position",
         "Trainer.restore",
-        "state.stale, state.epoch, state.position",
-        "state.stale, state.epoch, 0",
+        ("state.stale, state.epoch, state.position", "dataclasses.replace(state,"),
+        ("state.stale, state.epoch, 0", "dataclasses.replace(state, position=0,"),
         ("test_resumed_is_uninterrupted",),
     ),
     Mutant(
@@ -734,7 +739,7 @@ MUTANTS = [
     ),
     Mutant(
         "test_overlaps",
-        "held_out",
+        ("held_out", "split_off"),
         "order[cut:], order[:cut]",
         "order, order[:cut]",
         ("test_splits_are_disjoint_repeatable_and_complete",),
@@ -742,8 +747,8 @@ MUTANTS = [
     Mutant(
         "validation_overlaps",
         "validation_split",
-        "train[np.sort(order[cut:])]",
-        "train",
+        ("train[np.sort(order[cut:])]", "train[np.sort(rest)]"),
+        ("train", "train"),
         ("test_splits_are_disjoint_repeatable_and_complete",),
     ),
     Mutant(

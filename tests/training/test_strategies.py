@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from replicas import MUTANTS
 
 from probvae.cli.train import main
-from probvae.config.choices import WHOLE_BATCH
+from probvae.config.choices import OBJECTIVES
 from probvae.config.training import Training
 from probvae.errors import InputError
 from probvae.training import cluster, strategies
@@ -125,14 +125,14 @@ def test_importance_on_replicas_equals_that_on_one_device(found):
 
 
 def test_names_agree():
-    assert tuple(strategies.STRATEGIES) == cluster.STRATEGIES
+    assert tuple(strategies.STRATEGIES) == cluster.STRATEGY_NAMES
 
 
 @pytest.mark.slow
 def test_what_cannot_be_shared_out_is_refused(found):
     assert "looks at a batch as a whole" in str(found["refused/objective"])
     assert "batch of 1 examples cannot be shared out over 2 replicas" in str(found["refused/batch"])
-    for objective in WHOLE_BATCH:
+    for objective in (name for name, entry in OBJECTIVES.items() if entry.whole_batch):
         training = Training(objective=objective)
         strategies.refuse_unless_shared(training, 1)
         with pytest.raises(InputError, match="as a whole"):
@@ -306,7 +306,7 @@ def test_a_killed_worker_ends_all_and_resume_goes_on(victim, uninterrupted, imag
         codes, _, err = results(running, IN_TIME)
         assert time.monotonic() - start < IN_TIME
     for index in {0, 1, 2} - {victim}:
-        assert codes[index] == cluster.LOST
+        assert codes[index] == cluster.WORKER_LOST_EXIT_CODE
         lines = [line for line in err[index].splitlines() if not line.startswith("waiting for")]
         assert len(lines) == 1 and "a worker is lost" in lines[0] and "--resume on all workers" in lines[0]
     assert not (folder / "metrics.json").exists()

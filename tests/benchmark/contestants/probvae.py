@@ -17,7 +17,7 @@ from probvae.models.vae import VAE
 from probvae.training.objective import in_parts, make_objective
 from probvae.training.optimizer import make_optimizer
 from probvae.training.scoring import compile_test
-from probvae.training.state import Tally
+from probvae.training.state import EpochSums
 from probvae.training.steps import Steps, compile_steps
 from probvae.training.strategies import default_parts, make
 
@@ -65,7 +65,7 @@ def _training(vae: VAE, case: Case, images: np.ndarray, parts: int) -> Work:
         number = examples // case.batch
         for start in range(0, number, CHUNK):
             rows = np.arange(start * case.batch, min(number, start + CHUNK) * case.batch) % len(order)
-            steps(order[rows].reshape(-1, case.batch), Tally())
+            steps(order[rows].reshape(-1, case.batch), EpochSums())
 
     return train
 
@@ -90,7 +90,7 @@ def _start(
     test = compile_test(vae, seed)
 
     def train(indices: np.ndarray) -> None:
-        steps(indices, Tally())
+        steps(indices, EpochSums())
 
     return train, lambda: float(np.mean(test(images[-TEST:]).elbo, dtype=np.float64))
 
