@@ -1,7 +1,8 @@
 """A scikit-learn transformer: a VAE of the rows of a table, for pipelines, grid searches and pickles."""
 
+import dataclasses
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,30 +15,28 @@ from probvae import objectives
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.data.binarization import Prepared
+from probvae.data.splits import split_off
 from probvae.errors import InputError
 from probvae.likelihoods import check_support
 from probvae.models.building import build
 from probvae.models.vae import VAE
+from probvae.training.state import Row, assign
 from probvae.training.trainer import Trainer
 
 try:
     from sklearn.utils.validation import validate_data
+
+    FINITE = "ensure_all_finite"  # name of the option that allows missing values
 except ImportError:  # scikit-learn before 1.6
 
     def validate_data(estimator: Any, X: Any, **options: Any) -> Any:  # noqa: N803
         """Check X as newer versions of scikit-learn do."""
         return estimator._validate_data(X, **options)
 
+    FINITE = "force_all_finite"
+
 
 REAL = ("normal", "normal_shared", "normal_fixed")  # likelihoods whose columns are standardized
-MODEL = (  # parameters that are fields of `Architecture`
-    *("latent_dim", "likelihood", "posterior", "prior", "network", "units", "activation"),
-    *("components", "columns", "classes", "missing"),
-)
-CONDUCT = (  # and of `Training`
-    *("objective", "num_samples", "beta", "epochs", "batch_size", "learning_rate", "schedule"),
-    *("validation", "patience"),
-)
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -79,7 +78,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     Attributes:
       architecture_: `probvae.Architecture` of the model.
-      training_: `probvae.Training`.
+      training_: `probvae.Training` of the fit.
       weights_: list of arrays, the model's variables.
       loc_, scale_: [D], what was subtracted from each column, and then divided by.
       history_: name -> [epochs]: epoch, objective (mean over the rows, in standardized units) and, with rows
@@ -165,8 +164,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         going_on = self.warm_start and hasattr(self, "weights_")
         values = self._checked(X, reset=not going_on, ensure_min_samples=2)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        architecture = Architecture(event_shape=(values.shape[1],), **self._settings(MODEL))
-        training = Training(binarize="none", seed=seed, **self._settings(CONDUCT))
+        architecture = Architecture(event_shape=(values.shape[1],), **self._fields_of(Architecture))
+        training = Training(binarize="none", seed=seed, **self._fields_of(Training))
         if going_on and architecture != self.architecture_:
             raise InputError(
                 "warm_start goes on with the model that is there, and the parameters ask for another: set "
@@ -184,8 +183,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         )
         vae = build(architecture, seed=seed)
         if going_on:
-            assign(vae, self.weights_)
-        history = Trainer(vae, _prepared(x, training), training).fit(on_epoch=self._on_epoch())
+            assign(vae.variables, self.weights_)
+        history = Trainer(vae, _prepared(x, training), training).fit(on_epoch=self._print)
         self.architecture_, self.training_, self.loc_, self.scale_ = architecture, training, loc, scale
         self.weights_ = [v.numpy() for v in vae.variables]
         self.history_ = {
@@ -197,12 +196,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self._live = RowModel(vae, self._score_draws())
         return self
 
-    def _settings(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return parameters by name, NumPy's numbers as Python's."""
-        found = {name: _plain(getattr(self, name)) for name in names}
-        if isinstance(found.get("units"), int):
-            found["units"] = (found["units"],)
-        return found
+    def _fields_of(self, configuration: type) -> dict[str, Any]:
+        """Return the parameters that are fields of a dataclass, NumPy's numbers as Python's."""
+        names = {field.name for field in dataclasses.fields(configuration)}
+        fields = {k: _plain(v) for k, v in self.get_params(deep=False).items() if k in names}
+        return {k: (v,) if k == "units" and isinstance(v, int) else v for k, v in fields.items()}
 
     def _score_draws(self) -> int:
         draws = _plain(self.score_num_samples)
@@ -211,7 +209,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return draws
 
     def _scaling(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return location and scale of each column; 0 and 1 where it is taken as it is."""
+        """Return location and scale of each column; 0 and 1 where the column is not standardized."""
         size = values.shape[1]
         kinds = self.columns if self.likelihood == "mixed" else size * [self.likelihood]
         real = np.array([kind in REAL for kind in kinds])
@@ -232,15 +230,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         scale[real] = np.where(varies, deviation, 1.0)
         return loc, scale
 
-    def _on_epoch(self) -> Callable[[Any], None]:
-        if not self.verbose:
-            return lambda row: None
-
-        def say(row: Any) -> None:
-            held_out = "" if row.validation_elbo is None else f"  validation ELBO {row.validation_elbo:.3f}"
+    def _print(self, row: Row) -> None:
+        """Print a row of the history, if that is asked for."""
+        held_out = "" if row.validation_elbo is None else f"  validation ELBO {row.validation_elbo:.3f}"
+        if self.verbose:
             print(f"epoch {row.epoch:.4g}  {self.objective} {row.train_elbo:.3f}{held_out}  nats")
-
-        return say
 
     # ---- what the model says -----------------------------------------------------------------------
 
@@ -286,8 +280,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Draw rows from the model, z ~ p(z) and x ~ p(x|z), [n_samples, D] in the units of X.
 
         Args:
-          n_samples: their number.
-          random_state: None takes that of the estimator, so that an int there repeats the same draws.
+          n_samples: Number of rows.
+          random_state: Seed of the draws; None takes the estimator's, so that an int there repeats them.
         """
         check_is_fitted(self)
         n_samples = _plain(n_samples)
@@ -307,7 +301,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Return the model in TensorFlow, made from its weights where it came from a pickle."""
         if getattr(self, "_live", None) is None or self._live.draws != self._score_draws():
             vae = build(self.architecture_)
-            assign(vae, self.weights_)
+            assign(vae.variables, self.weights_)
             self._live = RowModel(vae, self._score_draws())
         return self._live
 
@@ -331,8 +325,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return {"allow_nan": bool(self.missing), "preserves_dtype": [np.float64, np.float32]}
 
     def _checked(self, X: Any, *, reset: bool = False, **options: Any) -> np.ndarray:  # noqa: N803
-        name = "ensure_all_finite" if _has_argument(check_array, "ensure_all_finite") else "force_all_finite"
-        options[name] = "allow-nan" if self.missing else True
+        options[FINITE] = "allow-nan" if self.missing else True
         return validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, **options)
 
 
@@ -346,7 +339,7 @@ def _plain(value: Any) -> Any:
 
 
 def _standardized(values: np.ndarray, loc: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return (values - loc) / scale as float32, with one way each of writing zero and nan."""
+    """Return (values - loc) / scale as float32, with no negative zero and with NaN of one bit pattern."""
     with np.errstate(over="ignore"):
         x = ((values.astype(np.float64) - loc) / scale).astype(np.float32) + np.float32(0)
     if np.any(np.isinf(x)):
@@ -356,29 +349,28 @@ def _standardized(values: np.ndarray, loc: np.ndarray, scale: np.ndarray) -> np.
 
 def _prepared(x: np.ndarray, training: Training) -> Prepared:
     """Hold rows out for validation, in an order that the seed fixes."""
-    order = np.random.default_rng([training.seed, 4]).permutation(len(x))
-    cut = max(1, int(len(x) * training.validation)) if training.validation else 0
-    train, validation = x[np.sort(order[cut:])], x[order[:cut]]
-    if not len(train):
+    if not training.validation:
+        return Prepared(x, x[:1], _as_they_are, None)
+    rest, held = split_off(len(x), training.validation, [training.seed, 4])
+    if not len(rest):
         raise InputError(f"validation of {training.validation} leaves no row of {len(x)} to train on.")
-    return Prepared(train, validation if cut else train[:1], _as_they_are, validation if cut else None)
+    return Prepared(x[np.sort(rest)], x[held], _as_they_are, x[held])
 
 
 def _as_they_are(batch: tf.Tensor, seed: Any) -> tf.Tensor:
     return batch
 
 
-def _has_argument(function: Callable[..., Any], name: str) -> bool:
-    import inspect
-
-    return name in inspect.signature(function).parameters
-
-
-BLOCK = 256  # rows that are worked on together; always so many, as sums are rounded by the shape of a batch
+BLOCK = 256  # number of rows in a block, a constant, as sums are rounded by the shape of a batch
 
 
 class RowModel:
-    """A model in TensorFlow and its compiled bound with so many draws of z."""
+    """A model in TensorFlow and its compiled bound.
+
+    Args:
+      vae: The model.
+      draws: Number of draws of z for each row.
+    """
 
     def __init__(self, vae: VAE, draws: int) -> None:
         self.vae, self.draws = vae, draws
@@ -405,9 +397,3 @@ def in_blocks(function: Callable[[tf.Tensor], tf.Tensor], x: np.ndarray) -> np.n
     x = np.concatenate([x, np.repeat(x[-1:], more, axis=0)])
     parts = [function(tf.constant(x[i : i + BLOCK])).numpy() for i in range(0, len(x), BLOCK)]
     return np.concatenate(parts)[: len(x) - more]
-
-
-def assign(vae: VAE, weights: list[np.ndarray]) -> None:
-    """Set the variables of a model, in the order of `vae.variables`."""
-    for variable, value in zip(vae.variables, weights, strict=True):
-        variable.assign(value)
