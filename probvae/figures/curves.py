@@ -7,16 +7,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from probvae.figures.posterior import GIVEN
+from probvae.figures.posterior import RED
 from probvae.figures.theme import GRID, accent, axes_of, chosen, dpi, ink, letters, muted, style
 
 
 def learning_curves(
     curves: dict[str, Sequence[float]], epochs: Sequence[float], *, figure: Figure | None = None
 ) -> Figure:
-    """Show one panel for each entry of `curves`: its name, and its value in nats at each of `epochs`.
+    """Show each entry of `curves`, values in nats at `epochs`, in a panel of its own.
 
-    Drawn into `figure`, which may be a `SubFigure`, or into a new one.
+    The panels are drawn into `figure`, which may be a `SubFigure`, or into a new figure.
     """
     figure = figure or Figure(figsize=(3.4 * len(curves), 3.0), dpi=dpi(), layout="constrained")
     for i, (name, values) in enumerate(curves.items()):
@@ -46,13 +46,13 @@ def bound_against_samples(
     """Show the mean importance-weighted bound against the number of draws.
 
     Args:
-      num_samples: [J], K.
-      curve: [J], the mean bound with K draws, nats.
-      log_marginal: the exact mean log p(x) of the same examples, drawn as a line; or None.
-      ax: axes to draw into; by default those of a new figure.
+      num_samples: Numbers of draws K, [J].
+      curve: Mean bound with K draws, [J], nats.
+      log_marginal: Exact mean log p(x) of the same examples, drawn as a line; or None.
+      ax: Axes to draw into; by default those of a new figure.
     """
     figure, axes = axes_of(ax, (5.6, 3.6))
-    axes.plot(num_samples, curve, color=GIVEN, marker="o", markersize=4, label="importance-weighted bound")
+    axes.plot(num_samples, curve, color=RED, marker="o", markersize=4, label="importance-weighted bound")
     axes.annotate(
         "ELBO",
         (num_samples[0], curve[0]),
@@ -82,15 +82,15 @@ def bound_against_samples(
 
 
 def gap_histogram(gaps: dict[str, np.ndarray], *, ax: Axes | None = None) -> Figure:
-    """Show the distribution over images of each gap, nats; the last 1% is gathered in the last bar.
+    """Show the distribution of each gap over images, in nats; the last bar gathers the largest 1%.
 
-    Drawn into `ax`, or into the axes of a new figure.
+    The histogram is drawn into `ax`, or into the axes of a new figure.
     """
     figure, axes = axes_of(ax, (5.6, 3.4))
     top = max(float(np.quantile(values, 0.99)) for values in gaps.values())
     bottom = min(0.0, *(float(values.min()) for values in gaps.values()))
     edges = np.linspace(bottom, max(top, bottom + 1e-3), 41)
-    for (name, values), colour in zip(gaps.items(), (accent(), GIVEN, "#edae49", "#66a182"), strict=False):
+    for (name, values), colour in zip(gaps.items(), (accent(), RED, "#edae49", "#66a182"), strict=False):
         label = f"{name}: mean {values.mean():.2f}, most {values.max():.1f}"
         shown = np.clip(values, edges[0], edges[-1])
         axes.hist(

@@ -18,12 +18,12 @@ def tile(images: np.ndarray, columns: int, *, gap: int = 1) -> np.ndarray:
     """Put images side by side, row by row.
 
     Args:
-      images: [N, H, W, C] in [0, 1], C = 1 or 3.
-      columns: images a row.
-      gap: white pixels between two images.
+      images: Images [N, H, W, C] in [0, 1], C = 1 or 3.
+      columns: Number of images in a row.
+      gap: White pixels between two images.
 
     Returns:
-      [rows * (H + gap) - gap, columns * (W + gap) - gap, C].
+      One image [rows * (H + gap) - gap, columns * (W + gap) - gap, C].
 
     >>> tile(np.zeros([4, 28, 28, 1]), 2).shape
     (57, 57, 1)
@@ -38,7 +38,7 @@ def tile(images: np.ndarray, columns: int, *, gap: int = 1) -> np.ndarray:
 
 
 def show(axes: Axes, picture: np.ndarray, **options: Any) -> None:
-    """Draw a picture [H, W, C] of values in [0, 1]; of other than 1 or 3 channels, their mean."""
+    """Draw a picture [H, W, C] of values in [0, 1], or the mean of its channels unless C is 1 or 3."""
     if picture.shape[-1] not in (1, 3):
         picture = picture.mean(axis=-1, keepdims=True)  # no colour space is known for it
     picture = picture[..., 0] if picture.shape[-1] == 1 else picture
@@ -47,7 +47,7 @@ def show(axes: Axes, picture: np.ndarray, **options: Any) -> None:
 
 
 def image_grid(images: np.ndarray, *, columns: int = 4, title: str = "") -> Figure:
-    """Show images [N, H, W, C], values in [0, 1], in a grid with a title above it.
+    """Show images [N, H, W, C] of values in [0, 1] in a grid below a title.
 
     Larger values are divided by the largest; missing ones (nan) of grey images are red.
     """
@@ -104,7 +104,7 @@ def to_png(figure: Figure) -> bytes:
 
 
 def to_gif(frames: Sequence[bytes], *, seconds: float = 6.0) -> bytes:
-    """Join PNG frames of one size into an animated GIF of about `seconds`, the last frame held."""
+    """Join PNG frames of one size into an animated GIF of about `seconds`, with a longer last frame."""
     images = [Image.open(io.BytesIO(frame)).convert("RGB") for frame in frames]
     step = int(np.clip(1000 * seconds / len(images), 60, 600))
     durations = [step] * (len(images) - 1) + [step + 1500]

@@ -1,4 +1,4 @@
-"""Figures of what a model generates: grids of images or of series, with words at their rows and columns."""
+"""Grids of generated images or series, with labels of their rows and columns."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ from PIL import Image
 
 from probvae.figures.theme import ACCENT, DPI, chosen, ink, letters, muted
 
-WIDTH = 1080  # pixels of all panels of a row, at most
-CELL, SERIES = 84, 200  # pixels of an image's width and of a series', about
+WIDTH = 1080  # width of a row of panels in pixels, at most
+CELL, SERIES = 84, 200  # width of an image and of a series in pixels, about
 COLOURS = (ACCENT, "#d1495b", "#edae49", "#66a182", "#8d6a9f")
 
 
@@ -28,16 +28,16 @@ def grid(
     """Show values [R, C, *E] in R rows of C panels: images, or series as lines over time.
 
     Args:
-      values: E is [H, W, channels] of images in [0, 1], or [T, channels] of series. A panel of nan alone
-        stays empty.
-      rows: R words, at the left; or none.
-      columns: C words, above; or none.
-      title: above all.
-      limits: lowest and highest value of series; None takes them from the values.
-      cell: pixels of an image's width, about; fewer where the row would be wider than `WIDTH`.
+      values: Values [R, C, *E]: E is [H, W, channels] of images in [0, 1], or [T, channels] of series. A
+        panel of nan alone stays empty.
+      rows: Labels of the R rows, on the left; or none.
+      columns: Labels of the C columns, above; or none.
+      title: Title above the grid.
+      limits: Lowest and highest value of series; None takes them from the values.
+      cell: Width of an image in pixels, about; less if the row would be wider than `WIDTH`.
 
     Returns:
-      The figure. Its size depends on the shape of `values` and on the words alone, so that the frames of an
+      The figure. Its size depends on the shape of `values` and on the texts alone, so that the frames of an
       animation have one size. Images of two channels, or of more than three, are shown as their mean.
     """
     panel = PANELS[values.ndim - 2]
@@ -54,7 +54,7 @@ def grid(
 def _panels(
     values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, cell: int
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Lay out a figure in whole pixels: panels of equal size, room for the words beside and above them."""
+    """Lay out a figure in whole pixels: panels of equal size, with room for the texts beside and above them."""
     r, c = values.shape[:2]
     width, height = _panel_size(values.shape[2:], WIDTH // c, cell)
     gap = 4 if values.ndim == 5 else 12
@@ -63,7 +63,7 @@ def _panels(
     size = max(left + c * (width + gap) + 8, 8 * len(title)), above + r * (height + gap) + 8
     figure = Figure(figsize=(size[0] / DPI, size[1] / DPI), dpi=DPI)
 
-    def word(x: float, y: float, text: str, side: str, font: float, colour: str) -> None:
+    def write(x: float, y: float, text: str, side: str, font: float, colour: str) -> None:
         figure.text(
             x / size[0], 1 - y / size[1], text, ha=side, va="center", fontsize=letters(font), color=colour
         )
@@ -75,11 +75,11 @@ def _panels(
         axes.set_axis_off()
         return axes
 
-    word(12, 20, title, "left", 9, ink())
+    write(12, 20, title, "left", 9, ink())
     for i, text in enumerate(rows):
-        word(left - 8, above + i * (height + gap) + height / 2, text, "right", 8, ink())
+        write(left - 8, above + i * (height + gap) + height / 2, text, "right", 8, ink())
     for j, text in enumerate(columns):
-        word(left + j * (width + gap) + width / 2, above - 11, text, "center", 7, muted())
+        write(left + j * (width + gap) + width / 2, above - 11, text, "center", 7, muted())
     return figure, [[panel(i, j) for j in range(c)] for i in range(r)]
 
 
@@ -99,9 +99,8 @@ def _image(axes: Axes, values: np.ndarray, limits: tuple[float, float]) -> None:
         values = values.mean(axis=-1)  # no colour space is known for other numbers of channels
     values = np.nan_to_num(np.clip(values, 0, 1), nan=0.5)
     larger = axes.bbox.width > values.shape[1] - 0.5
-    how = (
-        "nearest" if larger else "antialiased"
-    )  # which by itself would smooth where it sees a factor of 2.9999
+    # Antialiasing on its own would smooth at a factor of 2.9999.
+    how = "nearest" if larger else "antialiased"
     axes.imshow(values, cmap="gray", vmin=0, vmax=1, interpolation=how, aspect="auto")
 
 

@@ -8,8 +8,8 @@ from matplotlib.lines import Line2D
 from probvae.figures.theme import accent, dpi, ink, letters, style
 from probvae.models.vae import VAE
 
-GIVEN = "#d1495b"
-SHARES = (0.5, 0.9, 0.99)  # of the probability inside each contour
+RED = "#d1495b"
+SHARES = (0.5, 0.9, 0.99)  # probability inside each contour
 
 
 def posterior_contours(vae: VAE, x: np.ndarray, *, points: int = 120, figure: Figure | None = None) -> Figure:
@@ -18,16 +18,16 @@ def posterior_contours(vae: VAE, x: np.ndarray, *, points: int = 120, figure: Fi
     The contours hold 50%, 90% and 99% of the probability. p(z|x) is p(z) p(x|z) on a grid, normalized.
 
     Args:
-      vae: a model of latent dimension 2.
-      x: images [N, H, W, C]; N up to 8 or so.
-      points: grid points along each axis.
-      figure: to draw into, which may be a `SubFigure`; by default a new one.
+      vae: Model of latent dimension 2.
+      x: Images [N, H, W, C]; N up to 8 or so.
+      points: Number of grid points along each axis.
+      figure: Figure or `SubFigure` to draw into; by default a new figure.
     """
     figure = figure or Figure(figsize=(3.0 * ((len(x) + 1) // 2), 6.4), dpi=dpi(), layout="constrained")
     for i, image in enumerate(np.asarray(x, np.float32)):
         axes = figure.add_subplot(2, (len(x) + 1) // 2, i + 1)
         axis_0, axis_1, log_p, log_q = _densities(vae, image[None], points)
-        for density, colour, line in ((log_p, accent(), "solid"), (log_q, GIVEN, "dashed")):
+        for density, colour, line in ((log_p, accent(), "solid"), (log_q, RED, "dashed")):
             levels, widths = _levels(density), (0.8, 1.2, 1.6)
             axes.contour(
                 axis_0,
@@ -47,7 +47,7 @@ def posterior_contours(vae: VAE, x: np.ndarray, *, points: int = 120, figure: Fi
         style(axes)
     handles = [
         Line2D([], [], color=accent(), label="p(z|x), true"),
-        Line2D([], [], color=GIVEN, linestyle="dashed", label="q(z|x), the encoder's"),
+        Line2D([], [], color=RED, linestyle="dashed", label="q(z|x), the encoder's"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False, fontsize=letters(9))
     return figure
@@ -71,13 +71,13 @@ def _densities(vae: VAE, x: np.ndarray, points: int) -> tuple[np.ndarray, ...]:
 
     low, high = mean - 4 * stddev, mean + 4 * stddev
     low, high = np.minimum(low, -4.5), np.maximum(high, 4.5)
-    for _ in range(3):  # find the true posterior's mass from ever closer
+    for _ in range(3):  # zoom in on the mass of p(z|x)
         axis_0, axis_1, density, _ = on_grid(low, high, points // 2)
         heavy = density >= _levels(density)[0]
-        found = [axis[heavy.any(axis=i)] for i, axis in enumerate((axis_0, axis_1))]
+        massive = [axis[heavy.any(axis=i)] for i, axis in enumerate((axis_0, axis_1))]
         spacing = np.array([axis_0[1] - axis_0[0], axis_1[1] - axis_1[0]])
-        true_low = np.array([f.min() for f in found]) - spacing
-        true_high = np.array([f.max() for f in found]) + spacing
+        true_low = np.array([axis.min() for axis in massive]) - spacing
+        true_high = np.array([axis.max() for axis in massive]) + spacing
         low = np.minimum(mean - 3.5 * stddev, true_low - 0.1 * (true_high - true_low))
         high = np.maximum(mean + 3.5 * stddev, true_high + 0.1 * (true_high - true_low))
     return on_grid(low, high, points)

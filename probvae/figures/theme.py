@@ -10,18 +10,18 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-DPI = 120
+DPI = 120  # pixels per inch
 INK, MUTED, ACCENT, MISSING = "#1b1b1f", "#6b6f76", "#2a6f97", "#b5544d"
 GRID = "#e4e5e8"
 
 
-# ---- what a style sheet may change -----------------------------------------------------------------
+# ---- settings that a style sheet may change ----------------------------------------------------------
 
 
 def chosen(key: str, own: Any) -> Any:
-    """Return a setting of `matplotlib.rcParams` where somebody has changed it, else our own value.
+    """Return a setting of `matplotlib.rcParams` if it was changed, else the library's own value.
 
-    So a figure looks as we want it unless a style sheet or `matplotlib.rc_context` says otherwise.
+    Figures thus have their own look unless a style sheet or `matplotlib.rc_context` changes it.
 
     >>> with matplotlib.rc_context({"text.color": "white"}):
     ...     chosen("text.color", INK)
@@ -32,33 +32,33 @@ def chosen(key: str, own: Any) -> Any:
 
 
 def ink() -> Any:
-    """Return the colour of words."""
+    """Return the colour of text."""
     return chosen("text.color", INK)
 
 
 def muted() -> Any:
-    """Return the colour of ticks and of words that matter less."""
+    """Return the colour of ticks and of secondary text."""
     return chosen("xtick.color", MUTED)
 
 
 def accent() -> Any:
-    """Return the colour of what is shown: the first of a style's cycle."""
+    """Return the colour of the main curve, the first of a style's cycle."""
     cycle = matplotlib.rcParams["axes.prop_cycle"]
     return ACCENT if cycle == matplotlib.rcParamsDefault["axes.prop_cycle"] else cycle.by_key()["color"][0]
 
 
 def letters(points: float) -> float:
-    """Return a size of letters, which follows `font.size` (10 unless changed)."""
+    """Return a font size in points, scaled with `font.size` (10 unless changed)."""
     return points * matplotlib.rcParams["font.size"] / 10
 
 
 def dpi() -> float:
-    """Return the pixels of an inch."""
+    """Return the resolution in pixels per inch."""
     return chosen("figure.dpi", DPI)
 
 
 def axes_of(ax: Axes | None, figsize: tuple[float, float]) -> tuple[Figure, Axes]:
-    """Return the axes to draw into and their figure: those that are given, or those of a new figure."""
+    """Return the figure and the axes to draw into: the given axes, or those of a new figure."""
     if ax is None:
         figure = Figure(figsize=figsize, dpi=dpi(), layout="constrained")
         return figure, figure.add_subplot()
