@@ -11,11 +11,11 @@ from probvae import Architecture, InputError, Training
 from probvae.inference.importance_sampling import importance
 from probvae.inference.quadrature import exact
 from probvae.likelihoods import LIKELIHOODS
+from probvae.config.choices import OBJECTIVES
 from probvae.models import building, saving
 from probvae.models.networks.registry import NETWORKS
 from probvae.models.vae import ascend
 from probvae.objectives.bound import log_terms
-from probvae.objectives.registry import OBJECTIVES, OPTIONS
 from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS, compatible
 from probvae.training.objective import make_objective
@@ -160,7 +160,11 @@ WITH_IAF = [  # quickly, those that treat the gradient of q(z|x) in a way of the
 def test_every_objective_trains_or_is_refused(objective, posterior):
     vae = building.build(Architecture((4, 4, 1), posterior=posterior, **TINY))
     x = tf.constant(np.random.default_rng(0).integers(0, 2, [6, 4, 4, 1]), tf.float32)
-    warmup = {"beta_warmup": "linear", "beta_warmup_steps": 2} if "beta" in OPTIONS[objective] else {}
+    warmup = (
+        {"beta_warmup": "linear", "beta_warmup_steps": 2}
+        if "beta_warmup" in OBJECTIVES[objective].options
+        else {}
+    )
     training = Training(objective=objective, num_samples=4, **warmup)
     if objective == "beta_tc" and posterior != "diagonal":
         with pytest.raises(

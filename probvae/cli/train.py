@@ -4,43 +4,61 @@ import contextlib
 import dataclasses
 import functools
 import os
+import re
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from probvae.cli.command import COMMAND_LINE, Command
-from probvae.cli.start import AT_LEAST_ONE, make_strategy, quiet_start, thread_options
-from probvae.config.architecture import Architecture
+from probvae.cli.start import make_strategy, quiet_start, thread_options
+from probvae.config.architecture import DECIDED_BY_DATA, Architecture
 from probvae.config.choices import CHOICES, RECIPES
-from probvae.config.training import Every, Training
+from probvae.config.training import CHANGEABLE, Every, Training
 from probvae.environment import __version__
 from probvae.errors import InputError
 from probvae.training import cluster
 
-FROM_DATA = ("event_shape", "columns", "context_dim", "classifier")  # fields that the data decides
-ARCHITECTURE = {f.name: f.default for f in dataclasses.fields(Architecture) if f.name not in FROM_DATA}
-CHANGEABLE = ("epochs", "data", "learning_rate", "clip_norm", "on_nonfinite", "patience")  # of a resumed run
-DEFAULTS = {**ARCHITECTURE, **{f.name: f.default for f in dataclasses.fields(Training)}}
+SETTINGS = {  # the fields that are options, in their order in --help
+    field.name: field
+    for field in (Training.__dataclass_fields__["data"], *fields(Architecture), *fields(Training))
+    if field.name not in DECIDED_BY_DATA
+}
+ARCHITECTURE = {field.name: field.default for field in fields(Architecture) if field.name in SETTINGS}
 
 
-def _setting(name: str, help_text: str, **options: Any) -> Callable[[Any], Any]:
+def _as_option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _setting(name: str) -> Callable[[Any], Any]:
     """Make the option of one field of `Architecture` or `Training`; absent, the recipe decides it."""
-    default = DEFAULTS[name]
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    shown = "none" if shown in ("", ()) else shown
+    default, about = SETTINGS[name].default, SETTINGS[name].metadata
+    options: dict[str, Any] = {"type": type(default), "metavar": about["metavar"] or None}
     if name in CHOICES:
-        options.setdefault("type", click.Choice(CHOICES[name]))
+        options = {"type": click.Choice(CHOICES[name])}
+    elif SETTINGS[name].type == tuple[str, ...]:
+        options |= {"type": str, "multiple": True, "callback": lambda context, option, values: values or None}
     elif isinstance(default, tuple):
-        options = {"callback": _integers, "metavar": "N,N,...", **options}
+        options |= {"type": str, "callback": _integers, "metavar": about["metavar"] or "N,N,..."}
     elif isinstance(default, bool):
-        options["is_flag"] = True
+        options = {"is_flag": True}
     elif isinstance(default, int | float):
-        options.setdefault("type", type(default))
-        options.setdefault("metavar", "X" if isinstance(default, float) else "N")
-    return click.option(f"--{name.replace('_', '-')}", default=None, help=f"{help_text} [{shown}]", **options)
+        options["metavar"] = "X" if isinstance(default, float) else "N"
+    text = re.sub("`(.*?)`", lambda match: _as_option(match[1]), about["help"])
+    shown = about["unset"] or (",".join(map(str, default)) if isinstance(default, tuple) else default)
+    text += "" if isinstance(default, bool) else f" [{shown}]"
+    return click.option(_as_option(name), default=None, help=text, **options)
+
+
+def _settings(command: Any) -> Any:
+    """Give a command the options of all settings but --data."""
+    for name in reversed(SETTINGS):
+        command = command if name == "data" else _setting(name)(command)
+    return command
 
 
 def _integers(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
@@ -54,12 +72,7 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
 
 
 @click.command("probvae-train", cls=Command, context_settings={"max_content_width": 100})
-@_setting(
-    "data",
-    "mnist, fashion_mnist, kmnist, cifar10, digits (needs no network), tfds:NAME; an .npz, .npy, .csv or "
-    ".parquet file; a folder of images.",
-    metavar="NAME|PATH",
-)
+@_setting("data")
 @click.option(
     "--recipe",
     type=click.Choice(tuple(RECIPES)),
@@ -78,8 +91,8 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
     "--resume",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Go on with this run from its last checkpoint, as if it had never stopped. Of the settings only "
-    "--epochs, --data (a new place), --learning-rate, --clip-norm, --on-nonfinite and --patience may change.",
+    help="Run to go on with from its last checkpoint, as if it had never stopped. Of its settings only "
+    f"{', '.join(map(_as_option, CHANGEABLE))} can change; --data says where the same data are now.",
 )
 @click.option(
     "--checkpoint-every",
@@ -87,66 +100,7 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
     metavar="N|30s|5m|2h",
     help="Steps, or time, from one checkpoint to the next within an epoch; there is one after each. [5m]",
 )
-@_setting("latent_dim", "Size of z.")
-@_setting("posterior", "q(z|x).")
-@_setting("prior", "p(z).")
-@_setting("likelihood", "p(x|z); unless given, mixed for tables and normal for series and vectors.")
-@_setting("network", "Of encoder and decoder; unless given, conv1d for series and mlp for vectors.")
-@_setting("filters", "Width of each convolution, for conv, residual_conv and conv1d.")
-@_setting("units", "Width of each hidden layer, for mlp and gated_mlp.")
-@_setting("activation", "Of the hidden layers.")
-@_setting("components", "Of the prior mixture; pseudo-inputs of vamp.")
-@_setting("classes", "Of the likelihood categorical.")
-@_setting("missing", "x may have missing values (NaN).")
-@_setting("latent_layers", "Sizes of the layers of a hierarchy, the top first.")
-@_setting(
-    "binarize",
-    "threshold: 1 where a pixel is above 0.5. static: drawn once. dynamic: drawn at every step. none: "
-    "pixels as they are, also unless given for other likelihoods than bernoulli.",
-)
-@_setting(
-    "labels", "condition: p(x|z, y) and q(z|x, y). semi: likewise with labels partly unknown, and q(y|x)."
-)
-@_setting("labelled", "Fraction of the training labels that semi sees.")
-@_setting("validation", "Fraction of the training set held out; the weights best on it are kept.")
-@_setting("kind", "What arrays hold.")
-@_setting("image_size", "Bring images to this size.", metavar="N|H,W")
-@_setting("crop", "How.")
-@_setting("color", "Of a folder of images.")
-@_setting("label", "Column of a table that holds the labels.", metavar="NAME")
-@_setting(
-    "column_kinds",
-    "Column of a table: normal, bernoulli, poisson, categorical or ignore, in place of a guess. Repeatable.",
-    multiple=True,
-    metavar="NAME=KIND",
-    callback=lambda context, parameter, values: values or None,
-)
-@_setting("objective", "Bound to maximise.")
-@_setting("num_samples", "Draws of z for each example and step.")
-@_setting("analytic_kl", "KL in closed form in place of Monte Carlo.")
-@_setting("beta", "Weight of the KL, after its warm-up.")
-@_setting("beta_warmup", "How beta rises from zero.")
-@_setting("beta_warmup_steps", "Steps that this takes.")
-@_setting("alpha", "Order of the objective renyi.")
-@_setting("free_bits", "Nats of each latent dimension that are free, for the objective free_bits.")
-@_setting("mmd_weight", "Of the objective mmd.")
-@_setting("batch_size", "Examples a step.")
-@_setting("epochs", "Passes over the training set.")
-@_setting("learning_rate", "Adam's, at its highest.")
-@_setting("schedule", "How the learning rate falls.")
-@_setting("warmup_steps", "Steps in which the learning rate rises from zero.")
-@_setting("clip_norm", "Cut the gradient's norm to this.")
-@_setting("on_nonfinite", "What to do with a step that is not finite.")
-@_setting("patience", "Epochs without a better ELBO on the validation set after which training stops.")
-@_setting("precision", "Of the networks.")
-@click.option(
-    "--parts",
-    type=AT_LEAST_ONE,
-    metavar="N",
-    help="Of a batch, worked on side by side with noise of their own, a thread each. [a core each, of 16 "
-    "examples or more; 1 on a GPU]",
-)
-@_setting("seed", "Of everything random.")
+@_settings
 @click.option("--tensorboard", is_flag=True, help="Write FOLDER/tensorboard: terms, pictures, latent space.")
 @click.option("--wandb", default="", metavar="PROJECT", help="Report to Weights & Biases.")
 @click.option("--mlflow", default="", metavar="EXPERIMENT", help="Report to MLflow.")

@@ -1,35 +1,17 @@
 """The configuration of a model."""
 
+import dataclasses
 from dataclasses import dataclass
 
-from probvae.config.fields import _Checked, _in_range
+from probvae.config.fields import _Checked, setting, with_attributes
 from probvae.config.limits import refuse_too_large
 from probvae.errors import InputError
 
 
+@with_attributes
 @dataclass(frozen=True, repr=False)
 class Architecture(_Checked):
-    """What rebuilds a model.
-
-    Attributes:
-      event_shape: of x: (height, width, channels) of images, (time, channels) of series, (size,) of vectors.
-      latent_dim: L, the size of z.
-      latent_layers: sizes of the layers of a hierarchy, z_1 (the top) first; they sum to `latent_dim`. Empty
-        for a model of one layer.
-      posterior: q(z|x), a key of `probvae.posteriors.POSTERIORS`.
-      prior: p(z), a key of `probvae.priors.PRIORS`.
-      likelihood: p(x|z), a key of `probvae.likelihoods.LIKELIHOODS`.
-      network: of encoder and decoder, a key of `probvae.models.networks.registry.NETWORKS`.
-      filters: of the encoder's convolutions; the decoder has the same in reverse.
-      units: of the hidden layers of a multilayer perceptron; likewise.
-      activation: of the hidden layers, a Keras name.
-      components: of a mixture prior, or pseudo-inputs of the VampPrior.
-      columns: kinds of the columns of a table, for the likelihood mixed: normal, lognormal, bernoulli,
-        continuous_bernoulli, poisson, negative_binomial, categorical:K.
-      classes: K of the likelihood categorical, whose values are 0 to K - 1.
-      missing: whether x may have missing values, NaN; the encoder then also sees which are.
-      context_dim: size of y in p(x|z, y) and q(z|x, y); 0 for a model without.
-      classifier: whether y is a class that may be unknown, with q(y|x) (the M2 model of Kingma et al. 2014).
+    """The settings that rebuild a model.
 
     Raises:
       InputError: a field of the wrong type, out of range, or no such choice; choices that do not go together;
@@ -42,22 +24,76 @@ class Architecture(_Checked):
 
     MAIN = ("event_shape", "latent_dim", "posterior", "prior", "likelihood", "network")
 
-    event_shape: tuple[int, ...] = _in_range((28, 28, 1), 1, 1_000_000)
-    latent_dim: int = _in_range(2, 1, 4096)
-    latent_layers: tuple[int, ...] = _in_range((), 1, 4096)
-    posterior: str = "diagonal"
-    prior: str = "standard_normal"
-    likelihood: str = "bernoulli"
-    network: str = "conv"
-    filters: tuple[int, ...] = _in_range((32, 64), 1, 4096)
-    units: tuple[int, ...] = _in_range((200, 200), 1, 65_536)
-    activation: str = "relu"
-    components: int = _in_range(100, 1, 100_000)
-    columns: tuple[str, ...] = ()
-    classes: int = _in_range(256, 2, 65_536)
-    missing: bool = False
-    context_dim: int = _in_range(0, 0, 4096)
-    classifier: bool = False
+    event_shape: tuple[int, ...] = setting(
+        (28, 28, 1),
+        1,
+        1_000_000,
+        help="Shape of x: (height, width, channels) of images, (time, channels) of series, (size,) of "
+        "vectors.",
+        from_data=True,
+    )
+    latent_dim: int = setting(2, 1, 4096, help="Size of z.")
+    latent_layers: tuple[int, ...] = setting(
+        (),
+        1,
+        4096,
+        help="Sizes of the layers of a hierarchy, the top first, which sum to `latent_dim`; empty for one "
+        "layer.",
+        unset="one layer",
+    )
+    posterior: str = setting("diagonal", help="Distribution q(z|x).")
+    prior: str = setting("standard_normal", help="Distribution p(z).")
+    likelihood: str = setting(
+        "bernoulli",
+        help="Distribution p(x|z).",
+        unset="bernoulli; mixed for tables, normal for series and vectors",
+    )
+    network: str = setting(
+        "conv",
+        help="Network of encoder and decoder.",
+        unset="conv; conv1d for series, mlp for vectors and tables",
+    )
+    filters: tuple[int, ...] = setting(
+        (32, 64),
+        1,
+        4096,
+        help="Widths of the encoder's convolutions, for conv, residual_conv and conv1d; the decoder has the "
+        "same in reverse.",
+    )
+    units: tuple[int, ...] = setting(
+        (200, 200),
+        1,
+        65_536,
+        help="Widths of the encoder's hidden layers, for mlp and gated_mlp; the decoder has the same in "
+        "reverse.",
+    )
+    activation: str = setting("relu", help="Activation of the hidden layers.")
+    components: int = setting(
+        100,
+        1,
+        100_000,
+        help="Number of components of the prior mixture, or of pseudo-inputs of the prior vamp.",
+    )
+    columns: tuple[str, ...] = setting(
+        (),
+        help="Kinds of the columns of a table, for the likelihood mixed: normal, lognormal, bernoulli, "
+        "continuous_bernoulli, poisson, negative_binomial, categorical:K.",
+        from_data=True,
+    )
+    classes: int = setting(
+        256, 2, 65_536, help="Number K of classes of the likelihood categorical, whose values are 0 to K - 1."
+    )
+    missing: bool = setting(
+        False, help="Allow missing values (NaN) in x; the encoder then also sees which values are missing."
+    )
+    context_dim: int = setting(
+        0, 0, 4096, help="Size of y in p(x|z, y) and q(z|x, y); 0 for a model without y.", from_data=True
+    )
+    classifier: bool = setting(
+        False,
+        help="Whether y is a class that may be unknown, with q(y|x) (the M2 model of Kingma et al. 2014).",
+        from_data=True,
+    )
 
     @property
     def is_conditional(self) -> bool:
@@ -66,7 +102,7 @@ class Architecture(_Checked):
 
     @property
     def num_classes(self) -> int:
-        """The number of classes y, or the size of another y; 0 for a model without."""
+        """The number of classes y, or the size of another y; 0 for a model without y."""
         return self.context_dim
 
     @property
@@ -108,3 +144,7 @@ class Architecture(_Checked):
         if self.context_dim and self.prior == "vamp":
             raise InputError("The prior vamp does not know y: choose another prior for a conditional model.")
         refuse_too_large(self)
+
+
+# Fields that the data of a training decide, and that are no options of probvae-train.
+DECIDED_BY_DATA = tuple(f.name for f in dataclasses.fields(Architecture) if f.metadata["from_data"])

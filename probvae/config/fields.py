@@ -1,18 +1,55 @@
-"""Checks of a configuration's fields: types, ranges, choices."""
+"""The settings of a configuration: fields of a dataclass with their ranges, choices and help."""
 
 import dataclasses
+import inspect
 import math
 import typing
-from dataclasses import field
-from typing import Any
+from typing import Any, TypeVar
 
 from probvae import display
 from probvae.config.choices import CHOICES
 from probvae.errors import InputError
 
+Class = TypeVar("Class", bound=type)
 
-def _in_range(default: Any, low: float, high: float) -> Any:
-    return field(default=default, metadata={"range": (low, high)})
+
+def setting(
+    default: Any,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    help: str,
+    metavar: str = "",
+    unset: str = "",
+    from_data: bool = False,
+    changeable: bool = False,
+    hide_default: bool = False,
+) -> Any:
+    """Declare a setting: a field of a dataclass, whose check, option, help and row in the docs come from it.
+
+    The name of the field in `CHOICES` gives its choices, if any.
+
+    Args:
+      default: default value.
+      low: least value allowed, of each number in a tuple.
+      high: greatest value allowed.
+      help: meaning, in words; other settings are named in backticks.
+      metavar: value in the help of the option, in place of one that follows from the type.
+      unset: what `probvae-train` does without the option, where that is not the default.
+      from_data: whether the data decide the value, so that there is no option.
+      changeable: whether a resumed run may change the value.
+      hide_default: whether a model card leaves the setting out where it has its default.
+    """
+    metadata = {name: value for name, value in locals().items() if name not in ("default", "low", "high")}
+    return dataclasses.field(default=default, metadata={**metadata, "range": (low, high)})
+
+
+def with_attributes(cls: Class) -> Class:
+    """Add the help of a dataclass's settings to its docstring, as attributes above what it raises."""
+    lines = (f"  {f.name}: {f.metadata['help']}" for f in dataclasses.fields(cls))
+    attributes = "\n".join(["Attributes:", *lines, "", "Raises:"])
+    cls.__doc__ = inspect.cleandoc(cls.__doc__ or "").replace("Raises:", attributes)
+    return cls
 
 
 class _Checked(display.Configuration):
@@ -23,7 +60,7 @@ class _Checked(display.Configuration):
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
             value = _as_type(f.name, getattr(self, f.name), hints[f.name])
             object.__setattr__(self, f.name, value)
-            low, high = f.metadata.get("range", (None, None))
+            low, high = f.metadata["range"]
             for number in value if isinstance(value, tuple) else (value,):
                 if low is not None and not low <= number <= high:
                     raise InputError(f"{f.name} must be from {low:,} to {high:,}; got {value}.")

@@ -1,131 +1,117 @@
-"""How large a model is before it is built: a bound on what a configuration can make a process allocate.
-
-The counts are rough, about right for the parts that can become large; no TensorFlow is needed.
-"""
+"""Limits of a model's size, known before it is built: what a configuration can make a process allocate."""
 
 import math
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import Any
 
+from probvae.config.choices import LIKELIHOODS, NETWORKS, POSTERIORS, PRIORS, categories, dense
 from probvae.errors import InputError
 
-if TYPE_CHECKING:
-    from probvae.config.architecture import Architecture
-
-
 MAX_WEIGHTS = 2**30  # 4 GiB in float32
-MAX_VALUES = 2**28  # of the largest layer, for one example
-MAX_LAYERS = 64  # that a list may name
-MAX_CLASSES = 65_536  # of a column of a table
-
-PARAMETERS = {
-    "logistic_mixture": 34,
-    "normal": 2,
-    "discretized_logistic": 2,
-    "negative_binomial": 2,
-}  # a value
-HEADS = {"low_rank": 6, "mixture": 9}  # parameters of q(z|x) for each dimension of z
-FLOWS = 20_000  # weights of a flow, about, for each dimension of z
-CONVOLUTIONS = {
-    "conv": (9, 2),
-    "residual_conv": (9, 2),
-    "conv1d": (5, 1),
-}  # taps, and axes of x without channels
-CATEGORICAL = "categorical:"
+MAX_VALUES = 2**28  # the most values of the largest layer, for one example
+MAX_LAYERS = 64  # the most layers that a list may name
+BASE_CHANNELS = 32  # of the small image that a convolutional decoder starts from
 
 
-def refuse_too_large(a: "Architecture") -> None:
-    """Refuse an architecture whose fields are each in range, but whose model nobody can have meant.
+def refuse_too_large(architecture: Any) -> None:
+    """Refuse an `Architecture` whose fields are each in range, but whose model nobody can have meant.
 
     Raises:
       InputError: more weights than `MAX_WEIGHTS`, more values in a layer than `MAX_VALUES`, more layers than
         `MAX_LAYERS`.
 
-    >>> from probvae.config.training import Architecture
+    >>> from probvae.config.architecture import Architecture
     >>> Architecture((1000, 1000, 1000))
     Traceback (most recent call last):
     probvae.errors.InputError: A model of x ... must have at most 268,435,456 values ...
     """
     for name in ("filters", "units", "latent_layers"):
-        if len(getattr(a, name)) > MAX_LAYERS:
-            raise InputError(f"{name} must have at most {MAX_LAYERS} sizes; got {len(getattr(a, name)):,}.")
-    values, weights = largest_layer(a), num_weights(a)
-    for found, most, what in (
-        (values, MAX_VALUES, "values in a layer"),
-        (weights, MAX_WEIGHTS, "weights"),
+        number = len(getattr(architecture, name))
+        if number > MAX_LAYERS:
+            raise InputError(f"{name} must have at most {MAX_LAYERS} sizes; got {number:,}.")
+    for size, most, what in (
+        (largest_layer(architecture), MAX_VALUES, "values in a layer"),
+        (num_weights(architecture), MAX_WEIGHTS, "weights"),
     ):
-        if found > most:
+        if size > most:
             raise InputError(
-                f"A model of x of shape {list(a.event_shape)} must have at most {most:,} {what}; this one "
-                f"would have about {found:.3g}: use smaller images, or fewer, smaller layers and latent_dim."
+                f"A model of x of shape {list(architecture.event_shape)} must have at most {most:,} {what}; "
+                f"this one would have about {size:.3g}: use smaller images, or fewer, smaller layers and "
+                "latent_dim."
             )
 
 
-def largest_layer(a: "Architecture") -> int:
+def largest_layer(architecture: Any) -> int:
     """Return about how many values the largest layer of the decoder has, for one example."""
-    if a.network not in CONVOLUTIONS:
-        return num_parameters(a)
-    _, axes = CONVOLUTIONS[a.network]
-    return max(num_parameters(a), math.prod(_padded(a)[:axes]) * a.filters[0])
+    filters = architecture.filters if NETWORKS[architecture.network].taps else (0,)
+    full_size = math.prod(2 ** len(filters) * side for side in _smallest_image(architecture))
+    return max(_num_parameters(architecture), full_size * filters[0])
 
 
-def num_parameters(a: "Architecture") -> int:
-    """Return about how many parameters p(x|z) has."""
-    if a.columns:
-        return sum(_classes(kind) for kind in a.columns)
-    each = a.classes if a.likelihood == "categorical" else PARAMETERS.get(a.likelihood, 1)
-    return each * math.prod(a.event_shape)
+def num_weights(architecture: Any) -> int:
+    """Return the number of weights of a model."""
+    latent_dim, posterior = architecture.latent_dim, POSTERIORS[architecture.posterior]
+    encoder, features = _encoder(architecture, architecture.context_dim)
+    weights = encoder + _decoder(architecture) + LIKELIHOODS[architecture.likelihood].weights
+    if architecture.latent_layers:
+        return weights + _ladder(features, architecture.latent_layers, architecture.units[-1])
+    weights += dense(features, posterior.parameters(latent_dim)) + posterior.weights(latent_dim)
+    num_values = math.prod(architecture.event_shape)
+    weights += PRIORS[architecture.prior].weights(latent_dim, architecture.components, num_values)
+    if architecture.classifier:
+        weights += _encoder(architecture, 0)[0] + dense(features, architecture.context_dim)
+    return weights
 
 
-def num_weights(a: "Architecture") -> int:
-    """Return about how many weights the model has."""
-    inputs, outputs = math.prod(a.event_shape) * (1 + a.missing), num_parameters(a)
-    z, latent = a.latent_dim + a.context_dim, a.latent_dim
-    if a.columns:
-        inputs = outputs * (1 + a.missing)
-    if a.network in CONVOLUTIONS:
-        taps, _ = CONVOLUTIONS[a.network]
-        sizes = [a.event_shape[-1] * (1 + a.missing) + a.context_dim, *a.filters]
-        between = 2 * taps * sum(m * n for m, n in zip(sizes, a.filters, strict=False))
-        if a.network == "residual_conv":
-            between += 4 * taps * sum(n * n for n in a.filters)
-        small = math.prod(n // 2 ** len(a.filters) for n in _padded(a))
-        features = small * a.filters[-1]
-        between += z * small * 32 + taps * a.filters[0] * (outputs // math.prod(a.event_shape[:-1]))
-    else:
-        features = a.units[-1]
-        hidden = sum(m * n for m, n in zip(a.units, a.units[1:], strict=False))
-        between = (inputs + a.context_dim) * a.units[0] + 2 * hidden + z * a.units[-1]
-        between = between * (2 if a.network == "gated_mlp" else 1) + outputs * a.units[0]
-    head = latent * (latent + 3) // 2 if a.posterior == "tril" else HEADS.get(a.posterior, 2) * latent
-    flows = FLOWS * latent * ((a.posterior in ("iaf", "spline")) + (a.prior in ("realnvp", "maf", "spline")))
-    ladder = sum(3 * a.units[-1] * (a.units[-1] + latent) for _ in a.latent_layers)
-    prior = a.components * {"mixture": 2 * latent + 1, "vamp": math.prod(a.event_shape)}.get(a.prior, 0)
-    classifier = between * a.classifier
-    return (
-        between
-        + classifier
-        + features * (head + a.units[-1] * bool(a.latent_layers))
-        + flows
-        + ladder
-        + prior
-    )
+def _num_parameters(architecture: Any) -> int:
+    """Return the number of parameters of p(x|z)."""
+    each = LIKELIHOODS[architecture.likelihood].parameters(architecture)
+    return each * math.prod(architecture.event_shape[:-1])
 
 
-def _padded(a: "Architecture") -> tuple[int, ...]:
-    """Return the sides of x, each as large as the decoder makes it before it is cropped."""
-    factor = 2 ** len(a.filters)
-    return tuple(-(-n // factor) * factor for n in a.event_shape[:-1])
+def _smallest_image(architecture: Any) -> list[int]:
+    """Return the sides of the image that a convolutional decoder starts from."""
+    return [-(-side // 2 ** len(architecture.filters)) for side in architecture.event_shape[:-1]]
 
 
-def _classes(kind: str) -> int:
-    """Return how many parameters a column of a kind has.
+def _encoder(architecture: Any, context_dim: int) -> tuple[int, int]:
+    """Return the number of weights of an encoder's network, and of the features that it ends with."""
+    network, (*sides, channels) = NETWORKS[architecture.network], architecture.event_shape
+    if architecture.columns:
+        channels = sum(categories(kind) or 1 for kind in architecture.columns)
+    channels *= 1 + architecture.missing
+    if not network.taps:
+        inputs, units = math.prod(sides) * channels + context_dim, architecture.units
+        return dense(inputs, *units) * (1 + network.gated), units[-1]
+    for _ in architecture.filters:  # each convolution has stride 2
+        sides = [(side + (1 if network.padded else -1)) // 2 for side in sides]
+    features = max(math.prod(sides), 0) * architecture.filters[-1]
+    return _convolutions(architecture, channels + context_dim, *architecture.filters), features
 
-    Raises:
-      InputError: a number of classes beyond `MAX_CLASSES`.
-    """
-    digits = kind.removeprefix(CATEGORICAL)
-    if not kind.startswith(CATEGORICAL) or not digits.isdecimal():
-        return 2
-    if len(digits) > 9 or int(digits) > MAX_CLASSES:
-        raise InputError(f"A column must have at most {MAX_CLASSES:,} classes; got the kind {kind!r}.")
-    return int(digits)
+
+def _decoder(architecture: Any) -> int:
+    """Return the number of weights of a decoder's network."""
+    network, inputs = NETWORKS[architecture.network], architecture.latent_dim + architecture.context_dim
+    if not network.taps:
+        hidden = dense(inputs, *reversed(architecture.units)) * (1 + network.gated)
+        return hidden + dense(architecture.units[0], _num_parameters(architecture))
+    weights = dense(inputs, math.prod(_smallest_image(architecture)) * BASE_CHANNELS)
+    weights += _convolutions(architecture, BASE_CHANNELS, *reversed(architecture.filters))
+    each = LIKELIHOODS[architecture.likelihood].parameters(architecture)
+    return weights + dense(network.taps * architecture.filters[0], each)
+
+
+def _convolutions(architecture: Any, *channels: int) -> int:
+    """Return the number of weights of convolutions, with their residual blocks, if any."""
+    network = NETWORKS[architecture.network]
+    blocks = sum(2 * dense(network.taps * size, size) for size in channels[1:]) * network.residual
+    return blocks + sum(dense(network.taps * inputs, outputs) for inputs, outputs in pairwise(channels))
+
+
+def _ladder(features: int, latent_layers: tuple[int, ...], units: int) -> int:
+    """Return the number of weights between the features of x and q(z|x), and between layers of z."""
+    *above, lowest = latent_layers
+    upward = dense(features, 2 * lowest) + dense(features, *[units] * len(above))
+    upward += sum(dense(units, 2 * size) for size in above)
+    sums = [sum(latent_layers[:k]) for k in range(1, len(latent_layers))]
+    return upward + sum(dense(n, units, 2 * size) for n, size in zip(sums, latent_layers[1:], strict=True))

@@ -6,87 +6,155 @@ No TensorFlow here, so that the command line can check its options before anythi
 import dataclasses
 from dataclasses import dataclass
 
-from probvae.config.choices import OBJECTIVES_OF, ONE_DRAW, WHOLE_BATCH
-from probvae.config.fields import _Checked, _in_range
+from probvae.config.choices import OBJECTIVES
+from probvae.config.fields import _Checked, setting, with_attributes
 from probvae.errors import InputError
 
 
+@with_attributes
 @dataclass(frozen=True, repr=False)
 class Training(_Checked):
-    """How a model is trained; the defaults are the tutorial's.
-
-    Attributes:
-      data: a name in `probvae.data.sources.SOURCES`, or the path of a file or folder.
-      kind: what arrays hold: image, series or vector; auto decides by their axes.
-      image_size: (height, width) to bring images to; empty to leave them.
-      crop: how, a key of `probvae.data.images.CROPS`.
-      color: of folders of images: rgb, grey, or auto.
-      label: the column of a table that holds the labels; empty for none.
-      column_kinds: of columns of a table, NAME=KIND, in place of what is guessed.
-      binarize: a key of `probvae.data.binarization.BINARIZATIONS`.
-      labels: what labels are for: none (not used), condition (p(x|z, y)), semi (likewise, where some may be
-        missing).
-      labelled: the fraction of the training labels that `semi` sees.
-      validation: the fraction of the training set that is held out; the weights that are best on it are kept.
-      objective: a key of `probvae.objectives.registry.OBJECTIVES`.
-      num_samples: draws of z for each example and step.
-      analytic_kl: take the KL of the ELBO in closed form.
-      beta: weight of log p(z) - log q(z|x), after its warm-up.
-      beta_warmup: how beta gets there, a key of `probvae.objectives.warmup.WARMUPS`.
-      beta_warmup_steps: the steps that this takes (of a cycle, for cyclic).
-      alpha: order of the Renyi bound.
-      free_bits: nats of each latent dimension that are free.
-      mmd_weight: of the maximum mean discrepancy.
-      batch_size: examples a step.
-      epochs: passes over the training set.
-      learning_rate: Adam's, at the start.
-      schedule: of the learning rate, a key of `probvae.training.trainer.SCHEDULES`.
-      warmup_steps: steps in which the learning rate rises linearly from zero.
-      clip_norm: the gradient's norm, over all weights, is cut to this; 0 for no limit.
-      on_nonfinite: what a step does whose objective or gradient is not finite: stop the training, or skip it.
-      parts: that a batch is cut into, worked on side by side by a thread each, with noise of their own.
-      precision: of the networks; weights, distributions and the bound are float32 in any case.
-      patience: epochs without a better ELBO on the validation set after which training stops; 0 for never.
-      seed: of weights, order, dynamic binarization and draws of z; what is drawn once for all runs
-        (a held-out tenth, static binarization) does not depend on it.
+    """The settings of a training; the defaults are the tutorial's.
 
     Raises:
-      InputError: a field of the wrong type, out of range, or no such choice.
+      InputError: a field of the wrong type, out of range, or no such choice; an option that would be idle.
     """
 
     MAIN = ("data", "objective", "batch_size", "epochs", "learning_rate", "seed")
 
-    data: str = "mnist"
-    kind: str = "auto"
-    image_size: tuple[int, ...] = _in_range((), 1, 4096)
-    crop: str = "center"
-    color: str = "auto"
-    label: str = ""
-    column_kinds: tuple[str, ...] = ()
-    binarize: str = "threshold"
-    labels: str = "none"
-    labelled: float = _in_range(1.0, 0.0, 1.0)
-    validation: float = _in_range(0.0, 0.0, 0.9)
-    objective: str = "elbo"
-    num_samples: int = _in_range(1, 1, 100_000)
-    analytic_kl: bool = False
-    beta: float = _in_range(1.0, 0.0, 1e6)
-    beta_warmup: str = "none"
-    beta_warmup_steps: int = _in_range(0, 0, 1_000_000_000)
-    alpha: float = _in_range(0.5, -100.0, 100.0)
-    free_bits: float = _in_range(0.1, 0.0, 100.0)
-    mmd_weight: float = _in_range(10.0, 0.0, 1e6)
-    batch_size: int = _in_range(32, 1, 1_000_000)
-    epochs: int = _in_range(10, 0, 1_000_000)
-    learning_rate: float = _in_range(1e-4, 0.0, 10.0)
-    schedule: str = "constant"
-    warmup_steps: int = _in_range(0, 0, 1_000_000_000)
-    clip_norm: float = _in_range(0.0, 0.0, 1e9)
-    on_nonfinite: str = "stop"
-    parts: int = _in_range(1, 1, 1024)
-    precision: str = "float32"
-    patience: int = _in_range(0, 0, 1_000_000)
-    seed: int = _in_range(0, 0, 2**31 - 1)
+    data: str = setting(
+        "mnist",
+        help="Name of a data set: mnist, fashion_mnist, kmnist, cifar10, digits (needs no network), "
+        "tfds:NAME; or path of an .npz, .npy, .csv or .parquet file, or of a folder of images.",
+        metavar="NAME|PATH",
+        changeable=True,
+    )
+    kind: str = setting(
+        "auto", help="Kind of the data in arrays; auto decides by their axes.", hide_default=True
+    )
+    image_size: tuple[int, ...] = setting(
+        (),
+        1,
+        4096,
+        help="Height and width to which images are brought, or one number for both.",
+        metavar="N|H,W",
+        unset="as they are",
+    )
+    crop: str = setting(
+        "center",
+        help="Change of an image's proportions to those of `image_size`. center: the middle is cut out. pad: "
+        "black bars are added. none: the image is stretched.",
+        hide_default=True,
+    )
+    color: str = setting(
+        "auto",
+        help="Channels of a folder of images; auto is rgb where any image has colours.",
+        hide_default=True,
+    )
+    label: str = setting(
+        "", help="Name of the column of a table that holds the labels.", metavar="NAME", unset="none"
+    )
+    column_kinds: tuple[str, ...] = setting(
+        (),
+        help="Kind of a column of a table, in place of a guess: normal, bernoulli, poisson, categorical or "
+        "ignore, for example. The option can be repeated.",
+        metavar="NAME=KIND",
+        unset="guesses",
+    )
+    binarize: str = setting(
+        "threshold",
+        help="Binarization of pixels. threshold: 1 above 0.5. static: drawn once. dynamic: drawn at every "
+        "step. none: pixels as they are.",
+        unset="threshold; none for other likelihoods than bernoulli",
+    )
+    labels: str = setting(
+        "none",
+        help="Use of the labels. none: not used. condition: p(x|z, y) and q(z|x, y). semi: the same, with "
+        "q(y|x) for labels that are missing.",
+        hide_default=True,
+    )
+    labelled: float = setting(
+        1.0, 0.0, 1.0, help="Fraction of the training labels that semi sees.", hide_default=True
+    )
+    validation: float = setting(
+        0.0,
+        0.0,
+        0.9,
+        help="Fraction of the training set that is held out; the weights that are best on it are kept.",
+        hide_default=True,
+    )
+    objective: str = setting("elbo", help="Bound to maximise.")
+    num_samples: int = setting(1, 1, 100_000, help="Number of draws of z for each example and step.")
+    analytic_kl: bool = setting(False, help="Take the KL in closed form in place of Monte Carlo.")
+    beta: float = setting(1.0, 0.0, 1e6, help="Weight of the KL, after its warm-up.", hide_default=True)
+    beta_warmup: str = setting(
+        "none", help="Curve along which beta rises from zero to `beta`.", hide_default=True
+    )
+    beta_warmup_steps: int = setting(
+        0,
+        0,
+        1_000_000_000,
+        help="Number of steps in which beta rises; of a cycle, for cyclic.",
+        hide_default=True,
+    )
+    alpha: float = setting(0.5, -100.0, 100.0, help="Order of the objective renyi.")
+    free_bits: float = setting(
+        0.1, 0.0, 100.0, help="Nats of each latent dimension that cost nothing in the objective free_bits."
+    )
+    mmd_weight: float = setting(
+        10.0, 0.0, 1e6, help="Weight of the maximum mean discrepancy in the objective mmd."
+    )
+    batch_size: int = setting(32, 1, 1_000_000, help="Number of examples in a batch.")
+    epochs: int = setting(10, 0, 1_000_000, help="Number of passes over the training set.", changeable=True)
+    learning_rate: float = setting(
+        1e-4, 0.0, 10.0, help="Learning rate of Adam, at its highest.", changeable=True
+    )
+    schedule: str = setting("constant", help="Curve along which the learning rate falls.")
+    warmup_steps: int = setting(
+        0, 0, 1_000_000_000, help="Number of steps in which the learning rate rises linearly from zero."
+    )
+    clip_norm: float = setting(
+        0.0,
+        0.0,
+        1e9,
+        help="Largest norm of the gradient over all weights, to which it is cut; 0 for no limit.",
+        changeable=True,
+        hide_default=True,
+    )
+    on_nonfinite: str = setting(
+        "stop",
+        help="Response to a step whose objective or gradient is not finite: stop the training, or skip the "
+        "step.",
+        changeable=True,
+        hide_default=True,
+    )
+    parts: int = setting(
+        1,
+        1,
+        1024,
+        help="Number of parts of a batch, which are worked on side by side, each by a thread with noise of "
+        "its own.",
+        unset="one for each core, of 16 examples or more; 1 on a GPU",
+    )
+    precision: str = setting(
+        "float32", help="Precision of the networks; weights, distributions and the bound are always float32."
+    )
+    patience: int = setting(
+        0,
+        0,
+        1_000_000,
+        help="Number of epochs without a better ELBO on the validation set after which training stops; 0 for "
+        "never.",
+        changeable=True,
+        hide_default=True,
+    )
+    seed: int = setting(
+        0,
+        0,
+        2**31 - 1,
+        help="Seed of weights, order of examples, dynamic binarization and draws of z. What is drawn once "
+        "for all runs (a held-out tenth, static binarization) does not depend on it.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,30 +174,47 @@ class Training(_Checked):
         self._refuse_idle_options()
         if self.patience and not self.validation:
             raise InputError("patience needs a validation set: set validation to a fraction (0.1, say).")
-        if self.objective in ONE_DRAW and self.num_samples == 1:
-            same = ONE_DRAW[self.objective]
+        same = OBJECTIVES[self.objective].one_draw
+        if same and self.num_samples == 1:
             raise InputError(
                 f"{self.objective} with one draw is the {same}: set num_samples to 2 or more (5, say)."
             )
-        if self.parts > 1 and self.objective in WHOLE_BATCH:
+        if self.parts > 1 and self.whole_batch:
             raise InputError(f"The objective {self.objective} looks at a batch as a whole: set parts to 1.")
-        if self.labels == "semi" and self.objective in WHOLE_BATCH:
+        if self.labels == "semi" and self.whole_batch:
             raise InputError(
                 f"The objective {self.objective} looks at a batch as a whole, and labels semi at every class "
                 "of each example: choose another objective, such as elbo or iwae."
             )
 
+    @property
+    def whole_batch(self) -> bool:
+        """Whether the objective of an example depends on the other examples of its batch."""
+        return OBJECTIVES[self.objective].whole_batch
+
+    def idle_options(self) -> dict[str, list[str]]:
+        """Return the options that the objective does not have, each with the objectives that have it."""
+        owners: dict[str, list[str]] = {}
+        for objective, entry in OBJECTIVES.items():
+            for option in entry.options:
+                owners.setdefault(option, []).append(objective)
+        return {option: names for option, names in owners.items() if self.objective not in names}
+
     def _refuse_idle_options(self) -> None:
         """Refuse an option that another choice makes idle, so that nobody believes it was used."""
         default = {f.name: f.default for f in dataclasses.fields(self)}
-        for name, objectives in OBJECTIVES_OF.items():
-            if getattr(self, name) != default[name] and self.objective not in objectives:
+        for name, objectives in self.idle_options().items():
+            if getattr(self, name) != default[name]:
                 raise InputError(
                     f"{name} is an option of the objective{'s' if len(objectives) > 1 else ''} "
                     f"{', '.join(objectives)}; got objective {self.objective!r}."
                 )
         if self.beta_warmup_steps and self.beta_warmup == "none":
             raise InputError("beta_warmup_steps needs a beta_warmup: set it to linear, cyclic or cosine.")
+
+
+# Settings that a resumed run may change.
+CHANGEABLE = tuple(f.name for f in dataclasses.fields(Training) if f.metadata["changeable"])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Any
 
 from probvae.config.architecture import Architecture
-from probvae.config.choices import OBJECTIVES_OF
 from probvae.config.training import Training
 from probvae.environment import __version__
 from probvae.export.functions import mean_name
@@ -19,10 +18,6 @@ from probvae.models.vae import VAE
 CARD = "model_card.md"
 LICENSE = "unknown"
 PACKAGES = ("tensorflow", "tensorflow-probability", "tf-keras", "numpy")
-UNUSUAL = (
-    *("kind", "crop", "color", "labels", "labelled", "validation", "patience", "clip_norm", "on_nonfinite"),
-    *("beta", "beta_warmup", "beta_warmup_steps"),
-)
 HEADLINES = ("exact", "iwae", "elbo", "test_elbo")  # rows that the metadata repeat
 
 
@@ -145,10 +140,9 @@ def _idle_in_architecture(a: Architecture) -> list[str]:
 
 
 def _idle_in_training(training: Training) -> list[str]:
-    """Return the options that the objective does not have, and the unusual ones that keep their default."""
-    default = {f.name: f.default for f in dataclasses.fields(training)}
-    of_others = [name for name, objectives in OBJECTIVES_OF.items() if training.objective not in objectives]
-    return of_others + [name for name in UNUSUAL if getattr(training, name) == default[name]]
+    """Return the options that the objective does not have, and settings that are worth no line by default."""
+    hidden = [f for f in dataclasses.fields(training) if f.metadata["hide_default"]]
+    return [*training.idle_options(), *(f.name for f in hidden if getattr(training, f.name) == f.default)]
 
 
 def _shown(value: Any) -> str:

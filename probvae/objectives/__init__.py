@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "bound": ["LogTerms", "elbo", "log_terms", "log_weights", "stl"],
         "importance_weighted": ["chi", "dreg", "iwae", "renyi"],
         "rate": ["beta_tc", "free_bits", "mmd"],
-        "registry": ["OBJECTIVES", "OPTIONS"],
+        "registry": ["OBJECTIVES"],
         "semisupervised": ["log_class_probabilities", "log_joint", "m2"],
         "warmup": ["WARMUPS"],
     },
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from probvae.objectives.rate import free_bits as free_bits
     from probvae.objectives.rate import mmd as mmd
     from probvae.objectives.registry import OBJECTIVES as OBJECTIVES
-    from probvae.objectives.registry import OPTIONS as OPTIONS
     from probvae.objectives.semisupervised import log_class_probabilities as log_class_probabilities
     from probvae.objectives.semisupervised import log_joint as log_joint
     from probvae.objectives.semisupervised import m2 as m2

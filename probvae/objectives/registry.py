@@ -1,4 +1,4 @@
-"""The objectives by name."""
+"""The objectives by name; `config.choices.OBJECTIVES` has the settings of each."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,17 +17,4 @@ OBJECTIVES: dict[str, Callable[..., Any]] = {
     "free_bits": free_bits,
     "beta_tc": beta_tc,
     "mmd": mmd,
-}
-
-# The options of each that a training run may set; num_samples and seed are everyone's.
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "elbo": ("beta", "analytic_kl"),
-    "iwae": (),
-    "stl": ("beta",),
-    "dreg": (),
-    "renyi": ("alpha",),
-    "chi": (),
-    "free_bits": ("beta", "free_bits", "analytic_kl"),
-    "beta_tc": ("beta", "num_examples"),
-    "mmd": ("beta", "weight"),
 }

@@ -4,13 +4,13 @@ Each entry of `SCHEDULES` is a function `(learning_rate, steps) -> learning rate
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from probvae import objectives
+from probvae.config import choices
 from probvae.config.training import Training
 from probvae.data.arrays import chunks
 from probvae.data.binarization import Prepared
@@ -26,26 +26,23 @@ def make_objective(
     """Return the run's objective, `(vae, x, *, seed) -> [B]`.
 
     Args:
-      training: its name and options.
-      num_examples: of the training set.
-      iterations: the optimizer's count of steps, a variable, which the warm-up of beta follows.
-      labelled: the fraction of labels that are known, for `labels="semi"`; None takes what the run asks for.
+      training: name and options of the objective.
+      num_examples: size of the training set.
+      iterations: count of the optimizer's steps, a variable, which the warm-up of beta follows.
+      labelled: fraction of labels that are known, for `labels="semi"`; None takes that of `training`.
     """
+    entry, function = choices.OBJECTIVES[training.objective], objectives.OBJECTIVES[training.objective]
+    options = {name: getattr(training, name) for name in entry.options if name != "beta_warmup"}
+    if entry.num_examples:
+        options["num_examples"] = num_examples
     warmup = functools.partial(objectives.WARMUPS[training.beta_warmup], steps=training.beta_warmup_steps)
-    known: dict[str, Callable[[], Any]] = {
-        "beta": lambda: training.beta * (warmup(iterations) if training.beta_warmup != "none" else 1.0),
-        "analytic_kl": lambda: training.analytic_kl,
-        "alpha": lambda: training.alpha,
-        "free_bits": lambda: training.free_bits,
-        "weight": lambda: training.mmd_weight,
-        "num_examples": lambda: num_examples,
-    }
-    function = objectives.OBJECTIVES[training.objective]
 
     def bound(
         vae: VAE, x: tf.Tensor, *, num_samples: int = training.num_samples, seed: tf.Tensor
     ) -> tf.Tensor:
-        chosen = {name: known[name]() for name in objectives.OPTIONS[training.objective]}
+        chosen = dict(options)
+        if "beta" in options:
+            chosen["beta"] = training.beta * (warmup(iterations) if training.beta_warmup != "none" else 1.0)
         return function(vae, x, num_samples=num_samples, seed=seed, **chosen)
 
     if training.labels != "semi":

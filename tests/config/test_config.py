@@ -1,14 +1,18 @@
 import dataclasses
 import json
+import re
 
 import pytest
+import settings_table
 
 from probvae import Architecture, InputError, Training, data, likelihoods, objectives, posteriors, priors
-from probvae.config.choices import CHOICES, RECIPES
+from probvae.cli.train import main
+from probvae.config.choices import CHOICES, OBJECTIVES, RECIPES
 from probvae.config.json_file import from_json, to_json
 from probvae.models.networks import registry as networks
 from probvae.training import optimizer
 
+ROW = re.compile(r"^\| `(\w+)` \|.*\|([^|]*)\|$", re.MULTILINE)  # the name and the last cell of a table's row
 REGISTRIES = {
     "posterior": posteriors.POSTERIORS,
     "prior": priors.PRIORS,
@@ -132,11 +136,34 @@ def test_bad_json(text, message):
 @pytest.mark.parametrize("cls", [Architecture, Training])
 def test_every_field_is_documented_and_survives(cls):
     for field in dataclasses.fields(cls):
-        assert f"      {field.name}: " in cls.__doc__
+        text = field.metadata["help"]
+        assert f"\n  {field.name}: {text}\n" in cls.__doc__
+        assert text[0].isupper() and text.endswith(".")
     part = {"Architecture": "architecture", "Training": "training"}[cls.__name__]
     assert json.loads(to_json(Architecture(), Training()))[part].keys() == {
         f.name for f in dataclasses.fields(cls)
     }
+
+
+def test_every_setting_is_an_option_of_probvae_train():
+    settings = {f.name: f for f in (*dataclasses.fields(Architecture), *dataclasses.fields(Training))}
+    options = {option.name: option for option in main.params}
+    assert {"event_shape", "columns", "context_dim", "classifier"} == settings.keys() - options.keys()
+    for name in settings.keys() & options.keys():
+        option, choices = options[name], getattr(options[name].type, "choices", None)
+        assert option.opts == ["--" + name.replace("_", "-")] and option.default is None
+        assert (choices and tuple(choices)) == CHOICES.get(name)
+        assert option.is_flag == isinstance(settings[name].default, bool)
+        assert settings[name].metadata["help"].split("`")[0] in option.help
+
+
+def test_the_documents_tables_are_those_of_the_declarations():
+    """`python tests/tools/settings_table.py` writes the settings anew."""
+    page = settings_table.PAGE.read_text()
+    assert settings_table.MARKED.search(page)[0] == settings_table.tables()
+    rows = re.search(r"^## Objectives$(.*?)^## ", page, re.MULTILINE | re.DOTALL)[1]
+    options = {row[1]: set(re.findall(r"`(\w+)`", row[2])) for row in re.finditer(ROW, rows)}
+    assert options == {name: set(entry.options) for name, entry in OBJECTIVES.items()}
 
 
 def test_recipes_are_valid_and_the_tutorials_is_the_tutorial():

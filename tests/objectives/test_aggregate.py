@@ -208,11 +208,13 @@ def test_a_single_example_has_no_discrepancy_and_no_correlation():
 
 
 def test_mmd_adds_to_the_elbo():
-    np.testing.assert_array_equal(mmd(VAE, X, seed=2, weight=0.0), elbo(VAE, X, seed=2))
+    np.testing.assert_array_equal(mmd(VAE, X, seed=2, mmd_weight=0.0), elbo(VAE, X, seed=2))
     base, beta = elbo(VAE, X, seed=2), elbo(VAE, X, seed=2, beta=0.2)
-    one, two = (mmd(VAE, X, seed=2, weight=w) - base for w in (1.0, 2.0))
+    one, two = (mmd(VAE, X, seed=2, mmd_weight=w) - base for w in (1.0, 2.0))
     np.testing.assert_allclose(two, 2 * one, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(mmd(VAE, X, seed=2, weight=1.0, beta=0.2) - beta, one, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        mmd(VAE, X, seed=2, mmd_weight=1.0, beta=0.2) - beta, one, rtol=1e-3, atol=1e-5
+    )
 
 
 def test_mmd_is_zero_in_the_mean_at_the_exact_posterior():

@@ -4,6 +4,7 @@ Every statistical test here has a false-positive rate of at most 1e-6 (`ALPHA`) 
 deliberately wrong variants.
 """
 
+import dataclasses
 import functools
 import inspect
 
@@ -18,7 +19,8 @@ from scipy.special import logsumexp
 from statistics_helpers import ALPHA, mean_p_value, same_mean_p_value
 from tensorflow_probability import distributions as tfd
 
-from probvae import elbo, iwae, log_weights, objectives
+from probvae import Training, elbo, iwae, log_weights, objectives
+from probvae.config.choices import OBJECTIVES
 from probvae.errors import InputError
 
 LOG_2PI = np.log(2 * np.pi)
@@ -277,9 +279,31 @@ def test_importance_weights_are_unbiased():
 
 def test_options_are_what_the_functions_take():
     for name, objective in objectives.OBJECTIVES.items():
+        entry = OBJECTIVES[name]
         keywords = set(inspect.signature(objective).parameters) - {"vae", "x", "num_samples", "seed", "order"}
-        assert keywords == set(objectives.OPTIONS[name]), name
-    assert list(objectives.OPTIONS) == list(objectives.OBJECTIVES)
+        known = set(entry.options) - {"beta_warmup"} | ({"num_examples"} if entry.num_examples else set())
+        assert keywords == known, name
+        assert ("beta" in entry.options) == ("beta_warmup" in entry.options)
+        assert set(entry.options) <= {field.name for field in dataclasses.fields(Training)}
+
+
+@pytest.mark.parametrize("name", [name for name, entry in OBJECTIVES.items() if entry.one_draw])
+def test_with_one_draw_an_objective_is_another_one(name, vae, x):
+    """In value, but for rounding; `Training` refuses it and names that one."""
+    other = objectives.OBJECTIVES[OBJECTIVES[name].one_draw]
+    found = objectives.OBJECTIVES[name](vae, x, num_samples=1, seed=3)
+    np.testing.assert_allclose(found, other(vae, x, num_samples=1, seed=3), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", objectives.OBJECTIVES)
+def test_whole_batch_objectives_are_those_that_mix_examples(name, vae, x):
+    """The value of an example changes with its neighbours, at the same draws, or it does not."""
+    values = [
+        objectives.OBJECTIVES[name](vae, tf.stack([x[0], x[1], last * x[2]]), num_samples=2, seed=5)[:2]
+        for last in (1, 30, 300)
+    ]
+    alone = all(np.allclose(value, values[0], rtol=1e-5) for value in values)
+    assert alone != OBJECTIVES[name].whole_batch
 
 
 @pytest.mark.parametrize("name", objectives.OBJECTIVES)
