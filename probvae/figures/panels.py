@@ -54,7 +54,7 @@ def grid(
 def _panels(
     values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, cell: int
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Lay out a figure in whole pixels: panels of equal size, with room for the texts beside and above them."""
+    """Lay out a figure in whole pixels: panels of equal size, with room for the texts around them."""
     r, c = values.shape[:2]
     width, height = _panel_size(values.shape[2:], WIDTH // c, cell)
     gap = 4 if values.ndim == 5 else 12
