@@ -1,12 +1,12 @@
 """Likelihoods p(x|z): the distribution layer that ends a decoder, and the data that it accepts.
 
-Each entry of `LIKELIHOODS` is a `Likelihood`. `log_prob` comes from the distribution alone. Its functions
-take the options `columns` (of `mixed`: kinds of columns, see `distributions.columns`) and `classes` (of
-`categorical`); the others ignore them, so that a caller need not know which likelihood it has.
+Each entry of `LIKELIHOODS` makes a `Likelihood` from the shape of x and options, which `likelihood_of` takes
+from an `Architecture`. `log_prob` comes from the distribution alone.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,8 +15,9 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
+from probvae.config.architecture import Architecture
 from probvae.distributions import grey_levels, values
-from probvae.distributions.columns import columns_of, first_misfit, params_size
+from probvae.distributions.columns import columns_of, first_misfit, kind_of, params_size
 from probvae.distributions.columns import inputs as column_inputs
 from probvae.distributions.columns import to_support as columns_to_support
 from probvae.distributions.missing import SeenValues
@@ -26,41 +27,7 @@ from probvae.errors import InputError
 Shape = tuple[int, ...]
 Make = Callable[[tf.Tensor], tfd.Distribution]
 
-
-def _is_finite(x: np.ndarray, **options: Any) -> bool:
-    return bool(np.all(np.isfinite(x)))
-
-
-class Likelihood(NamedTuple):
-    """What a decoder, an encoder and a data loader need to know of a likelihood.
-
-    The options of its functions are `columns` (default ()) and `classes` (default 256).
-
-    Attributes:
-      head: `(event_shape, *, missing=False, **options)` -> distribution layer over flat parameters
-        [..., prod(params_shape)]; with `missing`, `log_prob` leaves out values that are nan.
-      params_shape: `(event_shape, **options)` -> shape of the parameters as a decoder makes them: that of x,
-        with more channels.
-      support: in words, the values that x may take.
-      accepts: `(x, **options)` -> whether all values that are not missing lie in the support.
-      discrete: whether `log_prob` is that of a probability mass, so that it is at most 0 and bits per
-        dimension compare between such likelihoods.
-      inputs: `(x, **options)` -> what the encoder sees of x; nan stays nan. Its shape is that of x but for
-        `mixed`, where a categorical column becomes K.
-      to_support: `(**options)` -> bijector from unconstrained numbers to the range of x.
-      whole: whether x are whole numbers as they are; 8-bit images are else divided by 255.
-      found: `(x, **options)` -> what an error message says of data outside the support.
-    """
-
-    head: Callable[..., tf_keras.layers.Layer]
-    params_shape: Callable[..., Shape]
-    support: str
-    accepts: Callable[..., bool] = _is_finite
-    discrete: bool = False
-    inputs: Callable[..., tf.Tensor] = lambda x, **options: tf.identity(x)
-    to_support: Callable[..., tfb.Bijector] = lambda **options: tfb.Identity()
-    whole: bool = False
-    found: Callable[..., str] = lambda x, **options: _range_found(x)
+# ---- layers --------------------------------------------------------------------------------------
 
 
 def _layer(make: Make, shape: Shape, ndims: int, missing: bool) -> tf_keras.layers.Layer:
@@ -106,13 +73,6 @@ class IndependentBernoulli(tfpl.IndependentBernoulli):
         return tfd.Independent(p, reinterpreted_batch_ndims=len(event_shape))
 
 
-def bernoulli_head(event_shape: Shape, *, missing: bool = False, **options: Any) -> tf_keras.layers.Layer:
-    """Build `IndependentBernoulli`, or its like where values may be missing."""
-    if missing:
-        return _layer(values.BERNOULLI.make, (*event_shape, 1), len(event_shape), True)
-    return IndependentBernoulli(event_shape, name="likelihood")
-
-
 class SharedScaleNormal(tfpl.DistributionLambda):
     """Distribution layer of normals with means [..., prod(event shape)], the input, and one trained scale.
 
@@ -147,61 +107,128 @@ class SharedScaleNormal(tfpl.DistributionLambda):
         return values.positive_scale(self.raw_scale)
 
 
-def _normal_shared_head(event_shape: Shape, *, missing: bool = False, **options: Any) -> SharedScaleNormal:
-    return SharedScaleNormal(event_shape, missing=missing, name="likelihood")
+# ---- likelihoods ---------------------------------------------------------------------------------
 
 
-def _more_channels(event_shape: Shape, n: int) -> Shape:
-    return (*event_shape[:-1], event_shape[-1] * n)
+class Likelihood:
+    """The likelihood of one model: a product over values, each of the same kind of distribution.
+
+    Args:
+      kind: The distribution of one value, and what is known of such values.
+      event_shape: E, the shape of one x.
+      columns: Kinds of the columns of a table, for `mixed` alone: see `probvae.distributions.columns`.
+      classes: K, the number of classes, for `categorical` alone.
+      missing: Whether `log_prob` leaves out values that are nan.
+
+    Attributes:
+      has_classes: Whether `classes` is used.
+    """
+
+    has_classes = False
+
+    def __init__(
+        self,
+        kind: Elementwise,
+        event_shape: Shape,
+        *,
+        columns: Sequence[str] = (),
+        classes: int = 256,
+        missing: bool = False,
+    ) -> None:
+        self.kind, self.event_shape = kind, tuple(event_shape)
+        self.columns, self.classes, self.missing = tuple(columns), classes, missing
+
+    @property
+    def params_shape(self) -> Shape:
+        """The shape of the parameters as a decoder makes them: that of x, with more channels."""
+        return (*self.event_shape[:-1], self.event_shape[-1] * self.kind.n)
+
+    def head(self) -> tf_keras.layers.Layer:
+        """Build the distribution layer over flat parameters [..., prod(params_shape)]."""
+        shape = (*self.event_shape, self.kind.n)
+        return _layer(self.kind.make, shape, len(self.event_shape), self.missing)
+
+    def accepts(self, x: np.ndarray) -> bool:
+        """Whether all values of x that are not missing lie in the support."""
+        return self.kind.accepts(_seen(x))
+
+    def describe(self, x: np.ndarray) -> str:
+        """Return what an error message says of data outside the support."""
+        seen = _seen(x)
+        low, high = np.min(seen), np.max(seen)
+        inside = int(np.sum((seen != low) & (seen != high)))
+        return f"found values from {low:g} to {high:g}, {inside:,} of {seen.size:,} of them strictly between"
+
+    def inputs(self, x: tf.Tensor) -> tf.Tensor:
+        """Return what the encoder sees of x, of the shape of x but for `mixed`; nan stays nan."""
+        return self.kind.inputs(x)
+
+    def to_support(self) -> tfb.Bijector:
+        """Return the bijector from unconstrained numbers to the range of x."""
+        return self.kind.to_support()
+
+    def standardizes(self) -> np.ndarray:
+        """Return which values are real numbers of any scale, which may be standardized, bool [*E]."""
+        return np.full(self.event_shape, self.kind.standardizes)
+
+    def white(self, x: np.ndarray) -> float:
+        """Return the value that is shown as white in images x; 0 is black."""
+        return max(1.0, float(np.nanmax(x))) if self.kind.counts else float(self.kind.largest)
+
+    @property
+    def mean_name(self) -> str:
+        """The name of the mean of p(x|z)."""
+        return "probabilities" if self.kind.binary else "mean"
 
 
 def _seen(x: np.ndarray) -> np.ndarray:
     return x[~np.isnan(x)]
 
 
-def _of_values(kind_of: Callable[[int], Elementwise], **changes: Any) -> Likelihood:
-    """Describe a product over values, each of the distribution that `kind_of` gives for `classes`."""
+class Bernoulli(Likelihood):
+    """The likelihood of values that are 0 or 1."""
 
-    def head(
-        event_shape: Shape, *, missing: bool = False, classes: int = 256, **options: Any
-    ) -> tf_keras.layers.Layer:
-        kind = kind_of(classes)
-        return _layer(kind.make, (*event_shape, kind.n), len(event_shape), missing)
+    def head(self) -> tf_keras.layers.Layer:
+        """Build `IndependentBernoulli`, or its like where values may be missing."""
+        return super().head() if self.missing else IndependentBernoulli(self.event_shape, name="likelihood")
 
-    def params_shape(event_shape: Shape, *, classes: int = 256, **options: Any) -> Shape:
-        return _more_channels(event_shape, kind_of(classes).n)
 
-    kind = kind_of(256)
-    likelihood = Likelihood(
-        head=head,
-        params_shape=params_shape,
-        support=kind.support,
-        accepts=lambda x, *, classes=256, **options: kind_of(classes).accepts(_seen(x)),
-        discrete=kind.discrete,
-        whole=kind.whole,
-        inputs=lambda x, *, classes=256, **options: kind_of(classes).inputs(x),
-        to_support=lambda *, classes=256, **options: kind_of(classes).to_support(),
-    )
-    return likelihood._replace(**changes)
+class NormalShared(Likelihood):
+    """The likelihood of real numbers with one trained scale."""
+
+    def head(self) -> tf_keras.layers.Layer:
+        """Build `SharedScaleNormal`."""
+        return SharedScaleNormal(self.event_shape, missing=self.missing, name="likelihood")
+
+
+class LogisticMixture(Likelihood):
+    """The mixture of discretized logistics: of pixels, in images of three channels, else of values."""
+
+    @property
+    def params_shape(self) -> Shape:
+        """The shape of the parameters."""
+        if not _is_colour(self.event_shape):
+            return super().params_shape
+        return (*self.event_shape[:-1], 10 * grey_levels.COMPONENTS)
+
+    def head(self) -> tf_keras.layers.Layer:
+        """Build the distribution layer."""
+        if not _is_colour(self.event_shape):
+            return super().head()
+        return _layer(grey_levels.colour_mixture, self.params_shape, 2, self.missing)
+
+    def accepts(self, x: np.ndarray) -> bool:
+        """Whether all values are grey levels, and no pixel misses some of its channels."""
+        return super().accepts(x) and not _torn_pixels(x)
+
+    def describe(self, x: np.ndarray) -> str:
+        """Return what an error message says of data outside the support."""
+        torn = _torn_pixels(x)
+        return f"found {torn:,} pixels that miss some channels, not all" if torn else super().describe(x)
 
 
 def _is_colour(event_shape: Shape) -> bool:
     return len(event_shape) == 3 and event_shape[-1] == 3
-
-
-def _mixture_head(event_shape: Shape, *, missing: bool = False, **options: Any) -> tf_keras.layers.Layer:
-    """Build the mixture of discretized logistics: of pixels, in images of three channels, else of values."""
-    if not _is_colour(event_shape):
-        shape = (*event_shape, grey_levels.MIXTURE.n)
-        return _layer(grey_levels.mixture, shape, len(event_shape), missing)
-    shape = (*event_shape[:-1], 10 * grey_levels.COMPONENTS)
-    return _layer(grey_levels.colour_mixture, shape, 2, missing)
-
-
-def _mixture_params_shape(event_shape: Shape, **options: Any) -> Shape:
-    if not _is_colour(event_shape):
-        return _more_channels(event_shape, grey_levels.MIXTURE.n)
-    return (*event_shape[:-1], 10 * grey_levels.COMPONENTS)
 
 
 def _torn_pixels(x: np.ndarray) -> int:
@@ -212,93 +239,117 @@ def _torn_pixels(x: np.ndarray) -> int:
     return int(np.sum(missing.any(axis=-1) & ~missing.all(axis=-1)))
 
 
-def _mixture_found(x: np.ndarray, **options: Any) -> str:
-    torn = _torn_pixels(x)
-    return f"found {torn:,} pixels that miss some channels, not all" if torn else _range_found(x)
+class Categorical(Likelihood):
+    """The likelihood of classes, written 0 to K - 1."""
+
+    has_classes = True
+
+    def __init__(self, event_shape: Shape, *, classes: int = 256, **options: Any) -> None:
+        kind = values.categorical(classes)._replace(support="integers from 0 to classes - 1")
+        super().__init__(kind, event_shape, classes=classes, **options)
+
+    def describe(self, x: np.ndarray) -> str:
+        """Return what an error message says of data outside the support."""
+        return f"classes is {self.classes:,}; {super().describe(x)}"
 
 
-def _mixed_head(
-    event_shape: Shape, *, missing: bool = False, columns: Sequence[str] = (), **options: Any
-) -> tf_keras.layers.Layer:
-    """Build the product over columns of different kinds."""
-    shape = _mixed_params_shape(event_shape, columns=columns)
-    return _layer(lambda params: columns_of(params, columns), shape, 1, missing)
+class Mixed(Likelihood):
+    """The likelihood of a table's rows, a product over columns of different kinds."""
 
-
-def _mixed_params_shape(event_shape: Shape, *, columns: Sequence[str] = (), **options: Any) -> Shape:
-    if tuple(event_shape) != (len(columns),):
-        raise InputError(
-            f"The mixed likelihood needs one kind for each column of x: got {len(columns)} kinds for x of "
-            f"shape {tuple(event_shape)}."
+    def __init__(self, event_shape: Shape, *, columns: Sequence[str] = (), **options: Any) -> None:
+        kind = Elementwise(
+            make=lambda params: columns_of(params, columns),
+            n=params_size(columns),
+            support="in every column what its kind allows",
+            accepts=lambda x: not first_misfit(x, columns),
+            discrete=False,
+            inputs=lambda x: column_inputs(x, columns),
+            to_support=lambda: columns_to_support(columns),
         )
-    return (params_size(columns),)
+        super().__init__(kind, event_shape, columns=columns, **options)
+
+    @property
+    def params_shape(self) -> Shape:
+        """The shape of the parameters, those of one column after the other."""
+        if self.event_shape != (len(self.columns),):
+            raise InputError(
+                "The mixed likelihood needs one kind for each column of x: got "
+                f"{len(self.columns)} kinds for x of shape {self.event_shape}."
+            )
+        return (self.kind.n,)
+
+    def head(self) -> tf_keras.layers.Layer:
+        """Build the distribution layer."""
+        return _layer(self.kind.make, self.params_shape, 1, self.missing)
+
+    def accepts(self, x: np.ndarray) -> bool:
+        """Whether every column holds what its kind allows."""
+        return self.kind.accepts(x)
+
+    def describe(self, x: np.ndarray) -> str:
+        """Return what an error message says of data outside the support."""
+        return f"found {first_misfit(x, self.columns)}"
+
+    def standardizes(self) -> np.ndarray:
+        """Return which columns may be standardized, bool [D]."""
+        return np.array([kind_of(name).standardizes for name in self.columns])
 
 
-def _mixed_accepts(x: np.ndarray, *, columns: Sequence[str] = (), **options: Any) -> bool:
-    return not first_misfit(x, columns)
-
-
-def _range_found(x: np.ndarray) -> str:
-    seen = _seen(x)
-    low, high = np.min(seen), np.max(seen)
-    inside = int(np.sum((seen != low) & (seen != high)))
-    return f"found values from {low:g} to {high:g}, {inside:,} of {seen.size:,} of them strictly between"
-
-
-LIKELIHOODS: dict[str, Likelihood] = {
-    "bernoulli": _of_values(lambda classes: values.BERNOULLI, head=bernoulli_head),
-    "continuous_bernoulli": _of_values(lambda classes: values.CONTINUOUS_BERNOULLI),
-    "normal_fixed": _of_values(lambda classes: values.UNIT_NORMAL),
-    "normal_shared": _of_values(lambda classes: values.UNIT_NORMAL, head=_normal_shared_head),
-    "normal": _of_values(lambda classes: values.NORMAL),
-    "discretized_logistic": _of_values(lambda classes: grey_levels.LOGISTIC),
-    "logistic_mixture": _of_values(
-        lambda classes: grey_levels.MIXTURE,
-        head=_mixture_head,
-        params_shape=_mixture_params_shape,
-        accepts=lambda x, **options: grey_levels.is_level(_seen(x)) and not _torn_pixels(x),
-        found=_mixture_found,
-    ),
-    "poisson": _of_values(lambda classes: values.POISSON),
-    "negative_binomial": _of_values(lambda classes: values.NEGATIVE_BINOMIAL),
-    "categorical": _of_values(
-        values.categorical,
-        support="integers from 0 to classes - 1",
-        found=lambda x, *, classes=256, **options: f"classes is {classes:,}; {_range_found(x)}",
-    ),
-    "mixed": Likelihood(
-        head=_mixed_head,
-        params_shape=_mixed_params_shape,
-        support="in every column what its kind allows",
-        accepts=_mixed_accepts,
-        inputs=lambda x, *, columns=(), **options: column_inputs(x, columns),
-        to_support=lambda *, columns=(), **options: columns_to_support(columns),
-        found=lambda x, *, columns=(), **options: f"found {first_misfit(x, columns)}",
-    ),
+LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
+    "bernoulli": partial(Bernoulli, values.BERNOULLI),
+    "continuous_bernoulli": partial(Likelihood, values.CONTINUOUS_BERNOULLI),
+    "normal_fixed": partial(Likelihood, values.UNIT_NORMAL),
+    "normal_shared": partial(NormalShared, values.UNIT_NORMAL),
+    "normal": partial(Likelihood, values.NORMAL),
+    "discretized_logistic": partial(Likelihood, grey_levels.LOGISTIC),
+    "logistic_mixture": partial(LogisticMixture, grey_levels.MIXTURE),
+    "poisson": partial(Likelihood, values.POISSON),
+    "negative_binomial": partial(Likelihood, values.NEGATIVE_BINOMIAL),
+    "categorical": Categorical,
+    "mixed": Mixed,
 }
 
 
+def likelihood_of(architecture: Architecture) -> Likelihood:
+    """Make the likelihood of an architecture.
+
+    >>> likelihood_of(Architecture(likelihood="normal")).params_shape
+    (28, 28, 2)
+    """
+    return LIKELIHOODS[architecture.likelihood](
+        architecture.event_shape,
+        columns=architecture.columns,
+        classes=architecture.classes,
+        missing=architecture.missing,
+    )
+
+
 def check_support(
-    name: str, x: np.ndarray, *, what: str = "The data", advice: str = "", **options: Any
+    name: str,
+    x: np.ndarray,
+    *,
+    what: str = "The data",
+    advice: str = "",
+    columns: Sequence[str] = (),
+    classes: int = 256,
 ) -> None:
     """Refuse data outside the support of a likelihood; missing values (nan) are not looked at.
 
     Args:
-      name: a key of `LIKELIHOODS`.
-      x: data [N, *E].
-      what: how the message names the data.
-      advice: a last sentence for the message: what to do.
-      **options: `columns` and `classes`, for the likelihoods that have them.
+      name: Key of `LIKELIHOODS`.
+      x: Data [N, *E].
+      what: Name of the data in the message.
+      advice: Last sentence of the message: what to do.
+      columns: Kinds of the columns, for `mixed`.
+      classes: K, for `categorical`.
 
     Raises:
-      InputError: some value lies outside the support; the message says what was found.
+      InputError: Some value lies outside the support; the message describes the data.
 
     >>> check_support("bernoulli", np.array([0.0, 1.0, np.nan]))
     """
-    likelihood = LIKELIHOODS[name]
-    if likelihood.accepts(x, **options):
-        return
-    found = likelihood.found(x, **options)
-    raise InputError(
-        f"{what} must be {likelihood.support} for the {name} likelihood; {found}. {advice}".strip()
-    )
+    likelihood = LIKELIHOODS[name](x.shape[1:], columns=columns, classes=classes)
+    if not likelihood.accepts(x):
+        support = likelihood.kind.support
+        message = f"{what} must be {support} for the {name} likelihood; {likelihood.describe(x)}. {advice}"
+        raise InputError(message.strip())

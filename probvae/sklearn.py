@@ -17,7 +17,7 @@ from probvae.config.training import Training
 from probvae.data.binarization import Prepared
 from probvae.data.splits import split_off
 from probvae.errors import InputError
-from probvae.likelihoods import check_support
+from probvae.likelihoods import check_support, likelihood_of
 from probvae.models.building import build
 from probvae.models.vae import VAE
 from probvae.training.state import Row, assign
@@ -34,9 +34,6 @@ except ImportError:  # scikit-learn before 1.6
         return estimator._validate_data(X, **options)
 
     FINITE = "force_all_finite"
-
-
-REAL = ("normal", "normal_shared", "normal_fixed")  # likelihoods whose columns are standardized
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -171,7 +168,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 "warm_start goes on with the model that is there, and the parameters ask for another: set "
                 "warm_start to False, or the parameters of the model back."
             )
-        loc, scale = (self.loc_, self.scale_) if going_on else self._scaling(values)
+        loc, scale = (self.loc_, self.scale_) if going_on else self._scaling(values, architecture)
         x = _standardized(values, loc, scale)
         check_support(
             architecture.likelihood,
@@ -208,13 +205,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             raise InputError(f"score_num_samples must be an integer of 1 or more; got {draws!r}.")
         return draws
 
-    def _scaling(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _scaling(self, values: np.ndarray, architecture: Architecture) -> tuple[np.ndarray, np.ndarray]:
         """Return location and scale of each column; 0 and 1 where the column is not standardized."""
         size = values.shape[1]
-        kinds = self.columns if self.likelihood == "mixed" else size * [self.likelihood]
-        real = np.array([kind in REAL for kind in kinds])
+        real = likelihood_of(architecture).standardizes()
         loc, scale = np.zeros(size), np.ones(size)
-        if not self.standardize or real.shape != (size,) or not real.any():
+        if not self.standardize or not real.any():
             return loc, scale
         values = values[:, real].astype(np.float64)
         empty = np.flatnonzero(np.all(np.isnan(values), axis=0))

@@ -28,11 +28,10 @@ COLUMNS = ("normal", "categorical:3", "bernoulli", "poisson")
 def data_for(likelihood, event_shape, n=6):
     """Values inside the support: draws from p(x|z) at parameters that are not extreme."""
     columns = COLUMNS if likelihood == "mixed" else ()
-    entry = LIKELIHOODS[likelihood]
-    options = {"columns": columns, "classes": 5}
-    size = int(np.prod(entry.params_shape(event_shape, **options)))
+    entry = LIKELIHOODS[likelihood](event_shape, columns=columns, classes=5)
+    size = int(np.prod(entry.params_shape))
     params = 0.3 * np.random.default_rng(0).standard_normal([n, size]).astype(np.float32)
-    return entry.head(event_shape, **options)(tf.constant(params)).sample(seed=(0, 1))
+    return entry.head()(tf.constant(params)).sample(seed=(0, 1))
 
 
 def three_steps(vae, x, training=TUTORIAL):

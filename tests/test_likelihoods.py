@@ -25,13 +25,11 @@ EXTREME_X = {
 
 
 def size(name, event_shape=None):
-    shape = cases.event(name) if event_shape is None else event_shape
-    return int(np.prod(LIKELIHOODS[name].params_shape(shape, **cases.options(name))))
+    return int(np.prod(cases.likelihood(name, event_shape).params_shape))
 
 
 def head(name, event_shape=None, **options):
-    shape = cases.event(name) if event_shape is None else event_shape
-    return LIKELIHOODS[name].head(shape, **cases.options(name), **options)
+    return cases.likelihood(name, event_shape, **options).head()
 
 
 def p_x(name, leading=(5,), event_shape=None):
@@ -64,7 +62,7 @@ def test_shapes_and_support_of_draws(name, leading):
 @pytest.mark.parametrize("missing", [False, True])
 def test_at_the_end_of_a_network(name, missing):
     """The batch is unknown when the network is built; its shape, and that of the parameters, still fit."""
-    shape = LIKELIHOODS[name].params_shape(cases.event(name), **cases.options(name))
+    shape = cases.likelihood(name).params_shape
     assert len(shape) == len(cases.event(name)) and shape[:-1] == cases.event(name)[:-1]
     network = tf_keras.Sequential(
         [tf_keras.layers.InputLayer((2,)), tf_keras.layers.Dense(size(name)), head(name, missing=missing)]
@@ -129,20 +127,20 @@ def test_extremes_stay_finite(name, value):
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_support(name):
     """Draws' inputs are finite, unconstrained numbers land in the range, and what lies outside is refused."""
-    likelihood, options = LIKELIHOODS[name], cases.options(name)
+    likelihood = cases.likelihood(name)
     x = p_x(name)[1].sample(seed=(0, 1))
-    assert np.all(np.isfinite(likelihood.inputs(x, **options)))
+    assert np.all(np.isfinite(likelihood.inputs(x)))
     unconstrained = tf.constant(np.random.default_rng(0).normal(0, 5, x.shape), tf.float32)
-    inside = likelihood.to_support(**options).forward(unconstrained).numpy()
-    assert np.all(np.isfinite(likelihood.inputs(tf.constant(inside), **options)))
-    if not likelihood.discrete and name != "mixed":
-        assert likelihood.accepts(inside, **options)
+    inside = likelihood.to_support().forward(unconstrained).numpy()
+    assert np.all(np.isfinite(likelihood.inputs(tf.constant(inside))))
+    if not likelihood.kind.discrete and name != "mixed":
+        assert likelihood.accepts(inside)
     missing = np.where(np.arange(x.shape[-1]) % 2 == 0, np.nan, x)
-    assert likelihood.accepts(missing, **options)
-    assert likelihood.accepts(np.full([2, *cases.event(name)], np.nan), **options)
+    assert likelihood.accepts(missing)
+    assert likelihood.accepts(np.full([2, *cases.event(name)], np.nan))
     outside = np.where(np.isnan(missing), np.nan, np.inf)
-    assert not likelihood.accepts(outside, **options)
-    nan = np.isnan(likelihood.inputs(tf.constant(missing), **options))
+    assert not likelihood.accepts(outside)
+    nan = np.isnan(likelihood.inputs(tf.constant(missing)))
     assert nan.any() and not nan.all()
 
 
@@ -226,4 +224,4 @@ def test_shared_scale_is_trained():
 
 def test_every_likelihood_has_its_oracle():
     assert {*VALUES} <= {*LOG_PROB} & {*GRIDS}
-    assert all(LIKELIHOODS[name].discrete != (name in CONTINUOUS) for name in VALUES)
+    assert all(cases.likelihood(name).kind.discrete != (name in CONTINUOUS) for name in VALUES)

@@ -5,7 +5,7 @@ Each entry of `BINARIZATIONS` is a `Binarization`.
 
 import collections
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -75,8 +75,8 @@ def prepare(
     *,
     binarize: str = "threshold",
     likelihood: str = "bernoulli",
+    classes: int = 256,
     seed: int = 0,
-    **options: Any,
 ) -> Prepared:
     """Turn examples into the values that a likelihood models.
 
@@ -84,8 +84,8 @@ def prepare(
       data: the examples.
       binarize: a key of `BINARIZATIONS`; "none" for all but images.
       likelihood: a key of `probvae.likelihoods.LIKELIHOODS`, whose support is checked.
+      classes: K of the likelihood categorical; the kinds of a table's columns are known.
       seed: of the draws that are made once.
-      **options: of the likelihood's support, such as `classes`; the kinds of a table's columns are known.
 
     Returns:
       `Prepared`. Its `train` is `data.train` itself with "dynamic" and "none". Missing values stay NaN.
@@ -101,16 +101,17 @@ def prepare(
             "--binarize to none."
         )
     rng_train, rng_test, rng_validation = np.random.default_rng([seed, 1]).spawn(3)
-    binary = image and likelihood == "bernoulli"
+    kind = LIKELIHOODS[likelihood](data.event_shape, columns=data.kinds, classes=classes).kind
+    binary = image and kind.binary
     advice = f"--binarize is {binarize!r}: choose threshold, static or dynamic." if binary else ""
-    levels = 1 if LIKELIHOODS[likelihood].whole else data.levels
+    levels = 1 if kind.whole else data.levels
 
     def checked(
         which: str, examples: Array, kept: Binarize | None, rng: np.random.Generator
     ) -> Iterator[np.ndarray]:
         what = f"{which} {'images' if image else 'examples'} of {data.name}"
         for x in _values(examples, levels, data.missing, kept, rng):
-            check_support(likelihood, x, what=what, advice=advice, columns=data.kinds, **options)
+            check_support(likelihood, x, what=what, advice=advice, columns=data.kinds, classes=classes)
             yield x
 
     test = gather(checked("Test", data.test, how.test, rng_test))

@@ -11,8 +11,7 @@ from probvae.data.binarization import Prepared
 from probvae.data.dataset import DataSet
 from probvae.data.labels import forget_labels
 from probvae.errors import InputError
-
-GREY_LEVELS = ("discretized_logistic", "logistic_mixture")  # whose bits per dimension the field compares
+from probvae.likelihoods import likelihood_of
 
 
 def read(training: Training, *, missing: bool, source: str | None = None) -> DataSet:
@@ -65,7 +64,7 @@ def prepare(examples: DataSet, training: Training, architecture: Architecture) -
     """
     a = architecture
     prepared = binarization.prepare(
-        examples, binarize=training.binarize, likelihood=a.likelihood, **_support_options(a)
+        examples, binarize=training.binarize, likelihood=a.likelihood, classes=a.classes
     )
     if not a.context_dim:
         return prepared
@@ -84,10 +83,6 @@ def prepare(examples: DataSet, training: Training, architecture: Architecture) -
         return joined
     y = labels.one_hot(np.asarray(examples.validation_labels), a.context_dim)
     return joined._replace(validation=labels.join_rows(prepared.validation, y))
-
-
-def _support_options(a: Architecture) -> dict[str, Any]:
-    return {"classes": a.classes} if a.likelihood == "categorical" else {}
 
 
 def _num_classes(examples: DataSet) -> int:
@@ -112,7 +107,7 @@ def defaults(examples: DataSet) -> dict[str, str]:
 
 def default_binarize(architecture: Architecture) -> str:
     """Return how images are binarized where nobody chose: as the tutorial for Bernoulli pixels, else not."""
-    binary = len(architecture.event_shape) == 3 and architecture.likelihood == "bernoulli"
+    binary = len(architecture.event_shape) == 3 and likelihood_of(architecture).kind.binary
     return "threshold" if binary else "none"
 
 

@@ -247,6 +247,7 @@ _grey = partial(
     accepts=is_level,
     discrete=True,
     to_support=tfb.Sigmoid,
+    grey_levels=True,
 )
 LOGISTIC = _grey(logistic, 2)
 MIXTURE = _grey(mixture, 3 * COMPONENTS)

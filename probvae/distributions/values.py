@@ -39,6 +39,13 @@ class Elementwise(NamedTuple):
       whole: whether x are whole numbers as they are; 8-bit images are else divided by 255.
       inputs: tensor x -> what an encoder sees of it, of the same shape; nan stays nan.
       to_support: makes the bijector from the real line to the range of x.
+      standardizes: Whether x are real numbers of any scale, which may be standardized.
+      counts: Whether x are counts, without an upper bound.
+      largest: The largest value of an image, which is shown as white; not used where x are counts.
+      binary: Whether x is 0 or 1, and its mean a probability.
+      grey_levels: Whether x are the 256 grey levels divided by 255, whose bits per dimension are compared in
+        the literature.
+      in_browser: Whether the script of the explorer's page can compute the distribution.
     """
 
     make: Callable[[tf.Tensor], tfd.Distribution]
@@ -49,6 +56,12 @@ class Elementwise(NamedTuple):
     inputs: Callable[[tf.Tensor], tf.Tensor] = tf.identity
     to_support: Callable[[], tfb.Bijector] = tfb.Identity
     whole: bool = False
+    standardizes: bool = False
+    counts: bool = False
+    largest: int = 1
+    binary: bool = False
+    grey_levels: bool = False
+    in_browser: bool = False
 
 
 def positive_scale(raw: tf.Tensor) -> tf.Tensor:
@@ -194,6 +207,8 @@ def categorical(classes: int) -> Elementwise:
         inputs=lambda x: x / (classes - 1),
         to_support=lambda: tfb.Sigmoid(0.0, float(classes - 1)),
         whole=True,
+        largest=classes - 1,
+        in_browser=True,
     )
 
 
@@ -205,7 +220,14 @@ def _is_count(x: np.ndarray) -> bool:
     return bool(np.all((x >= 0) & (x == np.floor(x)) & np.isfinite(x)))
 
 
-_number = partial(Elementwise, support="finite numbers", accepts=_is_finite, discrete=False)
+_number = partial(
+    Elementwise,
+    support="finite numbers",
+    accepts=_is_finite,
+    discrete=False,
+    standardizes=True,
+    in_browser=True,
+)
 _count = partial(
     Elementwise,
     support="integers from 0 on",
@@ -214,6 +236,8 @@ _count = partial(
     inputs=tf.math.log1p,
     to_support=tfb.Softplus,
     whole=True,
+    counts=True,
+    in_browser=True,
 )
 
 NORMAL = _number(normal, 2)
@@ -234,6 +258,8 @@ BERNOULLI = Elementwise(
     accepts=lambda x: bool(np.all((x == 0) | (x == 1))),
     discrete=True,
     to_support=tfb.Sigmoid,
+    binary=True,
+    in_browser=True,
 )
 CONTINUOUS_BERNOULLI = Elementwise(
     make=continuous_bernoulli,
@@ -242,6 +268,7 @@ CONTINUOUS_BERNOULLI = Elementwise(
     accepts=lambda x: bool(np.all((x >= 0) & (x <= 1))),
     discrete=False,
     to_support=tfb.Sigmoid,
+    in_browser=True,
 )
 POISSON = _count(poisson, 1)
 NEGATIVE_BINOMIAL = _count(negative_binomial, 2)

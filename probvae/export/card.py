@@ -13,6 +13,7 @@ from probvae.config.training import Training
 from probvae.environment import __version__
 from probvae.export.functions import mean_name
 from probvae.export.sources import Row, Sources
+from probvae.likelihoods import likelihood_of
 from probvae.models.vae import VAE
 
 CARD = "model_card.md"
@@ -133,7 +134,7 @@ def _idle_in_architecture(a: Architecture) -> list[str]:
         "units": "mlp" in a.network or a.is_hierarchy,
         "activation": a.network != "gated_mlp" or a.is_hierarchy,
         "components": a.prior in ("mixture", "vamp"),
-        "classes": a.likelihood == "categorical",
+        "classes": likelihood_of(a).has_classes,
         "context_dim": a.is_conditional,
     }
     return [name for name, is_used in used.items() if not is_used]
@@ -218,9 +219,7 @@ def _about_x(a: Architecture | None) -> list[str]:
     """Say what x must be."""
     if a is None:
         return []
-    from probvae.likelihoods import LIKELIHOODS
-
-    x = f"x must be as in training: {LIKELIHOODS[a.likelihood].support}"
+    x = f"x must be as in training: {likelihood_of(a).kind.support}"
     points = [x + (", NaN where a value is missing." if a.missing else ".")]
     if a.columns:
         kinds = ", ".join(code(kind) for kind in a.columns)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae import objectives
+from probvae.likelihoods import likelihood_of
 from probvae.models.vae import VAE
 from probvae.seeds import as_seed, split
 
@@ -17,8 +18,7 @@ Function = Callable[..., Outputs]
 
 def mean_name(vae: VAE) -> str:
     """Return how the mean of p(x|z) is called: `probabilities` where x is binary, else `mean`."""
-    binary = vae.architecture is not None and vae.architecture.likelihood == "bernoulli"
-    return "probabilities" if binary else "mean"
+    return "mean" if vae.architecture is None else likelihood_of(vae.architecture).mean_name
 
 
 def encode(vae: VAE) -> tf.types.experimental.GenericFunction:

@@ -8,7 +8,7 @@ from tensorflow_probability import distributions as tfd
 
 from probvae.config.architecture import Architecture
 from probvae.distributions.missing import encoder_inputs
-from probvae.likelihoods import LIKELIHOODS
+from probvae.likelihoods import likelihood_of
 from probvae.models.conditional import ConditionalVAE
 from probvae.models.ladder import build_ladder
 from probvae.models.m2 import M2VAE, classifier_head
@@ -107,21 +107,19 @@ def encoder_layers(a: Architecture, sizes: NetworkOptions, *, seed: int) -> Laye
 
 def see(a: Architecture, x: tf.Tensor) -> tf.Tensor:
     """Return what the encoder sees of x [B, *E]: counts as logarithms, say, and which values are missing."""
-    x = LIKELIHOODS[a.likelihood].inputs(x, columns=a.columns, classes=a.classes)
+    x = likelihood_of(a).inputs(x)
     return encoder_inputs(x) if a.missing else x
 
 
 def decoder(a: Architecture, sizes: NetworkOptions, input_dim: int, *, seed: int) -> tf_keras.Model:
     """Build the model from z, or z and y, [B, input_dim] to p(x|z)."""
-    likelihood = LIKELIHOODS[a.likelihood]
-    params_shape = likelihood.params_shape(a.event_shape, columns=a.columns, classes=a.classes)
-    layers = network(a.network, a.event_shape).decoder(params_shape, input_dim, options=sizes, seed=seed)
-    head = likelihood.head(a.event_shape, missing=a.missing, columns=a.columns, classes=a.classes)
-    return tf_keras.Sequential([*layers, head], name="decoder")
+    likelihood = likelihood_of(a)
+    make = network(a.network, a.event_shape).decoder
+    layers = make(likelihood.params_shape, input_dim, options=sizes, seed=seed)
+    return tf_keras.Sequential([*layers, likelihood.head()], name="decoder")
 
 
 def prior_of(a: Architecture, encoder: tf_keras.Model, *, seed: int) -> tfd.Distribution:
     """Build p(z)."""
-    to_support = LIKELIHOODS[a.likelihood].to_support(columns=a.columns, classes=a.classes)
-    context = PriorContext(encoder, a.event_shape, a.components, to_support)
+    context = PriorContext(encoder, a.event_shape, a.components, likelihood_of(a).to_support())
     return PRIORS[a.prior](a.latent_dim, seed=seed, context=context)

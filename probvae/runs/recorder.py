@@ -13,7 +13,6 @@ import numpy as np
 
 from probvae import figures
 from probvae.config.training import Training
-from probvae.data import from_config
 from probvae.data.binarization import Prepared
 from probvae.data.labels import is_one_hot
 from probvae.data.loading import ImageData
@@ -21,6 +20,7 @@ from probvae.errors import InputError
 from probvae.evaluation.latents import bits_per_dimension
 from probvae.figures import latent
 from probvae.files import writing
+from probvae.likelihoods import likelihood_of
 from probvae.models import saving
 from probvae.models.conditional import ConditionalVAE, contexts_of, values
 from probvae.models.vae import VAE
@@ -219,7 +219,7 @@ class Recorder:
     def _bits_per_dimension(self, elbo: np.ndarray) -> dict[str, Any]:
         """For 8-bit images, minus the ELBO in bits for each value of x: at least what coding them costs."""
         a = self.vae.architecture
-        if a is None or a.likelihood not in from_config.GREY_LEVELS:
+        if a is None or not likelihood_of(a).kind.grey_levels:
             return {}
         bits = bits_per_dimension(elbo, a.event_shape)
         return {"test_bits_per_dimension": _mean_and_error(bits)}

@@ -19,6 +19,7 @@ from probvae.environment import __version__
 from probvae.errors import InputError
 from probvae.figures.panels import PANELS, grid, image_bytes
 from probvae.files import writing
+from probvae.likelihoods import likelihood_of
 from probvae.runs.sample_modes import MODES, Result, pixels
 from probvae.runs.source import Options, Run
 
@@ -102,9 +103,7 @@ def _scaled(x: np.ndarray, of: np.ndarray, run: Run) -> np.ndarray:
     a = run.architecture
     if len(a.event_shape) != 3:
         return x
-    if a.likelihood == "categorical":
-        return x / (a.classes - 1)
-    return x / max(1.0, np.nanmax(of)) if a.likelihood in ("poisson", "negative_binomial") else x
+    return x / likelihood_of(a).white(of)
 
 
 def _single_images(run: Run, o: Options, result: Result) -> dict[str, bytes]:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from probvae import objectives
 from probvae.errors import InputError
 from probvae.models.vae import VAE
+from probvae.objectives.bound import log_terms
 from probvae.seeds import Seed, fold_in, split
 
 FEW = 10  # an effective sample size below which nothing is to be trusted
@@ -151,7 +151,7 @@ def _compile(vae: VAE, num_draws: int) -> tuple[Callable[..., Any], Callable[...
     )
     def step(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         seed_z, seed_x = split(seed, 2)
-        terms = objectives.log_terms(vae, x, num_samples=num_samples, seed=seed_z)  # z ~ q(z|x_seen)
+        terms = log_terms(vae, x, num_samples=num_samples, seed=seed_z)  # z ~ q(z|x_seen)
         p = vae.likelihood(terms.z)  # p(x|z)
         return terms.log_weights, terms.z, p.mean(), p.sample(seed=seed_x)
 

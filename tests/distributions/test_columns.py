@@ -44,7 +44,7 @@ def test_every_column_has_its_own_parameters():
     x = columns.sample(seed=(0, 1)).numpy()
     expected = log_prob_by_hand(p, x.astype(np.float64))
     np.testing.assert_allclose(columns.log_prob(x), expected, rtol=1e-4, atol=1e-5)
-    rows = LIKELIHOODS["mixed"].head((len(COLUMNS),), columns=COLUMNS)(tf.constant(p))
+    rows = LIKELIHOODS["mixed"]((len(COLUMNS),), columns=COLUMNS).head()(tf.constant(p))
     np.testing.assert_allclose(rows.log_prob(x), expected.sum(axis=1), rtol=1e-5)
     swapped = log_prob_by_hand(p, x[:, [0, 3, 2, 1, 4, 5, 6]].astype(np.float64))
     assert np.abs(swapped - expected).max() > 0.1
@@ -126,6 +126,6 @@ def test_unknown_kinds_are_refused(name):
 
 def test_as_many_kinds_as_columns():
     with pytest.raises(InputError, match=r"got 2 kinds for x of shape \(3,\)"):
-        LIKELIHOODS["mixed"].head((3,), columns=("normal", "normal"))
+        LIKELIHOODS["mixed"]((3,), columns=("normal", "normal")).head()
     assert isinstance(columns_of(tf.zeros([2]), ("normal",)), tfd.Distribution)
     assert tables.CLASSES + "4" in ("categorical:4",)

@@ -214,10 +214,10 @@ def test_colour_mean_where_wide_channels_come_before_narrow_ones():
 
 def test_colour_is_for_images_of_three_channels():
     likelihood = LIKELIHOODS["logistic_mixture"]
-    assert likelihood.params_shape((4, 5, 3)) == (4, 5, 100)
-    assert likelihood.params_shape((4, 5, 1)) == (4, 5, 30)
-    assert likelihood.params_shape((4, 5, 2)) == (4, 5, 60)
-    p = likelihood.head((2, 2, 3))(tf.random.stateless_normal([5, 400], seed=(0, 1)))
+    assert likelihood((4, 5, 3)).params_shape == (4, 5, 100)
+    assert likelihood((4, 5, 1)).params_shape == (4, 5, 30)
+    assert likelihood((4, 5, 2)).params_shape == (4, 5, 60)
+    p = likelihood((2, 2, 3)).head()(tf.random.stateless_normal([5, 400], seed=(0, 1)))
     x = p.sample(seed=(0, 2))
     one_pixel = np.float32([[0, 0, 0]]) + x[:, 0, 0]
     other = tf.concat([x[:, :, :, :2], 1 - x[:, :, :, 2:]], axis=-1)

@@ -14,12 +14,12 @@ NAMES = list(LIKELIHOODS)
 
 
 def params_of(name, leading=(5,)):
-    shape = LIKELIHOODS[name].params_shape(cases.event(name), **cases.options(name))
+    shape = cases.likelihood(name).params_shape
     return np.random.default_rng(1).standard_normal([*leading, int(np.prod(shape))]).astype(np.float32)
 
 
 def head(name, **options):
-    return LIKELIHOODS[name].head(cases.event(name), **cases.options(name), **options)
+    return cases.likelihood(name, **options).head()
 
 
 def by_value(name, params, x):
@@ -81,9 +81,11 @@ def test_gradients_are_finite_and_zero_where_nothing_was_seen(name, value):
 
 
 def test_colour_pixels_are_missing_as_a_whole():
-    likelihood, event = LIKELIHOODS["logistic_mixture"], (3, 2, 3)
     params = tf.random.stateless_normal([4, 600], seed=(0, 1))
-    full, p = likelihood.head(event)(params), likelihood.head(event, missing=True)(params)
+    full, p = (
+        cases.likelihood("logistic_mixture", (3, 2, 3), missing=missing).head()(params)
+        for missing in (False, True)
+    )
     x = full.sample(seed=(0, 2)).numpy()
     gone = np.random.default_rng(0).random([4, 3, 2, 1]) < 0.5
     with_holes = np.where(gone, np.nan, x)

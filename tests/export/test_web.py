@@ -21,6 +21,7 @@ from probvae.errors import InputError
 from probvae.export.web import content as contents
 from probvae.export.web import plan
 from probvae.export.web.page import to_html
+from probvae.likelihoods import likelihood_of
 from probvae.models.building import build
 
 SMALL = {"filters": (3, 4), "units": (8, 5)}
@@ -72,7 +73,7 @@ def model(case):
 
 def images(case, n=4):
     a, rng = Architecture(**CASES[case]), np.random.default_rng(3)
-    if a.likelihood in (*contents.COUNTS, "categorical"):
+    if likelihood_of(a).kind.whole:
         return rng.integers(0, a.classes if a.likelihood == "categorical" else 200, [n, *a.event_shape])
     return (
         rng.integers(0, 2, [n, *a.event_shape])
@@ -163,7 +164,7 @@ def test_every_choice_is_served_or_refused():
         "likelihood": {"discretized_logistic", "logistic_mixture", "mixed"},
         "posterior": {"iaf", "spline", "von_mises_fisher"},
     }
-    for what, served in (("likelihood", contents.LIKELIHOODS), ("posterior", contents.POSTERIORS)):
+    for what, served in (("likelihood", contents.LIKELIHOOD_NAMES), ("posterior", contents.POSTERIORS)):
         assert set(served) | refusals[what] == set(CHOICES[what])
         name = {"likelihood": "bernoulli", "posterior": "diagonal"}[what]
         tried = {case.get(what, name) for case in CASES.values()}

@@ -29,7 +29,7 @@ def parts(network="conv", shape=(8, 8, 1), *, classes=3, latent_dim=2, posterior
     return (
         PRIORS["standard_normal"](latent_dim),
         tf_keras.Sequential([*encoder, *head]),
-        tf_keras.Sequential([*decoder, LIKELIHOODS["bernoulli"].head(shape)]),
+        tf_keras.Sequential([*decoder, LIKELIHOODS["bernoulli"](shape).head()]),
     )
 
 

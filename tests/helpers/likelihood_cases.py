@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import special, stats
 
+from probvae.likelihoods import LIKELIHOODS
+
 COLUMNS = ("poisson", "normal", "categorical:3", "normal", "bernoulli", "lognormal", "negative_binomial")
 CLASSES = 5
 EVENT = (4, 3, 2)
@@ -10,6 +12,12 @@ EVENT = (4, 3, 2)
 
 def event(name):
     return (len(COLUMNS),) if name == "mixed" else EVENT
+
+
+def likelihood(name, event_shape=None, **options_of_head):
+    """The likelihood of that name for the cases' columns and classes."""
+    shape = event(name) if event_shape is None else event_shape
+    return LIKELIHOODS[name](shape, **options(name), **options_of_head)
 
 
 def options(name):

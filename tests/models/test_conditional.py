@@ -379,7 +379,7 @@ def test_missing_values_of_x():
         ConditionalVAE(
             PRIORS["standard_normal"](2),
             tf_keras.Sequential([*layers, *POSTERIORS["diagonal"](2, seed=2)]),
-            tf_keras.Sequential([*decoder, LIKELIHOODS["bernoulli"].head(shape, missing=True)]),
+            tf_keras.Sequential([*decoder, LIKELIHOODS["bernoulli"](shape, missing=True).head()]),
             context_dim=3,
         )
     )

@@ -12,7 +12,6 @@ import probvae
 from probvae import InputError
 from probvae.distributions.missing import encoder_inputs
 from probvae.likelihoods import LIKELIHOODS
-from probvae.objectives import bound
 from probvae.sampling import imputation
 from probvae.sampling.imputation import impute
 
@@ -38,16 +37,14 @@ class Model(LinearGaussian):
 
     def vae(self, missing=True, stretch=1.3):
         """The exact decoder, and q(z|x) = N(0, stretch^2) whatever x: the weights have to do all the work."""
-        likelihood = LIKELIHOODS["normal"]
+        likelihood = LIKELIHOODS["normal"]((4,), missing=missing)
         params, posterior = posterior_layers(2)
         encoder = tf_keras.Sequential(
             [tf_keras.layers.InputLayer((4,)), tf_keras.layers.Lambda(encoder_inputs), params, posterior]
         )
         params.set_weights([np.zeros([8, 4]), np.repeat([0, np.log(stretch)], 2)])
         dense = tf_keras.layers.Dense(8)
-        decoder = tf_keras.Sequential(
-            [tf_keras.layers.InputLayer((2,)), dense, likelihood.head((4,), missing=missing)]
-        )
+        decoder = tf_keras.Sequential([tf_keras.layers.InputLayer((2,)), dense, likelihood.head()])
         raw = np.log(np.expm1(self.noise - 1e-3))
         kernel, bias = np.zeros([2, 4, 2]), np.full([4, 2], raw)
         kernel[:, :, 0], bias[:, 0] = self.weights.T, self.bias
@@ -135,14 +132,14 @@ def test_intervals_cover_the_truth(imputed):
 
 def test_without_the_weights_all_of_this_fails(imputed, monkeypatch):
     model, x, gone, _, mean, _, _ = imputed
-    plain = bound.log_terms
+    plain = imputation.log_terms
 
     def equal_weights(*args, **options):
         terms = plain(*args, **options)
         zeros = tf.zeros_like(terms.log_prior)
         return terms._replace(log_likelihood=zeros, log_prior=zeros, log_posterior=zeros)
 
-    monkeypatch.setattr(bound, "log_terms", equal_weights)
+    monkeypatch.setattr(imputation, "log_terms", equal_weights)
     found = impute(model.vae(), x, num_samples=200, num_draws=20, seed=1)
     error = missing_of(found.mean, gone) - mean
     distance = mean - missing_of(np.broadcast_to(model.marginal.mean, x.shape), gone)
@@ -202,7 +199,7 @@ def test_training_with_missing_values():
         [
             tf_keras.layers.InputLayer((1,)),
             tf_keras.layers.Dense(6, kernel_initializer=tf_keras.initializers.GlorotUniform(2)),
-            LIKELIHOODS["normal_shared"].head((6,), missing=True),
+            LIKELIHOODS["normal_shared"]((6,), missing=True).head(),
         ]
     )
     vae = probvae.VAE(tfd.MultivariateNormalDiag(tf.zeros(1), tf.ones(1)), encoder, decoder)

@@ -12,21 +12,12 @@ from probvae.errors import InputError
 from probvae.evaluation.contexts import exact_given
 from probvae.export.web.plan import Plan, Weights, to_plan
 from probvae.inference.importance_sampling import importance
+from probvae.likelihoods import LIKELIHOODS, likelihood_of
 from probvae.models.encoding import encode
 from probvae.models.vae import VAE
 
-LIKELIHOODS = (
-    "bernoulli",
-    "continuous_bernoulli",
-    "normal_fixed",
-    "normal_shared",
-    "normal",
-    "poisson",
-    "negative_binomial",
-    "categorical",
-)
+LIKELIHOOD_NAMES = tuple(name for name, make in LIKELIHOODS.items() if make((1,)).kind.in_browser)
 POSTERIORS = ("diagonal", "tril", "low_rank", "mixture")
-COUNTS = ("poisson", "negative_binomial")
 EXACT_DIMENSIONS = 2  # the most for which log p(x) is exact unless asked for
 TOLERANCE = 0.05  # nats: a colour shows no less
 MAX_LATENT_DIM = 128  # sliders
@@ -54,7 +45,7 @@ def refuse_unless_served(a: Architecture) -> None:
             f"The explorer has sliders for up to {MAX_LATENT_DIM} dimensions, not {a.latent_dim}."
         )
     for what, name, served in (
-        ("likelihood", a.likelihood, LIKELIHOODS),
+        ("likelihood", a.likelihood, LIKELIHOOD_NAMES),
         ("posterior", a.posterior, POSTERIORS),
     ):
         if name not in served:
@@ -125,7 +116,7 @@ def describe(
         "classes_y": a.num_classes,
         "label_names": list(label_names),
         "threshold": threshold,
-        "highest": highest(a, x),
+        "highest": likelihood_of(a).white(x),
         "encoder": encoder,
         "decoder": decoder,
         "weights": _base64(weights.bytes()),
@@ -150,18 +141,12 @@ def plans(vae: VAE, a: Architecture, weights: Weights) -> tuple[Plan, Plan]:
     decoder, _ = to_plan(layers, (a.latent_dim + a.num_classes,), weights)
     size = math.prod(a.event_shape)
     seen: Plan = []
-    if a.likelihood in COUNTS:
+    kind = likelihood_of(a).kind
+    if kind.counts:
         seen = [{"op": "log1p", "out": size}]
-    elif a.likelihood == "categorical":
-        seen = [{"op": "divide", "out": size, "by": a.classes - 1}]
+    elif kind.largest != 1:
+        seen = [{"op": "divide", "out": size, "by": kind.largest}]
     return seen + encoder, decoder
-
-
-def highest(a: Architecture, x: np.ndarray) -> float:
-    """Return which value is shown as white; 0 is black."""
-    if a.likelihood == "categorical":
-        return float(a.classes - 1)
-    return max(1.0, float(x.max())) if a.likelihood in COUNTS else 1.0
 
 
 def _log_prob(
