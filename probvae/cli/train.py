@@ -49,8 +49,8 @@ def _setting(name: str) -> Callable[[Any], Any]:
     elif isinstance(default, int | float):
         options["metavar"] = "X" if isinstance(default, float) else "N"
     text = re.sub("`(.*?)`", lambda match: _as_option(match[1]), about["help"])
-    shown = about["unset"] or (",".join(map(str, default)) if isinstance(default, tuple) else default)
-    text += "" if isinstance(default, bool) else f" [{shown}]"
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    text += "" if isinstance(default, bool) else f" [{about['unset'] or shown or 'none'}]"
     return click.option(_as_option(name), default=None, help=text, **options)
 
 

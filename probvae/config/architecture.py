@@ -1,11 +1,13 @@
 """The configuration of a model."""
 
-import dataclasses
 from dataclasses import dataclass
 
 from probvae.config.fields import _Checked, setting, with_attributes
 from probvae.config.limits import refuse_too_large
 from probvae.errors import InputError
+
+# Fields that the data of a training decide, and that are no options of probvae-train.
+DECIDED_BY_DATA = ("event_shape", "columns", "context_dim", "classifier")
 
 
 @with_attributes
@@ -25,21 +27,11 @@ class Architecture(_Checked):
     MAIN = ("event_shape", "latent_dim", "posterior", "prior", "likelihood", "network")
 
     event_shape: tuple[int, ...] = setting(
-        (28, 28, 1),
-        1,
-        1_000_000,
-        help="Shape of x: (height, width, channels) of images, (time, channels) of series, (size,) of "
-        "vectors.",
-        from_data=True,
+        (28, 28, 1), 1, 1_000_000, help="Shape of x: (height, width, channels), (time, channels) or (size,)."
     )
     latent_dim: int = setting(2, 1, 4096, help="Size of z.")
     latent_layers: tuple[int, ...] = setting(
-        (),
-        1,
-        4096,
-        help="Sizes of the layers of a hierarchy, the top first, which sum to `latent_dim`; empty for one "
-        "layer.",
-        unset="one layer",
+        (), 1, 4096, help="Sizes of the layers of a hierarchy, the top first; their sum is `latent_dim`."
     )
     posterior: str = setting("diagonal", help="Distribution q(z|x).")
     prior: str = setting("standard_normal", help="Distribution p(z).")
@@ -54,61 +46,28 @@ class Architecture(_Checked):
         unset="conv; conv1d for series, mlp for vectors and tables",
     )
     filters: tuple[int, ...] = setting(
-        (32, 64),
-        1,
-        4096,
-        help="Widths of the encoder's convolutions, for conv, residual_conv and conv1d; the decoder has the "
-        "same in reverse.",
+        (32, 64), 1, 4096, help="Widths of the encoder's convolutions; the decoder has them in reverse."
     )
     units: tuple[int, ...] = setting(
-        (200, 200),
-        1,
-        65_536,
-        help="Widths of the encoder's hidden layers, for mlp and gated_mlp; the decoder has the same in "
-        "reverse.",
+        (200, 200), 1, 65_536, help="Widths of the encoder's dense layers; the decoder has them in reverse."
     )
     activation: str = setting("relu", help="Activation of the hidden layers.")
     components: int = setting(
-        100,
-        1,
-        100_000,
-        help="Number of components of the prior mixture, or of pseudo-inputs of the prior vamp.",
+        100, 1, 100_000, help="Number of components of the prior mixture, or of pseudo-inputs of vamp."
     )
     columns: tuple[str, ...] = setting(
         (),
-        help="Kinds of the columns of a table, for the likelihood mixed: normal, lognormal, bernoulli, "
-        "continuous_bernoulli, poisson, negative_binomial, categorical:K.",
-        from_data=True,
+        help="Kinds of the columns of a table: normal, lognormal, bernoulli, continuous_bernoulli, poisson, "
+        "negative_binomial, categorical:K.",
     )
     classes: int = setting(
-        256, 2, 65_536, help="Number K of classes of the likelihood categorical, whose values are 0 to K - 1."
+        256, 2, 65_536, help="K of the likelihood categorical, whose values are 0 to K - 1."
     )
-    missing: bool = setting(
-        False, help="Allow missing values (NaN) in x; the encoder then also sees which values are missing."
-    )
-    context_dim: int = setting(
-        0, 0, 4096, help="Size of y in p(x|z, y) and q(z|x, y); 0 for a model without y.", from_data=True
-    )
+    missing: bool = setting(False, help="Allow missing values (NaN) in x; the encoder sees which they are.")
+    context_dim: int = setting(0, 0, 4096, help="Size of y in p(x|z, y) and q(z|x, y); 0 for no y.")
     classifier: bool = setting(
-        False,
-        help="Whether y is a class that may be unknown, with q(y|x) (the M2 model of Kingma et al. 2014).",
-        from_data=True,
+        False, help="Whether y is a class that may be unknown, with q(y|x) (M2, Kingma et al. 2014)."
     )
-
-    @property
-    def is_conditional(self) -> bool:
-        """Whether the model is p(x|z, y)."""
-        return self.context_dim > 0
-
-    @property
-    def num_classes(self) -> int:
-        """The number of classes y, or the size of another y; 0 for a model without y."""
-        return self.context_dim
-
-    @property
-    def is_hierarchy(self) -> bool:
-        """Whether z has several layers."""
-        return bool(self.latent_layers)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -144,7 +103,3 @@ class Architecture(_Checked):
         if self.context_dim and self.prior == "vamp":
             raise InputError("The prior vamp does not know y: choose another prior for a conditional model.")
         refuse_too_large(self)
-
-
-# Fields that the data of a training decide, and that are no options of probvae-train.
-DECIDED_BY_DATA = tuple(f.name for f in dataclasses.fields(Architecture) if f.metadata["from_data"])

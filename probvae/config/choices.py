@@ -66,12 +66,7 @@ def _autoregressive(latent_dim: int, context: int = 0) -> int:
 
 
 class Posterior(NamedTuple):
-    """The size of a posterior, for L latent dimensions.
-
-    Attributes:
-      parameters: number of parameters of q(z|x), from L.
-      weights: number of weights of the networks inside of q(z|x), from L.
-    """
+    """The numbers of parameters of q(z|x), and of weights inside of it, from the latent dimension."""
 
     parameters: Callable[[int], int]
     weights: Callable[[int], int] = lambda latent_dim: 0
@@ -87,59 +82,20 @@ POSTERIORS = {
     "von_mises_fisher": Posterior(lambda n: n + 1),
 }
 
-
-class Prior(NamedTuple):
-    """The size of a prior.
-
-    Attributes:
-      weights: number of weights, from L, the number of components and the number of values of x.
-    """
-
-    weights: Callable[[int, int, int], int] = lambda latent_dim, components, values: 0
-
-
-PRIORS = {
-    "standard_normal": Prior(),
-    "mixture": Prior(lambda latent_dim, components, values: components * (2 * latent_dim + 1)),
-    "vamp": Prior(lambda latent_dim, components, values: components * values),
-    "realnvp": Prior(lambda latent_dim, *_: _couplings(latent_dim, outputs=2)),
-    "maf": Prior(lambda latent_dim, *_: _autoregressive(latent_dim)),
-    "spline": Prior(lambda latent_dim, *_: _couplings(latent_dim, outputs=23)),
-    "uniform_sphere": Prior(),
+# The number of weights of p(z), from the latent dimension, the components and the number of values of x.
+PRIORS: dict[str, Callable[[int, int, int], int]] = {
+    "standard_normal": lambda latent_dim, components, values: 0,
+    "mixture": lambda latent_dim, components, values: components * (2 * latent_dim + 1),
+    "vamp": lambda latent_dim, components, values: components * values,
+    "realnvp": lambda latent_dim, components, values: _couplings(latent_dim, outputs=2),
+    "maf": lambda latent_dim, components, values: _autoregressive(latent_dim),
+    "spline": lambda latent_dim, components, values: _couplings(latent_dim, outputs=23),
+    "uniform_sphere": lambda latent_dim, components, values: 0,
 }
 
-
-class Likelihood(NamedTuple):
-    """The size of a likelihood.
-
-    Attributes:
-      parameters: number of parameters of p(x|z) at each place of x (pixel, time or row), all channels
-        together, from the `Architecture`.
-      weights: number of weights of its own.
-    """
-
-    parameters: Callable[[Any], int]
-    weights: int = 0
-
-
-def _for_each_value(parameters: int) -> Callable[[Any], int]:
-    return lambda architecture: parameters * architecture.event_shape[-1]
-
-
-def _logistic_mixture(architecture: Any) -> int:
-    channels = architecture.event_shape[-1]
-    return 100 if len(architecture.event_shape) == 3 and channels == 3 else 30 * channels
-
-
-# The number of parameters of a column of a table of each kind; "categorical:K" has K.
-COLUMNS = {
-    "normal": 2,
-    "lognormal": 2,
-    "bernoulli": 1,
-    "continuous_bernoulli": 1,
-    "poisson": 1,
-    "negative_binomial": 2,
-}
+# The number of parameters of a column of a table; "categorical:K" has K.
+COLUMNS = {"normal": 2, "lognormal": 2, "bernoulli": 1, "continuous_bernoulli": 1}
+COLUMNS |= {"poisson": 1, "negative_binomial": 2}
 MAX_CLASSES = 65_536  # the most classes of a column
 
 
@@ -157,24 +113,25 @@ def categories(kind: str) -> int:
     return int(digits)
 
 
-LIKELIHOODS = {
-    "bernoulli": Likelihood(_for_each_value(1)),
-    "continuous_bernoulli": Likelihood(_for_each_value(1)),
-    "normal_fixed": Likelihood(_for_each_value(1)),
-    "normal_shared": Likelihood(_for_each_value(1), weights=1),
-    "normal": Likelihood(_for_each_value(2)),
-    "discretized_logistic": Likelihood(_for_each_value(2)),
-    "logistic_mixture": Likelihood(_logistic_mixture),
-    "poisson": Likelihood(_for_each_value(1)),
-    "negative_binomial": Likelihood(_for_each_value(2)),
-    "categorical": Likelihood(lambda architecture: architecture.classes * architecture.event_shape[-1]),
+# The number of parameters of p(x|z) at one place of x, from an architecture `m` and the number of channels.
+LIKELIHOODS: dict[str, Callable[[Any, int], int]] = {
+    "bernoulli": lambda m, channels: channels,
+    "continuous_bernoulli": lambda m, channels: channels,
+    "normal_fixed": lambda m, channels: channels,
+    "normal_shared": lambda m, channels: channels,  # and one scale for all
+    "normal": lambda m, channels: 2 * channels,
+    "discretized_logistic": lambda m, channels: 2 * channels,
+    "logistic_mixture": lambda m, channels: 100 if m.event_shape[2:] == (3,) else 30 * channels,
+    "poisson": lambda m, channels: channels,
+    "negative_binomial": lambda m, channels: 2 * channels,
+    "categorical": lambda m, channels: m.classes * channels,
     # An unknown kind is refused where the model is built.
-    "mixed": Likelihood(lambda a: sum(categories(kind) or COLUMNS.get(kind, 2) for kind in a.columns)),
+    "mixed": lambda m, channels: sum(categories(kind) or COLUMNS.get(kind, 2) for kind in m.columns),
 }
 
 
 class Network(NamedTuple):
-    """The layers of a pair of networks.
+    """The layers of encoder and decoder.
 
     Attributes:
       taps: size of a convolution's kernel; 0 for a network of dense layers.

@@ -21,27 +21,19 @@ def setting(
     help: str,
     metavar: str = "",
     unset: str = "",
-    from_data: bool = False,
-    changeable: bool = False,
-    hide_default: bool = False,
 ) -> Any:
-    """Declare a setting: a field of a dataclass, whose check, option, help and row in the docs come from it.
-
-    The name of the field in `CHOICES` gives its choices, if any.
+    """Declare a field of a configuration, from which its check, option and documentation follow.
 
     Args:
-      default: default value.
-      low: least value allowed, of each number in a tuple.
+      default: default value; choices are those of the field's name in `CHOICES`, if it is there.
+      low: least value allowed, of each number in a tuple; None for no limits.
       high: greatest value allowed.
-      help: meaning, in words; other settings are named in backticks.
-      metavar: value in the help of the option, in place of one that follows from the type.
-      unset: what `probvae-train` does without the option, where that is not the default.
-      from_data: whether the data decide the value, so that there is no option.
-      changeable: whether a resumed run may change the value.
-      hide_default: whether a model card leaves the setting out where it has its default.
+      help: meaning of the setting; other settings are named in backticks.
+      metavar: name of the option's value in `--help`, in place of one for the type.
+      unset: what `probvae-train` does without the option, where it depends on other things.
     """
-    metadata = {name: value for name, value in locals().items() if name not in ("default", "low", "high")}
-    return dataclasses.field(default=default, metadata={**metadata, "range": (low, high)})
+    metadata = {"range": (low, high), "help": help, "metavar": metavar, "unset": unset}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def with_attributes(cls: Class) -> Class:

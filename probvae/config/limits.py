@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from probvae.config.choices import LIKELIHOODS, NETWORKS, POSTERIORS, PRIORS, categories, dense
+from probvae.config.choices import LIKELIHOODS, NETWORKS, POSTERIORS, PRIORS, Network, categories, dense
 from probvae.errors import InputError
 
 MAX_WEIGHTS = 2**30  # 4 GiB in float32
@@ -45,28 +45,28 @@ def largest_layer(architecture: Any) -> int:
     """Return about how many values the largest layer of the decoder has, for one example."""
     filters = architecture.filters if NETWORKS[architecture.network].taps else (0,)
     full_size = math.prod(2 ** len(filters) * side for side in _smallest_image(architecture))
-    return max(_num_parameters(architecture), full_size * filters[0])
+    places = math.prod(architecture.event_shape[:-1])
+    return max(places * _parameters(architecture), full_size * filters[0])
 
 
 def num_weights(architecture: Any) -> int:
-    """Return the number of weights of a model."""
+    """Return the number of weights of a model, but for single numbers such as a shared scale."""
     latent_dim, posterior = architecture.latent_dim, POSTERIORS[architecture.posterior]
     encoder, features = _encoder(architecture, architecture.context_dim)
-    weights = encoder + _decoder(architecture) + LIKELIHOODS[architecture.likelihood].weights
+    weights = encoder + _decoder(architecture)
     if architecture.latent_layers:
         return weights + _ladder(features, architecture.latent_layers, architecture.units[-1])
     weights += dense(features, posterior.parameters(latent_dim)) + posterior.weights(latent_dim)
     num_values = math.prod(architecture.event_shape)
-    weights += PRIORS[architecture.prior].weights(latent_dim, architecture.components, num_values)
+    weights += PRIORS[architecture.prior](latent_dim, architecture.components, num_values)
     if architecture.classifier:
         weights += _encoder(architecture, 0)[0] + dense(features, architecture.context_dim)
     return weights
 
 
-def _num_parameters(architecture: Any) -> int:
-    """Return the number of parameters of p(x|z)."""
-    each = LIKELIHOODS[architecture.likelihood].parameters(architecture)
-    return each * math.prod(architecture.event_shape[:-1])
+def _parameters(architecture: Any) -> int:
+    """Return the number of parameters of p(x|z) at one place of x."""
+    return LIKELIHOODS[architecture.likelihood](architecture, architecture.event_shape[-1])
 
 
 def _smallest_image(architecture: Any) -> list[int]:
@@ -86,32 +86,29 @@ def _encoder(architecture: Any, context_dim: int) -> tuple[int, int]:
     for _ in architecture.filters:  # each convolution has stride 2
         sides = [(side + (1 if network.padded else -1)) // 2 for side in sides]
     features = max(math.prod(sides), 0) * architecture.filters[-1]
-    return _convolutions(architecture, channels + context_dim, *architecture.filters), features
+    return _convolutions(network, channels + context_dim, *architecture.filters), features
 
 
 def _decoder(architecture: Any) -> int:
     """Return the number of weights of a decoder's network."""
     network, inputs = NETWORKS[architecture.network], architecture.latent_dim + architecture.context_dim
+    outputs, units, filters = _parameters(architecture), architecture.units, architecture.filters
     if not network.taps:
-        hidden = dense(inputs, *reversed(architecture.units)) * (1 + network.gated)
-        return hidden + dense(architecture.units[0], _num_parameters(architecture))
+        hidden = dense(inputs, *reversed(units)) * (1 + network.gated)
+        return hidden + dense(units[0], math.prod(architecture.event_shape[:-1]) * outputs)
     weights = dense(inputs, math.prod(_smallest_image(architecture)) * BASE_CHANNELS)
-    weights += _convolutions(architecture, BASE_CHANNELS, *reversed(architecture.filters))
-    each = LIKELIHOODS[architecture.likelihood].parameters(architecture)
-    return weights + dense(network.taps * architecture.filters[0], each)
+    weights += _convolutions(network, BASE_CHANNELS, *reversed(filters))
+    return weights + dense(network.taps * filters[0], outputs)
 
 
-def _convolutions(architecture: Any, *channels: int) -> int:
+def _convolutions(network: Network, *channels: int) -> int:
     """Return the number of weights of convolutions, with their residual blocks, if any."""
-    network = NETWORKS[architecture.network]
     blocks = sum(2 * dense(network.taps * size, size) for size in channels[1:]) * network.residual
     return blocks + sum(dense(network.taps * inputs, outputs) for inputs, outputs in pairwise(channels))
 
 
-def _ladder(features: int, latent_layers: tuple[int, ...], units: int) -> int:
+def _ladder(features: int, sizes: tuple[int, ...], units: int) -> int:
     """Return the number of weights between the features of x and q(z|x), and between layers of z."""
-    *above, lowest = latent_layers
-    upward = dense(features, 2 * lowest) + dense(features, *[units] * len(above))
-    upward += sum(dense(units, 2 * size) for size in above)
-    sums = [sum(latent_layers[:k]) for k in range(1, len(latent_layers))]
-    return upward + sum(dense(n, units, 2 * size) for n, size in zip(sums, latent_layers[1:], strict=True))
+    upward = dense(features, 2 * sizes[-1]) + dense(features, *[units] * (len(sizes) - 1))
+    upward += sum(dense(units, 2 * size) for size in sizes[:-1])
+    return upward + sum(dense(sum(sizes[:k]), units, 2 * size) for k, size in enumerate(sizes) if k)

@@ -10,6 +10,8 @@ from probvae.config.choices import OBJECTIVES
 from probvae.config.fields import _Checked, setting, with_attributes
 from probvae.errors import InputError
 
+CHANGEABLE = ("epochs", "data", "learning_rate", "clip_norm", "on_nonfinite", "patience")  # of a resumed run
+
 
 @with_attributes
 @dataclass(frozen=True, repr=False)
@@ -24,42 +26,24 @@ class Training(_Checked):
 
     data: str = setting(
         "mnist",
-        help="Name of a data set: mnist, fashion_mnist, kmnist, cifar10, digits (needs no network), "
-        "tfds:NAME; or path of an .npz, .npy, .csv or .parquet file, or of a folder of images.",
+        help="Data set: mnist, fashion_mnist, kmnist, cifar10, digits (needs no network) or tfds:NAME; or "
+        "the path of an .npz, .npy, .csv or .parquet file, or of a folder of images.",
         metavar="NAME|PATH",
-        changeable=True,
     )
-    kind: str = setting(
-        "auto", help="Kind of the data in arrays; auto decides by their axes.", hide_default=True
-    )
+    kind: str = setting("auto", help="Kind of the data in arrays; auto decides by their axes.")
     image_size: tuple[int, ...] = setting(
-        (),
-        1,
-        4096,
-        help="Height and width to which images are brought, or one number for both.",
-        metavar="N|H,W",
-        unset="as they are",
+        (), 1, 4096, help="Height and width that images are brought to, if any.", metavar="N|H,W"
     )
     crop: str = setting(
-        "center",
-        help="Change of an image's proportions to those of `image_size`. center: the middle is cut out. pad: "
-        "black bars are added. none: the image is stretched.",
-        hide_default=True,
+        "center", help="Fit of images to `image_size`: center cuts, pad adds black bars, none stretches."
     )
-    color: str = setting(
-        "auto",
-        help="Channels of a folder of images; auto is rgb where any image has colours.",
-        hide_default=True,
-    )
-    label: str = setting(
-        "", help="Name of the column of a table that holds the labels.", metavar="NAME", unset="none"
-    )
+    color: str = setting("auto", help="Channels of a folder of images; auto is rgb where one has colours.")
+    label: str = setting("", help="Column of a table that holds the labels.", metavar="NAME")
     column_kinds: tuple[str, ...] = setting(
         (),
         help="Kind of a column of a table, in place of a guess: normal, bernoulli, poisson, categorical or "
-        "ignore, for example. The option can be repeated.",
+        "ignore; repeatable.",
         metavar="NAME=KIND",
-        unset="guesses",
     )
     binarize: str = setting(
         "threshold",
@@ -69,91 +53,49 @@ class Training(_Checked):
     )
     labels: str = setting(
         "none",
-        help="Use of the labels. none: not used. condition: p(x|z, y) and q(z|x, y). semi: the same, with "
-        "q(y|x) for labels that are missing.",
-        hide_default=True,
+        help="Use of the labels. condition: p(x|z, y). semi: the same with q(y|x), as some are unknown.",
     )
-    labelled: float = setting(
-        1.0, 0.0, 1.0, help="Fraction of the training labels that semi sees.", hide_default=True
-    )
+    labelled: float = setting(1.0, 0.0, 1.0, help="Fraction of the training labels that semi sees.")
     validation: float = setting(
-        0.0,
-        0.0,
-        0.9,
-        help="Fraction of the training set that is held out; the weights that are best on it are kept.",
-        hide_default=True,
+        0.0, 0.0, 0.9, help="Fraction of the training set held out; the weights best on it are kept."
     )
     objective: str = setting("elbo", help="Bound to maximise.")
     num_samples: int = setting(1, 1, 100_000, help="Number of draws of z for each example and step.")
     analytic_kl: bool = setting(False, help="Take the KL in closed form in place of Monte Carlo.")
-    beta: float = setting(1.0, 0.0, 1e6, help="Weight of the KL, after its warm-up.", hide_default=True)
-    beta_warmup: str = setting(
-        "none", help="Curve along which beta rises from zero to `beta`.", hide_default=True
-    )
-    beta_warmup_steps: int = setting(
-        0,
-        0,
-        1_000_000_000,
-        help="Number of steps in which beta rises; of a cycle, for cyclic.",
-        hide_default=True,
-    )
+    beta: float = setting(1.0, 0.0, 1e6, help="Weight of the KL, after its warm-up.")
+    beta_warmup: str = setting("none", help="Curve along which beta rises from zero.")
+    beta_warmup_steps: int = setting(0, 0, 10**9, help="Steps in which beta rises; of a cycle, for cyclic.")
     alpha: float = setting(0.5, -100.0, 100.0, help="Order of the objective renyi.")
     free_bits: float = setting(
-        0.1, 0.0, 100.0, help="Nats of each latent dimension that cost nothing in the objective free_bits."
+        0.1, 0.0, 100.0, help="Nats of each latent dimension that are free, for the objective free_bits."
     )
-    mmd_weight: float = setting(
-        10.0, 0.0, 1e6, help="Weight of the maximum mean discrepancy in the objective mmd."
-    )
+    mmd_weight: float = setting(10.0, 0.0, 1e6, help="Weight of the discrepancy in the objective mmd.")
     batch_size: int = setting(32, 1, 1_000_000, help="Number of examples in a batch.")
-    epochs: int = setting(10, 0, 1_000_000, help="Number of passes over the training set.", changeable=True)
-    learning_rate: float = setting(
-        1e-4, 0.0, 10.0, help="Learning rate of Adam, at its highest.", changeable=True
-    )
+    epochs: int = setting(10, 0, 1_000_000, help="Number of passes over the training set.")
+    learning_rate: float = setting(1e-4, 0.0, 10.0, help="Learning rate of Adam, at its highest.")
     schedule: str = setting("constant", help="Curve along which the learning rate falls.")
-    warmup_steps: int = setting(
-        0, 0, 1_000_000_000, help="Number of steps in which the learning rate rises linearly from zero."
-    )
+    warmup_steps: int = setting(0, 0, 10**9, help="Steps in which the learning rate rises from zero.")
     clip_norm: float = setting(
-        0.0,
-        0.0,
-        1e9,
-        help="Largest norm of the gradient over all weights, to which it is cut; 0 for no limit.",
-        changeable=True,
-        hide_default=True,
+        0.0, 0.0, 1e9, help="Limit of the gradient's norm over all weights; 0 for no limit."
     )
-    on_nonfinite: str = setting(
-        "stop",
-        help="Response to a step whose objective or gradient is not finite: stop the training, or skip the "
-        "step.",
-        changeable=True,
-        hide_default=True,
-    )
+    on_nonfinite: str = setting("stop", help="Response to a step whose objective or gradient is not finite.")
     parts: int = setting(
         1,
         1,
         1024,
-        help="Number of parts of a batch, which are worked on side by side, each by a thread with noise of "
-        "its own.",
-        unset="one for each core, of 16 examples or more; 1 on a GPU",
+        help="Number of parts of a batch that threads work on side by side, each with noise of its own.",
+        unset="one a core, of 16 examples or more; 1 on a GPU",
     )
-    precision: str = setting(
-        "float32", help="Precision of the networks; weights, distributions and the bound are always float32."
-    )
+    precision: str = setting("float32", help="Precision of the networks; all else is float32 in any case.")
     patience: int = setting(
-        0,
-        0,
-        1_000_000,
-        help="Number of epochs without a better ELBO on the validation set after which training stops; 0 for "
-        "never.",
-        changeable=True,
-        hide_default=True,
+        0, 0, 1_000_000, help="Epochs without a better validation ELBO that end the training; 0 for never."
     )
     seed: int = setting(
         0,
         0,
         2**31 - 1,
-        help="Seed of weights, order of examples, dynamic binarization and draws of z. What is drawn once "
-        "for all runs (a held-out tenth, static binarization) does not depend on it.",
+        help="Seed of weights, order, dynamic binarization and draws of z. What is drawn once for all runs "
+        "(a held-out tenth, static binarization) does not depend on it.",
     )
 
     def __post_init__(self) -> None:
@@ -211,10 +153,6 @@ class Training(_Checked):
                 )
         if self.beta_warmup_steps and self.beta_warmup == "none":
             raise InputError("beta_warmup_steps needs a beta_warmup: set it to linear, cyclic or cosine.")
-
-
-# Settings that a resumed run may change.
-CHANGEABLE = tuple(f.name for f in dataclasses.fields(Training) if f.metadata["changeable"])
 
 
 @dataclass(frozen=True)

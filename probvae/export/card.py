@@ -19,6 +19,10 @@ from probvae.models.vae import VAE
 CARD = "model_card.md"
 LICENSE = "unknown"
 PACKAGES = ("tensorflow", "tensorflow-probability", "tf-keras", "numpy")
+ALWAYS = (  # settings of a training that are shown even where they have their default
+    *(*Training.MAIN, "binarize", "num_samples", "schedule", "warmup_steps", "parts", "precision"),
+    *("alpha", "free_bits", "mmd_weight"),
+)
 HEADLINES = ("exact", "iwae", "elbo", "test_elbo")  # rows that the metadata repeat
 
 
@@ -142,7 +146,7 @@ def _idle_in_architecture(a: Architecture) -> list[str]:
 
 def _idle_in_training(training: Training) -> list[str]:
     """Return the options that the objective does not have, and settings that are worth no line by default."""
-    hidden = [f for f in dataclasses.fields(training) if f.metadata["hide_default"]]
+    hidden = [f for f in dataclasses.fields(training) if f.name not in ALWAYS]
     return [*training.idle_options(), *(f.name for f in hidden if getattr(training, f.name) == f.default)]
 
 

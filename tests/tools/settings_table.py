@@ -27,7 +27,7 @@ def table(cls):
 def default(field):
     value, unset = field.default, field.metadata["unset"]
     shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return f"`{shown}`" * bool(shown) + f" ({unset.removeprefix(f'{shown}; ')})" * bool(unset)
+    return (f"`{shown}`" if shown else "none") + (f" ({unset.removeprefix(f'{shown}; ')})" if unset else "")
 
 
 def values(field):
