@@ -69,6 +69,21 @@ class Architecture(_Checked):
         False, help="Whether y is a class that may be unknown, with q(y|x) (M2, Kingma et al. 2014)."
     )
 
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the model is p(x|z, y)."""
+        return self.context_dim > 0
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes y, or the size of another y; 0 for a model without y."""
+        return self.context_dim
+
+    @property
+    def is_hierarchy(self) -> bool:
+        """Whether z has several layers."""
+        return bool(self.latent_layers)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= len(self.event_shape) <= 3:
