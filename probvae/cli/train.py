@@ -221,7 +221,7 @@ def _check(architecture: dict[str, Any], training: Training) -> None:
     made_up: dict[str, Any] = {}
     if architecture.get("likelihood") == "mixed":
         made_up = {"columns": ("normal",), "event_shape": (1,)}
-    if training.labels != "none":
+    if training.uses_labels:
         made_up["context_dim"] = 2
     Architecture(**architecture, **made_up)
 

@@ -130,6 +130,16 @@ class Training(_Checked):
             )
 
     @property
+    def uses_labels(self) -> bool:
+        """Whether the model is of x and a label y."""
+        return self.labels != "none"
+
+    @property
+    def is_semisupervised(self) -> bool:
+        """Whether some labels may be unknown."""
+        return self.labels == "semi"
+
+    @property
     def whole_batch(self) -> bool:
         """Whether the objective of an example depends on the other examples of its batch."""
         return OBJECTIVES[self.objective].whole_batch

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "building": ["build", "conv_vae"],
         "conditional": ["ConditionalVAE", "JoinedLikelihood", "observed_contexts"],
+        "encoding": ["Codes", "encode"],
         "m2": ["M2VAE"],
         "networks.registry": ["NETWORKS", "Network", "network"],
         "saving": ["load", "save"],
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from probvae.models.conditional import ConditionalVAE as ConditionalVAE
     from probvae.models.conditional import JoinedLikelihood as JoinedLikelihood
     from probvae.models.conditional import observed_contexts as observed_contexts
+    from probvae.models.encoding import Codes as Codes
+    from probvae.models.encoding import encode as encode
     from probvae.models.m2 import M2VAE as M2VAE
     from probvae.models.networks.registry import NETWORKS as NETWORKS
     from probvae.models.networks.registry import Network as Network

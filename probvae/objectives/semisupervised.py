@@ -17,7 +17,6 @@ class SemisupervisedModel(Model, Protocol):
     """A model of p(x|z, y) with a distribution p(y) and a classifier q(y|x)."""
 
     contexts: tfd.Distribution  # p(y)
-    context_dim: int
 
     @property
     def classifier(self) -> Any:
@@ -108,7 +107,7 @@ def m2(
 
 def log_class_probabilities(vae: SemisupervisedModel, x: tf.Tensor) -> tf.Tensor:
     """Return log q(y|x) of every class, [B, C], for x [B, *E]."""
-    classes = tf.eye(vae.context_dim)[:, tf.newaxis]
+    classes = tf.eye(vae.contexts.event_shape[0])[:, tf.newaxis]
     return tf.transpose(vae.classifier(x).log_prob(classes))
 
 

@@ -45,7 +45,7 @@ def make_objective(
             chosen["beta"] = training.beta * (warmup(iterations) if training.beta_warmup != "none" else 1.0)
         return function(vae, x, num_samples=num_samples, seed=seed, **chosen)
 
-    if training.labels != "semi":
+    if not training.is_semisupervised:
         return bound
     alpha = classification_weight(training.labelled if labelled is None else labelled)
     return functools.partial(m2, num_samples=training.num_samples, alpha=alpha, bound=bound)
@@ -77,7 +77,7 @@ def in_parts(objective: Objective, parts: int) -> Objective:
 
 def known_fraction(vae: VAE, train: Any) -> float:
     """Return the fraction of joined examples [N, D + C] whose class is known."""
-    known = sum(int(np.sum(np.any(rows[:, -vae.context_dim :] > 0, axis=1))) for rows in chunks(train))
+    known = sum(int(np.sum(np.any(vae.contexts_of(rows) > 0, axis=1))) for rows in chunks(train))
     return known / len(train)
 
 

@@ -87,7 +87,7 @@ class Trainer:
             training,
             num_examples=len(data.train),
             iterations=self.optimizer.iterations,
-            labelled=known_fraction(vae, data.train) if training.labels == "semi" else None,
+            labelled=known_fraction(vae, data.train) if training.is_semisupervised else None,
         )
         self.objective = in_parts(objective, training.parts)
         self.steps = compile_steps(
