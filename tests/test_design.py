@@ -1,70 +1,74 @@
-"""What docs/design.md promises of the code's shape."""
+"""The shape of the code, as docs/design.md promises it."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import house
 import pytest
 
 import probvae
 
 ROOT = Path(probvae.__file__).parent
-MODULES = sorted(path for path in ROOT.rglob("*.py"))
+FILES = sorted(ROOT.rglob("*.py"))
+DESIGN = (ROOT.parent / "docs" / "design.md").read_text()
+ORDER = re.search(r"^    (errors .*)$", DESIGN, re.MULTILINE)[1].replace("|", "").split()
 
 
-def imports(path):
-    """Names of probvae's own modules that a file imports when it runs (not for types alone)."""
-    tree = ast.parse(path.read_text())
-    typing_only = {
-        node
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
-        for node in ast.walk(block)
-    }
-    found = set()
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.ImportFrom) or node in typing_only:
-            continue
-        if (node.module or "").startswith("probvae"):
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {node.module} | {name for name in names if module_path(name).exists()}
-    return found - {"probvae"}
+MODULES = house.read(ROOT)
 
 
-def module_path(name):
-    return ROOT.parent / (name.replace(".", "/") + ".py")
+def against(order, modules):
+    """Pairs of rooms whose first imports the second and stands before it in the order, with the modules."""
+    places = {room: place for place, room in enumerate(order)}
+    pairs = house.arrows(modules)
+    return {pair: pairs[pair] for pair in pairs if places[pair[0]] < places.get(pair[1], len(order))}
 
 
-def module_name(path):
-    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+def test_the_rooms_are_those_of_the_design():
+    rooms = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert rooms - {"__init__"} == set(ORDER) and len(ORDER) == len(set(ORDER)) <= 24
+    table = DESIGN[DESIGN.index("## Map") : DESIGN.index("## Decisions")]
+    rows = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", table, re.MULTILINE)
+    assert rows == ORDER
+    for folder in ROOT.rglob("*"):
+        if folder.is_dir() and any(folder.glob("*.py")):
+            assert (folder / "__init__.py").exists(), folder
 
 
-def find_cycle(graph):
-    """A list of modules that import each other in a ring, or an empty list."""
-    state, stack = {}, []
-
-    def visit(module):
-        state[module] = "open"
-        stack.append(module)
-        for other in sorted(graph.get(module, ())):
-            if state.get(other) == "open":
-                return [*stack[stack.index(other) :], other]
-            if other not in state and (cycle := visit(other)):
-                return cycle
-        state[module] = "done"
-        stack.pop()
-        return []
-
-    return next((cycle for module in sorted(graph) if module not in state and (cycle := visit(module))), [])
+def test_imports_point_one_way():
+    assert against(ORDER, MODULES) == {}
+    assert {("models", "objectives"), ("cli", "runs")} <= set(house.arrows(MODULES))
 
 
-def test_imports_have_no_cycle():
-    graph = {module_name(path): imports(path) for path in MODULES}
-    assert "probvae.objectives.bound" in graph["probvae.models.vae"]
-    assert find_cycle(graph) == []
-    assert find_cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from probvae.runs.run import Run",
+        "from probvae.runs import Run",
+        "import probvae.runs.run",
+        "from probvae import runs",
+        "from ..runs import run",
+        "if TYPE_CHECKING:\n    from probvae.runs.run import Run",
+        "def late():\n    from probvae.runs.run import Run",
+        "import probvae",
+    ],
+)
+def test_a_wrong_arrow_is_caught(code):
+    wrong = {"probvae.objectives.bound": ast.parse(code)}
+    assert list(against(ORDER, MODULES | wrong).values()) == [["probvae.objectives.bound"]]
+
+
+def test_imports_have_no_circle():
+    faces = {module for module in MODULES if (ROOT.parent / module.replace(".", "/")).is_dir()}
+    files = {module: MODULES[module] for module in MODULES if module not in faces}  # faces load on first use
+    graph = {module: house.imports(module, MODULES) - {module} for module in files}
+    assert "probvae.models.vae" in graph["probvae.models.conditional"]
+    assert house.circle(graph) == []
+    assert house.circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
 
 
 def test_importing_starts_no_device():
@@ -76,31 +80,106 @@ def test_importing_starts_no_device():
         "    importlib.import_module(name)\n"
         "    assert not context.context()._initialized, name\n"
     )
-    contestants = "benchmark.contestants"  # some are of packages that are not installed
-    names = [
-        n for n in map(module_name, MODULES) if n.partition(contestants)[1] == "" or n.endswith(".probvae")
-    ]
-    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, *MODULES], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]
 
 
-def test_every_public_name_is_there():
-    for name in probvae.__all__:
-        assert getattr(probvae, name) is not None
-    assert set(probvae._PUBLIC) == set(probvae.__all__) <= set(dir(probvae))
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = probvae.nothing
+# ---- faces ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_vocabulary(path):
-    words = set(re.findall(r"\w+", path.read_text()))
-    assert not words & {"recon_loss", "kld", "reg_loss", "log_var", "model_config", "mu", "embedding"}
-    assert "utils" not in path.parts
-    assert len(path.read_text().splitlines()) <= 400
+def lazy_names(tree, module):
+    """The names of a face's table as (name, module that defines it)."""
+    call = next(
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy_loader.attach"
+    )
+    given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    names = {(name, module) for name in given.get("submodules", ())}
+    return names | {
+        (name, f"{module}.{file}") for file, names in given["submod_attrs"].items() for name in names
+    }
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_keras_is_tf_keras_and_randomness_is_passed_in(path):
-    text = path.read_text()
-    assert "tf.keras" not in text and "set_seed" not in text and "np.random.seed" not in text
+def typed_names(tree):
+    """The names of a face's `TYPE_CHECKING` block, likewise."""
+    (block,) = [
+        node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    ]
+    assert all(alias.asname == alias.name for node in block.body for alias in node.names)
+    return {(alias.name, node.module) for node in block.body for alias in node.names}
+
+
+FACES = [module for module, tree in MODULES.items() if "lazy_loader.attach" in ast.unparse(tree)]
+
+
+@pytest.mark.parametrize("module", FACES)
+def test_a_face_lists_names_that_load(module):
+    face = importlib.import_module(module)
+    names = lazy_names(MODULES[module], module)
+    assert names == typed_names(MODULES[module])
+    assert set(face.__all__) == {name for name, _ in names} <= set(dir(face))
+    for name, place in names:
+        assert getattr(face, name) is getattr(importlib.import_module(place), name), name
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = face.nothing
+
+
+def test_public_rooms_have_a_face():
+    folders = {f"probvae.{name}" for name in ORDER if (ROOT / name).is_dir()} - {"probvae.cli"}
+    assert {"probvae", *folders} <= set(FACES)
+
+
+def test_no_function_has_the_name_of_a_file_of_its_room():
+    for room in ORDER:
+        paths = [
+            path for path in (ROOT / room).rglob("*") if path.suffix in ("", ".py") and path.name[0] != "_"
+        ]
+        names = {path.stem for path in paths}
+        for module in filter(lambda module: house.room_of(module) == room, MODULES):
+            functions = {node.name for node in MODULES[module].body if isinstance(node, ast.FunctionDef)}
+            assert functions & names == set(), module
+
+
+# ---- models --------------------------------------------------------------------------------------
+
+
+def questions(tree):
+    """Expressions that ask for the type of a model, which answers for itself."""
+    for node in ast.walk(tree):
+        text = ast.unparse(node) if isinstance(node, ast.expr) else ""
+        asks_for_type = isinstance(node, ast.Call) and re.match(r"isinstance\(.*(Conditional|M2)VAE", text)
+        asks_for_labels = isinstance(node, ast.Compare) and re.match(r"(\w+\.)*training\.labels ", text)
+        if asks_for_type or asks_for_labels or (isinstance(node, ast.Attribute) and node.attr == "context_dim"):
+            yield text
+
+
+def test_a_model_answers_for_itself():
+    own = {module for module in MODULES if house.room_of(module) in ("models", "config")}
+    for module in MODULES.keys() - own - {"probvae.data.from_config"}:
+        assert list(questions(MODULES[module])) == [], module
+    asked = "isinstance(vae, VAE | M2VAE) and vae.context_dim and training.labels == 'semi' and e.labels == 0"
+    assert len(list(questions(ast.parse(asked)))) == 3
+
+
+# ---- size and words ------------------------------------------------------------------------------
+
+
+def test_files_and_functions_are_short(tmp_path):
+    for path in FILES:
+        assert len(path.read_text().splitlines()) <= 400, path
+        assert [name for name, size in house.functions(path) if size > 60] == [], path
+    (tmp_path / "a.py").write_text('def f():\n    """Doc."""\n\n    # why\n    return 1  # one\n')
+    assert house.functions(tmp_path / "a.py") == [("f", 2)]
+
+
+def test_vocabulary():
+    for path in FILES:
+        text = path.read_text()
+        words = set(re.findall(r"\w+", text))
+        assert not words & {"recon_loss", "kld", "reg_loss", "log_var", "model_config", "mu", "embedding"}, (
+            path
+        )
+        assert "utils" not in path.parts
+        assert "tf.keras" not in text, path  # tf_keras is Keras 2, which TFP's layers need
+        assert "set_seed" not in text and "np.random.seed" not in text, path  # randomness is passed in
