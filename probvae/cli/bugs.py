@@ -2,13 +2,11 @@
 
 import platform
 import traceback
-from importlib import metadata
 from pathlib import Path
 
-from probvae.environment import __version__
+from probvae.environment import versions
 from probvae.errors import one_line
 
-PACKAGES = ("tensorflow", "tensorflow-probability", "tf-keras", "numpy")
 ROOT = Path(__file__).parents[1]
 
 
@@ -19,11 +17,13 @@ def advice(error: BaseException, command: str) -> str:
       error: that was raised.
       command: as it was typed.
     """
-    versions = [f"probvae {__version__}", f"Python {platform.python_version()}", platform.platform()]
-    versions[1:1] = [f"{name} {version}" for name in PACKAGES if (version := _version(name))]
+    known = versions()
+    python = known.pop("python")
+    facts = [*(f"{name} {version}" for name, version in known.items()), f"Python {python}"]
+    facts.append(platform.platform())
     return one_line(
         "This is a bug of probvae and no mistake of yours. Please report it, as CONTRIBUTING.md says, with "
-        f"the lines above and: {', '.join(versions)}; {place(error)}; the command: {command}"
+        f"the lines above and: {', '.join(facts)}; {place(error)}; the command: {command}"
     )
 
 
@@ -32,10 +32,3 @@ def place(error: BaseException) -> str:
     frames = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(error.__traceback__)]
     own = [f"{file.relative_to(ROOT.parent)}:{line}" for file, line in frames if ROOT in file.parents]
     return own[-1] if own else "outside of probvae"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -1,56 +1,57 @@
-"""The display of training and evaluation on the terminal."""
+"""The display of trainings and evaluations on the terminal."""
 
-from pathlib import Path
-from typing import Any
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import click
 import numpy as np
 from tqdm import tqdm
 
-from probvae.config.training import Training
+from probvae.cli.start import StopOnSignal
 from probvae.data import from_config
-from probvae.data.dataset import DataSet
 from probvae.data.folders import skipped_sentence
 from probvae.environment import __version__
-from probvae.evaluation import state
-from probvae.evaluation.estimates import paired_difference
-from probvae.inference.blocks import Stopped
-from probvae.models.vae import VAE
+from probvae.evaluation.state import Line
+from probvae.runs.command_line import resume_command
+from probvae.runs.comparison import Comparison
+from probvae.runs.job import Job
+from probvae.runs.observer import Observer
+from probvae.runs.run import Run
 from probvae.training.state import Row
 
+TRAINING_HEADER = "   epoch   test ELBO   log p(x|z)        KL    objective   images/s   seconds"
 EVALUATION_HEADER = f"{'':44}{'mean':>12}{'± images':>10}{'± draws':>10}{'images':>9}"
 
 
-def _print_comparison(e: state.Evaluation, theirs: Any, other: Path | None) -> None:
-    """Print the paired difference of the best estimate that both evaluations have."""
-    _, arrays = theirs
-    method = "exact" if "exact" in e.arrays and "exact" in arrays else "iwae"
-    n = min(len(e.arrays[method]), len(arrays[method]))  # fewer where either was stopped
-    d = paired_difference(e.arrays[method][:n], arrays[method][:n])
-    what = "log p(x), exact," if method == "exact" else "IWAE bound (not log p(x): each misses its own part)"
-    click.echo(
-        f"\n{what} minus that of {other}, paired over {n:,} images: {d.mean:+.3f} nats, 95% interval "
-        f"{d.low:+.3f} to {d.high:+.3f}; higher on {d.first_better:.0%} of them"
-    )
+class Console(Observer):
+    """A progress bar on a terminal; Ctrl-C stops the work from the moment on that it has begun.
 
+    Args:
+      quiet: Whether no progress is shown.
+      stopping: What is being done once Ctrl-C has come, in words.
+    """
 
-class _Console:
-    """A progress bar for each stage on a terminal, and the table's lines as they come."""
-
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, stopping: str = "") -> None:
         self.quiet = quiet
-        self.stop: Any = lambda: False
         self.bar: tqdm[Any] | None = None
         self.name = ""
+        self.stop = StopOnSignal(lambda: self._say_stopping(stopping))
 
-    def stage(self, name: str) -> None:
+    def __enter__(self) -> "Console":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
         self.close()
-        self.name = name
+        self.stop.end()
+
+    def _say_stopping(self, words: str) -> None:
+        self.close()
+        click.echo(f"stopping: {words} (Ctrl-C again to abandon it)", err=True)
 
     def progress(self, fraction: float) -> None:
-        """Move the bar; the estimators end where a signal has come."""
-        if self.stop():
-            raise Stopped
+        """Move the bar."""
         if self.quiet:
             return
         if self.bar is None:
@@ -59,22 +60,72 @@ class _Console:
             )
         self.bar.update(max(0.0, round(100 * fraction, 1) - self.bar.n))
 
-    def lines(self, lines: list[state.Line]) -> None:
-        self.close()
-        for line in lines:
-            click.echo(_as_text(line))
-
-    def stopping(self) -> None:
-        self.close()
-        click.echo("stopping: giving what is known (Ctrl-C again to abandon it)", err=True)
+    def warn(self, message: str) -> None:
+        """Print a warning on standard error."""
+        click.echo(f"Warning: {message}", err=True)
 
     def close(self) -> None:
+        """Take the bar away."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
 
+    def exit(self, default: int) -> NoReturn:
+        """End the process with the exit code of the signal that has stopped it, or of a default one."""
+        sys.exit(128 + (self.stop.received or default))
 
-def _as_text(line: state.Line) -> str:
+
+# ---- evaluation ------------------------------------------------------------------------------------
+
+
+class EvaluationConsole(Console):
+    """A progress bar for each stage on a terminal, and the table's lines as they come."""
+
+    def __init__(self, run: Any, *, quiet: bool) -> None:
+        super().__init__(quiet=quiet, stopping="giving what is known")
+        self.run = run
+
+    def begin(self, words: str) -> None:
+        """Print the head of the table."""
+        click.echo(f"{self.run}, {words}\n\n{EVALUATION_HEADER}")
+        self.stop.begin()
+
+    def stage(self, name: str) -> None:
+        """Show the name of the stage at the bar."""
+        self.close()
+        self.name = name
+
+    def lines(self, lines: Sequence[Line]) -> None:
+        """Print lines of the table."""
+        self.close()
+        for line in lines:
+            click.echo(_as_text(line))
+
+
+class PageConsole(Console):
+    """A progress bar on a terminal for a page that is being made."""
+
+    def __init__(self, run: Any, *, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
+        self.run = run
+
+    def begin(self, words: str) -> None:
+        """Say of what the page is."""
+        if not self.quiet:
+            click.echo(f"{self.run}, {words}")
+
+
+def print_comparison(comparison: Comparison, other: Any) -> None:
+    """Print the paired difference of the best estimate that two evaluations have."""
+    method, mean, n = comparison.method, comparison.difference, comparison.num_examples
+    what = "log p(x), exact," if method == "exact" else "IWAE bound (not log p(x): each misses its own part)"
+    click.echo(
+        f"\n{what} minus that of {other}, paired over {n:,} images: {mean.mean:+.3f} nats, 95% interval "
+        f"{mean.low:+.3f} to {mean.high:+.3f}; higher on {mean.first_better:.0%} of them"
+    )
+
+
+def _as_text(line: Line) -> str:
     value = line.estimate
     unit = "" if line.unit in ("nats", "") else f" {line.unit}"
     digits = 0 if float(value.mean).is_integer() and np.isnan(value.standard_error) else 2
@@ -85,36 +136,46 @@ def _as_text(line: state.Line) -> str:
     return f"{line.name:44}{numbers}{unit}" + (f"\n      {line.note}" if line.note else "")
 
 
-TRAINING_HEADER = "   epoch   test ELBO   log p(x|z)        KL    objective   images/s   seconds"
+# ---- training --------------------------------------------------------------------------------------
 
 
-class Console:
-    """A progress bar on a terminal, a line an epoch everywhere, nothing if quiet."""
+class TrainingConsole(Console):
+    """A progress bar on a terminal, a line an epoch everywhere, nothing if quiet.
 
-    def __init__(self, training: Training, num_images: int, *, quiet: bool) -> None:
-        self.training, self.num_images, self.quiet = training, num_images, quiet
-        self.bar: tqdm[Any] | None = None
+    Args:
+      recipe: Name of the recipe to show.
+      quiet: Whether the closing line alone is printed.
+    """
 
-    def introduce(
-        self, vae: VAE, training: Training, examples: DataSet, folder: Path, recipe: str, place: str
-    ) -> None:
+    def __init__(self, recipe: str, *, quiet: bool) -> None:
+        super().__init__(quiet=quiet, stopping="saving what has been learnt")
+        self.recipe = recipe
+
+    def begin_training(self, job: Job, place: str) -> None:
         """Say what is about to be trained on what, and from which place on where a run is resumed."""
-        a = vae.architecture
-        if self.quiet or a is None:
-            return
-        weights = sum(int(w.shape.num_elements()) for w in vae.trainable_weights)
-        widths = a.units if a.network in ("mlp", "gated_mlp") else a.filters
-        layers = f" in layers of {','.join(map(str, a.latent_layers))}" if a.latent_layers else ""
-        y = f"; {a.context_dim} classes y" if a.context_dim else ""
-        image = len(a.event_shape) == 3
+        self.job, self.quiet = job, self.quiet or not job.workers.is_chief
+        if not self.quiet:
+            self._introduce(job, place)
+        self.stop.begin()
+
+    def _introduce(self, job: Job, place: str) -> None:
+        architecture, training, examples = job.architecture, job.training, job.examples
+        weights = sum(int(w.shape.num_elements()) for w in job.vae.trainable_weights)
+        is_perceptron = architecture.network in ("mlp", "gated_mlp")
+        widths = architecture.units if is_perceptron else architecture.filters
+        sizes = ",".join(map(str, architecture.latent_layers))
+        layers = f" in layers of {sizes}" if architecture.is_hierarchy else ""
+        y = f"; {architecture.num_classes} classes y" if architecture.is_conditional else ""
+        image = len(architecture.event_shape) == 3
         lines = {
-            "model": f"{a.posterior} q(z|x), {a.likelihood} p(x|z), {a.prior} p(z); latent {a.latent_dim}"
-            f"{layers}{y}, {a.network} {','.join(map(str, widths))}, {weights:,} weights",
+            "model": f"{architecture.posterior} q(z|x), {architecture.likelihood} p(x|z), "
+            f"{architecture.prior} p(z); latent {architecture.latent_dim}{layers}{y}, {architecture.network} "
+            f"{','.join(map(str, widths))}, {weights:,} weights",
             "data": from_config.describe(examples) + (f", binarize {training.binarize}" if image else ""),
-            "recipe": f"{recipe}: Adam {training.learning_rate:g} {training.schedule}, batches of "
+            "recipe": f"{self.recipe}: Adam {training.learning_rate:g} {training.schedule}, batches of "
             f"{training.batch_size}, {training.objective} with {training.num_samples} draw"
             f"{'s' if training.num_samples > 1 else ''}, seed {training.seed}",
-            "folder": str(folder),
+            "folder": str(job.folder),
         }
         if place:
             lines["resumed"] = place
@@ -125,45 +186,54 @@ class Console:
             click.echo(skipped_sentence(examples), err=True)
         click.echo(f"\n{TRAINING_HEADER}   (nats per {'image' if image else 'example'})")
 
-    def chunk(self, epoch: int, images: int) -> None:
+    def chunk(self, epoch: int, examples: int) -> None:
         """Move the bar."""
         if self.quiet:
             return
         if self.bar is None:
             self.bar = tqdm(
-                total=self.num_images,
-                desc=f"epoch {epoch + 1}/{self.training.epochs}",
+                total=len(self.job.examples.train),
+                desc=f"epoch {epoch + 1}/{self.job.training.epochs}",
                 unit=" images",
                 disable=None,  # no bar where standard error is not a terminal
                 leave=False,
                 dynamic_ncols=True,
             )
-        self.bar.update(images)
+        self.bar.update(examples)
 
     def epoch(self, row: Row) -> None:
         """Replace the bar by the epoch's line."""
         self.close()
         if not self.quiet:
-            done = f"{row.epoch:.4g}/{self.training.epochs}"
+            done = f"{row.epoch:.4g}/{self.job.training.epochs}"
             click.echo(
                 f"{done:>8}{row.test_elbo:12.2f}{row.test_log_likelihood:13.2f}{row.test_kl:10.2f}"
                 f"{row.train_elbo:13.2f}{row.images_per_second:11,.0f}{row.seconds:10.1f}{_counts(row)}"
             )
 
-    def stopping(self) -> None:
-        """Say that Ctrl-C was understood."""
-        self.close()
-        click.echo("stopping: saving what has been learnt (Ctrl-C again to abandon it)", err=True)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
+    def conclude(self, run: Run) -> None:
+        """Print the closing line; end the process where the training was stopped."""
+        if self.job.workers.is_chief:
+            click.echo(_conclusion(run))
+            if run.interrupted:
+                click.echo(f"to go on: {resume_command(run.folder)}")
+        if run.interrupted:
+            self.exit(signal.SIGTERM)
 
 
 def _counts(row: Row) -> str:
     """Say how many steps of an epoch were skipped and clipped, if any were."""
     counts = ((row.skipped_steps, "skipped"), (row.clipped_steps, "clipped"))
-    found = [f"{number:,} {what}" for number, what in counts if number]
-    return f"   steps: {', '.join(found)}" if found else ""
+    parts = [f"{number:,} {what}" for number, what in counts if number]
+    return f"   steps: {', '.join(parts)}" if parts else ""
+
+
+def _conclusion(run: Run) -> str:
+    elbo = run.metrics["test_elbo"]
+    error = "" if elbo["standard_error"] is None else f" ± {elbo['standard_error']:.2f} (standard error)"
+    state = "stopped early" if run.interrupted else "done"
+    bits = run.metric("test_bits_per_dimension", "mean")
+    coded = "" if bits is None else f", {bits:.4f} bits/dim"
+    accuracy = run.metric("test_accuracy", "mean")
+    right = "" if accuracy is None else f", {accuracy:.2%} of the classes right"
+    return f"{state}: test ELBO {elbo['mean']:.2f}{error} nats{coded}{right}, in {run.folder}"

@@ -1,6 +1,7 @@
 """probvae-evaluate: what a trained model is worth, with an error on every number."""
 
 import functools
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,16 @@ AT_LEAST_NONE = click.IntRange(min=0)
 @thread_options
 @click.option("--quiet", is_flag=True, help="Print the table only.")
 @click.version_option(__version__, prog_name="probvae-evaluate")
-def main(run: Path, strategy: str, threads: int | None, inter_threads: int | None, **options: Any) -> None:
+def main(
+    run: Path,
+    compare: Path | None,
+    output: Path | None,
+    strategy: str,
+    threads: int | None,
+    inter_threads: int | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Evaluate a run of probvae-train.
 
     \b
@@ -91,8 +101,22 @@ def main(run: Path, strategy: str, threads: int | None, inter_threads: int | Non
     # Importance sampling and quadrature work on a core each; annealing's long chain uses all for each step.
     parts = 1 if options["ais_images"] or strategy != "none" else None
     with quiet_start(functools.partial(make_strategy, strategy, threads, inter_threads, parts)) as devices:
+        from probvae.cli.console import EvaluationConsole, print_comparison
+        from probvae.runs.comparison import compare_evaluations, read_comparable
         from probvae.runs.evaluation import evaluate
-    evaluate(run, devices, **options)
+    other = None if compare is None else read_comparable(compare)
+    with (console := EvaluationConsole(run, quiet=quiet)):
+        options |= {"strategy": devices, "observer": console, "should_stop": console.stop}
+        results = evaluate(run, compare=compare, output=output, **options)
+    for stage, why in results.skipped.items():
+        click.echo(f"skipped: {stage}, because {why}", err=True)
+    if other is not None and "iwae" in results.per_example:
+        print_comparison(compare_evaluations(results, other, force=True), compare)
+    folder = output or run / "evaluation"
+    if results.unfinished:
+        click.echo(f"\nstopped early, without all of: {', '.join(results.unfinished)}; in {folder}")
+        console.exit(signal.SIGINT)
+    click.echo(f"\nwritten to {folder}")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ from probvae.environment import __version__
 @click.option("--overwrite", is_flag=True, help="Replace a page that is there.")
 @click.option("--quiet", is_flag=True, help="Print the last line only.")
 @click.version_option(__version__, prog_name="probvae-explore")
-def main(run: Path, **options: Any) -> None:
+def main(run: Path, quiet: bool, **options: Any) -> None:
     """Write a web page to explore a run of probvae-train.
 
     \b
@@ -53,8 +53,13 @@ def main(run: Path, **options: Any) -> None:
     own is encoded too. For images, with the networks conv, residual_conv, mlp and gated_mlp.
     """  # noqa: D301
     with quiet_start():
+        from probvae.cli.console import PageConsole
         from probvae.export.web.explorer import explore
-    explore(run, **options)
+    written = explore(run, observer=PageConsole(run, quiet=quiet), **options)
+    if not quiet:
+        click.echo(f"{written.method}: {written.log_prob:.2f} nats in the mean over them")
+    size = written.path.stat().st_size / 1e6
+    click.echo(f"written to {written.path}, {size:.1f} MB: open it in a browser")
 
 
 if __name__ == "__main__":

@@ -28,19 +28,16 @@ def main(runs: tuple[Path, ...], output: Path | None) -> None:
     probvae-train and probvae-evaluate make the report of a run by themselves. Runs are compared example by
     example where probvae-evaluate has evaluated them in the same way. Needs no TensorFlow and no network.
     """  # noqa: D301
-    from probvae.runs.reports import page
+    from probvae.runs.folder import REPORT
+    from probvae.runs.reports.page import report
 
     if output is not None and len(runs) == 1:
         raise InputError("--output is of a comparison: give two or more runs, or leave it out.")
-    if len({run.resolve() for run in runs}) < len(runs):
-        raise InputError("A run is given twice: give different runs to compare.")
-    if len(runs) > 1:
-        comparison = output or Path("comparison.html")
-        page.write_comparison(runs, comparison)
+    written = report(*runs, output=output or "comparison.html")
     for run in runs:
-        click.echo(f"written to {page.write_report(run)}")
+        click.echo(f"written to {run / REPORT}")
     if len(runs) > 1:
-        click.echo(f"written to {comparison}")
+        click.echo(f"written to {written}")
 
 
 if __name__ == "__main__":

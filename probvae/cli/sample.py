@@ -8,26 +8,16 @@ import click
 from probvae.cli.command import Command
 from probvae.cli.start import AT_LEAST_ONE, quiet_start
 from probvae.environment import __version__
-from probvae.errors import InputError
+from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
 
 AT_LEAST_NONE = click.IntRange(min=0)
-
-# Each mode with the options that belong to it; those not named here are for every mode.
-MODES: dict[str, tuple[str, ...]] = {
-    "prior": ("num", "temperature", "sampler", "components", "train_images", "label"),
-    "classes": ("num", "temperature"),
-    "reconstructions": ("num", "draws"),
-    "interpolation": ("num", "start", "end", "steps", "path", "label"),
-    "traversal": ("image", "dimension", "steps", "label"),
-}
-FLAGS = {"label": "class", "start": "from", "end": "to", "train_images": "train-images"}
 
 
 @click.command("probvae-sample", cls=Command, context_settings={"max_content_width": 100})
 @click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
 @click.option(
     "--mode",
-    type=click.Choice(tuple(MODES)),
+    type=click.Choice(tuple(MODE_OPTIONS)),
     default="prior",
     help="prior: x from z ~ p(z). classes: the same z under every class of a conditional model. "
     "reconstructions: x from z ~ q(z|x) of test images. interpolation: paths between test images. "
@@ -41,7 +31,7 @@ FLAGS = {"label": "class", "start": "from", "end": "to", "train_images": "train-
 )
 @click.option(
     "--pixels",
-    type=click.Choice(("mean", "draw")),
+    type=click.Choice(CHOICES["pixels"]),
     help="What to show: the mean of p(x|z), or a draw x ~ p(x|z). [mean; draw for rows of a table]",
 )
 @click.option(
@@ -52,7 +42,7 @@ FLAGS = {"label": "class", "start": "from", "end": "to", "train_images": "train-
 )
 @click.option(
     "--sampler",
-    type=click.Choice(("prior", "mixture", "flow")),
+    type=click.Choice(CHOICES["sampler"]),
     help="prior: draw z from p(z), or from a mixture of normals or a flow that is fitted to q(z|x) of the "
     "training data. [prior]",
 )
@@ -84,7 +74,7 @@ FLAGS = {"label": "class", "start": "from", "end": "to", "train_images": "train-
 @click.option("--to", "end", type=AT_LEAST_NONE, metavar="J", help="interpolation: index of another.")
 @click.option(
     "--path",
-    type=click.Choice(("linear", "spherical")),
+    type=click.Choice(CHOICES["path"]),
     help="interpolation: a straight line, or along a great circle. [spherical]",
 )
 @click.option(
@@ -110,7 +100,9 @@ FLAGS = {"label": "class", "start": "from", "end": "to", "train_images": "train-
 @click.option("--overwrite", is_flag=True, help="Replace the samples that are there.")
 @click.option("--quiet", is_flag=True, help="Print the closing line only.")
 @click.version_option(__version__, prog_name="probvae-sample")
-def main(run: Path, mode: str, **options: Any) -> None:
+def main(
+    run: Path, mode: str, output: Path | None, images: bool, overwrite: bool, quiet: bool, **options: Any
+) -> None:
     """Generate from a run of probvae-train.
 
     \b
@@ -124,27 +116,18 @@ def main(run: Path, mode: str, **options: Any) -> None:
     Writes samples.npz (z, the mean of p(x|z), a draw x, log p(z)), a picture and, of paths, an animation;
     for series and tables samples.csv too.
     """  # noqa: D301
-    _refuse_options_of_other_modes(mode, options)
+    SampleOptions(**options).refuse_unless_used(mode)
     with quiet_start():
-        from probvae.runs.samples import sample
-    sample(run, mode, **options)
-
-
-def _refuse_options_of_other_modes(mode: str, options: dict[str, Any]) -> None:
-    """Refuse an option that the mode would leave unused, and half of a pair."""
-    for name, value in options.items():
-        modes = [m for m, names in MODES.items() if name in names]
-        if modes and mode not in modes and value not in (None, ()):
-            raise InputError(
-                f"--{FLAGS.get(name, name)} is for --mode {' or '.join(modes)}; the mode is {mode}."
-            )
-    if (options["start"] is None) != (options["end"] is None):
-        raise InputError("--from and --to name the two ends of one path: give both, or neither.")
-    sampler = options["sampler"] or "prior"
-    if options["components"] and sampler != "mixture":
-        raise InputError(f"--components is for --sampler mixture; the sampler is {sampler}.")
-    if options["train_images"] and sampler == "prior":
-        raise InputError("--train-images is for --sampler mixture or flow; the prior is not fitted.")
+        from probvae.runs.samples import GRID, TABLE, sample
+    written = sample(run, mode, output=output, images=images, overwrite=overwrite, **options)
+    if not quiet:
+        for line in written.lines:
+            click.echo(line)
+        if GRID not in written.names:
+            click.echo(f"rows of numbers have no picture: see {TABLE}")
+    names = [name for name in written.names if "/" not in name]
+    more = f" and {len(written.names) - len(names):,} pictures in images" if images else ""
+    click.echo(f"written to {written.folder}: {', '.join(names)}{more}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import click
@@ -74,42 +73,35 @@ def _stderr_into(target: int) -> Iterator[int]:
         os.close(original)
 
 
-def renew_report(folder: Path) -> None:
-    """Write report.html into a run folder; what goes wrong is one line and costs nothing else."""
-    try:
-        from probvae.runs.reports.page import write_report
-
-        write_report(folder)
-    except Exception as error:  # a report is never worth a run
-        reason = " ".join(str(error).split()) or type(error).__name__
-        click.echo(f"Warning: no report was written: {reason}", err=True)
-
-
 class StopOnSignal:
-    """Turns the first Ctrl-C (or SIGTERM) into a wish that the work looks at; the second one kills."""
+    """Turns the first Ctrl-C (or SIGTERM) into a wish that the work looks at; the second one kills.
+
+    Args:
+      on_stop: Function that is called at the first signal.
+    """
 
     SIGNALS: ClassVar = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self, on_stop: Callable[[], None]) -> None:
         self.on_stop = on_stop
         self.received: int | None = None
+        self.before: dict[int, Any] = {}
 
     def __call__(self) -> bool:
         """Return whether a signal has come."""
         return self.received is not None
 
-    def __enter__(self) -> "StopOnSignal":
+    def begin(self) -> None:
+        """Take the signals over."""
         self.before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
-        return self
 
-    def __exit__(self, *exception: Any) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
+    def end(self) -> None:
+        """Give the signals back to what had them before."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
+        self.before = {}
 
     def _receive(self, number: int, frame: Any) -> None:
         self.received = number
-        self._restore()
+        self.end()
         self.on_stop()

@@ -1,11 +1,9 @@
 """probvae-train: train a VAE on images and keep everything about the run in a folder."""
 
 import contextlib
-import dataclasses
 import functools
 import os
 import re
-import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -106,7 +104,7 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
 @click.option("--mlflow", default="", metavar="EXPERIMENT", help="Report to MLflow.")
 @click.option(
     "--strategy",
-    type=click.Choice(cluster.STRATEGIES),
+    type=click.Choice(cluster.STRATEGY_NAMES),
     default="none",
     help="mirrored: all GPUs of this machine, or its CPU devices. multi_worker: the processes that TF_CONFIG "
     "names, one a machine or GPU. Each batch is shared out over them. [none]",
@@ -143,7 +141,7 @@ def main(
     given = {name: value for name, value in options.items() if value is not None}
     conduct: dict[str, Any] = {
         "every": Every.parse(checkpoint_every),
-        "quiet": quiet,
+        "overwrite": overwrite,
         "tensorboard": tensorboard,
         "wandb": wandb,
         "mlflow": mlflow,
@@ -154,44 +152,50 @@ def main(
         _refuse_changes(given, recipe, output, overwrite)
         _wait(strategy, quiet=quiet)
         with quiet_start(lambda: make(_parts_of(resume))) as devices:
-            from probvae.runs.training import Conduct
-            from probvae.runs.training import resume as resume_run
-        resume_run(Conduct(resume, devices, **conduct), given)
+            from probvae.cli.console import TrainingConsole
+            from probvae.runs import job
+            from probvae.runs import training as runs
+        with (console := TrainingConsole("resumed", quiet=quiet)):
+            chosen = job.RunOptions(strategy=devices, **conduct)
+            run = runs.resume(resume, options=chosen, observer=console, should_stop=console.stop, **given)
+            console.conclude(run)
         return
     architecture = {name: given.pop(name) for name in ARCHITECTURE if name in given}
-    training = Training(**{**RECIPES[recipe], **given})
-    if "latent_layers" in architecture:
-        architecture.setdefault("latent_dim", sum(architecture["latent_layers"]))
+    settings = {**RECIPES[recipe], **given}
+    training = Training(**settings)
     _check(architecture, training)
     if output is None and strategy == "multi_worker":
         raise InputError("With several workers, name the run folder that they share: add --output.")
     _wait(strategy, quiet=quiet)
-    if output is None:
-        output = Path("runs") / f"{Path(training.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
-    def setup() -> tuple[Any, Training]:
+    def setup() -> tuple[Any, int]:
         from probvae.training import strategies
 
         parts = given.get("parts") or strategies.default_parts(training, strategy)
-        return make(parts), dataclasses.replace(training, parts=parts)
+        return make(parts), parts
 
-    with quiet_start(setup) as (devices, training):
-        from probvae.runs.training import Conduct, start
-    start(
-        training,
-        architecture,
-        Conduct(output, devices, recipe=recipe, overwrite=overwrite, **conduct),
-        choose_binarization="binarize" not in given,
-    )
+    with quiet_start(setup) as (devices, parts):
+        from probvae.cli.console import TrainingConsole
+        from probvae.runs import job
+        from probvae.runs import training as runs
+    with (console := TrainingConsole(recipe, quiet=quiet)):
+        run = runs.train(
+            architecture,
+            {**settings, "parts": parts},
+            output=output,
+            options=job.RunOptions(strategy=devices, **conduct),
+            observer=console,
+            should_stop=console.stop,
+        )
+        console.conclude(run)
 
 
 def _parts_of(folder: Path) -> int:
     """Return the parts of a batch in a run's configuration, or 1: what is wrong with it is said later."""
-    from probvae.models import saving
+    from probvae.runs import files
 
     with contextlib.suppress(OSError, InputError):
-        _, training = saving.read_config(folder)
-        return training.parts if training else 1
+        return files.read_config(folder)[1].parts
     return 1
 
 
@@ -219,11 +223,13 @@ def _refuse_changes(given: dict[str, Any], recipe: str, output: Path | None, ove
 def _check(architecture: dict[str, Any], training: Training) -> None:
     """Refuse bad choices before anything heavy is loaded; what the data decide is made up."""
     made_up: dict[str, Any] = {}
+    if "latent_layers" in architecture:
+        made_up["latent_dim"] = sum(architecture["latent_layers"])
     if architecture.get("likelihood") == "mixed":
-        made_up = {"columns": ("normal",), "event_shape": (1,)}
+        made_up |= {"columns": ("normal",), "event_shape": (1,)}
     if training.uses_labels:
         made_up["context_dim"] = 2
-    Architecture(**architecture, **made_up)
+    Architecture(**{**made_up, **architecture})
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "folder": ["FORMATS", "export_model", "export_run"],
+        "web.explorer": ["Explorer", "explore"],
     },
 )
 
@@ -15,3 +16,5 @@ if TYPE_CHECKING:
     from probvae.export.folder import FORMATS as FORMATS
     from probvae.export.folder import export_model as export_model
     from probvae.export.folder import export_run as export_run
+    from probvae.export.web.explorer import Explorer as Explorer
+    from probvae.export.web.explorer import explore as explore

@@ -2,23 +2,25 @@
 
 import dataclasses
 import json
-import platform
 import re
-from collections.abc import Sequence
-from importlib.metadata import version
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
-from probvae.environment import __version__
+from probvae.environment import versions
+from probvae.errors import InputError
 from probvae.export.functions import mean_name
-from probvae.export.sources import Row, Sources
 from probvae.likelihoods import likelihood_of
+from probvae.models import saving
 from probvae.models.vae import VAE
+from probvae.runs import files
+from probvae.runs.folder import COMMANDS, EVALUATION, METRICS
 
 CARD = "model_card.md"
 LICENSE = "unknown"
-PACKAGES = ("tensorflow", "tensorflow-probability", "tf-keras", "numpy")
+RUN_METRICS = {"test_elbo": "ELBO", "test_log_likelihood": "log p(x|z)", "test_kl": "KL"}
 ALWAYS = (  # settings of a training that are shown even where they have their default
     *(*Training.MAIN, "binarize", "num_samples", "schedule", "warmup_steps", "parts", "precision"),
     *("alpha", "free_bits", "mmd_weight"),
@@ -26,7 +28,80 @@ ALWAYS = (  # settings of a training that are shown even where they have their d
 HEADLINES = ("exact", "iwae", "elbo", "test_elbo")  # rows that the metadata repeat
 
 
-def render(vae: VAE, about: Sources, files: Sequence[str], *, label: int | None = None) -> str:
+class Row(NamedTuple):
+    """A line of the evaluation table; errors are None where there is none."""
+
+    key: str
+    name: str
+    mean: float
+    standard_error: float | None
+    monte_carlo_error: float | None
+    unit: str
+    note: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """The origin of a model: its training, its evaluation and its license.
+
+    Attributes:
+      name: Name of the model.
+      training: Configuration of the training.
+      data: Description of the data, `data` of the run's metrics.json.
+      versions: Versions of the packages that trained the model.
+      commands: Commands that made the model, as they were typed.
+      rows: Lines of the evaluation table.
+      conditions: Conditions of the evaluation, such as the number of images.
+      license: License of the model.
+    """
+
+    name: str
+    training: Training | None = None
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    versions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    commands: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
+    conditions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    license: str = "unknown"
+
+
+def provenance(folder: Path, license: str) -> Provenance:
+    """Read the origin of a model from the folder of its run, or of one that `probvae.save` wrote.
+
+    Raises:
+      InputError: a file that is there cannot be read; a license that is no identifier.
+    """
+    if not license or len(license) > 100 or not all(c.isalnum() or c in "-.+" for c in license):
+        raise InputError(f"A license must be an identifier such as mit or cc-by-4.0; got {license!r}.")
+    paths = (folder / METRICS, folder / EVALUATION / METRICS)
+    metrics, evaluation = (files.read_object(path) if path.exists() else {} for path in paths)
+    commands = files.read_commands(folder / COMMANDS) if (folder / COMMANDS).exists() else []
+    results = files.EvaluationResults(evaluation, {})
+    rows = [row for key, value in results.results.items() if (row := _row(key, value))]
+    conditions = results.conditions if rows else {}
+    if not rows:
+        trained = {key: files.part(metrics, key, dict) for key in RUN_METRICS}
+        named = {key: {"name": RUN_METRICS[key], "unit": "nats", **value} for key, value in trained.items()}
+        rows = [row for key, value in named.items() if (row := _row(key, value))]
+    return Provenance(
+        name=folder.resolve().name,
+        training=saving.read_config(folder)[1],
+        data=files.part(metrics, "data", dict),
+        versions=files.part(metrics, "versions", dict),
+        commands=tuple(command["command"] for command in commands),
+        rows=tuple(rows),
+        conditions=conditions,
+        license=license,
+    )
+
+
+def _row(key: str, value: dict[str, Any]) -> Row | None:
+    mean, error, drawn = (files.number(value, k) for k in ("mean", "standard_error", "monte_carlo_error"))
+    name, unit, note = (str(value.get(k) or "") for k in ("name", "unit", "note"))
+    return None if mean is None else Row(key, name or key, mean, error, drawn, unit, note)
+
+
+def render(vae: VAE, about: Provenance, files: Sequence[str], *, label: int | None = None) -> str:
     """Return the text of a model card.
 
     Args:
@@ -73,7 +148,7 @@ def code(value: Any) -> str:
 # ---- sections --------------------------------------------------------------------------------------
 
 
-def _metadata(vae: VAE, about: Sources) -> str:
+def _metadata(vae: VAE, about: Provenance) -> str:
     a = vae.architecture
     tags = ["variational-autoencoder", "vae", "generative-model", "tensorflow-probability", "probvae"]
     tags += [f"{a.likelihood}-likelihood", f"{a.posterior}-posterior", f"{a.prior}-prior"] if a else []
@@ -90,7 +165,7 @@ def _metadata(vae: VAE, about: Sources) -> str:
     return "\n".join(["---", *lines, *_model_index(about, rows, task), "---"])
 
 
-def _model_index(about: Sources, rows: list[Row], task: str) -> list[str]:
+def _model_index(about: Provenance, rows: list[Row], task: str) -> list[str]:
     if not rows:
         return []
     data = _data_name(about) or "unknown"
@@ -103,13 +178,13 @@ def _model_index(about: Sources, rows: list[Row], task: str) -> list[str]:
     return [f"model-index: {json.dumps([{'name': about.name, 'results': [result]}])}"]
 
 
-def _data_name(about: Sources) -> str:
+def _data_name(about: Provenance) -> str:
     """Return how the data are called, without the folders on the way to a file."""
     name = about.data.get("name") or (about.training.data if about.training else "")
     return str(name).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
-def _summary(vae: VAE, about: Sources, label: int | None) -> str:
+def _summary(vae: VAE, about: Provenance, label: int | None) -> str:
     data = _data_name(about)
     size = f"x of shape {list(vae.event_shape)} and z of {vae.latent_dim} dimensions"
     words = f"A variational autoencoder, {size}{f', trained on {text(data)}' if data else ''}."
@@ -154,7 +229,7 @@ def _shown(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _training(about: Sources) -> str:
+def _training(about: Provenance) -> str:
     if about.training is None:
         return "How the model was trained was not recorded."
     shown = dataclasses.replace(about.training, data=_data_name(about) or "unknown")
@@ -168,7 +243,7 @@ def _training(about: Sources) -> str:
     return "\n\n".join(parts)
 
 
-def _evaluation(about: Sources) -> str:
+def _evaluation(about: Provenance) -> str:
     if not about.rows:
         return "The model has not been evaluated."
     rows = [
@@ -198,7 +273,7 @@ def _error(value: float | None) -> str:
     return "" if value is None else f"{value:.2g}"
 
 
-def _limits(vae: VAE, about: Sources, label: int | None) -> str:
+def _limits(vae: VAE, about: Provenance, label: int | None) -> str:
     a, data = vae.architecture, _data_name(about) or "its training data"
     points = [
         f"For research and teaching: to draw from, compress, compare or score data like {text(data)}. It "
@@ -252,8 +327,8 @@ def _loading(vae: VAE, files: Sequence[str]) -> str:
     return "\n\n".join(parts)
 
 
-def _versions(about: Sources) -> str:
-    now = {"python": platform.python_version(), "probvae": __version__, **{p: version(p) for p in PACKAGES}}
+def _versions(about: Provenance) -> str:
+    now = versions()
     names = list(dict.fromkeys([*now, *about.versions]))
     rows = [(text(n), text(about.versions.get(n, "")), text(now.get(n, ""))) for n in names]
     return table(("", "trained with", "exported with"), rows)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from probvae.errors import InputError
-from probvae.export.card import CARD, LICENSE, render
+from probvae.export.card import CARD, LICENSE, Provenance, provenance, render
 from probvae.export.functions import PARTS
 from probvae.export.onnx_model import require_packages
 from probvae.export.onnx_model import write as write_onnx
 from probvae.export.saved_model import write as write_saved_model
-from probvae.export.sources import Sources, sources
+from probvae.files.outputs import refuse_folder_in_use, usable
 from probvae.files.writing import TEMPORARY
 from probvae.models import saving
 from probvae.models.vae import VAE
@@ -67,8 +67,8 @@ def export_run(
     require_run(run)
     output = run / EXPORT if output is None else Path(output)
     _check(output, formats, overwrite=options.get("overwrite", False))
-    found = sources(run, card_license)
-    return export_model(saving.load(run), output, formats, about=found, **options)
+    about = provenance(run, card_license)
+    return export_model(saving.load(run), output, formats, about=about, **options)
 
 
 def export_model(
@@ -79,7 +79,7 @@ def export_model(
     label: int | None = None,
     parts: Sequence[str] = tuple(PARTS),
     overwrite: bool = False,
-    about: Sources | None = None,
+    about: Provenance | None = None,
 ) -> list[Path]:
     """Write a model for use without probvae, and its model card.
 
@@ -109,17 +109,15 @@ def export_model(
     one = vae.of_class(label)
     one.architecture = vae.architecture
     staging = output.with_name(f".{output.name}.{os.getpid()}{TEMPORARY}")
-    try:
+    with usable(output):
         staging.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"The output folder {output} cannot be used: {error.strerror}.") from None
     try:
         written = [
             path
             for name in dict.fromkeys(formats)
             for path in FORMATS[name].write(one, staging, tuple(parts))
         ]
-        text = render(one, about or Sources(name=output.name), [p.name for p in written], label=label)
+        text = render(one, about or Provenance(name=output.name), [p.name for p in written], label=label)
         (staging / CARD).write_text(text, encoding="utf-8")
         _replace(output, staging)
     finally:
@@ -137,14 +135,11 @@ def _check(output: Path, formats: Sequence[str], *, overwrite: bool) -> None:
         if name not in FORMATS:
             raise InputError(f"A format must be one of {', '.join(FORMATS)}; got {name!r}.")
         FORMATS[name].check()
-    try:
-        found = {path.name for path in output.iterdir()} if output.exists() else set()
-    except OSError as error:
-        raise InputError(f"The output folder {output} cannot be used: {error.strerror}.") from None
-    if found and not (CARD in found and found <= NAMES):
-        raise InputError(f"{output} holds other files than an export's: choose another --output.")
-    if found and not overwrite:
-        raise InputError(f"{output} is in use: add --overwrite, or choose another --output.")
+    refuse_folder_in_use(output, overwrite=overwrite, why_foreign=_why_foreign)
+
+
+def _why_foreign(names: set[str]) -> str:
+    return "" if CARD in names and names <= NAMES else "holds other files than an export's"
 
 
 def _replace(output: Path, staging: Path) -> None:

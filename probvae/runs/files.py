@@ -1,12 +1,13 @@
-"""What the files of a run folder hold, read as if made to do harm: a damaged part is told, not shown."""
+"""The files of a run folder, read as if made to do harm. No TensorFlow.
+
+Each function reads one kind of file and raises `InputError` where it is damaged.
+"""
 
 import csv
-import dataclasses
 import hashlib
 import io
 import math
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,170 +20,98 @@ from probvae.config.training import Training
 from probvae.errors import InputError
 from probvae.files import npz, strict_json
 from probvae.files.reading import read_text, refusals
-from probvae.files.writing import CONFIG, WEIGHTS
-from probvae.runs.folder import COMMANDS, HISTORY, IMAGES, METRICS, require_run
+from probvae.files.writing import CONFIG
+from probvae.runs.folder import IMAGES, require_run
 
-MAX_TEXT = 2**24  # bytes of a JSON or CSV file
-MAX_PICTURE = 2**23  # bytes
-MAX_PIXELS = 2**25
-MAX_COMMANDS = 1000
-FRAMES = 24  # of each kind in a report, at most
-EVALUATION = "evaluation"
-PICTURES = ("originals", "latent_manifold", "latent_means", "latent_projection", "traversals")
-EVALUATION_PICTURES = ("bound_against_samples", "gaps", "posterior_contours")
+MAX_JSON = 2**24  # bytes of a JSON file
+MAX_HISTORY = 2**26  # bytes of history.csv
+MAX_PICTURE = 2**23  # bytes of a picture
+MAX_PIXELS = 2**25  # pixels of a picture
+MAX_COMMANDS = 1000  # commands that are read, the last ones
+LEVELS = 10  # depth of objects and lists in a JSON file
 
 
-class Frame(NamedTuple):
-    """A picture made after some epochs."""
+def read_config(folder: Path) -> tuple[Architecture, Training]:
+    """Read config.json of a run folder.
 
-    epoch: float
-    png: bytes
-
-
-@dataclasses.dataclass
-class Evaluation:
-    """What probvae-evaluate wrote.
-
-    Attributes:
-      conditions: under which.
-      results: lines of the table, by key.
-      unfinished: stages that were stopped.
-      skipped: stages that could not be done, and why.
-      arrays: per-example results.
-      pictures: PNG by name.
-      stale: whether it is of other weights than the run has now.
+    Raises:
+      InputError: no run folder; a model without a training; a damaged file.
     """
-
-    conditions: dict[str, Any]
-    results: dict[str, dict[str, Any]]
-    unfinished: list[str]
-    skipped: dict[str, str]
-    arrays: dict[str, np.ndarray]
-    pictures: dict[str, bytes]
-    stale: bool
-
-
-@dataclasses.dataclass
-class RunFiles:
-    """A run, as its folder tells it.
-
-    Attributes:
-      folder: where.
-      name: of the folder.
-      architecture, training: of config.json.
-      history: by column, [epochs] each; nan where a value is missing.
-      metrics: of metrics.json; empty before a run has ended.
-      commands: that trained it, each with the versions of what ran.
-      pictures: PNG by name.
-      frames: pictures through the epochs, by kind: image (reconstructions), prior.
-      evaluation: None where there is none.
-      problems: what could not be read, a sentence each.
-    """
-
-    folder: Path
-    name: str
-    architecture: Architecture
-    training: Training
-    history: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
-    commands: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    pictures: dict[str, bytes] = dataclasses.field(default_factory=dict)
-    frames: dict[str, list[Frame]] = dataclasses.field(default_factory=dict)
-    evaluation: Evaluation | None = None
-    problems: list[str] = dataclasses.field(default_factory=list)
-
-    def metric(self, *keys: str) -> float | None:
-        """Return a finite number of metrics.json, or None."""
-        return number(self.metrics, *keys)
+    require_run(folder)
+    text = read_text(folder / CONFIG, "a run's configuration", json_file.MAX_CONFIG)
+    architecture, training = json_file.from_json(text)
+    if architecture is None or training is None:
+        raise InputError(
+            f"{folder} is no run of probvae-train: its config.json names no architecture or no training. A "
+            "saved model is loaded by probvae.load(folder)."
+        )
+    return architecture, training
 
 
-def number(found: Any, *keys: str) -> float | None:
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object, such as metrics.json."""
+    value = _json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must hold an object; it holds {type(value).__name__}.")
+    return value
+
+
+def read_commands(path: Path) -> list[dict[str, Any]]:
+    """Read commands.json: the last command lines of a run, each with the versions of the packages."""
+    commands = _json(path)
+    rows: list[Any] = commands if isinstance(commands, list) else [None]
+    if not all(isinstance(row, dict) and isinstance(row.get("command"), str) for row in rows):
+        raise InputError(f"{path} must hold a list of commands.")
+    return rows[-MAX_COMMANDS:]
+
+
+def _json(path: Path) -> Any:
+    return strict_json.parse(read_text(path, "a JSON file", MAX_JSON), path.name, levels=LEVELS)
+
+
+def read_history(path: Path) -> dict[str, np.ndarray]:
+    """Read history.csv: column -> [epochs] float64, NaN where a cell is empty; empty without any epoch."""
+    text = read_text(path, "a run's history", MAX_HISTORY)
+    with refusals(path, "a run's history"):
+        header, *rows = list(csv.reader(io.StringIO(text), strict=True)) or [[]]
+    if not header or len(set(header)) < len(header) or any(len(row) != len(header) for row in rows):
+        raise InputError(f"{path} must hold columns with names, of one length; train or save it again.")
+    try:
+        values = np.array([[float(cell or "nan") for cell in row] for row in rows], np.float64)
+    except ValueError as error:
+        raise InputError(f"{path} must hold numbers; {error}. Train or save it again.") from None
+    return dict(zip(header, values.T, strict=True)) if rows else {}
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read per_example.npz of an evaluation: name -> array."""
+    return dict(npz.read_arrays(path))
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits."""
+    with refusals(path, "weights"), path.open("rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def number(value: Any, *keys: str) -> float | None:
     """Return the finite number at the end of a path of keys, or None.
 
     >>> number({"a": {"mean": 2}}, "a", "mean"), number({"a": "x"}, "a", "mean")
     (2.0, None)
     """
     for key in keys:
-        found = found.get(key) if isinstance(found, dict) else None
-    if isinstance(found, bool) or not isinstance(found, int | float):
+        value = value.get(key) if isinstance(value, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(found) if math.isfinite(found) else None
+    return float(value) if math.isfinite(value) else None
 
 
-def read_run(folder: Path) -> RunFiles:
-    """Read a run folder.
-
-    Raises:
-      InputError: it is none of probvae-train's, or its config.json is damaged. What else is damaged is left
-        out and told in `problems`.
-    """
-    require_run(folder)
-    text = read_text(folder / CONFIG, "a run's configuration", json_file.MAX_CONFIG)
-    architecture, training = json_file.from_json(text)
-    if architecture is None or training is None:
-        raise InputError(f"{folder} holds a model and no training: a report is of a run of probvae-train.")
-    run = RunFiles(folder, folder.resolve().name or str(folder), architecture, training)
-
-    def attempt(name: str, read: Callable[[Path], Any], default: Any) -> Any:
-        path = folder / name
-        if not path.exists():
-            return default
-        try:
-            return read(path)
-        except InputError as error:
-            run.problems.append(str(error).replace(f"{folder}/", ""))
-            return default
-
-    run.history = attempt(HISTORY, _history, {})
-    run.metrics = attempt(METRICS, _object, {})
-    run.commands = attempt(COMMANDS, read_commands, [])
-    pictures = {name: attempt(f"{name}.png", _picture, b"") for name in PICTURES}
-    run.pictures = {name: png for name, png in pictures.items() if png}
-    for kind in ("image", "prior"):
-        chosen = _evenly(_frames_of(folder / IMAGES, kind), FRAMES)
-        frames = [(n, attempt(f"{IMAGES}/{path.name}", _picture, b"")) for n, path in chosen]
-        run.frames[kind] = [Frame(_epoch(run.history, n), png) for n, png in frames if png]
-    run.evaluation = attempt(EVALUATION, lambda path: _evaluation(path, attempt), None)
-    return run
+# ---- pictures --------------------------------------------------------------------------------------
 
 
-# ---- parts -----------------------------------------------------------------------------------------
-
-
-def _object(path: Path) -> dict[str, Any]:
-    found = strict_json.parse(read_text(path, path.name, MAX_TEXT), path.name, levels=10)
-    if not isinstance(found, dict):
-        raise InputError(f"{path.name} must hold an object.")
-    return found
-
-
-def read_commands(path: Path) -> list[dict[str, Any]]:
-    """Read commands.json: each command line of a run with the versions of what ran.
-
-    Raises:
-      InputError: damaged.
-    """
-    found = strict_json.parse(read_text(path, path.name, MAX_TEXT), path.name, levels=4)
-    rows: list[Any] = found if isinstance(found, list) else [None]
-    if not all(isinstance(row, dict) and isinstance(row.get("command"), str) for row in rows):
-        raise InputError(f"{path.name} must hold a list of commands.")
-    return rows[-MAX_COMMANDS:]
-
-
-def _history(path: Path) -> dict[str, np.ndarray]:
-    text = read_text(path, "a history", MAX_TEXT)
-    with refusals(path, "a history"):
-        rows = list(csv.reader(io.StringIO(text), strict=True))
-        if len(rows) < 2:
-            return {}
-        names = rows[0]
-        if len(set(names)) < len(names) or any(len(row) != len(names) for row in rows):
-            raise ValueError("its rows have different columns")
-        table = np.array([[float(v) if v else math.nan for v in row] for row in rows[1:]])
-    return dict(zip(names, table.T, strict=True))
-
-
-def _picture(path: Path) -> bytes:
+def read_picture(path: Path) -> bytes:
+    """Read a PNG, which a browser is going to show."""
     with refusals(path, "a picture"):
         with path.open("rb") as file:
             content = file.read(MAX_PICTURE + 1)
@@ -207,57 +136,66 @@ def _is_sound(png: bytes) -> bool:
         return False
 
 
-def _frames_of(folder: Path, kind: str) -> list[tuple[int, Path]]:
-    """Return the number of epochs and the path of each picture, in order."""
-    found = []
-    for path in folder.glob(f"{kind}_at_epoch_*.png"):
+class EpochPicture(NamedTuple):
+    """The number of whole epochs before a picture was made, and its path."""
+
+    epochs: int
+    path: Path
+
+
+def epoch_pictures(folder: Path, kind: str) -> list[EpochPicture]:
+    """Return the pictures of a kind (image or prior) through the epochs of a run, in their order."""
+    pictures = []
+    for path in (folder / IMAGES).glob(f"{kind}_at_epoch_*.png"):
         digits = path.stem.rpartition("_")[2]
         if digits.isdecimal() and digits.isascii() and len(digits) < 10:
-            found.append((int(digits), path))
-    return sorted(found)
+            pictures.append(EpochPicture(int(digits), path))
+    return sorted(pictures)
 
 
-def _evenly(items: list[Any], most: int) -> list[Any]:
-    """Choose at most so many items at equal steps, the first and the last among them.
+# ---- evaluation ------------------------------------------------------------------------------------
 
-    >>> _evenly(list(range(10)), 4)
-    [0, 3, 6, 9]
+
+class EvaluationResults(NamedTuple):
+    """The files that `probvae-evaluate` wrote.
+
+    Attributes:
+      metrics: Content of metrics.json: means with their errors, and the conditions.
+      per_example: name -> array over the test examples, in nats.
     """
-    if len(items) <= most:
-        return items
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+    metrics: dict[str, Any]
+    per_example: dict[str, np.ndarray]
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """Data, number of draws, seed and weights of the evaluation."""
+        return part(self.metrics, "conditions", dict)
+
+    @property
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Lines of the table, by key."""
+        rows = part(self.metrics, "results", dict)
+        return {key: row for key, row in rows.items() if isinstance(row, dict)}
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Names of the stages that were stopped or not begun."""
+        return [str(name) for name in part(self.metrics, "unfinished", list)]
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Stages that could not be done, and why."""
+        return {key: str(value) for key, value in part(self.metrics, "skipped", dict).items()}
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Vectors of real numbers among the per-example results."""
+        arrays = self.per_example.items()
+        return {key: a for key, a in arrays if a.ndim == 1 and a.dtype.kind == "f" and len(a)}
 
 
-def _epoch(history: dict[str, np.ndarray], n: int) -> float:
-    """Return the epoch of the n-th row of the history, which is less than n where a run was stopped."""
-    epochs = history.get("epoch", np.empty(0))
-    known = 0 < n <= len(epochs) and math.isfinite(epochs[n - 1])
-    return float(epochs[n - 1]) if known else float(n)
-
-
-def _evaluation(folder: Path, attempt: Callable[[str, Callable[[Path], Any], Any], Any]) -> Evaluation | None:
-    found = attempt(f"{EVALUATION}/metrics.json", _object, {})
-    if not found:
-        return None
-    results = found.get("results")
-    pictures = {n: attempt(f"{EVALUATION}/{n}.png", _picture, b"") for n in EVALUATION_PICTURES}
-    conditions = _of_kind(found.get("conditions"), dict)
-    arrays = attempt(f"{EVALUATION}/per_example.npz", npz.read_arrays, {})
-    return Evaluation(
-        conditions=conditions,
-        results={k: v for k, v in _of_kind(results, dict).items() if isinstance(v, dict)},
-        unfinished=[str(name) for name in _of_kind(found.get("unfinished"), list)],
-        skipped={k: str(v) for k, v in _of_kind(found.get("skipped"), dict).items()},
-        arrays={k: v for k, v in arrays.items() if v.ndim == 1 and v.dtype.kind == "f" and len(v)},
-        pictures={name: png for name, png in pictures.items() if png},
-        stale=conditions.get("weights_sha256") != attempt(WEIGHTS, _sha256, ""),
-    )
-
-
-def _of_kind(value: Any, kind: type) -> Any:
+def part(content: dict[str, Any], name: str, kind: type) -> Any:
+    """Return a value of an object if it is of a kind, else an empty one."""
+    value = content.get(name)
     return value if isinstance(value, kind) else kind()
-
-
-def _sha256(path: Path) -> str:
-    with refusals(path, "weights"), path.open("rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from probvae.errors import InputError
+from probvae.files.outputs import usable
 from probvae.files.writing import CONFIG, TEMPORARY, WEIGHTS, write_text
 
 METRICS, HISTORY, IMAGES, CHECKPOINTS = "metrics.json", "history.csv", "images", "checkpoints"
 COMMANDS, REPORT = "commands.json", "report.html"
+EVALUATION, PER_EXAMPLE = "evaluation", "per_example.npz"
 LOCK = ".lock"
 TENSORBOARD = "tensorboard"
 PICTURES = (
@@ -43,11 +45,9 @@ def locked(folder: Path) -> Iterator[None]:
       InputError: another process holds it, or the folder cannot be used.
     """
     made = not folder.exists()
-    try:
+    with usable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = _lock(folder / LOCK)
-    except OSError as error:
-        raise InputError(f"The output folder {folder} cannot be used: {error.strerror}.") from None
     try:
         yield
     finally:
@@ -95,7 +95,7 @@ def prepare_folder(folder: Path, config: str | None = None, *, overwrite: bool =
     Raises:
       InputError: the folder is in use, or cannot be made.
     """
-    try:
+    with usable(folder):
         in_use = folder.exists() and (not folder.is_dir() or not _is_bare(folder))
         if in_use and not overwrite:
             raise InputError(
@@ -114,8 +114,6 @@ def prepare_folder(folder: Path, config: str | None = None, *, overwrite: bool =
             write_text(folder / CONFIG, config)
         for name in (IMAGES, TENSORBOARD, "."):  # last of all what says that there was a run
             _remove(folder / name, WRITTEN[name])
-    except OSError as error:
-        raise InputError(f"The output folder {folder} cannot be used: {error.strerror}.") from None
 
 
 def _remove(folder: Path, patterns: tuple[str, ...]) -> None:

@@ -1,42 +1,61 @@
 """The numbers of metrics.json."""
 
 import math
-import platform
 import resource
 import sys
-from importlib.metadata import version
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from probvae.environment import __version__
-from probvae.models.m2 import M2VAE
+from probvae.evaluation.latents import bits_per_dimension
+from probvae.likelihoods import likelihood_of
 from probvae.models.vae import VAE
+from probvae.training.scoring import TestTerms
+from probvae.training.state import Row
 
 
-def _versions() -> dict[str, str]:
-    packages = ("tensorflow", "tensorflow-probability", "tf-keras", "numpy")
+def test_results(vae: VAE, terms: TestTerms, x: np.ndarray) -> dict[str, Any]:
+    """Return the means over the test set, each with its standard error.
+
+    Args:
+      vae: Model.
+      terms: ELBO of the test examples and its parts, by the model's weights.
+      x: Test examples.
+    """
+    values = {f"test_{name}": value for name, value in terms._asdict().items()} | vae.test_metrics(x)
+    architecture = vae.architecture
+    if architecture is not None and likelihood_of(architecture).kind.grey_levels:
+        # for 8-bit images, minus the ELBO in bits for each value of x: at least what coding them costs
+        values["test_bits_per_dimension"] = bits_per_dimension(terms.elbo, architecture.event_shape)
+    return {name: mean_and_error(value) for name, value in values.items()}
+
+
+def history_results(history: Sequence[Row]) -> dict[str, Any]:
+    """Return the sums over the epochs of a training, and its best epoch on a validation set."""
+    seconds = sum(row.seconds for row in history)
+    examples = sum(row.images_per_second * row.seconds for row in history)
     return {
-        "python": platform.python_version(),
-        "probvae": __version__,
-        **{name: version(name) for name in packages},
+        "train_elbo": history[-1].train_elbo if history else None,
+        **_best_epoch(history),
+        "epochs": history[-1].epoch if history else 0,
+        "skipped_steps": sum(row.skipped_steps for row in history),
+        "clipped_steps": sum(row.clipped_steps for row in history),
+        "training_seconds": seconds,
+        "images_per_second": examples / seconds if seconds else None,
     }
 
 
-def _test_accuracy(vae: VAE, test: np.ndarray) -> dict[str, Any]:
-    """How often the likeliest class of q(y|x) is the label, of a model with a classifier."""
-    if not isinstance(vae, M2VAE):
+def _best_epoch(history: Sequence[Row]) -> dict[str, Any]:
+    whole = [row for row in history if row.validation_elbo is not None and row.epoch == int(row.epoch)]
+    if not whole:
         return {}
-    right = []
-    for start in range(0, len(test), 500):
-        x, y = vae.split(test[start : start + 500].astype(np.float32))
-        q = vae.classifier(x).mean()  # q(y|x)
-        right.append(np.argmax(q, axis=1) == np.argmax(y, axis=1))
-    return {"test_accuracy": _mean_and_error(np.concatenate(right).astype(np.float64))}
+    best = max(whole, key=lambda row: row.validation_elbo or -math.inf)
+    return {"best_epoch": best.epoch, "validation_elbo": best.validation_elbo}
 
 
-def _mean_and_error(values: np.ndarray) -> dict[str, float | None]:
-    """Mean over examples and its standard error; one example tells nothing of the error."""
+def mean_and_error(values: np.ndarray) -> dict[str, float | None]:
+    """Return a mean over examples and its standard error; None where one example tells nothing of it."""
     error = float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
     return {"mean": float(np.mean(values, dtype=np.float64)), "standard_error": error}
 

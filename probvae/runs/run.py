@@ -1,23 +1,21 @@
-"""A run folder opened in Python: each part of it is read when it is first asked for."""
+"""A run: the files of its folder, its model and its data, each read when it is first asked for."""
 
-import csv
 import dataclasses
 import functools
-import io
 import os
-import shlex
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from probvae import display
-from probvae.config.architecture import Architecture
-from probvae.config.training import Training
 from probvae.errors import InputError
-from probvae.files import strict_json
-from probvae.files.reading import read_text
-from probvae.runs.folder import HISTORY, IMAGES, METRICS, PICTURES, require_run
+from probvae.files.writing import WEIGHTS
+from probvae.runs import files
+from probvae.runs.command_line import train_command
+from probvae.runs.files import EvaluationResults
+from probvae.runs.folder import COMMANDS, EVALUATION, HISTORY, IMAGES, METRICS, PER_EXAMPLE, PICTURES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,34 +25,18 @@ if TYPE_CHECKING:
     from probvae.models.vae import VAE
 
 
-EVALUATION, PER_EXAMPLE = "evaluation", "per_example.npz"
-MAX_METRICS, MAX_HISTORY = 2**24, 2**26  # bytes
-FROM_DATA = ("event_shape", "columns", "context_dim", "classifier")  # what probvae-train takes from the data
-ALWAYS = (
-    "data",
-    "binarize",
-    "parts",
-    "seed",
-)  # options whose absence may mean another value than the default
+class Examples(NamedTuple):
+    """Examples x [N, *E] and their labels [N], None where there are none."""
 
-
-class Evaluated(NamedTuple):
-    """What `probvae-evaluate` found.
-
-    Attributes:
-      metrics: metrics.json: means with their errors, and the conditions.
-      per_example: name -> array over the test examples, in nats.
-    """
-
-    metrics: dict[str, Any]
-    per_example: dict[str, np.ndarray]
+    x: np.ndarray
+    labels: np.ndarray | None
 
 
 def open_run(folder: str | os.PathLike[str]) -> "Run":
     """Open a run folder that `probvae-train` made, also while it is being trained.
 
     Args:
-      folder: of the run.
+      folder: Folder of the run.
 
     Returns:
       `Run`. Opening reads config.json alone.
@@ -65,44 +47,77 @@ def open_run(folder: str | os.PathLike[str]) -> "Run":
     return Run(folder)
 
 
+def as_run(run: "Run | str | os.PathLike[str]", source: str | None = None) -> "Run":
+    """Return a run, or the run of a folder; one of other data where there is a source."""
+    return run if isinstance(run, Run) and source is None else Run(run, source)
+
+
+def require_shape(examples: "DataSet", event_shape: tuple[int, ...]) -> None:
+    """Refuse examples of another shape than a model takes.
+
+    Raises:
+      InputError: their shape is another one.
+    """
+    if examples.event_shape != event_shape:
+        raise InputError(
+            f"The model takes x of shape {list(event_shape)}; {examples.name} holds "
+            f"{list(examples.event_shape)}."
+        )
+
+
 class Run:
     """A run: its model, configuration, history, metrics, data and pictures.
 
-    Files are read when they are first asked for, as files that nobody vouches for, and kept; open the folder
+    Files are read when they are first asked for, as files that may be damaged, and kept; open the folder
     again to see what a training has written since.
 
     Args:
-      folder: of the run.
+      folder: Folder of the run.
+      source: Name or path of other data than the run was trained on; None for the run's own.
+      lenient: Whether a damaged file counts as absent and is told in `problems`, in place of an error.
 
     Attributes:
-      folder: its path.
-      architecture: what rebuilds the model.
-      training: how it is trained.
+      folder: Path of the folder.
+      name: Name of the folder.
+      architecture: Configuration of the model.
+      training: Configuration of the training.
 
     Raises:
       InputError: no run folder; or, from an attribute, a file that is absent or damaged.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        from probvae.models.saving import read_config
+    def __init__(
+        self, folder: str | os.PathLike[str], source: str | None = None, *, lenient: bool = False
+    ) -> None:
+        self.folder, self.source, self.lenient = Path(folder), source, lenient
+        self.architecture, self.training = files.read_config(self.folder)
+        self.name = self.folder.resolve().name or str(self.folder)
+        self._pictures: dict[str, bytes] = {}
+        self._models: dict[int | None, VAE] = {}
+        self._problems: dict[str, str] = {}
 
-        self.folder = Path(folder)
-        require_run(self.folder)
-        architecture, training = read_config(self.folder)
-        if architecture is None or training is None:
-            raise InputError(
-                f"{self.folder} is no run of probvae-train: its config.json names no architecture or no "
-                "training. A saved model is loaded by probvae.load(folder)."
-            )
-        self.architecture: Architecture = architecture
-        self.training: Training = training
+    def __fspath__(self) -> str:
+        return str(self.folder)
 
-    @functools.cached_property
-    def model(self) -> "VAE":
-        """The trained model, as `probvae.load` gives it."""
-        from probvae.models.saving import load
+    # ---- files -------------------------------------------------------------------------------------
 
-        return load(self.folder)
+    def _read(self, name: str, read: Callable[[Path], Any], default: Any) -> Any:
+        """Read a file of the folder; return the default where it is absent, or damaged in a lenient run."""
+        path = self.folder / name
+        if not path.exists():
+            return default
+        try:
+            return read(path)
+        except InputError as error:
+            if not self.lenient:
+                raise
+            self._problems[name] = str(error).replace(f"{self.folder}/", "")
+            return default
+
+    @property
+    def problems(self) -> list[str]:
+        """Sentences on the damaged files of a lenient run, among those that have been read."""
+        return list(self._problems.values())
 
     @functools.cached_property
     def history(self) -> dict[str, np.ndarray]:
@@ -111,38 +126,126 @@ class Run:
         ELBO, log-likelihood and KL are means over the test set in nats per example; see
         `probvae.training.state.Row`.
         """
-        path = self.folder / HISTORY
-        if not path.exists():
-            return {}
-        header, *rows = list(csv.reader(io.StringIO(read_text(path, "a run's history", MAX_HISTORY)))) or [[]]
-        if not header or len(set(header)) < len(header) or any(len(row) != len(header) for row in rows):
-            raise InputError(f"{path} must hold columns with names, of one length; train or save it again.")
-        try:
-            values = np.array([[float(cell or "nan") for cell in row] for row in rows], np.float64)
-        except ValueError as error:
-            raise InputError(f"{path} must hold numbers; {error}. Train or save it again.") from None
-        return dict(zip(header, values.reshape(len(rows), len(header)).T, strict=True))
+        return self._read(HISTORY, files.read_history, {})
 
     @functools.cached_property
     def metrics(self) -> dict[str, Any]:
-        """metrics.json: what the training ended with; empty while it has not ended."""
-        return _json(self.folder / METRICS)
+        """metrics.json: the results of the training; empty while it has not ended."""
+        return self._read(METRICS, files.read_object, {})
+
+    def metric(self, *keys: str) -> float | None:
+        """Return a finite number of metrics.json by its path of keys, or None."""
+        return files.number(self.metrics, *keys)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the training was stopped before its end, and has not gone on since."""
+        return self.metrics.get("interrupted") is True
 
     @property
     def versions(self) -> dict[str, str]:
         """Versions of Python and of the packages that trained the run; empty while it has not ended."""
-        return _part(self.metrics, "versions")
+        return files.part(self.metrics, "versions", dict)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """SHA-256 of the data that the run was trained on; None while it has not ended."""
+        return files.part(self.metrics, "data", dict).get("fingerprint_sha256")
 
     @functools.cached_property
-    def evaluation(self) -> Evaluated | None:
-        """What `probvae-evaluate` wrote into the folder; None where it has not been."""
-        from probvae.files import npz
+    def commands(self) -> list[dict[str, Any]]:
+        """commands.json: each command line that trained the run, with the versions of the packages."""
+        return self._read(COMMANDS, files.read_commands, [])
 
-        folder = self.folder / EVALUATION
-        if not (folder / METRICS).exists():
+    @functools.cached_property
+    def evaluation(self) -> EvaluationResults | None:
+        """Files of `probvae-evaluate`; None where the run has not been evaluated."""
+        metrics = self._read(f"{EVALUATION}/{METRICS}", files.read_object, {})
+        if not metrics:
             return None
-        arrays = folder / PER_EXAMPLE
-        return Evaluated(_json(folder / METRICS), dict(npz.read_arrays(arrays)) if arrays.exists() else {})
+        return EvaluationResults(metrics, self._read(f"{EVALUATION}/{PER_EXAMPLE}", files.read_arrays, {}))
+
+    @functools.cached_property
+    def weights_sha256(self) -> str:
+        """SHA-256 of weights.npz; empty where it is absent."""
+        return self._read(WEIGHTS, files.sha256, "")
+
+    @property
+    def is_evaluation_stale(self) -> bool:
+        """Whether the evaluation is of other weights than the run has now."""
+        if self.evaluation is None:
+            return False
+        return self.evaluation.conditions.get("weights_sha256") != self.weights_sha256
+
+    @property
+    def pictures(self) -> dict[str, Path]:
+        """Name -> path of the pictures that are there; those of single epochs as images/NAME."""
+        names = [*PICTURES, *sorted(f"{IMAGES}/{p.name}" for p in (self.folder / IMAGES).glob("*.png"))]
+        return {name: self.folder / name for name in names if (self.folder / name).is_file()}
+
+    def picture(self, name: str) -> bytes:
+        """Return a PNG of the folder by its path in it; empty where it is absent."""
+        if name not in self._pictures:
+            self._pictures[name] = self._read(name, files.read_picture, b"")
+        return self._pictures[name]
+
+    def read_all(self, pictures: Iterable[str] = ()) -> None:
+        """Read all files but the model and the data now, and the pictures of these names."""
+        for name in ("history", "metrics", "commands", "is_evaluation_stale"):
+            getattr(self, name)
+        for name in pictures:
+            self.picture(name)
+
+    # ---- model -------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def model(self) -> "VAE":
+        """The trained model, as `probvae.load` gives it."""
+        from probvae.models.saving import load
+
+        return load(self.folder)
+
+    def model_of(self, label: int | None = None) -> "VAE":
+        """Return the model, of one class where it is conditional.
+
+        Raises:
+          InputError: a class is missing, is none of the model's, or is given for a model without.
+        """
+        if label not in self._models:
+            self._models[label] = self.model.of_class(label)
+        return self._models[label]
+
+    def encode(self, index: int) -> np.ndarray:
+        """Return the mean of q(z|x) of a test example, [L]; on a sphere its direction, of a flow a draw."""
+        from probvae.priors import on_sphere
+        from probvae.sampling.draws import posterior_draws
+
+        vae = self.model_of(self.label_of(self._checked(index)))
+        x = np.asarray(self.test.x[index : index + 1], np.float32)
+        try:
+            z = vae.posterior(x).mean().numpy()[0]
+        except NotImplementedError:
+            return posterior_draws(vae, x)[0, 0]
+        return z / np.linalg.norm(z) if on_sphere(vae.prior) else z
+
+    # ---- data --------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def examples(self) -> "DataSet":
+        """Examples and labels, read anew from `source` or, without one, from where the run's data were.
+
+        Raises:
+          InputError: they cannot be read, or are of another shape.
+        """
+        from probvae.data import from_config
+
+        try:
+            examples = from_config.read(self.training, missing=self.architecture.missing, source=self.source)
+        except InputError as error:
+            where = f" The run was trained on {self.training.data!r}; --data says where that is now."
+            raise InputError(f"{error}{'' if self.source else where}") from None
+        require_shape(examples, self.architecture.event_shape)
+        return examples
 
     @functools.cached_property
     def data(self) -> "DataSet":
@@ -151,16 +254,12 @@ class Run:
         Raises:
           InputError: they are no longer there, or are others: their fingerprint is not the run's.
         """
-        from probvae.data import from_config
-
-        found = from_config.read(self.training, missing=self.architecture.missing)
-        known = _part(self.metrics, "data").get("fingerprint_sha256")
-        if known is not None and found.fingerprint() != known:
+        if self.source is None and self.fingerprint not in (None, self.examples.fingerprint()):
             raise InputError(
                 f"{self.training.data} holds other data than the run was trained on. Bring these back, or "
                 "load what there is by probvae.data.loading.load."
             )
-        return found
+        return self.examples
 
     @functools.cached_property
     def prepared(self) -> "Prepared":
@@ -169,11 +268,64 @@ class Run:
 
         return from_config.prepare(self.data, self.training, self.architecture)
 
+    @functools.cached_property
+    def _values(self) -> "Prepared":
+        """The data without y, whatever their fingerprint."""
+        from probvae.data import from_config
+
+        without_y = dataclasses.replace(self.architecture, context_dim=0, classifier=False)
+        return from_config.prepare(self.examples, self.training, without_y)
+
     @property
-    def pictures(self) -> dict[str, Path]:
-        """Name -> path of the pictures that are there; those of single epochs as images/NAME."""
-        names = [*PICTURES, *sorted(f"{IMAGES}/{p.name}" for p in (self.folder / IMAGES).glob("*.png"))]
-        return {name: self.folder / name for name in names if (self.folder / name).is_file()}
+    def test(self) -> Examples:
+        """The test set, without y."""
+        return Examples(self._values.test, self.examples.test_labels)
+
+    def of_class(self, label: int | None) -> Examples:
+        """Return the test examples of one class, or all of them."""
+        x, labels = self.test
+        if label is None:
+            return self.test
+        if labels is None or not np.any(labels == label):
+            raise InputError(f"The test set of {self.examples.name} has no examples of class {label}.")
+        return Examples(x[labels == label], labels[labels == label])
+
+    def train_examples(self, n: int, label: int | None = None) -> np.ndarray:
+        """Return the first n training examples as the model sees them, of one class where it is given."""
+        from probvae.seeds import fold_in
+
+        prepared, labels = self._values, self.examples.train_labels
+        rows = np.arange(len(prepared.train))
+        if label is not None:
+            rows = rows[:0] if labels is None else rows[labels == label]
+        if not len(rows):
+            raise InputError(f"{self.examples.name} has no training examples of class {label}.")
+        return prepared.feed(prepared.train[rows[:n]], fold_in(0, 0)).numpy()
+
+    def label_of(self, index: int, label: int | None = None) -> int | None:
+        """Return the class of a test example, or `label` where given; None for a model without classes."""
+        if label is not None or not self.architecture.is_conditional:
+            return label
+        if self.test.labels is None:
+            raise InputError(f"The model is conditional, and {self.examples.name} has no labels.")
+        return int(self.test.labels[self._checked(index)])
+
+    def _checked(self, index: int) -> int:
+        if not 0 <= index < len(self.test.x):
+            raise InputError(f"There are {len(self.test.x):,} test examples, numbered from 0; got {index}.")
+        return index
+
+    @functools.cached_property
+    def units(self) -> "DataSet | None":
+        """The data where they are a table at hand, in whose units rows can be written; else None."""
+        try:
+            return self.examples if self.examples.columns else None
+        except InputError:
+            if self.source:
+                raise
+            return None
+
+    # ---- display -----------------------------------------------------------------------------------
 
     def learning_curves(self) -> "Figure":
         """Draw the test ELBO and its two parts over the epochs, nats per example.
@@ -189,7 +341,7 @@ class Run:
             "KL": "test_kl",
         }
         history = self.history
-        if not all(name in history and len(history[name]) for name in ("epoch", *names.values())):
+        if not all(name in history for name in ("epoch", *names.values())):
             raise InputError(f"{self.folder} has no epoch in its history yet.")
         curves = {title: history[name].tolist() for title, name in names.items()}
         return learning_curves(curves, history["epoch"].tolist())
@@ -198,13 +350,13 @@ class Run:
     def command(self) -> str:
         """A command line that trains the same model anew, all that matters spelt out but the output folder.
 
+        >>> from probvae import Architecture, Training
         >>> run = Run.__new__(Run)
         >>> run.architecture, run.training = Architecture(latent_dim=8), Training(data="digits")
         >>> run.command
         'probvae-train --data digits --latent-dim 8 --binarize threshold --parts 1 --seed 0'
         """
-        words = ["probvae-train", *_options(self.architecture, self.training)]
-        return " ".join(shlex.quote(word) for word in words)
+        return train_command(self.architecture, self.training)
 
     def _facts(self) -> list[tuple[str, Any]]:
         rows: list[tuple[str, Any]] = [("architecture", self.architecture), ("training", self.training)]
@@ -226,40 +378,3 @@ class Run:
 
     def _repr_html_(self) -> str:
         return display.table(f"Run {self.folder}", [*self._facts(), ("command", self.command)])
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    found = strict_json.parse(read_text(path, "metrics", MAX_METRICS), path.name, levels=10)
-    if not isinstance(found, dict):
-        raise InputError(f"{path} must hold an object; it holds {type(found).__name__}.")
-    return found
-
-
-def _part(found: dict[str, Any], name: str) -> dict[str, Any]:
-    part = found.get(name)
-    return part if isinstance(part, dict) else {}
-
-
-def _options(architecture: Architecture, training: Training) -> list[str]:
-    """Return the options of probvae-train that make these two, as words."""
-    always = ALWAYS if len(architecture.event_shape) == 3 else (*ALWAYS, "likelihood", "network")
-    words: list[str] = []
-    fields = {
-        f.name: (config, f.default) for config in (training, architecture) for f in dataclasses.fields(config)
-    }
-    first = ("data", *(f.name for f in dataclasses.fields(architecture)))
-    for name in dict.fromkeys((*first, *fields)):
-        config, default = fields[name]
-        value = getattr(config, name)
-        if name in FROM_DATA or (value == default and name not in always):
-            continue
-        option = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            words.append(option)
-        elif name == "column_kinds":
-            words += [word for kind in value for word in (option, kind)]
-        else:
-            words += [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
-    return words

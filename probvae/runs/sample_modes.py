@@ -9,7 +9,8 @@ import numpy as np
 
 from probvae.errors import InputError
 from probvae.evaluation.latents import posterior_moments
-from probvae.runs.source import Options, Run
+from probvae.runs.run import Run
+from probvae.runs.sample_options import SampleOptions
 from probvae.sampling import samplers
 from probvae.sampling.draws import Samples, decode, posterior_draws, posterior_predictive, prior_draws
 from probvae.sampling.paths import interpolate, traverse
@@ -33,14 +34,14 @@ class Picture(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a mode makes.
+    """The result of a mode.
 
     Attributes:
-      samples: what samples.npz holds.
-      axes: names of the axes of the samples before L or E.
-      picture: of it.
-      lines: what is printed.
-      arrays: what samples.npz holds besides.
+      samples: Arrays of samples.npz.
+      axes: Names of the axes of the samples before L or E.
+      picture: Picture of the samples.
+      lines: Lines to print.
+      arrays: Other arrays of samples.npz.
     """
 
     samples: Samples
@@ -53,25 +54,33 @@ class Result(NamedTuple):
 # ---- modes -----------------------------------------------------------------------------------------
 
 
-def prior(run: Run, o: Options) -> Result:
+def prior(run: Run, options: SampleOptions) -> Result:
     """Draw z from the prior, or from a distribution fitted to the aggregate posterior."""
-    vae, num, temperature = run.model(o.label), o.num or 64, 1.0 if o.temperature is None else o.temperature
+    vae, num, temperature = (
+        run.model_of(options.label),
+        options.num or 64,
+        1.0 if options.temperature is None else options.temperature,
+    )
     fitted, lines, arrays = None, [], {}
     _refuse_too_many(run, num)
-    if o.sampler in samplers.SAMPLERS:
-        x = run.train(o.train_images or 10_000, o.label)
+    if options.sampler in samplers.SAMPLERS:
+        x = run.train_examples(options.train_images or 10_000, options.label)
         fitted = samplers.fit_sampler(
-            vae, x, kind=o.sampler, components=o.components or 0, seed=fold_in(o.seed, 1)
+            vae, x, kind=options.sampler, components=options.components or 0, seed=fold_in(options.seed, 1)
         )
-        test = run.of_class(o.label).x[:LOOKED_AT]
-        lines = _closeness(o.sampler, fitted, samplers.closeness(vae, fitted, test, seed=fold_in(o.seed, 2)))
-    samples = prior_draws(vae, num, temperature=temperature, sampler=fitted, seed=o.seed)
+        test = run.of_class(options.label).x[:LOOKED_AT]
+        lines = _closeness(
+            options.sampler, fitted, samplers.closeness(vae, fitted, test, seed=fold_in(options.seed, 2))
+        )
+    samples = prior_draws(vae, num, temperature=temperature, sampler=fitted, seed=options.seed)
     if fitted is not None:
         arrays["log_sampler"] = fitted.log_prob(samples.z).numpy()
-    name = "prior" if fitted is None else o.sampler
-    title = f"{_what(run, o)}, z from the {name}" + ("" if o.label is None else f", class {o.label}")
+    name = "prior" if fitted is None else options.sampler
+    title = f"{_what(run, options)}, z from the {name}" + (
+        "" if options.label is None else f", class {options.label}"
+    )
     title += "" if temperature == 1 else f", temperature {temperature:g}"
-    picture = Picture(_in_rows(_chosen(samples, o, run)), title)
+    picture = Picture(_in_rows(_chosen(samples, options, run)), title)
     return Result(samples, ("draw",), picture, [*lines, _over("log p(z)", samples.log_prior)], arrays)
 
 
@@ -88,120 +97,122 @@ def _closeness(kind: str, fitted: Any, found: samplers.Closeness) -> list[str]:
     ]
 
 
-def classes(run: Run, o: Options) -> Result:
+def classes(run: Run, options: SampleOptions) -> Result:
     """Draw z from the prior, and decode each under every class."""
-    number = run.architecture.context_dim
+    number = run.architecture.num_classes
     if not number:
-        run.model(0)  # says that there are no classes
-    temperature = 1.0 if o.temperature is None else o.temperature
-    _refuse_too_many(run, number * (o.num or 8))
-    first = prior_draws(run.model(0), o.num or 8, temperature=temperature, seed=o.seed)
-    parts = [decode(run.model(k), first.z, seed=fold_in(o.seed, k)) for k in range(number)]
+        run.model_of(0)  # says that there are no classes
+    temperature = 1.0 if options.temperature is None else options.temperature
+    _refuse_too_many(run, number * (options.num or 8))
+    first = prior_draws(run.model_of(0), options.num or 8, temperature=temperature, seed=options.seed)
+    parts = [decode(run.model_of(k), first.z, seed=fold_in(options.seed, k)) for k in range(number)]
     samples = _stack(parts, axis=1)  # [N, C]
     columns = [str(k) for k in range(number)]
     picture = Picture(
-        _chosen(samples, o, run)[:12],
-        f"{_what(run, o)}, one z in each row, under each class",
+        _chosen(samples, options, run)[:12],
+        f"{_what(run, options)}, one z in each row, under each class",
         columns=columns,
     )
     return Result(samples, ("draw", "class"), picture, [_over("log p(z)", first.log_prior)])
 
 
-def reconstructions(run: Run, o: Options) -> Result:
+def reconstructions(run: Run, options: SampleOptions) -> Result:
     """Draw z ~ q(z|x) for test examples, and decode."""
-    num, draws = min(o.num or 8, len(run.test.x)), o.draws or 6
+    num, draws = min(options.num or 8, len(run.test.x)), options.draws or 6
     _refuse_too_many(run, num * draws)
     x = np.asarray(run.test.x[:num], np.float32)
     labels = np.array([-1 if (k := run.label_of(i)) is None else k for i in range(num)])
     groups = [(int(k), np.flatnonzero(labels == k)) for k in np.unique(labels)]
     parts = [
         posterior_predictive(
-            run.model(None if k < 0 else k), x[which], num_draws=draws, seed=fold_in(o.seed, k + 1)
+            run.model_of(None if k < 0 else k), x[which], num_draws=draws, seed=fold_in(options.seed, k + 1)
         )
         for k, which in groups
     ]
     order = np.argsort(np.concatenate([which for _, which in groups]))
     samples = Samples(*(np.concatenate(arrays, axis=1)[:, order] for arrays in zip(*parts, strict=True)))
-    shown = np.moveaxis(_chosen(samples, o, run), 0, 1)[:12]  # [N, S, *E]
+    shown = np.moveaxis(_chosen(samples, options, run), 0, 1)[:12]  # [N, S, *E]
     values = np.concatenate([x[:12, np.newaxis], shown], axis=1)
-    title = f"Test examples, and {_what(run, o, capital=False)} at {draws} draws z ~ q(z|x)"
+    title = f"Test examples, and {_what(run, options, capital=False)} at {draws} draws z ~ q(z|x)"
     columns = ["test", *[""] * draws]
     lines = [_over("log p(x|z)", np.asarray(samples.log_likelihood).mean(axis=0))]
     picture = Picture(values, title, [str(i) for i in range(len(values))], columns)
     return Result(samples, ("draw", "example"), picture, lines, {"data": x})
 
 
-def interpolation(run: Run, o: Options) -> Result:
+def interpolation(run: Run, options: SampleOptions) -> Result:
     """Decode paths between the means of q(z|x) of pairs of test examples."""
-    if o.start is None or o.end is None:
-        num = min(o.num or 6, len(run.test.x) // 2)
+    if options.start is None or options.end is None:
+        num = min(options.num or 6, len(run.test.x) // 2)
         pairs = [(2 * i, 2 * i + 1) for i in range(num)]
-    elif o.num is not None:
+    elif options.num is not None:
         raise InputError("--num is a number of pairs: leave it out where --from and --to name one.")
     else:
-        pairs = [(o.start, o.end)]
-    _refuse_too_many(run, len(pairs) * (o.steps or 9))
+        pairs = [(options.start, options.end)]
+    _refuse_too_many(run, len(pairs) * (options.steps or 9))
     ends = [[run.encode(i) for i in pair] for pair in pairs]
 
     def paths(steps: int) -> Samples:
         parts = [
             interpolate(
-                run.model(run.label_of(pair[0], o.label)),
+                run.model_of(run.label_of(pair[0], options.label)),
                 *z,
                 steps=steps,
-                path=o.path or "spherical",
-                seed=fold_in(o.seed, i),
+                path=options.path or "spherical",
+                seed=fold_in(options.seed, i),
             )
             for i, (pair, z) in enumerate(zip(pairs, ends, strict=True))
         ]
         return _stack(parts, axis=1)
 
-    samples, steps = paths(o.steps or 9), o.steps or 9
+    samples, steps = paths(options.steps or 9), options.steps or 9
     x = np.stack([run.test.x[list(pair)] for pair in pairs]).astype(np.float32)  # [P, 2, *E]
-    inner = np.moveaxis(_chosen(samples, o, run), 0, 1)
+    inner = np.moveaxis(_chosen(samples, options, run), 0, 1)
     values = np.concatenate([x[:, :1], inner, x[:, 1:]], axis=1)[:12]
     columns = ["test", *(f"{t:.2f}" for t in np.linspace(0, 1, steps)), "test"]
-    frames = _chosen(paths(FRAMES), o, run)[:, np.newaxis, :12]
-    title = f"{_what(run, o)} along {o.path or 'spherical'} paths between test examples"
+    frames = _chosen(paths(FRAMES), options, run)[:, np.newaxis, :12]
+    title = f"{_what(run, options)} along {options.path or 'spherical'} paths between test examples"
     rows = [f"{i} to {j}" for i, j in pairs]
     picture = Picture(values, title, rows[:12], columns, frames, rows[:12])
     lines = [_over("log p(z) along the paths", samples.log_prior)]
     return Result(samples, ("step", "pair"), picture, lines, {"pairs": np.array(pairs)})
 
 
-def traversal(run: Run, o: Options) -> Result:
+def traversal(run: Run, options: SampleOptions) -> Result:
     """Change one coordinate of z at a time, from the mean of q(z|x) of a test example."""
-    index, steps = o.image or 0, o.steps or 9
-    _refuse_too_many(run, steps * (len(o.dimension) or min(10, run.architecture.latent_dim)))
+    index, steps = options.image or 0, options.steps or 9
+    _refuse_too_many(run, steps * (len(options.dimension) or min(10, run.architecture.latent_dim)))
     z = run.encode(index)
-    vae, x = run.model(run.label_of(index, o.label)), run.of_class(run.label_of(index)).x[:LOOKED_AT]
-    encoder = run.model(run.label_of(index))
+    vae, x = run.model_of(run.label_of(index, options.label)), run.of_class(run.label_of(index)).x[:LOOKED_AT]
+    encoder = run.model_of(run.label_of(index))
     variances = posterior_moments(encoder, x).mean.var(axis=0)
-    dimensions = list(dict.fromkeys(o.dimension)) or list(np.argsort(-variances)[:10])
-    low, high = np.quantile(posterior_draws(encoder, x, seed=fold_in(o.seed, 1))[0], [0.01, 0.99], axis=0)
+    dimensions = list(dict.fromkeys(options.dimension)) or list(np.argsort(-variances)[:10])
+    low, high = np.quantile(
+        posterior_draws(encoder, x, seed=fold_in(options.seed, 1))[0], [0.01, 0.99], axis=0
+    )
 
     def traversals(steps: int) -> Samples:
         if max(dimensions) >= vae.latent_dim:
             traverse(vae, z, dimension=max(dimensions), values=np.zeros(1))  # says what is wrong
         values = [np.linspace(low[d], high[d], steps) for d in dimensions]
         parts = [
-            traverse(vae, z, dimension=int(d), values=v, seed=fold_in(o.seed, int(d)))
+            traverse(vae, z, dimension=int(d), values=v, seed=fold_in(options.seed, int(d)))
             for d, v in zip(dimensions, values, strict=True)
         ]
         return _stack(parts, axis=0)
 
     samples = traversals(steps)
     rows = [f"z[{d}] {low[d]:+.1f} to {high[d]:+.1f}" for d in dimensions]
-    frames = np.moveaxis(_chosen(traversals(FRAMES), o, run), 1, 0)[:, np.newaxis, :12]
-    title = f"{_what(run, o)}, one coordinate of z changed, from test example {index}"
+    frames = np.moveaxis(_chosen(traversals(FRAMES), options, run), 1, 0)[:, np.newaxis, :12]
+    title = f"{_what(run, options)}, one coordinate of z changed, from test example {index}"
     names = [f"z[{d}]" for d in dimensions]
-    picture = Picture(_chosen(samples, o, run)[:20], title, rows[:20], (), frames, names[:12])
+    picture = Picture(_chosen(samples, options, run)[:20], title, rows[:20], (), frames, names[:12])
     lines = [f"z[{d}]: variance of its posterior means {variances[d]:.3f}" for d in dimensions]
     arrays = {"dimensions": np.array(dimensions), "variances": variances[dimensions]}
     return Result(samples, ("dimension", "step"), picture, lines, arrays)
 
 
-MODES: dict[str, Callable[[Run, Options], Result]] = {
+MODES: dict[str, Callable[[Run, SampleOptions], Result]] = {
     "prior": prior,
     "classes": classes,
     "reconstructions": reconstructions,
@@ -228,18 +239,18 @@ def _stack(parts: Sequence[Samples], axis: int) -> Samples:
     return Samples(*(np.stack([getattr(part, name) for part in parts], axis=axis) for name in names))
 
 
-def pixels(run: Run, o: Options) -> str:
+def pixels(run: Run, options: SampleOptions) -> str:
     """Return which values are shown: "mean", or "draw" of rows of a table, whose mean is no row."""
-    return o.pixels or ("draw" if len(run.architecture.event_shape) == 1 else "mean")
+    return options.pixels or ("draw" if len(run.architecture.event_shape) == 1 else "mean")
 
 
-def _what(run: Run, o: Options, capital: bool = True) -> str:
-    words = "means of p(x|z)" if pixels(run, o) == "mean" else "draws x ~ p(x|z)"
+def _what(run: Run, options: SampleOptions, capital: bool = True) -> str:
+    words = "means of p(x|z)" if pixels(run, options) == "mean" else "draws x ~ p(x|z)"
     return words[0].upper() + words[1:] if capital else words
 
 
-def _chosen(samples: Samples, o: Options, run: Run) -> np.ndarray:
-    return samples.mean if pixels(run, o) == "mean" else samples.x
+def _chosen(samples: Samples, options: SampleOptions, run: Run) -> np.ndarray:
+    return samples.mean if pixels(run, options) == "mean" else samples.x
 
 
 def _in_rows(values: np.ndarray) -> np.ndarray:

@@ -1,16 +1,14 @@
-"""What probvae-sample does once its options are known and TensorFlow is loaded."""
+"""The samples of a run: generated, drawn and written into a folder."""
 
 import csv
 import dataclasses
-import functools
 import io
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NamedTuple
 
-import click
 import numpy as np
 
 from probvae import figures
@@ -18,54 +16,77 @@ from probvae.data.tables.table_files import in_units
 from probvae.environment import __version__
 from probvae.errors import InputError
 from probvae.figures.panels import PANELS, grid, image_bytes
-from probvae.files import writing
+from probvae.files import outputs, writing
 from probvae.likelihoods import likelihood_of
+from probvae.runs.run import Run, as_run
 from probvae.runs.sample_modes import MODES, Result, pixels
-from probvae.runs.source import Options, Run
+from probvae.runs.sample_options import SampleOptions
+from probvae.sampling.draws import Samples
 
-SAMPLES, TABLE, GRID, ANIMATION, SETTINGS = (
-    "samples.npz",
-    "samples.csv",
-    "grid.png",
-    "animation.gif",
-    "settings.json",
-)
-IMAGES = "images"
-FRAME_CELL = 140  # pixels of an image in an animation, about
+SAMPLES, TABLE, SETTINGS = "samples.npz", "samples.csv", "settings.json"
+GRID, ANIMATION, IMAGES = "grid.png", "animation.gif", "images"
+IMAGE_PATTERNS = [f"{IMAGES}/{axis}_*.png" for axis in ("draw", "step", "dimension")]
+WRITTEN = (SAMPLES, TABLE, SETTINGS, GRID, ANIMATION, *IMAGE_PATTERNS)
+FRAME_CELL = 140  # size of an image in an animation, about, pixels
+
+
+class SampleFiles(NamedTuple):
+    """The samples that were written.
+
+    Attributes:
+      folder: Folder of the files.
+      names: Names of the files in it.
+      samples: Arrays z, mean, x and log-densities.
+      lines: Remarks on the samples, a line each.
+    """
+
+    folder: Path
+    names: list[str]
+    samples: Samples
+    lines: list[str]
 
 
 def sample(
-    folder: Path,
-    mode: str,
+    run: Run | str | os.PathLike[str],
+    mode: str = "prior",
     *,
-    output: Path | None,
-    images: bool,
-    overwrite: bool,
-    quiet: bool,
+    output: str | os.PathLike[str] | None = None,
+    images: bool = False,
+    overwrite: bool = False,
     **options: Any,
-) -> None:
-    """Load a run, generate, print a few words and write the files."""
-    o = Options(**options)
-    run = Run(folder, o.data)
-    output = output or folder / "samples" / mode
-    _refuse_unless_free(output, overwrite=overwrite)
+) -> SampleFiles:
+    """Generate from the model of a run, and write the samples.
+
+    Args:
+      run: Run, or its folder.
+      mode: prior, classes, reconstructions, interpolation or traversal, as of `probvae-sample`.
+      output: Folder to write; RUN/samples/MODE unless given.
+      images: Whether each picture is written as a .png of its own, too.
+      overwrite: Whether samples that are there are replaced.
+      **options: Fields of `probvae.runs.sample_options.SampleOptions`.
+
+    Raises:
+      InputError: no run, no such option, or one that the mode does not use; the folder is in use; the data
+        cannot be read.
+    """
+    chosen = SampleOptions(**options)
+    chosen.refuse_unless_used(mode)
+    run = as_run(run, chosen.data)
+    folder = run.folder / "samples" / mode if output is None else Path(output)
+    outputs.refuse_folder_in_use(folder, overwrite=overwrite)
     if images and len(run.architecture.event_shape) != 3:
         raise InputError("--images is for models of images: leave it out.")
-    result = MODES[mode](run, o)
-    files = {SAMPLES: _npz(result), **_table(run, o, result), **_pictures(run, result)}
+    result = MODES[mode](run, chosen)
+    files = {SAMPLES: _npz(result), **_table(run, chosen, result), **_pictures(run, result)}
     if images:
-        files |= _single_images(run, o, result)
-    settings = {"run": str(folder), "mode": mode, **dataclasses.asdict(o), "probvae": __version__}
+        files |= _single_images(run, chosen, result)
+    settings = {"run": str(run.folder), "mode": mode, **dataclasses.asdict(chosen), "probvae": __version__}
     files[SETTINGS] = (json.dumps({**settings, "found": result.lines}, indent=2) + "\n").encode()
-    _write(output, files)
-    if not quiet:
-        for line in result.lines:
-            click.echo(line)
-        if len(result.picture.values.shape) - 2 not in PANELS:
-            click.echo(f"rows of numbers have no picture: see {TABLE}")
-    names = [name for name in files if not name.startswith(IMAGES)]
-    more = f" and {len(files) - len(names):,} pictures in {IMAGES}" if images else ""
-    click.echo(f"written to {output}: {', '.join(names)}{more}")
+    outputs.clear_folder(folder, WRITTEN)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        writing.write_bytes(folder / name, content)
+    return SampleFiles(folder, list(files), result.samples, result.lines)
 
 
 # ---- content ---------------------------------------------------------------------------------------
@@ -100,15 +121,15 @@ def _pictures(run: Run, result: Result) -> dict[str, bytes]:
 
 def _scaled(x: np.ndarray, of: np.ndarray, run: Run) -> np.ndarray:
     """Bring images of counts or classes to 0 .. 1, counts by the highest in `of`; leave all else."""
-    a = run.architecture
-    if len(a.event_shape) != 3:
+    architecture = run.architecture
+    if len(architecture.event_shape) != 3:
         return x
-    return x / likelihood_of(a).white(of)
+    return x / likelihood_of(architecture).white(of)
 
 
-def _single_images(run: Run, o: Options, result: Result) -> dict[str, bytes]:
+def _single_images(run: Run, options: SampleOptions, result: Result) -> dict[str, bytes]:
     """Return every picture by its place along the axes: images/step_0_pair_2.png."""
-    values = result.samples.mean if pixels(run, o) == "mean" else result.samples.x
+    values = result.samples.mean if pixels(run, options) == "mean" else result.samples.x
     values = _scaled(values, values, run)
     files = {}
     for place in np.ndindex(values.shape[: len(result.axes)]):
@@ -118,12 +139,12 @@ def _single_images(run: Run, o: Options, result: Result) -> dict[str, bytes]:
     return files
 
 
-def _table(run: Run, o: Options, result: Result) -> dict[str, bytes]:
+def _table(run: Run, options: SampleOptions, result: Result) -> dict[str, bytes]:
     """Return samples.csv of vectors, a row each, or of series, a row for each time."""
     shape = run.architecture.event_shape
     if len(shape) == 3:
         return {}
-    values = result.samples.mean if pixels(run, o) == "mean" else result.samples.x
+    values = result.samples.mean if pixels(run, options) == "mean" else result.samples.x
     columns, rows = _series(values, result) if len(shape) == 2 else _vectors(run, values, result)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -149,40 +170,3 @@ def _vectors(run: Run, values: np.ndarray, result: Result) -> tuple[list[str], I
         [*place, *row] for place, row in zip(np.ndindex(values.shape[: len(result.axes)]), cells, strict=True)
     )
     return [*result.axes, *columns], rows
-
-
-# ---- files -----------------------------------------------------------------------------------------
-
-
-def _refuse_unless_free(folder: Path, *, overwrite: bool) -> None:
-    try:
-        if folder.exists() and any(folder.iterdir()):
-            if (folder / writing.CONFIG).exists():
-                raise InputError(f"{folder} is a run folder: choose another --output.")
-            if not overwrite:
-                raise InputError(f"{folder} is in use: add --overwrite, or choose another --output.")
-    except OSError as error:
-        raise InputError(f"The output folder {folder} cannot be used: {error.strerror}.") from None
-
-
-def _write(folder: Path, files: dict[str, bytes]) -> None:
-    """Write all files into a folder, after the files of earlier samples there are gone."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(13, "Permission denied")
-        for name in (SAMPLES, TABLE, GRID, ANIMATION, SETTINGS):
-            (folder / name).unlink(missing_ok=True)
-        for axis in ("draw", "step", "dimension"):
-            for path in (folder / IMAGES).glob(f"{axis}_*.png"):
-                path.unlink()
-        if any(name.startswith(IMAGES) for name in files):
-            (folder / IMAGES).mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The output folder {folder} cannot be used: {error.strerror}.") from None
-    for name, content in files.items():
-        writing.write_atomic(folder / name, functools.partial(_put, content))
-
-
-def _put(content: bytes, file: IO[bytes]) -> None:
-    file.write(content)

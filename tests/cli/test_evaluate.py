@@ -138,15 +138,15 @@ def test_an_evaluation_is_replaced_only_when_asked(evaluated, runs):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["absent"], "config.json cannot be read"),
+        (["absent"], "There is no run folder absent"),
         (["RUN", "--num-samples", "0"], "0 is not in the range x>=1"),
         (["RUN", "--limit", "1"], "1 is not in the range x>=2"),
         (["RUN", "--tolerance", "0"], "is not in the range"),
-        (["RUN", "--data", "digits"], r"takes images of shape \[8, 9, 1\]; digits holds \[28, 28, 1\]"),
+        (["RUN", "--data", "digits"], r"takes x of shape \[8, 9, 1\]; digits holds \[28, 28, 1\]"),
         (["RUN", "--data", "absent.npz"], "There is no file absent.npz"),
-        (["RUN", "--outliers", "digits"], r"takes images of shape \[8, 9, 1\]"),
+        (["RUN", "--outliers", "digits"], r"takes x of shape \[8, 9, 1\]"),
         (["RUN", "--outliers", "digits", "--train-images", "0"], "--outliers needs training images"),
-        (["RUN", "--compare", "absent"], "holds no evaluation to compare with"),
+        (["RUN", "--compare", "absent"], "There is no run folder absent"),
         ([], "Missing argument"),
     ],
 )

@@ -7,22 +7,22 @@ import subprocess
 import sys
 
 import numpy as np
-import probvae
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
+from test_combinations import COLUMNS, TINY, data_for
+
+import probvae
 from probvae import Architecture, InputError, Training
 from probvae.cli.export import FORMATS as COMMAND_FORMATS
 from probvae.cli.export import main
 from probvae.export import card, functions
 from probvae.export.folder import FORMATS, export_model, export_run
-from probvae.export.sources import Row, Sources
 from probvae.likelihoods import LIKELIHOODS
 from probvae.models import building
 from probvae.models.networks.registry import NETWORKS
 from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS
-from test_combinations import COLUMNS, TINY, data_for
 
 SPHERE = {"posterior": "von_mises_fisher", "prior": "uniform_sphere"}
 CHOICES = [SPHERE if q == "von_mises_fisher" else {"posterior": q} for q in POSTERIORS]
@@ -280,7 +280,7 @@ def test_damaged_files_of_a_run_are_one_line(run, tmp_path):
     done = invoke(tmp_path / "run")
     assert done.exit_code == 2 and "metrics.json" in done.output and done.output.count("\n") == 1
     (tmp_path / "run" / "metrics.json").write_text('{"test_elbo": 3, "data": [], "versions": "x"}')
-    text = card.render(tiny()[0], probvae.export.sources.sources(tmp_path / "run", "mit"), [])
+    text = card.render(tiny()[0], card.provenance(tmp_path / "run", "mit"), [])
     assert "has not been evaluated" in text
 
 
@@ -338,15 +338,15 @@ def test_an_evaluation_goes_before_the_metrics_of_training(run, tmp_path):
     (tmp_path / "run" / "evaluation" / "metrics.json").write_text(
         json.dumps({"results": results, "conditions": {"num_images": 9}})
     )
-    text = card.render(tiny()[0], probvae.export.sources.sources(tmp_path / "run", "mit"), [])
+    text = card.render(tiny()[0], card.provenance(tmp_path / "run", "mit"), [])
     assert r"| IWAE bound, K = 50 | -11.00 | 0.2 | 0.01 | nats | a \| b |" in text
     assert "-12.5" not in text and r"num\_images `9`" in text
 
 
 def test_nothing_in_a_card_is_taken_for_markup():
     evil = "<script>x</script>\n# [a](http://b) `c` | d"
-    row = Row("elbo", evil, -1.0, None, None, evil, evil)
-    about = Sources(evil, data={"name": evil, "k": evil}, commands=(evil,), rows=(row,), license="mit")
+    row = card.Row("elbo", evil, -1.0, None, None, evil, evil)
+    about = card.Provenance(evil, data={"name": evil, "k": evil}, commands=(evil,), rows=(row,), license="mit")
     text = card.render(tiny()[0], about, [])
     assert metadata(text)["model-index"][0]["name"] == evil
     body = text.split("\n---\n", 1)[1]

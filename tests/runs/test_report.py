@@ -25,9 +25,10 @@ from probvae.config.json_file import to_json
 from probvae.config.training import Training
 from probvae.errors import InputError
 from probvae.evaluation.estimates import paired_difference
-from probvae.runs.files import FRAMES, read_run
 from probvae.runs.reports import page as pages
 from probvae.runs.reports.findings import findings
+from probvae.runs.reports.page import read_run
+from probvae.runs.reports.tables import FRAMES
 
 HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'&{{ 7*7 }}{% x %}$a_b$"""
 VOID = {"meta", "img", "input", "br", "path", "use"}
@@ -176,9 +177,7 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path):
     run = make_run(tmp_path / "mine")
     first = pages.write_report(run).read_bytes()
     assert pages.write_report(run).read_bytes() == first
-    code = (
-        "import sys, pathlib; from probvae.report import pages; pages.write_report(pathlib.Path(sys.argv[1]))"
-    )
+    code = "import sys, pathlib; from probvae.runs.reports import page; page.write_report(pathlib.Path(sys.argv[1]))"
     environment = {**os.environ, "PYTHONHASHSEED": "5"}
     subprocess.run([sys.executable, "-c", code, str(run)], check=True, env=environment)
     assert (run / "report.html").read_bytes() == first

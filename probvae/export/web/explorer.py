@@ -2,63 +2,86 @@
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
-import click
 import numpy as np
-from tqdm import tqdm
 
 from probvae.errors import InputError
 from probvae.export.web.content import describe, refuse_unless_served
 from probvae.export.web.page import to_html
 from probvae.files import writing
-from probvae.runs.source import Run
+from probvae.runs.observer import Observer
+from probvae.runs.run import Run, as_run
 
 PAGE = "explorer.html"
 
 
+class Explorer(NamedTuple):
+    """The page that was written.
+
+    Attributes:
+      path: Path of the page.
+      method: Name of the estimate of log p(x).
+      log_prob: Mean of log p(x) over the images of the page, nats.
+    """
+
+    path: Path
+    method: str
+    log_prob: float
+
+
 def explore(
-    folder: Path,
+    run: Run | str | os.PathLike[str],
     *,
-    points: int,
-    log_prob: str,
-    num_samples: int,
-    data: str | None,
-    seed: int,
-    output: Path | None,
-    overwrite: bool,
-    quiet: bool,
-) -> None:
-    """Load a run, collect the page's content, write the page and say so."""
-    run = Run(folder, data)
-    path = output or folder / PAGE
+    points: int = 500,
+    log_prob: str = "auto",
+    num_samples: int = 100,
+    data: str | None = None,
+    seed: int = 0,
+    output: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    observer: Observer | None = None,
+) -> Explorer:
+    """Write a web page in which a trained model decodes under the pointer.
+
+    Args:
+      run: Run, or its folder.
+      points: Number of test images to show, the first ones.
+      log_prob: Estimate of their log p(x): exact, iwae, or auto, which is exact for one or two dimensions.
+      num_samples: Number of draws of z for each image of iwae.
+      data: Name or path of other data than the run was trained on.
+      seed: Seed of the draws.
+      output: Page to write; RUN/explorer.html unless given.
+      overwrite: Whether a page that is there is replaced.
+      observer: Receiver of the progress.
+
+    Raises:
+      InputError: no run; its data cannot be read; the page cannot be written; a model that a browser cannot
+        carry out.
+    """
+    run, observer = as_run(run, data), observer or Observer()
+    path = run.folder / PAGE if output is None else Path(output)
     _refuse_unless_free(path, overwrite=overwrite)
     refuse_unless_served(run.architecture)
     x, labels = run.test
-    if not quiet:
-        click.echo(f"{folder}, {len(x[:points]):,} test images of {run.examples.name}")
-    with tqdm(total=100, unit="%", disable=True if quiet else None, leave=False, dynamic_ncols=True) as bar:
-        content = describe(
-            run.vae,
-            x[:points],
-            None if labels is None else labels[:points],
-            title=folder.resolve().name,
-            data=Path(run.examples.name).name,
-            threshold=run.training.binarize != "none",
-            label_names=tuple(run.examples.label_names),
-            method=log_prob,
-            num_samples=num_samples,
-            seed=seed,
-            on_progress=lambda fraction: _move(bar, fraction),
-        )
-    if not quiet:
-        known = np.array([v for v in content["points"]["log_prob"] if v is not None])
-        click.echo(f"{content['log_prob']['name']}: {known.mean():.2f} nats in the mean over them")
+    observer.begin(f"{len(x[:points]):,} test images of {run.examples.name}")
+    content = describe(
+        run.model,
+        x[:points],
+        None if labels is None else labels[:points],
+        title=run.name,
+        data=Path(run.examples.name).name,
+        threshold=run.training.binarize != "none",
+        label_names=tuple(run.examples.label_names),
+        method=log_prob,
+        num_samples=num_samples,
+        seed=seed,
+        on_progress=observer.progress,
+    )
+    observer.close()
     writing.write_text(path, to_html(content))
-    click.echo(f"written to {path}, {path.stat().st_size / 1e6:.1f} MB: open it in a browser")
-
-
-def _move(bar: "tqdm[None]", fraction: float) -> None:
-    bar.update(max(0.0, round(100 * fraction, 1) - bar.n))
+    known = [value for value in content["points"]["log_prob"] if value is not None]
+    return Explorer(path, content["log_prob"]["name"], float(np.mean(known)))
 
 
 def _refuse_unless_free(path: Path, *, overwrite: bool) -> None:

@@ -1,6 +1,6 @@
 """What a reader of a run should know before believing its numbers, in plain words.
 
-Each entry of `CHECKS` is a function `(RunFiles) -> Finding or None`.
+Each entry of `CHECKS` is a function `(Run) -> Finding or None`.
 """
 
 import math
@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from probvae.inference.pareto import reliable_pareto_k
-from probvae.runs.files import RunFiles, number
+from probvae.runs.files import number
+from probvae.runs.run import Run
 
 ACTIVE = 0.01  # Var_x(E_q[z]) above which a dimension is used (Burda et al. 2016, arXiv:1509.00519)
 NAMED = 20  # dimensions that a sentence names, at most
@@ -28,7 +29,7 @@ class Finding(NamedTuple):
     text: str
 
 
-def findings(run: RunFiles) -> list[Finding]:
+def findings(run: Run) -> list[Finding]:
     """Return what is to be said of a run, the gravest first."""
     found = [Finding("problem", "A file cannot be read", text) for text in run.problems]
     found += [finding for check in CHECKS if (finding := check(run)) is not None]
@@ -38,11 +39,12 @@ def findings(run: RunFiles) -> list[Finding]:
 # ---- the latent space --------------------------------------------------------------------------------
 
 
-def latent_variance(run: RunFiles) -> np.ndarray | None:
+def latent_variance(run: Run) -> np.ndarray | None:
     """Return Var_x(E_q[z_l]) for each latent dimension, [L]; None where unknown or on a sphere."""
     if run.architecture.prior == "uniform_sphere":
         return None
-    evaluated = run.evaluation and not run.evaluation.stale and run.evaluation.arrays.get("latent_variance")
+    fresh = None if run.is_evaluation_stale else run.evaluation
+    evaluated = fresh and fresh.arrays.get("latent_variance")
     if isinstance(evaluated, np.ndarray) and len(evaluated) == run.architecture.latent_dim:
         return evaluated
     found = run.metrics.get("latent_variance")
@@ -52,7 +54,7 @@ def latent_variance(run: RunFiles) -> np.ndarray | None:
     return values if np.all(np.isfinite(values)) else None
 
 
-def _collapse(run: RunFiles) -> Finding | None:
+def _collapse(run: Run) -> Finding | None:
     kl, variance = run.metric("test_kl", "mean"), latent_variance(run)
     dead = np.flatnonzero(variance <= ACTIVE) if variance is not None else np.empty(0, int)
     latent_dim = run.architecture.latent_dim
@@ -80,7 +82,7 @@ def _collapse(run: RunFiles) -> Finding | None:
 # ---- training ----------------------------------------------------------------------------------------
 
 
-def _skipped(run: RunFiles) -> Finding | None:
+def _skipped(run: Run) -> Finding | None:
     n = int(np.nansum(run.history.get("skipped_steps", 0)))
     if not n:
         return None
@@ -93,7 +95,7 @@ def _skipped(run: RunFiles) -> Finding | None:
     )
 
 
-def _not_finite(run: RunFiles) -> Finding | None:
+def _not_finite(run: Run) -> Finding | None:
     names = ("test_elbo", "test_log_likelihood", "test_kl", "train_elbo")
     bad = [name for name in names if not np.all(np.isfinite(run.history.get(name, np.zeros(1))))]
     if not bad:
@@ -101,7 +103,7 @@ def _not_finite(run: RunFiles) -> Finding | None:
     return Finding("problem", "Not finite", f"The history has values that are not finite: {', '.join(bad)}.")
 
 
-def _over_fitting(run: RunFiles) -> Finding | None:
+def _over_fitting(run: Run) -> Finding | None:
     test, objective = run.history.get("test_elbo"), run.history.get("train_elbo")
     if test is None or objective is None or len(test) < 3 or not np.all(np.isfinite(test)):
         return None
@@ -119,7 +121,7 @@ def _over_fitting(run: RunFiles) -> Finding | None:
     )
 
 
-def _still_rising(run: RunFiles) -> Finding | None:
+def _still_rising(run: Run) -> Finding | None:
     test, error = run.history.get("test_elbo"), run.metric("test_elbo", "standard_error")
     if test is None or len(test) < 2 or not np.all(np.isfinite(test)):
         return None
@@ -134,7 +136,7 @@ def _still_rising(run: RunFiles) -> Finding | None:
     )
 
 
-def _unfinished(run: RunFiles) -> Finding | None:
+def _unfinished(run: Run) -> Finding | None:
     done = float(run.history["epoch"][-1]) if len(run.history.get("epoch", ())) else 0.0
     if not done < run.training.epochs:
         return None
@@ -150,7 +152,7 @@ def _unfinished(run: RunFiles) -> Finding | None:
     )
 
 
-def _clipped(run: RunFiles) -> Finding | None:
+def _clipped(run: Run) -> Finding | None:
     n = int(np.nansum(run.history.get("clipped_steps", 0)))
     examples = number(run.metrics, "data", "train_images")
     done = run.metric("epochs")
@@ -169,8 +171,8 @@ def _clipped(run: RunFiles) -> Finding | None:
 # ---- evaluation --------------------------------------------------------------------------------------
 
 
-def _stale(run: RunFiles) -> Finding | None:
-    if run.evaluation is None or not run.evaluation.stale:
+def _stale(run: Run) -> Finding | None:
+    if not run.is_evaluation_stale:
         return None
     return Finding(
         "problem",
@@ -179,7 +181,7 @@ def _stale(run: RunFiles) -> Finding | None:
     )
 
 
-def _weights(run: RunFiles) -> Finding | None:
+def _weights(run: Run) -> Finding | None:
     """Tell of importance weights that a few draws dominate."""
     if run.evaluation is None:
         return None
@@ -205,7 +207,7 @@ def _weights(run: RunFiles) -> Finding | None:
     )
 
 
-def _generalization(run: RunFiles) -> Finding | None:
+def _generalization(run: Run) -> Finding | None:
     """Compare log p(x) of training and test images, where the evaluation has both by one method."""
     if run.evaluation is None:
         return None
@@ -226,7 +228,7 @@ def _generalization(run: RunFiles) -> Finding | None:
     )
 
 
-def _evaluation_unfinished(run: RunFiles) -> Finding | None:
+def _evaluation_unfinished(run: Run) -> Finding | None:
     if run.evaluation is None or not (run.evaluation.unfinished or run.evaluation.skipped):
         return None
     parts = []
@@ -236,7 +238,7 @@ def _evaluation_unfinished(run: RunFiles) -> Finding | None:
     return Finding("note", "The evaluation is not complete", f"{_sentence(parts)}.")
 
 
-def _epoch(run: RunFiles, row: int) -> str:
+def _epoch(run: Run, row: int) -> str:
     epochs = run.history.get("epoch")
     return f"{epochs[row]:.4g}" if epochs is not None else str(row + 1)
 
@@ -246,7 +248,7 @@ def _sentence(parts: list[str]) -> str:
     return text[:1].upper() + text[1:]
 
 
-CHECKS: tuple[Callable[[RunFiles], Finding | None], ...] = (
+CHECKS: tuple[Callable[[Run], Finding | None], ...] = (
     _not_finite,
     _skipped,
     _collapse,

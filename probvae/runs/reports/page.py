@@ -2,7 +2,8 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,47 @@ from markupsafe import Markup
 from probvae.environment import __version__
 from probvae.errors import InputError
 from probvae.files.writing import write_text
-from probvae.runs.files import RunFiles, read_run
 from probvae.runs.folder import REPORT
 from probvae.runs.reports import findings, tables
+from probvae.runs.run import Run
 
 MARK = b'<meta name="generator" content="probvae-report">'  # by which a page is known for ours
 MOST_RUNS = 8  # side by side: as many as there are colours
+
+
+def report(*runs: Run | str | os.PathLike[str], output: str | os.PathLike[str] = "comparison.html") -> Path:
+    """Write the report.html of each run and, of several runs, a page that compares them.
+
+    Args:
+      *runs: Runs, or their folders.
+      output: Path of the comparison; a report that is there is replaced.
+
+    Returns:
+      The path of the comparison or, for one run, of its report.
+
+    Raises:
+      InputError: a run cannot be read or is given twice; more than `MOST_RUNS` runs; `output` is a file of
+        somebody else.
+      OSError: a page cannot be written.
+    """
+    folders = [Path(run) for run in runs]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise InputError("A run is given twice: give different runs to compare.")
+    if len(folders) != 1:
+        write_comparison(folders, Path(output))
+    reports = [write_report(folder) for folder in folders]
+    return reports[0] if len(folders) == 1 else Path(output)
+
+
+def read_run(folder: Path) -> Run:
+    """Open a run and read all that its report shows; a damaged file is told in its `problems`.
+
+    Raises:
+      InputError: no run folder, or its config.json is damaged.
+    """
+    run = Run(folder, lenient=True)
+    run.read_all(tables.picture_names(run))
+    return run
 
 
 def write_report(folder: Path) -> Path:
@@ -30,6 +66,15 @@ def write_report(folder: Path) -> Path:
     """
     write_text(folder / REPORT, run_page(read_run(folder)))
     return folder / REPORT
+
+
+def renew_report(folder: Path, warn: Callable[[str], None]) -> None:
+    """Write report.html into a run folder; on an error, warn and do nothing else."""
+    try:
+        write_report(folder)
+    except Exception as error:  # a report is never worth a run
+        reason = " ".join(str(error).split()) or type(error).__name__
+        warn(f"no report was written: {reason}")
 
 
 def write_comparison(folders: Sequence[Path], output: Path) -> None:
@@ -48,7 +93,7 @@ def write_comparison(folders: Sequence[Path], output: Path) -> None:
     write_text(output, comparison_page([read_run(folder) for folder in folders]))
 
 
-def run_page(run: RunFiles) -> str:
+def run_page(run: Run) -> str:
     """Return the report of a run; the same files give the same text."""
     variance = findings.latent_variance(run)
     names, rows = tables.history(run)
@@ -62,9 +107,9 @@ def run_page(run: RunFiles) -> str:
         dimensions=tables.dimensions(variance, findings.ACTIVE),
         originals=_original(run),
         slider=tables.slider([run]),
-        latent=tables.pictures(run.pictures),
+        latent=tables.pictures(run, tables.CAPTIONS),
         evaluation=run.evaluation and tables.evaluation_rows(run.evaluation),
-        evaluation_pictures=tables.pictures(run.evaluation.pictures) if run.evaluation else [],
+        evaluation_pictures=tables.pictures(run, tables.EVALUATION_CAPTIONS) if run.evaluation else [],
         settings={
             "Architecture": tables.settings(run.architecture),
             "Training": tables.settings(run.training),
@@ -74,7 +119,7 @@ def run_page(run: RunFiles) -> str:
     )
 
 
-def comparison_page(runs: Sequence[RunFiles]) -> str:
+def comparison_page(runs: Sequence[Run]) -> str:
     """Return a page of runs side by side; runs of the same name are numbered."""
     for i, run in enumerate(runs):
         if sum(other.name == run.name for other in runs) > 1:
@@ -89,20 +134,20 @@ def comparison_page(runs: Sequence[RunFiles]) -> str:
         findings=[findings.findings(run) for run in runs],
         charts=tables.learning_curves(runs),
         slider=tables.slider(runs),
-        latent=[(run.name, tables.pictures(run.pictures)) for run in runs],
+        latent=[(run.name, tables.pictures(run, tables.CAPTIONS)) for run in runs],
         differences=tables.differences(runs),
     )
 
 
-def _side_by_side(runs: Sequence[RunFiles]) -> list[tuple[str, list[str]]]:
+def _side_by_side(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """Return the numbers of the headline by name, with each run's value."""
     found = [{name: value for name, value, _ in tables.headline(run)} for run in runs]
     names = list(dict.fromkeys(name for values in found for name in values))
     return [(name, [values.get(name, "–") for values in found]) for name in names]
 
 
-def _original(run: RunFiles) -> tables.Picture | None:
-    png = run.pictures.get("originals")
+def _original(run: Run) -> tables.Picture | None:
+    png = run.picture(tables.ORIGINALS)
     return (png and tables.picture(png, "The test images that are reconstructed")) or None
 
 

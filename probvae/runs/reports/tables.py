@@ -11,12 +11,16 @@ import numpy as np
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.errors import InputError
-from probvae.evaluation.estimates import paired_difference, refuse_unless_comparable
-from probvae.runs.files import Evaluation, Frame, RunFiles, number
+from probvae.runs.comparison import compare_evaluations
+from probvae.runs.files import EvaluationResults, epoch_pictures, number
+from probvae.runs.folder import EVALUATION, IMAGES
 from probvae.runs.reports import charts
+from probvae.runs.run import Run
 
 LONGEST = 300  # characters of a value
-ROWS = 200  # of the history's table, at most
+ROWS = 200  # rows of the history's table, at most
+FRAMES = 24  # pictures of a kind through the epochs, at most
+ORIGINALS = "originals.png"
 MINUS = "\N{MINUS SIGN}"
 TERMS = {  # title of a chart -> column of the history and its name in the legend
     "Evidence lower bound (nats)": {
@@ -31,13 +35,15 @@ TERMS = {  # title of a chart -> column of the history and its name in the legen
 }
 KINDS = {"image": "Reconstructions of the test images", "prior": "Prior draws, decoded"}
 CAPTIONS = {
-    "latent_manifold": "Mean of p(x|z) over the latent plane",
-    "latent_means": "Means of q(z|x) of the test images, coloured by label where labels are known",
-    "latent_projection": "Means of q(z|x) of test images on their first two principal components",
-    "traversals": "One latent dimension a row moves while the others stay; means of p(x|z)",
-    "bound_against_samples": "Importance-weighted bound against the number of draws",
-    "gaps": "What the ELBO loses, over the images",
-    "posterior_contours": "True and approximate posterior of a few test images",
+    "latent_manifold.png": "Mean of p(x|z) over the latent plane",
+    "latent_means.png": "Means of q(z|x) of the test images, coloured by label where labels are known",
+    "latent_projection.png": "Means of q(z|x) of test images on their first two principal components",
+    "traversals.png": "One latent dimension a row moves while the others stay; means of p(x|z)",
+}
+EVALUATION_CAPTIONS = {
+    f"{EVALUATION}/bound_against_samples.png": "Importance-weighted bound against the number of draws",
+    f"{EVALUATION}/gaps.png": "What the ELBO loses, over the images",
+    f"{EVALUATION}/posterior_contours.png": "True and approximate posterior of a few test images",
 }
 
 
@@ -102,7 +108,7 @@ def with_error(mean: float | None, error: float | None) -> str:
     )
 
 
-def headline(run: RunFiles) -> list[tuple[str, str, str]]:
+def headline(run: Run) -> list[tuple[str, str, str]]:
     """Return the numbers at the top: a name, a value, a remark."""
     last = {name: float(column[-1]) for name, column in run.history.items()}
 
@@ -117,8 +123,7 @@ def headline(run: RunFiles) -> list[tuple[str, str, str]]:
         ("KL", test("test_kl"), "q(z|x) from p(z), nats"),
         ("Epochs", f"{epochs:.4g}", f"of {run.training.epochs:,}"),
     ]
-    exact = run.evaluation and not run.evaluation.stale and run.evaluation.results.get("exact")
-    if exact:
+    if run.evaluation and not run.is_evaluation_stale and (exact := run.evaluation.results.get("exact")):
         value = with_error(number(exact, "mean"), number(exact, "standard_error"))
         rows.insert(1, ("log p(x), exact", value, "nats ± standard error"))
     if seconds is not None:
@@ -134,7 +139,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _speed(run: RunFiles) -> str:
+def _speed(run: Run) -> str:
     speed = run.metric("images_per_second")
     return "" if speed is None else f"{speed:,.0f} examples a second"
 
@@ -150,7 +155,7 @@ def settings(part: Architecture | Training) -> list[tuple[str, str, bool]]:
     ]
 
 
-def differences(runs: Sequence[RunFiles]) -> list[tuple[str, list[str]]]:
+def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """Return the fields that are not the same in all runs, with each run's value."""
     rows = []
     for part in ("architecture", "training"):
@@ -164,7 +169,7 @@ def differences(runs: Sequence[RunFiles]) -> list[tuple[str, list[str]]]:
 # ---- history and evaluation ----------------------------------------------------------------------------
 
 
-def history(run: RunFiles) -> tuple[list[str], list[list[str]]]:
+def history(run: Run) -> tuple[list[str], list[list[str]]]:
     """Return the head and the rows of the history, at equal steps where there are many."""
     names = list(run.history)
     n = len(run.history[names[0]]) if names else 0
@@ -172,7 +177,7 @@ def history(run: RunFiles) -> tuple[list[str], list[list[str]]]:
     return names, [[shown(float(run.history[name][i])) for name in names] for i in chosen]
 
 
-def evaluation_rows(evaluation: Evaluation) -> list[list[str]]:
+def evaluation_rows(evaluation: EvaluationResults) -> list[list[str]]:
     """Return the table: name, mean, error over examples, of draws, interval, examples, unit, note."""
     rows = []
     for key, line in evaluation.results.items():
@@ -191,7 +196,7 @@ def evaluation_rows(evaluation: Evaluation) -> list[list[str]]:
 # ---- charts ------------------------------------------------------------------------------------------
 
 
-def learning_curves(runs: Sequence[RunFiles]) -> list[Chart]:
+def learning_curves(runs: Sequence[Run]) -> list[Chart]:
     """Draw every term of the history: one run's curves, or each term of several runs over each other."""
     found = []
     for title, columns in TERMS.items():
@@ -239,23 +244,66 @@ def picture(png: bytes, caption: str) -> Picture:
     return Picture("data:image/png;base64," + base64.b64encode(png).decode(), caption)
 
 
-def pictures(found: dict[str, bytes]) -> list[Picture]:
-    """Return the pictures that have a caption here, in the order of the captions."""
-    return [picture(found[name], caption) for name, caption in CAPTIONS.items() if name in found]
+def pictures(run: Run, captions: dict[str, str]) -> list[Picture]:
+    """Return the pictures of a run that are there, in the order of the captions."""
+    return [picture(png, caption) for name, caption in captions.items() if (png := run.picture(name))]
 
 
-def slider(runs: Sequence[RunFiles]) -> Slider | None:
+def picture_names(run: Run) -> list[str]:
+    """Return the names of the pictures that a report of the run shows, if they are there."""
+    through_epochs = [name for kind in KINDS for _, name in _frame_names(run, kind)]
+    return [ORIGINALS, *CAPTIONS, *through_epochs, *EVALUATION_CAPTIONS]
+
+
+class Frame(NamedTuple):
+    """A picture that was made after so many epochs."""
+
+    epoch: float
+    png: bytes
+
+
+def slider(runs: Sequence[Run]) -> Slider | None:
     """Return the pictures through the epochs of one run, or of several on one axis of epochs."""
-    epochs = sorted({frame.epoch for run in runs for frames in run.frames.values() for frame in frames})
+    frames = {(run, kind): _frames(run, kind) for run in runs for kind in KINDS}
+    epochs = sorted({frame.epoch for of_kind in frames.values() for frame in of_kind})
     if not epochs:
         return None
     reels = []
-    for run in runs:
-        for kind, what in KINDS.items():
-            if frames := run.frames.get(kind):
-                title = f"{run.name}: {what}" if len(runs) > 1 else what
-                reels.append(Reel(title, [_placed(frame, title, epochs) for frame in frames]))
+    for (run, kind), of_kind in frames.items():
+        if of_kind:
+            title = f"{run.name}: {KINDS[kind]}" if len(runs) > 1 else KINDS[kind]
+            reels.append(Reel(title, [_placed(frame, title, epochs) for frame in of_kind]))
     return Slider([_when(epoch) for epoch in epochs], reels)
+
+
+def _frames(run: Run, kind: str) -> list[Frame]:
+    """Return the pictures of a kind through the epochs of a run."""
+    named = _frame_names(run, kind)
+    return [Frame(_epoch(run, number), png) for number, name in named if (png := run.picture(name))]
+
+
+def _frame_names(run: Run, kind: str) -> list[tuple[int, str]]:
+    """Return the number of epochs and the name of at most `FRAMES` pictures of a kind."""
+    chosen = _evenly(epoch_pictures(run.folder, kind), FRAMES)
+    return [(picture.epochs, f"{IMAGES}/{picture.path.name}") for picture in chosen]
+
+
+def _evenly(items: list[Any], most: int) -> list[Any]:
+    """Choose at most so many items at equal steps, the first and the last among them.
+
+    >>> _evenly(list(range(10)), 4)
+    [0, 3, 6, 9]
+    """
+    if len(items) <= most:
+        return items
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+def _epoch(run: Run, n: int) -> float:
+    """Return the epoch of the n-th row of the history, which is less than n where a run was stopped."""
+    epochs = run.history.get("epoch", np.empty(0))
+    known = 0 < n <= len(epochs) and math.isfinite(epochs[n - 1])
+    return float(epochs[n - 1]) if known else float(n)
 
 
 def _placed(frame: Frame, title: str, epochs: list[float]) -> tuple[int, Picture]:
@@ -283,40 +331,37 @@ class Pair(NamedTuple):
     refused: str = ""
 
 
-def pairs(runs: Sequence[RunFiles]) -> list[Pair]:
+def pairs(runs: Sequence[Run]) -> list[Pair]:
     """Compare every two runs by their evaluations, example by example."""
     return [_pair(a, b) for i, a in enumerate(runs) for b in runs[i + 1 :]]
 
 
-def _pair(a: RunFiles, b: RunFiles) -> Pair:
-    for run in (a, b):
-        if run.evaluation is None:
-            return Pair(a.name, b.name, refused=f"{run.name} has no evaluation: run probvae-evaluate on it.")
-        if run.evaluation.stale:
-            why = f"the evaluation of {run.name} is of other weights: evaluate it again, with --overwrite."
-            return Pair(a.name, b.name, refused=why)
-    if a.evaluation is None or b.evaluation is None:
-        raise AssertionError
-    ours, theirs = a.evaluation, b.evaluation
-    common = ours.arrays.keys() & theirs.arrays.keys()
-    method = "exact" if "exact" in common else "iwae"
-    shared = {"method": method, **({"num_samples": None} if method == "exact" else {})}
+def _pair(first: Run, second: Run) -> Pair:
     try:
-        if method not in common:
-            raise InputError("Both evaluations must hold a bound for each example.")
-        refuse_unless_comparable({**ours.conditions, **shared}, {**theirs.conditions, **shared})
-        d = paired_difference(ours.arrays[method], theirs.arrays[method])
+        method, d, n = compare_evaluations(_fresh_evaluation(first), _fresh_evaluation(second))
+        if not math.isfinite(d.mean):
+            raise InputError("a value is not finite.")
     except InputError as error:
-        return Pair(a.name, b.name, refused=str(error).removesuffix(", or add --force."))
-    if not math.isfinite(d.mean):
-        return Pair(a.name, b.name, refused="a value is not finite.")
-    what = "log p(x), exact" if method == "exact" else "importance-weighted bound"
+        return Pair(first.name, second.name, refused=str(error).removesuffix(", or add --force."))
     return Pair(
-        *(a.name, b.name, what, _signed(d.mean), f"{_signed(d.low)} to {_signed(d.high)}"),
+        *(first.name, second.name),
+        what="log p(x), exact" if method == "exact" else "importance-weighted bound",
+        difference=_signed(d.mean),
+        interval=f"{_signed(d.low)} to {_signed(d.high)}",
         better=f"{d.first_better:.0%}",
-        num_examples=f"{len(ours.arrays[method]):,}",
+        num_examples=f"{n:,}",
         clear=d.low > 0 or d.high < 0,
     )
+
+
+def _fresh_evaluation(run: Run) -> EvaluationResults:
+    if run.evaluation is None:
+        raise InputError(f"{run.name} has no evaluation: run probvae-evaluate on it.")
+    if run.is_evaluation_stale:
+        raise InputError(
+            f"the evaluation of {run.name} is of other weights: evaluate it again, with --overwrite."
+        )
+    return run.evaluation
 
 
 def _signed(value: float) -> str:

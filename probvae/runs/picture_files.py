@@ -1,0 +1,123 @@
+"""The pictures of a run: test images and prior draws through the epochs, and views of the latent space."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probvae import figures
+from probvae.config.training import Training
+from probvae.figures import latent
+from probvae.files import writing
+from probvae.models.building import build
+from probvae.models.vae import VAE
+from probvae.priors import on_sphere
+from probvae.runs.files import EpochPicture, epoch_pictures
+from probvae.runs.folder import IMAGES
+from probvae.seeds import fold_in
+from probvae.training.state import Row
+
+GRID = 16  # images of the tutorial's picture
+
+
+class PictureFiles:
+    """Writes the pictures of a run.
+
+    Args:
+      folder: Folder of the run.
+      vae: Model of the run; each picture shows it with the weights of that moment.
+      training: Settings of the training.
+      x: Test examples as the model sees them.
+      labels: Labels of these, or None.
+    """
+
+    def __init__(
+        self, folder: Path, vae: VAE, training: Training, x: np.ndarray, labels: np.ndarray | None
+    ) -> None:
+        self.folder, self.vae, self.training = folder, vae, training
+        self.x, self.labels = x, labels
+        self.fixed_x = x[:GRID].astype(np.float32)
+
+    def _write(self, name: str, figure: Any) -> None:
+        writing.write_bytes(self.folder / name, figures.to_png(figure))
+
+    @functools.cached_property
+    def draws(self) -> tuple[tuple[Any, ...], int, str]:
+        """Draws of the p(z) that the training began with, as of `VAE.fixed_draws`.
+
+        A prior with weights is made anew, so that the draws do not depend on the weights of the moment.
+        """
+        prior, architecture = self.vae.prior, self.vae.architecture
+        if prior.variables and architecture is not None:
+            prior = build(architecture, seed=self.training.seed, precision=self.training.precision).prior
+        z = prior.sample(GRID, seed=fold_in(self.training.seed, -2)).numpy()  # z ~ p(z)
+        return self.vae.fixed_draws(z, self.x)
+
+    def originals(self) -> None:
+        """Write the fixed test images."""
+        x = self.vae.values(self.fixed_x)
+        self._write("originals.png", figures.example_grid(x, title="Test images"))
+
+    def after_epoch(self, epochs: int, words: str) -> None:
+        """Write the tutorial's picture, and one of prior draws, after so many epochs."""
+        reconstructions = self.vae.reconstruct(self.fixed_x, seed=fold_in(self.training.seed, -3)).numpy()
+        arguments, columns, title = self.draws
+        images = {
+            "image": (reconstructions, 4, "Reconstructions"),
+            "prior": (self.vae.likelihood(*arguments).mean().numpy(), columns, title),
+        }
+        for kind, (x, columns, title) in images.items():
+            figure = figures.example_grid(x, columns=columns, title=f"{title}, {words}")
+            self._write(f"{IMAGES}/{kind}_at_epoch_{epochs:04d}.png", figure)
+
+    def remove_after(self, epochs: int) -> None:
+        """Remove the pictures of epochs that are going to be trained again."""
+        for picture in (*self._of("image"), *self._of("prior")):
+            if picture.epochs > epochs:
+                picture.path.unlink()
+
+    def animations(self) -> None:
+        """Write the pictures through the epochs as animations."""
+        for kind, name in (("image", "reconstructions.gif"), ("prior", "prior.gif")):
+            if pictures := self._of(kind):
+                gif = figures.to_gif([picture.path.read_bytes() for picture in pictures])
+                writing.write_bytes(self.folder / name, gif)
+
+    def _of(self, kind: str) -> list[EpochPicture]:
+        return epoch_pictures(self.folder, kind)
+
+    def learning_curves(self, history: Sequence[Row]) -> None:
+        """Write the test ELBO and its two parts over the epochs."""
+        curves: dict[str, Sequence[float]] = {
+            "Test ELBO": [row.test_elbo for row in history],
+            "Reconstruction E[log p(x|z)]": [row.test_log_likelihood for row in history],
+            "KL": [row.test_kl for row in history],
+        }
+        self._write("learning_curves.png", figures.learning_curves(curves, [row.epoch for row in history]))
+
+    def latent_space(self) -> list[float] | None:
+        """Write the views of the latent space; return Var_x(E_q[z]) by dimension, where it is known."""
+        vae = self.vae.unconditional(self.x)
+        if self.vae.latent_dim == 2:
+            self._latent_plane(
+                lambda z: vae.likelihood(z).mean().numpy(), on_images=len(vae.event_shape) == 3
+            )
+        codes = latent.encode(self.vae, self.x, fold_in(self.training.seed, -4))
+        if self.vae.latent_dim > 2 and len(codes.loc) > 2:
+            shown = None if self.labels is None else self.labels[: len(codes.loc)]
+            self._write("latent_projection.png", latent.projection(codes.loc, shown))
+        figure = latent.traversals(vae, codes)
+        if figure is not None:
+            self._write("traversals.png", figure)
+        return None if codes.variance is None else [float(v) for v in codes.variance]
+
+    def _latent_plane(self, mean: Callable[[np.ndarray], np.ndarray], *, on_images: bool) -> None:
+        """Write the plane of z, decoded, and the means of q(z|x) in it."""
+        if on_images:
+            manifold = figures.latent_circle if on_sphere(self.vae.prior) else figures.latent_manifold
+            self._write("latent_manifold.png", manifold(mean))
+        batches = [self.x[i : i + 500].astype(np.float32) for i in range(0, len(self.x), 500)]
+        loc = np.concatenate([self.vae.posterior(x).mean().numpy() for x in batches])
+        self._write("latent_means.png", figures.latent_means(loc, self.labels))
