@@ -343,11 +343,12 @@ MUTANTS = [
         ("test_mean_and_stddev",),
     ),
     Mutant(
-        "layer_terms_sign",
-        "layer_terms",
-        "q.log_prob_terms(z) - vae.prior.log_prob_terms(z)",
-        "vae.prior.log_prob_terms(z) - q.log_prob_terms(z)",
-        ("test_layer_terms_sum_to_the_rate",),
+        "class_prior_dropped",
+        "log_joint_of_classes",
+        "for column in columns], axis=1) + log_prior",
+        "for column in columns], axis=1)",
+        ("test_every_stage_of_classes",),
+        True,
     ),
     Mutant(
         "class_prior",
@@ -551,8 +552,8 @@ MUTANTS = [
     Mutant(
         "classes_order",
         "exact_given",
-        "for part in found])[order]",
-        "for part in found])",
+        ("for part in found])[order]", "for part in parts])[order]"),
+        ("for part in found])", "for part in parts])"),
         ("test_quadrature_and_hmc_take_joined_examples",),
         True,
     ),
