@@ -1,10 +1,10 @@
 """Posteriors q(z|x): the head of an encoder, a Dense layer and a distribution layer.
 
-Each entry of `POSTERIORS` is a function `(latent_dim, *, seed) -> [Dense, distribution layer]`.
+Each entry of `POSTERIORS` is a `Posterior`, called as `(latent_dim, *, seed) -> [Dense, distribution layer]`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -101,6 +101,26 @@ def tril(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
         latent_dim, convert_to_tensor_fn=tfd.Distribution.mean, name="posterior"
     )
     return [dense, head]
+
+
+def tril_moments(params: tf.Tensor, latent_dim: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return mean and standard deviation of `tfp.layers.MultivariateNormalTriL`, each [B, L].
+
+    In operations that ONNX has: TFP's own take and set the diagonals of matrices.
+
+    Args:
+      params: Parameters [B, L + L (L + 1) / 2], the mean and a triangle in the order of
+        `tfp.math.fill_triangular`.
+      latent_dim: L, the size of z.
+    """
+    size = latent_dim * (latent_dim + 1) // 2
+    lower, diagonal = np.tri(latent_dim, dtype=np.float32), np.eye(latent_dim, dtype=np.float32)
+    order = np.concatenate([np.arange(latent_dim, size), np.arange(size)[::-1]]).reshape(
+        latent_dim, latent_dim
+    )
+    raw = tf.gather(params[:, latent_dim:], order.astype(np.int32), axis=1)  # [B, L, L]
+    factor = raw * (lower - diagonal) + (tf.nn.softplus(raw) + 1e-5) * diagonal
+    return params[:, :latent_dim], tf.sqrt(tf.reduce_sum(factor**2, axis=-1))
 
 
 def _unit_tril_params(latent_dim: int) -> np.ndarray:
@@ -309,12 +329,38 @@ def _fold_last(x: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
     return tf.reshape(x, tf.concat([tf.shape(x)[:-1], [rows, columns]], 0))
 
 
-POSTERIORS: dict[str, Callable[..., list[tf_keras.layers.Layer]]] = {
-    "diagonal": diagonal,
-    "tril": tril,
-    "low_rank": low_rank,
-    "mixture": mixture,
-    "iaf": iaf,
-    "spline": spline,
-    "von_mises_fisher": von_mises_fisher,
+# ---- the registry --------------------------------------------------------------------------------
+
+
+class Posterior(NamedTuple):
+    """A family of posteriors.
+
+    Attributes:
+      head: `(latent_dim, *, seed) -> [Dense, distribution layer]`, the end of an encoder.
+      on_sphere: Whether z lies on the unit sphere.
+      exact_moments: Whether mean and standard deviation are known in closed form, without draws.
+      moments: `(params [B, P], latent_dim) ->` mean and standard deviation in operations that ONNX has, where
+        TFP's own are no such operations.
+      in_browser: Whether the script of the explorer's page can compute the distribution.
+    """
+
+    head: Callable[..., list[tf_keras.layers.Layer]]
+    on_sphere: bool = False
+    exact_moments: bool = True
+    moments: Callable[[tf.Tensor, int], tuple[tf.Tensor, tf.Tensor]] | None = None
+    in_browser: bool = False
+
+    def __call__(self, latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
+        """Build the Dense layer and the distribution layer."""
+        return self.head(latent_dim, seed=seed)
+
+
+POSTERIORS: dict[str, Posterior] = {
+    "diagonal": Posterior(diagonal, in_browser=True),
+    "tril": Posterior(tril, moments=tril_moments, in_browser=True),
+    "low_rank": Posterior(low_rank, in_browser=True),
+    "mixture": Posterior(mixture, in_browser=True),
+    "iaf": Posterior(iaf, exact_moments=False),
+    "spline": Posterior(spline, exact_moments=False),
+    "von_mises_fisher": Posterior(von_mises_fisher, on_sphere=True),
 }

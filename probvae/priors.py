@@ -1,6 +1,6 @@
 """Priors p(z): TFP distributions of event shape [L], trained through their `tf.Variable`s.
 
-Each entry of `PRIORS` is a function `(latent_dim, *, seed, context) -> tfd.Distribution`.
+Each entry of `PRIORS` is a `Prior`, called as `(latent_dim, *, seed, context) -> tfd.Distribution`.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from probvae.distributions.mixtures import NormalMixture
 from probvae.distributions.sphere import SphericalUniform
 from probvae.distributions.vamp import VampPrior
 from probvae.errors import InputError
+from probvae.posteriors import POSTERIORS
 
 FLOW_STEPS, FLOW_HIDDEN = 4, (128, 128)
 
@@ -159,18 +160,38 @@ def vamp(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT) 
 
 # ---- the registry --------------------------------------------------------------------------------
 
-PRIORS: dict[str, Callable[..., tfd.Distribution]] = {
-    "standard_normal": standard_normal,
-    "mixture": mixture,
-    "vamp": vamp,
-    "realnvp": realnvp,
-    "maf": maf,
-    "spline": spline,
-    "uniform_sphere": uniform_sphere,
-}
 
-SPHERE_POSTERIORS = ("von_mises_fisher",)
-SPHERE_PRIORS = ("uniform_sphere", "vamp")  # vamp is made of the posteriors, so it lies where they do
+class Prior(NamedTuple):
+    """A family of priors.
+
+    Attributes:
+      build: `(latent_dim, *, seed, context) -> tfd.Distribution`.
+      on_sphere: Whether z lies on the unit sphere.
+      follows_posterior: Whether z lies where the posterior's does.
+      has_components: Whether `context.components` is used.
+    """
+
+    build: Callable[..., tfd.Distribution]
+    on_sphere: bool = False
+    follows_posterior: bool = False
+    has_components: bool = False
+
+    def __call__(
+        self, latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT
+    ) -> tfd.Distribution:
+        """Build p(z)."""
+        return self.build(latent_dim, seed=seed, context=context)
+
+
+PRIORS: dict[str, Prior] = {
+    "standard_normal": Prior(standard_normal),
+    "mixture": Prior(mixture, has_components=True),
+    "vamp": Prior(vamp, follows_posterior=True, has_components=True),
+    "realnvp": Prior(realnvp),
+    "maf": Prior(maf),
+    "spline": Prior(spline),
+    "uniform_sphere": Prior(uniform_sphere, on_sphere=True),
+}
 
 
 def compatible(posterior: str, prior: str) -> None:
@@ -185,16 +206,20 @@ def compatible(posterior: str, prior: str) -> None:
 
     >>> compatible("iaf", "vamp")
     """
-    if posterior in SPHERE_POSTERIORS and prior not in SPHERE_PRIORS:
+    if PRIORS[prior].follows_posterior or POSTERIORS[posterior].on_sphere == PRIORS[prior].on_sphere:
+        return
+    if POSTERIORS[posterior].on_sphere:
+        priors = [name for name, entry in PRIORS.items() if entry.on_sphere]
+        priors += [name for name, entry in PRIORS.items() if entry.follows_posterior]
         raise InputError(
             f"The posterior {posterior} lies on the unit sphere and the prior {prior} does not: expected a "
-            f"prior among {', '.join(SPHERE_PRIORS)}, or another posterior."
+            f"prior among {', '.join(priors)}, or another posterior."
         )
-    if prior == "uniform_sphere" and posterior not in SPHERE_POSTERIORS:
-        raise InputError(
-            f"The prior uniform_sphere lies on the unit sphere and the posterior {posterior} does not: "
-            f"expected the posterior {SPHERE_POSTERIORS[0]}, or another prior."
-        )
+    posteriors = [name for name, entry in POSTERIORS.items() if entry.on_sphere]
+    raise InputError(
+        f"The prior {prior} lies on the unit sphere and the posterior {posterior} does not: expected the "
+        f"posterior {', '.join(posteriors)}, or another prior."
+    )
 
 
 def on_sphere(prior: tfd.Distribution) -> bool:

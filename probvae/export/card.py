@@ -15,6 +15,8 @@ from probvae.export.functions import mean_name
 from probvae.likelihoods import likelihood_of
 from probvae.models import saving
 from probvae.models.vae import VAE
+from probvae.posteriors import POSTERIORS
+from probvae.priors import PRIORS
 from probvae.runs import files
 from probvae.runs.folder import COMMANDS, EVALUATION, METRICS
 
@@ -212,7 +214,7 @@ def _idle_in_architecture(a: Architecture) -> list[str]:
         "filters": "conv" in a.network,
         "units": "mlp" in a.network or a.is_hierarchy,
         "activation": a.network != "gated_mlp" or a.is_hierarchy,
-        "components": a.prior in ("mixture", "vamp"),
+        "components": PRIORS[a.prior].has_components,
         "classes": likelihood_of(a).has_classes,
         "context_dim": a.is_conditional,
     }
@@ -287,7 +289,7 @@ def _limits(vae: VAE, about: Provenance, label: int | None) -> str:
     ]
     if label is not None:
         points.append(f"log p(x) is that of x given class {label}.")
-    if a is not None and (a.is_hierarchy or a.posterior in ("iaf", "spline")):
+    if a is not None and (a.is_hierarchy or not POSTERIORS[a.posterior].exact_moments):
         points.append(
             "`loc` and `scale` of `encode` are Monte Carlo estimates with draws that are always the same."
         )

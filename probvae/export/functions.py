@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae import objectives
 from probvae.likelihoods import likelihood_of
 from probvae.models.vae import VAE
+from probvae.posteriors import POSTERIORS
 from probvae.seeds import as_seed, split
 
 Outputs = dict[str, tf.Tensor]
@@ -38,29 +38,11 @@ def encode(vae: VAE) -> tf.types.experimental.GenericFunction:
 def _moments(vae: VAE, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return mean and standard deviation under q(z|x), each [B, L]."""
     architecture, parts = vae.architecture, vae.encoder_parts
-    if architecture is None or architecture.posterior != "tril" or parts is None:
+    moments = None if architecture is None else POSTERIORS[architecture.posterior].moments
+    if moments is None or parts is None:
         q = vae.posterior(x)  # q(z|x)
         return q.mean(), q.stddev()
-    return tril_moments(parts.network(x), vae.latent_dim)
-
-
-def tril_moments(params: tf.Tensor, latent_dim: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return mean and standard deviation of `tfp.layers.MultivariateNormalTriL`, each [B, L].
-
-    In operations that ONNX has: TFP's own take and set the diagonals of matrices.
-
-    Args:
-      params: [B, L + L (L + 1) / 2], the mean and a triangle in the order of `tfp.math.fill_triangular`.
-      latent_dim: L.
-    """
-    size = latent_dim * (latent_dim + 1) // 2
-    lower, diagonal = np.tri(latent_dim, dtype=np.float32), np.eye(latent_dim, dtype=np.float32)
-    order = np.concatenate([np.arange(latent_dim, size), np.arange(size)[::-1]]).reshape(
-        latent_dim, latent_dim
-    )
-    raw = tf.gather(params[:, latent_dim:], order.astype(np.int32), axis=1)  # [B, L, L]
-    factor = raw * (lower - diagonal) + (tf.nn.softplus(raw) + 1e-5) * diagonal
-    return params[:, :latent_dim], tf.sqrt(tf.reduce_sum(factor**2, axis=-1))
+    return moments(parts.network(x), vae.latent_dim)
 
 
 def decode(vae: VAE) -> tf.types.experimental.GenericFunction:

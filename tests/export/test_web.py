@@ -164,7 +164,7 @@ def test_every_choice_is_served_or_refused():
         "likelihood": {"discretized_logistic", "logistic_mixture", "mixed"},
         "posterior": {"iaf", "spline", "von_mises_fisher"},
     }
-    for what, served in (("likelihood", contents.LIKELIHOOD_NAMES), ("posterior", contents.POSTERIORS)):
+    for what, served in (("likelihood", contents.LIKELIHOOD_NAMES), ("posterior", contents.POSTERIOR_NAMES)):
         assert set(served) | refusals[what] == set(CHOICES[what])
         name = {"likelihood": "bernoulli", "posterior": "diagonal"}[what]
         tried = {case.get(what, name) for case in CASES.values()}

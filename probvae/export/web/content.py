@@ -15,9 +15,10 @@ from probvae.inference.importance_sampling import importance
 from probvae.likelihoods import LIKELIHOODS, likelihood_of
 from probvae.models.encoding import encode
 from probvae.models.vae import VAE
+from probvae.posteriors import POSTERIORS
 
 LIKELIHOOD_NAMES = tuple(name for name, make in LIKELIHOODS.items() if make((1,)).kind.in_browser)
-POSTERIORS = ("diagonal", "tril", "low_rank", "mixture")
+POSTERIOR_NAMES = tuple(name for name, entry in POSTERIORS.items() if entry.in_browser)
 EXACT_DIMENSIONS = 2  # the most for which log p(x) is exact unless asked for
 TOLERANCE = 0.05  # nats: a colour shows no less
 MAX_LATENT_DIM = 128  # sliders
@@ -46,7 +47,7 @@ def refuse_unless_served(a: Architecture) -> None:
         )
     for what, name, served in (
         ("likelihood", a.likelihood, LIKELIHOOD_NAMES),
-        ("posterior", a.posterior, POSTERIORS),
+        ("posterior", a.posterior, POSTERIOR_NAMES),
     ):
         if name not in served:
             raise InputError(
