@@ -17,6 +17,7 @@ from probvae.config.training import Training
 from probvae.data.binarization import Prepared
 from probvae.data.splits import split_off
 from probvae.errors import InputError
+from probvae.inference.blocks import in_blocks, padded
 from probvae.likelihoods import check_support, likelihood_of
 from probvae.models.building import build
 from probvae.models.vae import VAE
@@ -239,7 +240,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_is_fitted(self)
         values = self._checked(X)
         x = _standardized(values, self.loc_, self.scale_)
-        means = in_blocks(lambda rows: self.vae_.posterior(rows).mean(), x)
+        means = _in_whole_blocks(lambda rows: self.vae_.posterior(rows).mean(), x)
         return means.astype(values.dtype)
 
     def inverse_transform(self, X: Any) -> np.ndarray:  # noqa: N803
@@ -250,7 +251,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             raise InputError(
                 f"inverse_transform takes rows of z with {self._n_features_out} values; got {z.shape[1]}."
             )
-        means = in_blocks(lambda rows: self.vae_.likelihood(rows).mean(), z.astype(np.float32))
+        means = _in_whole_blocks(lambda rows: self.vae_.likelihood(rows).mean(), z.astype(np.float32))
         return (means * self.scale_ + self.loc_).astype(z.dtype)
 
     def score_samples(self, X: Any) -> np.ndarray:  # noqa: N803
@@ -387,9 +388,8 @@ class RowModel:
         return self._bounds(tf.constant(x), tf.constant(seeds, tf.int32)).numpy().astype(np.float64)
 
 
-def in_blocks(function: Callable[[tf.Tensor], tf.Tensor], x: np.ndarray) -> np.ndarray:
+def _in_whole_blocks(function: Callable[[tf.Tensor], tf.Tensor], x: np.ndarray) -> np.ndarray:
     """Apply a function of rows to blocks of `BLOCK`, the last one filled up with its last row."""
-    more = -len(x) % BLOCK
-    x = np.concatenate([x, np.repeat(x[-1:], more, axis=0)])
-    parts = [function(tf.constant(x[i : i + BLOCK])).numpy() for i in range(0, len(x), BLOCK)]
-    return np.concatenate(parts)[: len(x) - more]
+    return in_blocks(
+        lambda rows: function(tf.constant(padded(x[rows], BLOCK)))[: rows.stop - rows.start], len(x), BLOCK
+    )

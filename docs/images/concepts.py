@@ -19,7 +19,7 @@ import probvae
 from probvae import data
 from probvae.figures import theme
 from probvae.inference.amortization import optimize_posteriors
-from probvae.inference.importance_sampling import log_mean_exp
+from probvae.inference.estimates import log_mean_exp
 from probvae.inference.quadrature import exact
 from probvae.posteriors import DiagonalNormal
 

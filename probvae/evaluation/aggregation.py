@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from probvae.evaluation.latents import BLOCK, Estimate, _checked, _in_blocks, estimate
+from probvae.evaluation.latents import BLOCK, _checked, _compiled_in_blocks
+from probvae.inference.estimates import Estimate, estimate
 from probvae.models.vae import VAE
 from probvae.seeds import Seed, fold_in
 
@@ -54,7 +55,7 @@ def aggregate_posterior(vae: VAE, x: np.ndarray, *, num_samples: int = 1, seed: 
         z = q.sample(seed=seed)
         return [z, q.log_prob(z), vae.prior.log_prob(z)]
 
-    one_draw, log_sum_of_others = _in_blocks(vae, draw), _log_sum_of_others(vae, x)
+    one_draw, log_sum_of_others = _compiled_in_blocks(vae, draw), _log_sum_of_others(vae, x)
     terms = []
     for s in range(num_samples):
         z, own, prior = one_draw(x, fold_in(seed, s))

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 from scipy import stats
 
-from probvae.evaluation.latents import _SEED, BLOCK, Estimate, _checked, estimate
+from probvae.evaluation.latents import _SEED, BLOCK, _checked
+from probvae.inference.estimates import Estimate, estimate
 from probvae.models.vae import VAE
 from probvae.seeds import Seed, as_seed, fold_in
 

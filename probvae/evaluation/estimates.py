@@ -6,6 +6,7 @@ import numpy as np
 from scipy import stats
 
 from probvae.errors import InputError
+from probvae.inference.estimates import estimate
 
 # What two evaluations must share for their numbers to be comparable.
 CONDITIONS = ("fingerprint_sha256", "binarize", "split", "num_images", "method", "num_samples")
@@ -47,8 +48,7 @@ def mean_estimate(values: np.ndarray, errors: np.ndarray | None = None) -> MeanE
     n = len(values)
     if n < 2:
         raise InputError(f"A mean with a standard error needs two or more examples; got {n}.")
-    mean = float(np.mean(values, dtype=np.float64))
-    error = float(np.std(values, ddof=1, dtype=np.float64) / np.sqrt(n))
+    mean, error = estimate(np.asarray(values, np.float64))
     drawn = None if errors is None else float(np.sqrt(np.sum(np.square(errors, dtype=np.float64))) / n)
     drawn = None if drawn is None or np.isnan(drawn) else drawn
     half = float(stats.t.ppf(0.975, n - 1)) * error
@@ -94,7 +94,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray, *, level: float = 0
             f"{list(first.shape)} and {list(second.shape)}."
         )
     difference = np.asarray(first, np.float64) - second
-    mean, error = float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
+    mean, error = estimate(difference)
     half = float(stats.t.ppf((1 + level) / 2, len(difference) - 1)) * error
     return Difference(mean, error, mean - half, mean + half, level, float(np.mean(difference > 0)))
 

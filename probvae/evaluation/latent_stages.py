@@ -7,6 +7,7 @@ from probvae.evaluation import aggregation, contexts, latents, outliers
 from probvae.evaluation.checks import STATISTICS, label_accuracy, predictive_check
 from probvae.evaluation.estimates import MeanEstimate
 from probvae.evaluation.state import Evaluation, Line
+from probvae.inference.estimates import Estimate
 from probvae.seeds import fold_in
 
 SHOWN_DIMENSIONS = 10  # latent dimensions whose KL is a line of its own; per_example.npz holds all
@@ -24,7 +25,7 @@ def rate_and_distortion(e: Evaluation) -> None:
         kl = latents.kl_per_dimension(e.vae, e.test.x, seed=fold_in(e.options.seed, 4))
         e.arrays["kl_per_dimension"] = kl.mean
         for i in range(min(e.vae.latent_dim, SHOWN_DIMENSIONS)):
-            found = latents.Estimate(float(kl.mean[i]), float(kl.standard_error[i]))
+            found = Estimate(float(kl.mean[i]), float(kl.standard_error[i]))
             e.add_number(f"kl_of_z{i}", f"  KL of z[{i}] alone", found, len(e.test.x))
     except NotImplementedError:  # the prior has no normal marginals
         pass

@@ -15,7 +15,8 @@ from tensorflow_probability import distributions as tfd
 
 from probvae import objectives
 from probvae.distributions.base import unwrap
-from probvae.inference.importance_sampling import error_of_mean
+from probvae.inference.blocks import in_blocks
+from probvae.inference.estimates import error_of_mean
 from probvae.models.vae import VAE
 from probvae.seeds import Seed, as_seed, fold_in
 
@@ -23,19 +24,7 @@ BLOCK = 500  # examples in one call of a compiled function: bounds the memory fo
 _SEED = tf.TensorSpec([2], tf.int32)
 
 
-class Estimate(NamedTuple):
-    """A mean over examples and its standard error, which is NaN for a single example."""
-
-    value: float
-    standard_error: float
-
-
-def estimate(values: np.ndarray) -> Estimate:
-    """Take the mean of independent values [N] and its standard error."""
-    return Estimate(float(np.mean(values)), float(error_of_mean(np.asarray(values, np.float64))))
-
-
-def _in_blocks(
+def _compiled_in_blocks(
     vae: VAE, function: Callable[[tf.Tensor, tf.Tensor], Iterable[tf.Tensor]]
 ) -> Callable[[np.ndarray, Seed], list[np.ndarray]]:
     """Compile `(x [B, *E], seed) -> tensors [B, ...]` once, for x [N, *E] of any number of examples."""
@@ -44,9 +33,10 @@ def _in_blocks(
 
     def over_blocks(x: np.ndarray, seed: Seed) -> list[np.ndarray]:
         x, seed = _checked(vae, x), as_seed(seed)
-        starts = range(0, len(x), BLOCK)
-        parts = [compiled(x[i : i + BLOCK].astype(np.float32), fold_in(seed, i)) for i in starts]
-        return [np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True)]
+        results = in_blocks(
+            lambda rows: compiled(x[rows].astype(np.float32), fold_in(seed, rows.start)), len(x), BLOCK
+        )
+        return [result.astype(np.float64) for result in results]
 
     return over_blocks
 
@@ -86,11 +76,13 @@ def rate_distortion(vae: VAE, x: np.ndarray, *, num_samples: int = 1, seed: Seed
         terms = objectives.log_terms(vae, x, seed=seed)
         return [(terms.log_posterior - terms.log_prior)[0], -terms.log_likelihood[0]]
 
-    one_draw = _in_blocks(vae, draw)
+    one_draw = _compiled_in_blocks(vae, draw)
     draws = np.array([one_draw(x, fold_in(seed, s)) for s in range(num_samples)])  # [S, 2, N]
     (rate, distortion), (rate_error, distortion_error) = draws.mean(axis=0), error_of_mean(draws)
     with contextlib.suppress(NotImplementedError):  # TFP knows no closed form for this pair
-        (rate,) = _in_blocks(vae, lambda x, _: [tfd.kl_divergence(vae.posterior(x), vae.prior)])(x, 0)
+        (rate,) = _compiled_in_blocks(vae, lambda x, _: [tfd.kl_divergence(vae.posterior(x), vae.prior)])(
+            x, 0
+        )
         rate_error = np.zeros_like(rate)
     return RateDistortion(rate, distortion, rate_error, distortion_error)
 
@@ -136,10 +128,10 @@ def posterior_moments(vae: VAE, x: np.ndarray, *, num_samples: int = 100, seed: 
         return [tf.reduce_mean(z, axis=0), tf.math.reduce_std(z, axis=0) * unbiased]
 
     try:
-        mean, stddev = _in_blocks(vae, known)(x, seed)
+        mean, stddev = _compiled_in_blocks(vae, known)(x, seed)
         return Moments(mean, stddev, exact=True)
     except NotImplementedError:
-        mean, stddev = _in_blocks(vae, sampled)(x, seed)
+        mean, stddev = _compiled_in_blocks(vae, sampled)(x, seed)
         return Moments(mean, stddev, exact=False)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from scipy import stats
 
 from probvae.errors import InputError
-from probvae.evaluation.latents import Estimate, rate_distortion
+from probvae.evaluation.latents import rate_distortion
 from probvae.files.writing import write_atomic
+from probvae.inference.estimates import Estimate
 from probvae.models.vae import VAE
 from probvae.seeds import Seed
 

@@ -21,8 +21,8 @@ from probvae.evaluation.state import EXACT_DIMENSIONS, Evaluation, Line
 from probvae.inference.amortization import decompose, optimize_posteriors
 from probvae.inference.annealing import ais, bdmc
 from probvae.inference.blocks import Stopped
+from probvae.inference.estimates import reliable_pareto_k
 from probvae.inference.importance_sampling import importance
-from probvae.inference.pareto import reliable_pareto_k
 from probvae.seeds import fold_in
 
 SIMULATED = 20  # images for the bracket of annealed importance sampling, at most

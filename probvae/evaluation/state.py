@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probvae.evaluation import contexts, latents
+from probvae.evaluation import contexts
 from probvae.evaluation.estimates import MeanEstimate, mean_estimate
 from probvae.inference.blocks import Stopped
+from probvae.inference.estimates import Estimate
 from probvae.inference.importance_sampling import Importance, importance
 from probvae.inference.quadrature import Exact
 from probvae.models.vae import VAE
@@ -113,7 +114,7 @@ class Evaluation:
         self,
         key: str,
         name: str,
-        estimate: latents.Estimate,
+        estimate: Estimate,
         n: int,
         *,
         unit: str = "nats",

@@ -11,10 +11,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "annealing": ["AIS", "BDMC", "ais", "bdmc", "reverse_ais"],
         "annealing_path": ["Annealing"],
         "blocks": ["Stopped"],
+        "estimates": ["Estimate", "estimate", "reliable_pareto_k"],
         "hmc": ["PosteriorSamples", "posterior_samples"],
         "importance_sampling": ["Importance", "importance"],
         "marginal": ["Marginal"],
-        "pareto": ["reliable_pareto_k"],
         "quadrature": ["Exact", "exact"],
         "sphere": ["in_space"],
     },
@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from probvae.inference.annealing import reverse_ais as reverse_ais
     from probvae.inference.annealing_path import Annealing as Annealing
     from probvae.inference.blocks import Stopped as Stopped
+    from probvae.inference.estimates import Estimate as Estimate
+    from probvae.inference.estimates import estimate as estimate
+    from probvae.inference.estimates import reliable_pareto_k as reliable_pareto_k
     from probvae.inference.hmc import PosteriorSamples as PosteriorSamples
     from probvae.inference.hmc import posterior_samples as posterior_samples
     from probvae.inference.importance_sampling import Importance as Importance
     from probvae.inference.importance_sampling import importance as importance
     from probvae.inference.marginal import Marginal as Marginal
-    from probvae.inference.pareto import reliable_pareto_k as reliable_pareto_k
     from probvae.inference.quadrature import Exact as Exact
     from probvae.inference.quadrature import exact as exact
     from probvae.inference.sphere import in_space as in_space

@@ -12,8 +12,8 @@ import tensorflow as tf
 import tf_keras
 
 from probvae.errors import InputError
-from probvae.inference.blocks import Progress, until_stopped
-from probvae.inference.importance_sampling import error_of_mean
+from probvae.inference.blocks import Progress, in_blocks, padded
+from probvae.inference.estimates import error_of_mean
 from probvae.objectives.bound import Model, log_terms
 from probvae.seeds import Seed, fold_in
 
@@ -111,16 +111,16 @@ def optimize_posteriors(
     def draws(params: tf.Tensor, images: tf.Tensor, seed: tf.Tensor) -> np.ndarray:
         return _draws(evaluate, images, params, num_evaluation_samples, seed)
 
-    def one_block(start: int) -> Optimized:
-        images = tf.constant(x[start : start + block], tf.float32)
-        seeds = [fold_in(fold_in(seed, start), i) for i in range(3)]
+    def one_block(rows: slice) -> Optimized:
+        images = tf.constant(x[rows], tf.float32)
+        seeds = [fold_in(fold_in(seed, rows.start), i) for i in range(3)]
         initial = split.network(images)
-        found = optimize(_padded(images, block), seeds[0])[: len(images)]
-        better = [draws(params, images, seeds[1]).mean(axis=0) for params in (found, initial)]
-        parameters = np.where((better[0] > better[1])[:, None], found, initial)
+        ascended = optimize(tf.constant(padded(x[rows], block), tf.float32), seeds[0])[: len(images)]
+        better = [draws(params, images, seeds[1]).mean(axis=0) for params in (ascended, initial)]
+        parameters = np.where((better[0] > better[1])[:, None], ascended, initial)
         # Fresh draws, so that the choice does not bias what is reported; the same ones for both.
         best, amortized = (draws(params, images, seeds[2]) for params in (parameters, initial))
-        on_progress(min(1.0, (start + block) / len(x)))
+        on_progress(rows.stop / len(x))
         return Optimized(
             best.mean(axis=0),
             error_of_mean(best),
@@ -130,8 +130,7 @@ def optimize_posteriors(
             parameters,
         )
 
-    parts = until_stopped(one_block, range(0, len(x), block))
-    return Optimized(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    return Optimized(*in_blocks(one_block, len(x), block))
 
 
 def decompose(log_marginal: np.ndarray, optimized: Optimized) -> Gaps:
@@ -143,11 +142,6 @@ def decompose(log_marginal: np.ndarray, optimized: Optimized) -> Gaps:
       optimized: of the same examples.
     """
     return Gaps(log_marginal - optimized.elbo, optimized.elbo - optimized.amortized_elbo)
-
-
-def _padded(x: tf.Tensor, size: int) -> tf.Tensor:
-    """Repeat the last example until there are `size`."""
-    return tf.concat([x, tf.repeat(x[-1:], size - len(x), axis=0)], axis=0)
 
 
 def _compile(

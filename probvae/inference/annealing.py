@@ -20,8 +20,8 @@ import tensorflow as tf
 
 from probvae.errors import InputError
 from probvae.inference.annealing_path import Annealing, _forward, _reverse
-from probvae.inference.blocks import Progress, as_data, at_least, in_blocks
-from probvae.inference.importance_sampling import error_of_mean, log_mean_exp
+from probvae.inference.blocks import Progress, as_data, at_least, compiled_in_blocks
+from probvae.inference.estimates import error_of_mean, log_mean_exp
 from probvae.inference.sphere import in_space, lengthened
 from probvae.objectives.bound import Model
 from probvae.seeds import Seed, fold_in, split
@@ -110,7 +110,9 @@ def ais(
       Neal 2001, arXiv:physics/9803008; Wu, Burda, Salakhutdinov & Grosse 2017, arXiv:1611.04273.
     """
     run = functools.partial(_forward, in_space(vae), Annealing(**options))
-    blocks = in_blocks(run, [as_data(vae, x)], seed=seed, batch_size=batch_size, on_progress=on_progress)
+    blocks = compiled_in_blocks(
+        run, [as_data(vae, x)], seed=seed, batch_size=batch_size, on_progress=on_progress
+    )
     return _summary(*blocks, sign=1.0)
 
 
@@ -153,7 +155,9 @@ def reverse_ais(
         raise InputError(f"Expected z of shape {(len(x), vae.latent_dim)}, a row for each x; got {z.shape}.")
     z = lengthened(vae, z.astype(x.dtype), seed=fold_in(seed, -1))
     run = functools.partial(_reverse, in_space(vae), Annealing(**options))
-    blocks = in_blocks(run, [x, np.asarray(z)], seed=seed, batch_size=batch_size, on_progress=on_progress)
+    blocks = compiled_in_blocks(
+        run, [x, np.asarray(z)], seed=seed, batch_size=batch_size, on_progress=on_progress
+    )
     return _summary(*blocks, sign=-1.0)
 
 

@@ -1,7 +1,8 @@
 """Work block by block, with its progress and an early stop."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -27,17 +28,63 @@ def decodes_at_once(vae: Model) -> int:
     return int(np.clip(VALUES // np.prod(vae.event_shape), 16, DECODES))
 
 
-def until_stopped(work: Callable[[Any], Any], starts: Iterable[Any]) -> list[Any]:
-    """Collect `work(start)` for each start until `Stopped`; raise it on where nothing is finished yet."""
+def until_stopped(
+    work: Callable[[Any], Any], blocks: Iterable[Any], after: Callable[[Any], None] = lambda block: None
+) -> list[Any]:
+    """Collect `work(block)` for each block until `Stopped`; raise it on where nothing is finished yet.
+
+    Args:
+      work: Function of a block. A block in which it raises `Stopped` is left out.
+      blocks: The blocks.
+      after: Called after each block. A block after which it raises `Stopped` is the last.
+    """
     parts: list[Any] = []
-    for start in starts:
+    for block in blocks:
         try:
-            parts.append(work(start))
+            parts.append(work(block))
+            after(block)
         except Stopped:
             if not parts:
                 raise
             break
     return parts
+
+
+def in_blocks(
+    work: Callable[[slice], Any],
+    total: int,
+    size: int,
+    *,
+    axes: Sequence[int] = (),
+    on_progress: Progress = lambda fraction: None,
+) -> Any:
+    """Call a function on blocks of examples and join its results.
+
+    Args:
+      work: Function of the rows of a block. It returns an array or a sequence of arrays. It may derive a seed
+        from `rows.start`.
+      total: N, the number of examples.
+      size: Number of examples in a block, at most.
+      axes: Axis of the examples in each result, if not the first.
+      on_progress: Called after each block with the fraction done; it may raise `Stopped`.
+
+    Returns:
+      The array, or a list of the arrays, of all examples, or of as many as were finished.
+
+    >>> in_blocks(lambda rows: np.arange(5)[rows] ** 2, 5, 2)
+    array([ 0,  1,  4,  9, 16])
+    """
+    blocks = [slice(start, min(start + size, total)) for start in range(0, max(total, 1), size)]
+    parts = until_stopped(work, blocks, lambda rows: on_progress(rows.stop / max(total, 1)))
+    several = isinstance(parts[0], list | tuple)
+    results = zip(*parts, strict=True) if several else [parts]
+    joined = [np.concatenate(part, axis) for part, axis in zip_longest(results, axes, fillvalue=0)]
+    return joined if several else joined[0]
+
+
+def padded(x: np.ndarray, size: int) -> np.ndarray:
+    """Repeat the last row of x until there are `size` rows."""
+    return x[np.minimum(np.arange(size), len(x) - 1)]
 
 
 def as_data(vae: Model, x: Any) -> np.ndarray:
@@ -55,7 +102,7 @@ def at_least(**bounds: tuple[int, int]) -> None:
             raise InputError(f"Expected {name} of at least {smallest}; got {value}.")
 
 
-def in_blocks(
+def compiled_in_blocks(
     run: Callable[..., tuple[tf.Tensor, ...]],
     arrays: list[np.ndarray],
     *,
@@ -68,17 +115,17 @@ def in_blocks(
     The last block is filled up with copies of the last example, whose results are dropped.
 
     Args:
-      run: function of one block of each array and of a seed; its results lead with the batch axis.
-      arrays: arrays [N, ...].
-      seed: block i uses `fold_in(seed, i)`.
-      batch_size: the most examples in a block.
-      on_progress: called after each block with the fraction done; it may raise `Stopped`.
+      run: Function of one block of each array and of a seed; its results lead with the batch axis.
+      arrays: Arrays [N, ...].
+      seed: Seed; block i uses `fold_in(seed, i)`.
+      batch_size: Number of examples in a block, at most.
+      on_progress: Called after each block with the fraction done; it may raise `Stopped`.
 
     Returns:
       The results of `run`, joined, each [N, ...], or as many examples as were finished.
 
     >>> double = lambda x, seed: (2 * x,)
-    >>> in_blocks(double, [np.arange(5)], seed=0, batch_size=2, on_progress=print)
+    >>> compiled_in_blocks(double, [np.arange(5)], seed=0, batch_size=2, on_progress=print)
     0.4
     0.8
     1.0
@@ -87,15 +134,11 @@ def in_blocks(
     at_least(batch_size=(batch_size, 1))
     total = len(arrays[0])
     size = math.ceil(total / math.ceil(total / batch_size))
-    compiled, blocks = tf.function(run, autograph=False), []
-    for number, start in enumerate(range(0, total, size)):
-        done = min(start + size, total)
-        index = np.minimum(np.arange(start, start + size), total - 1)
-        block = [tf.convert_to_tensor(array[index]) for array in arrays]
-        results = compiled(*block, fold_in(as_seed(seed), number))
-        blocks.append([result.numpy()[: done - start] for result in results])
-        try:
-            on_progress(done / total)
-        except Stopped:
-            break
-    return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+    compiled = tf.function(run, autograph=False)
+
+    def one_block(rows: slice) -> list[np.ndarray]:
+        examples = [tf.convert_to_tensor(padded(array[rows], size)) for array in arrays]
+        results = compiled(*examples, fold_in(as_seed(seed), rows.start // size))
+        return [result.numpy()[: rows.stop - rows.start] for result in results]
+
+    return in_blocks(one_block, total, size, on_progress=on_progress)

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from probvae.errors import InputError
-from probvae.inference.blocks import Progress, as_data, at_least, in_blocks
+from probvae.inference.blocks import Progress, as_data, at_least, compiled_in_blocks
 from probvae.inference.sphere import in_space, shortened
 from probvae.objectives.bound import Model
 from probvae.seeds import Seed, split
@@ -104,7 +104,7 @@ def posterior_samples(
         num_burnin_steps=num_burnin_steps,
         num_steps_between_results=num_steps_between_results,
     )
-    z, acceptance, step_size = in_blocks(
+    z, acceptance, step_size = compiled_in_blocks(
         run, [as_data(vae, x)], seed=seed, batch_size=batch_size, on_progress=on_progress
     )
     z = shortened(vae, np.moveaxis(z, 0, 2))  # [N, S, C, L] to [S, C, N, L]

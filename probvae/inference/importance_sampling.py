@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from probvae import objectives
 from probvae.environment import cores
 from probvae.inference.blocks import Progress, decodes_at_once, until_stopped
-from probvae.objectives.bound import Model
+from probvae.inference.estimates import error_of_mean, log_mean_exp, pareto_k
+from probvae.objectives.bound import Model, log_terms
 from probvae.seeds import Seed, fold_in
 
 BLOCK = 250  # examples, at most
@@ -31,7 +31,7 @@ class Importance(NamedTuple):
       elbo_standard_error: [N], its Monte Carlo error.
       effective_sample_size: [N], (sum w)^2 / sum w^2, from 1 to K.
       pareto_k: [N], shape of the weights' tail; None where arviz-stats is not installed. Above
-        `pareto.reliable_pareto_k(K)` the bound and its error are not to be trusted; a low value proves
+        `reliable_pareto_k(K)` the bound and its error are not to be trusted; a low value proves
         nothing, as no draw may have come near a mode of p(z|x).
       num_samples: [J], numbers of draws from 1 to K.
       curve: [J, N], the bound with each of these numbers of draws, averaged over disjoint groups.
@@ -131,48 +131,6 @@ def summarize(log_weights: np.ndarray) -> Importance:
     )
 
 
-def error_of_mean(draws: np.ndarray) -> np.ndarray:
-    """Standard error of the mean over the first axis; nan for one draw, which tells nothing of it."""
-    k = len(draws)
-    if k < 2:
-        return np.full(draws.shape[1:], np.nan)
-    with np.errstate(invalid="ignore"):  # infinite values have a mean and no error
-        return draws.std(axis=0, ddof=1) / np.sqrt(k)
-
-
-def log_mean_exp(log_w: np.ndarray) -> np.ndarray:
-    """Return log of the mean of exp(log_w) over the first axis.
-
-    >>> float(log_mean_exp(np.log([1.0, 3.0])).round(6)) == round(float(np.log(2.0)), 6)
-    True
-    """
-    top = log_w.max(axis=0)
-    return top + np.log(np.mean(np.exp(log_w - top), axis=0))
-
-
-def pareto_k(log_w: np.ndarray) -> np.ndarray | None:
-    """Return the Pareto shape of the largest weights, [N], from log-weights [K, N].
-
-    None where arviz-stats, an optional dependency, is absent; nan for fewer than 25 draws or a tail of
-    equal weights.
-    """
-    try:
-        from arviz_stats.base import array_stats
-    except ImportError:
-        return None
-
-    def shape(column: np.ndarray) -> float:
-        try:
-            return float(array_stats.psislw(-column, r_eff=1.0)[1])  # it takes minus log-weights
-        except ValueError:
-            return np.nan
-
-    if len(log_w) < 25:
-        return np.full(log_w.shape[1], np.nan)
-    with np.errstate(all="ignore"):
-        return np.array([shape(column) for column in log_w.T])
-
-
 def _geometric(k: int) -> list[int]:
     """Return 1, 2, 5, 10, 20, 50, ... up to k."""
     return [n * 10**e for e in range(9) for n in (1, 2, 5) if n * 10**e <= k]
@@ -212,7 +170,7 @@ def _compile(vae: Model, each: int, strategy: Any) -> Callable[..., np.ndarray]:
 
         def chunk(number: tf.Tensor) -> tf.Tensor:
             key = fold_in(seed, number)
-            return objectives.log_terms(vae, x, num_samples=each, seed=key, q=q).log_weights  # [S, B]
+            return log_terms(vae, x, num_samples=each, seed=key, q=q).log_weights  # [S, B]
 
         found = tf.map_fn(chunk, chunks, fn_output_signature=vae.prior.dtype, parallel_iterations=cores())
         return tf.reshape(found, [-1, tf.shape(x)[0]])

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from probvae import objectives
 from probvae.distributions.base import LibraryDistribution
 from probvae.errors import InputError
 from probvae.inference.quadrature import exact
-from probvae.objectives.bound import Model
+from probvae.objectives.bound import Model, elbo
+from probvae.objectives.importance_weighted import iwae
 from probvae.seeds import Seed, as_seed
 
 
@@ -25,11 +25,11 @@ class GenerativeModel(Model, Protocol):
 
 
 def _iwae(vae: Model, x: tf.Tensor, num_samples: int, seed: Seed) -> tf.Tensor:
-    return objectives.iwae(vae, x, num_samples=num_samples, seed=seed)
+    return iwae(vae, x, num_samples=num_samples, seed=seed)
 
 
 def _elbo(vae: Model, x: tf.Tensor, num_samples: int, seed: Seed) -> tf.Tensor:
-    return objectives.elbo(vae, x, num_samples=num_samples, seed=seed)
+    return elbo(vae, x, num_samples=num_samples, seed=seed)
 
 
 def _exact(vae: Model, x: tf.Tensor, num_samples: int, seed: Seed) -> tf.Tensor:

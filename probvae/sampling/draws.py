@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae.errors import InputError
+from probvae.inference.blocks import in_blocks
 from probvae.models.vae import VAE
 from probvae.sampling.temperature import tempered
 from probvae.seeds import Seed, fold_in, split
@@ -54,21 +55,21 @@ def decode(vae: VAE, z: np.ndarray, *, x: np.ndarray | None = None, seed: Seed =
     if not z.ndim or z.shape[-1] != vae.latent_dim:
         raise InputError(f"Expected z of shape [..., {vae.latent_dim}]; got {list(z.shape)}.")
     flat = z.reshape(-1, vae.latent_dim)
-    parts = []
-    for start, block in _blocks(vae, flat):
-        p = vae.likelihood(tf.constant(block))  # p(x|z)
-        part = [p.mean(), p.sample(seed=fold_in(seed, start)), vae.prior.log_prob(block)]
+
+    def decoded(rows: slice) -> list[tf.Tensor]:
+        p = vae.likelihood(tf.constant(flat[rows]))  # p(x|z)
+        parts = [p.mean(), p.sample(seed=fold_in(seed, rows.start)), vae.prior.log_prob(flat[rows])]
         if x is not None:
-            part.append(p.log_prob(x[np.arange(start, start + len(block)) % len(x)]))
-        parts.append([values.numpy() for values in part])
-    joined = [np.concatenate(values) for values in zip(*parts, strict=True)]
+            parts.append(p.log_prob(x[np.arange(rows.start, rows.stop) % len(x)]))
+        return parts
+
+    joined = in_blocks(decoded, len(flat), _block_size(vae))
     return Samples(z, *(values.reshape(*z.shape[:-1], *values.shape[1:]) for values in joined))
 
 
-def _blocks(vae: VAE, array: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Cut [N, ...] into parts that can be encoded or decoded at once, each with its start."""
-    size = int(np.clip(BLOCK // np.prod(vae.event_shape), 1, 1000))
-    return [(i, array[i : i + size]) for i in range(0, max(len(array), 1), size)]
+def _block_size(vae: VAE) -> int:
+    """Return the number of examples that are encoded or decoded at once."""
+    return int(np.clip(BLOCK // np.prod(vae.event_shape), 1, 1000))
 
 
 # ---- prior -----------------------------------------------------------------------------------------
@@ -102,9 +103,12 @@ def prior_draws(
     distribution = tempered(vae.prior if sampler is None else sampler, temperature)
     seed_z, seed_x = split(seed, 2)
     # A mixture draws from all of its components and keeps one, hence the blocks.
-    sizes = [min(1000, n - start) for start in range(0, n, 1000)]
-    z = [distribution.sample(size, seed=fold_in(seed_z, i)).numpy() for i, size in enumerate(sizes)]
-    return decode(vae, np.concatenate(z), seed=seed_x)
+    z = in_blocks(
+        lambda rows: distribution.sample(rows.stop - rows.start, seed=fold_in(seed_z, rows.start // 1000)),
+        n,
+        1000,
+    )
+    return decode(vae, z, seed=seed_x)
 
 
 # ---- posterior -------------------------------------------------------------------------------------
@@ -136,8 +140,9 @@ def posterior_predictive(vae: VAE, x: np.ndarray, *, num_draws: int = 1, seed: S
 
 def posterior_draws(vae: VAE, x: np.ndarray, *, num_draws: int = 1, seed: Seed = 0) -> np.ndarray:
     """Draw z ~ q(z|x), `num_draws` for each of x [N, *E]: [S, N, L], draws of the aggregate posterior."""
-    parts = [
-        vae.posterior(tf.constant(block, tf.float32)).sample(num_draws, seed=fold_in(seed, start)).numpy()
-        for start, block in _blocks(vae, x)
-    ]
-    return np.concatenate(parts, axis=1)
+
+    def drawn(rows: slice) -> tf.Tensor:
+        q = vae.posterior(tf.constant(x[rows], tf.float32))  # q(z|x)
+        return q.sample(num_draws, seed=fold_in(seed, rows.start))
+
+    return in_blocks(drawn, len(x), _block_size(vae), axes=(1,))

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from probvae.errors import InputError
+from probvae.inference.blocks import in_blocks
 from probvae.models.vae import VAE
 from probvae.objectives.bound import log_terms
 from probvae.seeds import Seed, fold_in, split
@@ -65,23 +66,22 @@ def impute(
         raise InputError(f"Expected one or more x of shape {vae.event_shape}; got an array {x.shape}.")
     step, redraw = _compile(vae, num_draws)
     decodes = int(np.clip(BLOCK // int(np.prod(vae.event_shape)), 1, 10_000))
-    rows = int(np.clip(BLOCK // num_samples, 1, min(250, decodes, len(x))))
-    parts = []
-    for start in range(0, len(x), rows):
-        chunk = max(1, decodes // rows)
-        sizes = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
-        block = x[start : start + rows]
-        parts.append(_impute_block(step, redraw, block, sizes, fold_in(seed, start)))
-    mean, sd, draws, sizes = (list(part) for part in zip(*parts, strict=True))
-    few = int(np.sum(np.concatenate(sizes) < FEW))
+    size = int(np.clip(BLOCK // num_samples, 1, min(250, decodes, len(x))))
+    chunk = max(1, decodes // size)
+    sizes = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
+
+    def imputed(rows: slice) -> Imputation:
+        return _impute_block(step, redraw, x[rows], sizes, fold_in(seed, rows.start))
+
+    mean, sd, draws, effective = in_blocks(imputed, len(x), size, axes=(0, 0, 1, 0))
+    few = int(np.sum(effective < FEW))
     if few:
         warnings.warn(
             f"{few:,} of {len(x):,} examples have an effective sample size below {FEW}: what is imputed "
             "there is not to be trusted. Use more num_samples; x may lie far from the training set.",
             stacklevel=2,
         )
-    joined = np.concatenate(draws, axis=1) if num_draws else None
-    return Imputation(np.concatenate(mean), np.concatenate(sd), joined, np.concatenate(sizes))
+    return Imputation(mean, sd, draws if num_draws else None, effective)
 
 
 def _impute_block(

@@ -20,6 +20,8 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from probvae.errors import InputError
+from probvae.inference.blocks import in_blocks
+from probvae.inference.estimates import estimate
 from probvae.models.vae import VAE
 from probvae.priors import PRIORS, PriorContext, on_sphere
 from probvae.sampling.draws import posterior_draws
@@ -190,12 +192,10 @@ class Closeness(NamedTuple):
 def closeness(vae: VAE, sampler: tfd.Distribution, x: np.ndarray, *, seed: Seed = 0) -> Closeness:
     """Compare a sampler with the prior at one draw z ~ q(z|x) for each of x [N, *E] that it has not seen."""
     z = posterior_draws(vae, x, seed=seed)[0]
-    logs = [
-        np.concatenate([d.log_prob(z[i : i + 1000]).numpy() for i in range(0, len(z), 1000)]).astype(
-            np.float64
-        )
-        for d in (sampler, vae.prior)
-    ]
-    gain = logs[0] - logs[1]
-    error = float(gain.std(ddof=1) / math.sqrt(len(gain))) if len(gain) > 1 else math.nan
-    return Closeness(float(logs[0].mean()), float(logs[1].mean()), float(gain.mean()), error)
+
+    def log_prob(distribution: tfd.Distribution) -> np.ndarray:
+        return in_blocks(lambda rows: distribution.log_prob(z[rows]), len(z), 1000).astype(np.float64)
+
+    of_sampler, of_prior = log_prob(sampler), log_prob(vae.prior)
+    gain, error = estimate(of_sampler - of_prior)
+    return Closeness(float(of_sampler.mean()), float(of_prior.mean()), gain, error)

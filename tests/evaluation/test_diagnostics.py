@@ -19,7 +19,7 @@ from tensorflow_probability import layers as tfpl
 import probvae
 from probvae.evaluation import aggregation, latents
 from probvae.evaluation import checks as checks_
-from probvae.evaluation.latents import Estimate
+from probvae.inference.estimates import Estimate, estimate
 from probvae.objectives import bound
 
 MODEL = LinearGaussian()
@@ -138,7 +138,7 @@ def test_bits_per_dimension():
 def test_estimate_covers_the_truth():
     """95% intervals over 2,000 simulations: binomial test at `ALPHA`, half the error is caught."""
     samples = np.random.default_rng(0).exponential(size=[2000, 400])
-    means = np.array([latents.estimate(row) for row in samples])
+    means = np.array([estimate(row) for row in samples])
     z = (means[:, 0] - 1) / means[:, 1]
 
     def covered(factor):
@@ -146,7 +146,7 @@ def test_estimate_covers_the_truth():
 
     assert covered(1.0) > ALPHA
     assert covered(0.5) < ALPHA
-    assert np.isnan(latents.estimate(np.ones(1)).standard_error)
+    assert np.isnan(estimate(np.ones(1)).standard_error)
 
 
 # ---- latent dimensions ---------------------------------------------------------------------------
@@ -288,7 +288,7 @@ def test_aggregate_posterior_is_the_one_by_hand():
     z = x + 0.05 * rng.standard_normal(x.shape)
     own = stats.norm.logpdf(z, x, 0.05).sum(axis=1)
     everyone, others = aggregate_by_hand(x, 0.05, z)
-    hand = {"lower": latents.estimate(own - everyone), "upper": latents.estimate(own - others)}
+    hand = {"lower": estimate(own - everyone), "upper": estimate(own - others)}
     ours = {"lower": result.mutual_information_lower, "upper": result.mutual_information_upper}
     for a in ours:
         for b in hand:

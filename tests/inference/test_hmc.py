@@ -151,7 +151,7 @@ def test_stopped_early_returns_what_is_finished():
     def run(x, seed):
         return (x + 1,)
 
-    (result,) = blocks.in_blocks(run, [np.arange(9)], seed=0, batch_size=3, on_progress=stop_at_half)
+    (result,) = blocks.compiled_in_blocks(run, [np.arange(9)], seed=0, batch_size=3, on_progress=stop_at_half)
     np.testing.assert_array_equal(result, np.arange(1, 7))
 
 

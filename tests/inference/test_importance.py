@@ -13,7 +13,8 @@ from statistics_helpers import ALPHA, mean_p_value
 from probvae import elbo
 from probvae.inference import blocks, importance_sampling
 from probvae.inference.blocks import Stopped
-from probvae.inference.importance_sampling import importance, log_mean_exp, summarize
+from probvae.inference.estimates import log_mean_exp
+from probvae.inference.importance_sampling import importance, summarize
 
 
 @pytest.fixture(scope="module")

@@ -258,8 +258,11 @@ MUTANTS = [
     Mutant(
         "shared_scale_start",
         "SharedScaleNormal.__init__",
-        "np.log(np.expm1(1 - elementwise.SCALE_FLOOR))",
-        "0.0",
+        (
+            "np.log(np.expm1(1 - elementwise.SCALE_FLOOR))",
+            "np.log(np.expm1(1 - values.SCALE_FLOOR))",
+        ),
+        ("0.0", "0.0"),
         ("test_shared_scale_is_trained",),
     ),
     Mutant(
@@ -379,7 +382,13 @@ MUTANTS = [
         ("test_classification_weight_is_the_papers",),
     ),
     # ---- evaluation
-    Mutant("error_of_mean", "error_of_mean", "/ np.sqrt(k)", "/ k", ("test_summary_by_hand",)),
+    Mutant(
+        "error_of_mean",
+        "error_of_mean",
+        ("/ np.sqrt(k)", "/ math.sqrt(len(values))"),
+        ("/ k", "/ len(values)"),
+        ("test_summary_by_hand",),
+    ),
     Mutant(
         "importance_ess",
         "summarize",
@@ -411,8 +420,8 @@ MUTANTS = [
     Mutant(
         "mean_ddof",
         "mean_estimate",
-        "np.std(values, ddof=1",
-        "np.std(values, ddof=0",
+        ("np.std(values, ddof=1", "estimate(np.asarray(values, np.float64))"),
+        ("np.std(values, ddof=0", "(float(np.mean(values)), float(np.std(values) / np.sqrt(n)))"),
         ("test_mean_estimate_by_hand",),
     ),
     Mutant(
@@ -425,15 +434,18 @@ MUTANTS = [
     Mutant(
         "unpaired",
         "paired_difference",
-        "difference.std(ddof=1)",
-        "np.hypot(first.std(ddof=1), second.std(ddof=1))",
+        ("difference.std(ddof=1)", "estimate(difference)"),
+        (
+            "np.hypot(first.std(ddof=1), second.std(ddof=1))",
+            "estimate(difference)[0], np.hypot(*(np.std(x, ddof=1) / len(x) ** 0.5 for x in (first, second)))",
+        ),
         ("test_intervals_of_a_paired_difference_cover",),
     ),
     Mutant(
         "difference_ddof",
         "paired_difference",
-        "difference.std(ddof=1)",
-        "difference.std()",
+        ("difference.std(ddof=1)", "estimate(difference)"),
+        ("difference.std()", "difference.mean(), difference.std() / len(difference) ** 0.5"),
         ("test_difference_by_hand", "test_intervals_of_a_paired_difference_cover"),
     ),
     Mutant(
@@ -568,8 +580,8 @@ MUTANTS = [
     Mutant(
         "prior_draws_seed",
         "prior_draws",
-        "np.concatenate(z), seed=seed_x",
-        "np.concatenate(z), seed=seed_z",
+        ("np.concatenate(z), seed=seed_x", "vae, z, seed=seed_x"),
+        ("np.concatenate(z), seed=seed_z", "vae, z, seed=seed_z"),
         ("test_prior_draws_are_the_priors",),
     ),
     Mutant(
@@ -596,8 +608,11 @@ MUTANTS = [
     Mutant(
         "closeness_error",
         "closeness",
-        "/ math.sqrt(len(gain))",
-        "/ len(gain)",
+        ("/ math.sqrt(len(gain))", "gain, error = estimate(of_sampler - of_prior)"),
+        (
+            "/ len(gain)",
+            "gain, error = estimate(of_sampler - of_prior); error /= len(of_prior) ** 0.5",
+        ),
         ("test_a_sampler_comes_close_to_the_aggregate_posterior[mixture]",),
     ),
     Mutant(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probvae.inference.pareto import reliable_pareto_k
+from probvae.inference.estimates import reliable_pareto_k
 from probvae.runs.files import number
 from probvae.runs.run import Run
 
