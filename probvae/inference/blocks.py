@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from itertools import zip_longest
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,7 @@ def in_blocks(
     parts = until_stopped(work, blocks, lambda rows: on_progress(rows.stop / max(total, 1)))
     several = isinstance(parts[0], list | tuple)
     results = zip(*parts, strict=True) if several else [parts]
-    joined = [np.concatenate(part, axis) for part, axis in zip_longest(results, axes, fillvalue=0)]
+    joined = [np.concatenate(p, axis) for p, axis in zip(results, chain(axes, repeat(0)), strict=False)]
     return joined if several else joined[0]
 
 
