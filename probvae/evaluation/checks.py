@@ -1,7 +1,7 @@
 """Checks of a model against data: predictive checks, labels from z."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,9 +9,10 @@ import tensorflow as tf
 from scipy import stats
 
 from probvae.evaluation.latents import _SEED, BLOCK, _checked
+from probvae.inference.blocks import in_blocks
 from probvae.inference.estimates import Estimate, estimate
 from probvae.models.vae import VAE
-from probvae.seeds import Seed, as_seed, fold_in
+from probvae.seeds import Seed, fold_in
 
 
 def _roughness(x: np.ndarray) -> np.ndarray:
@@ -57,13 +58,14 @@ def predictive_check(
     x, size = _checked(vae, x), min(BLOCK, num_draws)
     draw = tf.function(lambda seed: vae.sample(size, seed), input_signature=[_SEED], autograph=False)
 
-    def evaluate(blocks: Iterable[np.ndarray]) -> np.ndarray:  # [number of statistics, N]
-        wide = (block.astype(np.float64) for block in blocks)
-        return np.concatenate([[f(block) for f in statistics.values()] for block in wide], axis=1)
+    def evaluate(examples: np.ndarray) -> list[np.ndarray]:
+        return [f(examples.astype(np.float64)) for f in statistics.values()]
 
-    data = evaluate(x[i : i + BLOCK] for i in range(0, len(x), BLOCK))
-    seed = as_seed(seed)
-    model = evaluate(draw(fold_in(seed, i)).numpy() for i in range(0, num_draws, size))[:, :num_draws]
+    def evaluate_draws(rows: slice) -> list[np.ndarray]:
+        return evaluate(draw(fold_in(seed, rows.start)).numpy()[: rows.stop - rows.start])
+
+    data = in_blocks(lambda rows: evaluate(x[rows]), len(x), BLOCK)
+    model = in_blocks(evaluate_draws, num_draws, size)
     return {name: _compare(*pair) for name, *pair in zip(statistics, data, model, strict=True)}
 
 

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from probvae.figures.theme import accent, dpi, ink, letters, style
+from probvae.inference.blocks import in_blocks
 from probvae.models.vae import VAE
 
 RED = "#d1495b"
@@ -65,9 +66,9 @@ def _densities(vae: VAE, x: np.ndarray, points: int) -> tuple[np.ndarray, ...]:
     def on_grid(low: np.ndarray, high: np.ndarray, n: int) -> tuple[np.ndarray, ...]:
         axes = [np.linspace(a, b, n, dtype=np.float32) for a, b in zip(low, high, strict=True)]
         z = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
-        parts = [log_p(tf.constant(z[i : i + 500])).numpy() for i in range(0, len(z), 500)]
+        density = in_blocks(lambda rows: log_p(tf.constant(z[rows])), len(z), 500)
         log_q = q.log_prob(z[:, None])[:, 0].numpy()
-        return axes[0], axes[1], np.concatenate(parts).reshape(n, n), log_q.reshape(n, n)
+        return axes[0], axes[1], density.reshape(n, n), log_q.reshape(n, n)
 
     low, high = mean - 4 * stddev, mean + 4 * stddev
     low, high = np.minimum(low, -4.5), np.maximum(high, 4.5)

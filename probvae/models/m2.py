@@ -11,6 +11,7 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
+from probvae.inference.blocks import in_blocks
 from probvae.models.conditional import ConditionalVAE
 from probvae.objectives.semisupervised import is_known, m2
 
@@ -67,12 +68,13 @@ class M2VAE(ConditionalVAE):
 
     def test_metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Return whether the likeliest class of q(y|x) is the label, 1 or 0 for each joined example."""
-        correct = []
-        for start in range(0, len(x), 500):
-            value, y = self.split(x[start : start + 500].astype(np.float32))
+
+        def correct(rows: slice) -> np.ndarray:
+            value, y = self.split(x[rows].astype(np.float32))
             q = self.classifier(value).mean()  # q(y|x)
-            correct.append(np.argmax(q, axis=1) == np.argmax(y, axis=1))
-        return {"test_accuracy": np.concatenate(correct).astype(np.float64)}
+            return np.argmax(q, axis=1) == np.argmax(y, axis=1)
+
+        return {"test_accuracy": in_blocks(correct, len(x), 500).astype(np.float64)}
 
     def log_likelihood(self, z: tf.Tensor, example: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return log p(x|z, y) of joined examples; nan where the class is not known."""

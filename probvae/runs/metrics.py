@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from probvae.evaluation.latents import bits_per_dimension
+from probvae.inference.estimates import estimate
 from probvae.likelihoods import likelihood_of
 from probvae.models.vae import VAE
 from probvae.training.scoring import TestTerms
@@ -56,8 +57,8 @@ def _best_epoch(history: Sequence[Row]) -> dict[str, Any]:
 
 def mean_and_error(values: np.ndarray) -> dict[str, float | None]:
     """Return a mean over examples and its standard error; None where one example tells nothing of it."""
-    error = float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
-    return {"mean": float(np.mean(values, dtype=np.float64)), "standard_error": error}
+    mean, error = estimate(values)
+    return {"mean": mean, "standard_error": error if len(values) > 1 else None}
 
 
 def peak_memory_mb() -> float:

@@ -11,6 +11,7 @@ from probvae import figures
 from probvae.config.training import Training
 from probvae.figures import latent
 from probvae.files import writing
+from probvae.inference.blocks import in_blocks
 from probvae.models.building import build
 from probvae.models.vae import VAE
 from probvae.priors import on_sphere
@@ -118,6 +119,7 @@ class PictureFiles:
         if on_images:
             manifold = figures.latent_circle if on_sphere(self.vae.prior) else figures.latent_manifold
             self._write("latent_manifold.png", manifold(mean))
-        batches = [self.x[i : i + 500].astype(np.float32) for i in range(0, len(self.x), 500)]
-        loc = np.concatenate([self.vae.posterior(x).mean().numpy() for x in batches])
+        loc = in_blocks(
+            lambda rows: self.vae.posterior(self.x[rows].astype(np.float32)).mean(), len(self.x), 500
+        )
         self._write("latent_means.png", figures.latent_means(loc, self.labels))
