@@ -1,4 +1,4 @@
-"""Inject faults into real trainings and say what came of them: `python tests/tools/faults.py --kills 60 --seed 0`.
+"""Faults in real trainings, and what came of them: `python tests/tools/faults.py --kills 60 --seed 0`.
 
 Every training is a process of its own that runs `probvae-train`'s command on images and a model so small that
 it takes seconds and writes all the time. What is counted as lost are steps that had been taken and are taken

@@ -1,7 +1,7 @@
 """Keeps docs/ko in step with its English sources: what differs, and which sections were translated when.
 
     python tests/tools/translation.py             # say what is out of step
-    python tests/tools/translation.py --record    # after mending a translation: note the sections as they are now
+    python tests/tools/translation.py --record    # note the sections as they are, after mending a translation
 
 docs/ko/sources.json holds a hash of each English section and of its translation.
 """
