@@ -24,8 +24,7 @@ def blocks(name):
     return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), flags=re.DOTALL)
 
 
-# Everything with Python in it. docs/ko has the code of its sources (test_translation.py), and the
-# program in docs/scaling.md is a part of a shell command, whose figures it explains.
+# Everything with Python in it. docs/ko has the code of its sources (test_translation.py).
 PAGES = [
     "README.md",
     *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md") if "```python" in p.read_text()),
