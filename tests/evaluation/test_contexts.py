@@ -1,23 +1,15 @@
-"""Every stage of an evaluation, and a run's pictures, for conditional models."""
-
-import json
+"""Every stage of an evaluation for conditional models."""
 
 import numpy as np
 import pytest
 from conditional_models import ConditionalLinearGaussian, tiny, tiny_m2
-from PIL import Image
 from scipy.special import logsumexp
 
-from probvae.config.training import Training
-from probvae.data.binarization import prepare
-from probvae.data.dataset import DataSet
-from probvae.data.labels import join_prepared, one_hot
 from probvae.errors import InputError
 from probvae.evaluation import contexts as classes_
 from probvae.evaluation import state
 from probvae.evaluation.stages import STAGES, run_stages
 from probvae.models import conditional
-from probvae.runs.recorder import Recorder
 
 FEW = state.Options(num_samples=40, train_images=20, gap_images=2, ais_images=2)
 
@@ -112,41 +104,3 @@ def test_too_many_different_y_for_quadrature(oracle):
     vae = oracle.vae()
     with pytest.raises(InputError, match="100 at most; there are 101"):
         classes_.exact_given(vae, np.random.default_rng(0).standard_normal([101, 8]).astype(np.float32))
-
-
-# ---- the pictures of a run -----------------------------------------------------------------------
-
-
-def images(classes=3):
-    rng = np.random.default_rng(0)
-    x = (rng.random([40, 8, 8, 1]) < 0.3).astype(np.uint8) * 255
-    labels = rng.integers(0, classes, 40)
-    return DataSet("tiny", x, x[:20], labels, labels[:20], 255)
-
-
-@pytest.mark.parametrize("kind", ["classes", "covariates"])
-def test_pictures(kind, tmp_path):
-    data, vae = images(), tiny()
-    y = one_hot(data.train_labels, 3)
-    if kind == "covariates":
-        y = np.random.default_rng(0).standard_normal(y.shape).astype(np.float32)
-    prepared = join_prepared(prepare(data), y, y[:20])
-    (tmp_path / "images").mkdir()
-    recorder = Recorder(tmp_path, vae, Training(epochs=1), data, prepared, fingerprint="f")
-    recorder.start()
-    metrics = recorder.finish(interrupted=False)
-    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics and "test_accuracy" not in metrics
-    z, context = recorder.draws.arguments
-    if kind == "classes":  # a row for each, the same z in a column
-        np.testing.assert_array_equal(
-            context.reshape(3, 8, 3), np.broadcast_to(np.eye(3)[:, None], [3, 8, 3])
-        )
-        np.testing.assert_array_equal(z.reshape(3, 8, 2)[0], z.reshape(3, 8, 2)[2])
-    else:
-        np.testing.assert_array_equal(context, vae.contexts_of(prepared.test[:16]))
-    for name in ("originals", "latent_manifold", "latent_means"):
-        with Image.open(tmp_path / f"{name}.png") as picture:
-            assert np.asarray(picture.convert("L")).std() > 2, name
-    shape = (3 * 9 - 1, 8 * 9 - 1) if kind == "classes" else (4 * 9 - 1, 4 * 9 - 1)
-    with Image.open(tmp_path / "images" / "prior_at_epoch_0000.png") as picture:
-        assert (picture.width > picture.height) == (shape[1] > shape[0])

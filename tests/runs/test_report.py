@@ -177,7 +177,10 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path):
     run = make_run(tmp_path / "mine")
     first = pages.write_report(run).read_bytes()
     assert pages.write_report(run).read_bytes() == first
-    code = "import sys, pathlib; from probvae.runs.reports import page; page.write_report(pathlib.Path(sys.argv[1]))"
+    code = (
+        "import sys, pathlib; from probvae.runs.reports import page\n"
+        "page.write_report(pathlib.Path(sys.argv[1]))"
+    )
     environment = {**os.environ, "PYTHONHASHSEED": "5"}
     subprocess.run([sys.executable, "-c", code, str(run)], check=True, env=environment)
     assert (run / "report.html").read_bytes() == first
