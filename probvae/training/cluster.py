@@ -1,4 +1,4 @@
-"""Which processes train one model together: TF_CONFIG, read before TensorFlow reads it."""
+"""The processes that train one model together: TF_CONFIG, read before TensorFlow reads it."""
 
 import contextlib
 import dataclasses
@@ -10,18 +10,18 @@ from probvae.errors import InputError
 from probvae.files import strict_json
 
 STRATEGY_NAMES = ("none", "mirrored", "multi_worker")
-VARIABLE = "TF_CONFIG"  # of the environment
+VARIABLE = "TF_CONFIG"  # name of the environment variable
 EXAMPLE = '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}'
 WORKER_LOST_EXIT_CODE = 75  # of a process that has lost another: EX_TEMPFAIL, try again
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """The processes, and which of them this one is.
+    """The processes of a training, and the index of this one.
 
     Attributes:
-      workers: host:port of each.
-      index: of this process; 0 is the chief, which writes the run's files.
+      workers: Address host:port of each process.
+      index: Index of this process; 0 is the chief, which writes the run's files.
     """
 
     workers: tuple[str, ...]
@@ -51,10 +51,10 @@ def parse(text: str | None) -> Cluster:
         raise InputError(
             f"--strategy multi_worker needs {VARIABLE} on every worker: set it to, say, {EXAMPLE}."
         )
-    found = strict_json.parse(text, VARIABLE, levels=4)
-    workers = _part(found, "cluster", dict).get("worker")
-    task = _part(found, "task", dict)
-    if set(found["cluster"]) != {"worker"} or not _is_addresses(workers):
+    config = strict_json.parse(text, VARIABLE, levels=4)
+    workers = _part(config, "cluster", dict).get("worker")
+    task = _part(config, "task", dict)
+    if set(config["cluster"]) != {"worker"} or not _is_addresses(workers):
         raise InputError(
             f"{VARIABLE} must have one list of different host:port as cluster.worker, and no other jobs: "
             f"write it as {EXAMPLE}."
@@ -68,21 +68,21 @@ def parse(text: str | None) -> Cluster:
     return Cluster(tuple(workers), index)
 
 
-def wait_for_all(found: Cluster, *, pause: float = 0.5) -> None:
+def wait_for_all(cluster: Cluster, *, pause: float = 0.5) -> None:
     """Wait until every other process listens, in a way that a signal can end.
 
     TensorFlow would wait too, deaf to Ctrl-C and SIGTERM. Until it takes the port over, this process listens
     on it for the others.
 
     Args:
-      found: the processes.
-      pause: seconds between two attempts to reach one.
+      cluster: The processes.
+      pause: Time between two attempts to reach one, seconds.
 
     Raises:
       InputError: another process has this one's port.
     """
-    host, port = _address(found.workers[found.index])
-    left = {worker for i, worker in enumerate(found.workers) if i != found.index}
+    host, port = _address(cluster.workers[cluster.index])
+    left = {worker for i, worker in enumerate(cluster.workers) if i != cluster.index}
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as own:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -90,10 +90,10 @@ def wait_for_all(found: Cluster, *, pause: float = 0.5) -> None:
         except OSError as error:
             reason = (error.strerror or "failed").lower()
             raise InputError(
-                f"Worker {found.index} cannot listen on its port {port}: {reason}. Name a free one in "
+                f"Worker {cluster.index} cannot listen on its port {port}: {reason}. Name a free one in "
                 f"{VARIABLE}."
             ) from None
-        own.listen(len(found.workers) + 8)
+        own.listen(len(cluster.workers) + 8)
         while left := {worker for worker in left if not _listens(worker)}:
             time.sleep(pause)
 
@@ -109,8 +109,8 @@ def _address(worker: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _part(found: Any, name: str, kind: type) -> Any:
-    part = found.get(name) if isinstance(found, dict) else None
+def _part(value: Any, name: str, kind: type) -> Any:
+    part = value.get(name) if isinstance(value, dict) else None
     if not isinstance(part, kind):
         raise InputError(f"{VARIABLE} must be an object with cluster and task: write it as {EXAMPLE}.")
     return part

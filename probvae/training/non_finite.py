@@ -1,4 +1,4 @@
-"""What to say where a number is no longer finite: which term, which examples, which gradient."""
+"""The diagnosis of a number that is not finite: its term, its examples, its gradient."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -69,19 +69,19 @@ def diagnose(
 
 def _terms(vae: VAE, x: tf.Tensor, seed: tf.Tensor, num_samples: int) -> Finding | None:
     terms = objectives.log_terms(vae, x, num_samples=num_samples, seed=seed)
-    found: dict[str, np.ndarray] = {}
+    bad: dict[str, np.ndarray] = {}
     for name, phrase in TERMS.items():
         value = np.moveaxis(np.asarray(getattr(terms, name)), 1, 0)  # [B, S, ...]
         rows = ~np.isfinite(value).reshape(len(value), -1).all(axis=1)
         if rows.any():
-            found[phrase] = rows
-    if not found:
+            bad[phrase] = rows
+    if not bad:
         return None
-    first = next(iter(found))
+    first = next(iter(bad))
     if first == TERMS["z"]:  # all that follows from it is no news
-        found = {first: found[first]}
-    verb = "is" if len(found) == 1 else "are"
-    return Finding(f"{_listed(list(found))} {verb}", np.flatnonzero(np.any(list(found.values()), axis=0)))
+        bad = {first: bad[first]}
+    verb = "is" if len(bad) == 1 else "are"
+    return Finding(f"{_listed(list(bad))} {verb}", np.flatnonzero(np.any(list(bad.values()), axis=0)))
 
 
 def _objective(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> Finding | None:

@@ -1,7 +1,4 @@
-"""What a training maximises and how it climbs: objectives and optimizers from a run's configuration.
-
-Each entry of `SCHEDULES` is a function `(learning_rate, steps) -> learning rate or Keras schedule`.
-"""
+"""The objective of a run, from its configuration."""
 
 import functools
 from typing import Any
@@ -69,8 +66,8 @@ def in_parts(objective: Objective, parts: int) -> Objective:
         size = tf.shape(x)[0]
         each = -(-size // parts)  # the last parts are filled up by repeating the last example
         rows = [tf.minimum(tf.range(i * each, (i + 1) * each), size - 1) for i in range(parts)]
-        found = [objective(vae, tf.gather(x, r), seed=fold_in(seed, i)) for i, r in enumerate(rows)]
-        return tf.concat(found, axis=0)[:size]
+        bounds = [objective(vae, tf.gather(x, r), seed=fold_in(seed, i)) for i, r in enumerate(rows)]
+        return tf.concat(bounds, axis=0)[:size]
 
     return bound
 

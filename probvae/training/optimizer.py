@@ -1,4 +1,7 @@
-"""The optimizer of a run and its schedules of the learning rate."""
+"""The optimizer of a run and its schedules of the learning rate.
+
+Each entry of `SCHEDULES` is a function `(learning_rate, steps) -> learning rate or Keras schedule`.
+"""
 
 import math
 from collections.abc import Callable
@@ -93,6 +96,10 @@ def make_optimizer(training: Training, num_examples: int) -> tf_keras.optimizers
 
 
 def learning_rate(optimizer: Any) -> float:
-    """Return the learning rate of the next step."""
+    """Return the learning rate of the next step.
+
+    Keras's `optimizer.learning_rate` is that of the last step where a schedule sets it; the schedule itself
+    is in its private attribute only.
+    """
     rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
     return float(tf.convert_to_tensor(rate(optimizer.iterations) if callable(rate) else rate))

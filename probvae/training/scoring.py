@@ -10,11 +10,9 @@ from probvae import objectives
 from probvae.models.vae import VAE
 from probvae.seeds import fold_in
 
-# ---- evaluation during training ------------------------------------------------------------------
-
 
 class TestTerms(NamedTuple):
-    """Per test example, [N] in nats, by one draw of z."""
+    """Terms of the ELBO of each test example, [N] in nats, by one draw of z."""
 
     elbo: np.ndarray
     log_likelihood: np.ndarray
@@ -27,10 +25,10 @@ def compile_test(
     """Compile the test-set ELBO; every call repeats the same draws of z, so epochs compare.
 
     Args:
-      vae: the model.
-      seed: of the draws.
-      batch_size: examples that share a seed.
-      parts: batches worked on side by side, which does not change the result.
+      vae: The model.
+      seed: Seed of the draws.
+      batch_size: Number of examples that share a seed.
+      parts: Number of batches worked on side by side, which does not change the result.
 
     Returns:
       A function from x [N, *E] to `TestTerms`.
@@ -52,12 +50,12 @@ def compile_test(
     alone, together = compiled(1), compiled(parts)
 
     def test(x: np.ndarray) -> TestTerms:
-        starts, found = list(range(0, len(x), batch_size)), []
+        starts, blocks = list(range(0, len(x), batch_size)), []
         while starts:
             number = parts if len(starts) >= parts else 1
             some, starts = starts[:number], starts[number:]
             batches = [tf.constant(x[i : i + batch_size].astype(np.float32)) for i in some]
-            found += (together if number == parts else alone)(batches, [tf.constant(i) for i in some])
-        return TestTerms(*np.concatenate([f.numpy() for f in found], axis=1))
+            blocks += (together if number == parts else alone)(batches, [tf.constant(i) for i in some])
+        return TestTerms(*np.concatenate([block.numpy() for block in blocks], axis=1))
 
     return test

@@ -44,8 +44,8 @@ class WithContext(tf_keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.value_shape, self.inputs, self.flat = value_shape, inputs, flat
-        found = self(tf.zeros([1, math.prod(value_shape) + context_dim]))
-        self.output_dims = tuple(found.shape[1:].as_list())
+        output = self(tf.zeros([1, math.prod(value_shape) + context_dim]))
+        self.output_dims = tuple(output.shape[1:].as_list())
 
     def call(self, example: tf.Tensor) -> tf.Tensor:
         """Return [B, *E'[:-1], channels + C], or [B, D' + C]."""
@@ -84,7 +84,7 @@ def encoder_layers(
     return [joined, front, *(layer for layer in network if not isinstance(layer, tf_keras.layers.InputLayer))]
 
 
-class _Filled(tf_keras.layers.Layer):
+class _ContextFilling(tf_keras.layers.Layer):
     """From x [B, ...] to [B, D + C], x flattened and one y."""
 
     def __init__(self, y: tf.Tensor, **kwargs: Any) -> None:
@@ -96,7 +96,7 @@ class _Filled(tf_keras.layers.Layer):
         return tf.concat([x, self.y + tf.zeros_like(x[:, :1])], axis=-1)
 
 
-class _Shared(tfpl.DistributionLambda):
+class _SharedHead(tfpl.DistributionLambda):
     """The distribution layer of another model, once more: a Keras layer ends one graph only."""
 
     def __init__(self, head: tfpl.DistributionLambda, **kwargs: Any) -> None:
@@ -118,4 +118,4 @@ def filled(part: Split, shape: Shape, y: tf.Tensor) -> tf_keras.Model:
       y: [C].
     """
     inputs = tf_keras.Input(shape)
-    return tf_keras.Model(inputs, _Shared(part.head)(part.network(_Filled(y)(inputs))))
+    return tf_keras.Model(inputs, _SharedHead(part.head)(part.network(_ContextFilling(y)(inputs))))

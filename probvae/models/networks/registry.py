@@ -50,13 +50,13 @@ def network(name: str, event_shape: Shape) -> Network:
     Raises:
       InputError: x has another number of axes than the network serves.
     """
-    found = NETWORKS[name]
-    if found.event_ranks and len(event_shape) not in found.event_ranks:
+    entry = NETWORKS[name]
+    if entry.event_ranks and len(event_shape) not in entry.event_ranks:
         kinds = {1: "vectors", 2: "series [time, channels]", 3: "images [height, width, channels]"}
         rank = len(event_shape)
-        fits = [key for key, entry in NETWORKS.items() if rank in (entry.event_ranks or (rank,))]
+        fits = [key for key, other in NETWORKS.items() if rank in (other.event_ranks or (rank,))]
         raise InputError(
-            f"The network {name} takes {kinds[found.event_ranks[0]]}; x is of shape {list(event_shape)}. Use "
+            f"The network {name} takes {kinds[entry.event_ranks[0]]}; x is of shape {list(event_shape)}. Use "
             f"one of {', '.join(fits)}."
         )
-    return found
+    return entry
