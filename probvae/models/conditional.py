@@ -341,16 +341,6 @@ def observed_contexts(y: np.ndarray) -> tfd.Distribution:
     return tfd.Empirical(y, event_ndims=1)
 
 
-def values(vae: VAE, x: np.ndarray) -> np.ndarray:
-    """Return `vae.values(x)`."""
-    return vae.values(x)
-
-
-def contexts_of(vae: VAE, x: np.ndarray) -> np.ndarray:
-    """Return `vae.contexts_of(x)`."""
-    return vae.contexts_of(x)
-
-
 def _like(x: Any, part: tf.Tensor) -> Any:
     """Return a part of x as what x is, a tensor or an array."""
     return part if tf.is_tensor(x) else part.numpy()
