@@ -150,7 +150,11 @@ def questions(tree):
         text = ast.unparse(node) if isinstance(node, ast.expr) else ""
         asks_for_type = isinstance(node, ast.Call) and re.match(r"isinstance\(.*(Conditional|M2)VAE", text)
         asks_for_labels = isinstance(node, ast.Compare) and re.match(r"(\w+\.)*training\.labels ", text)
-        if asks_for_type or asks_for_labels or (isinstance(node, ast.Attribute) and node.attr == "context_dim"):
+        if (
+            asks_for_type
+            or asks_for_labels
+            or (isinstance(node, ast.Attribute) and node.attr == "context_dim")
+        ):
             yield text
 
 
