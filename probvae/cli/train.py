@@ -167,13 +167,7 @@ def main(
     if output is None and strategy == "multi_worker":
         raise InputError("With several workers, name the run folder that they share: add --output.")
     _wait(strategy, quiet=quiet)
-
-    def setup() -> tuple[Any, int]:
-        from probvae.training import strategies
-
-        parts = given.get("parts") or strategies.default_parts(training, strategy)
-        return make(parts), parts
-
+    setup = functools.partial(_set_up, make, strategy, training, given.get("parts"))
     with quiet_start(setup) as (devices, parts):
         from probvae.cli.console import TrainingConsole
         from probvae.runs import job
@@ -188,6 +182,16 @@ def main(
             should_stop=console.stop,
         )
         console.conclude(run)
+
+
+def _set_up(
+    make: Callable[[int], Any], strategy: str, training: Training, parts: int | None
+) -> tuple[Any, int]:
+    """Return the strategy and the number of parts of a batch."""
+    from probvae.training import strategies
+
+    parts = parts or strategies.default_parts(training, strategy)
+    return make(parts), parts
 
 
 def _parts_of(folder: Path) -> int:

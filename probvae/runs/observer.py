@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from probvae.evaluation.state import Line
-    from probvae.runs.training import Job
+    from probvae.runs.job import Job
     from probvae.training.state import Row
 
 

@@ -26,7 +26,7 @@ from probvae.config.training import Training
 from probvae.errors import InputError
 from probvae.evaluation.estimates import paired_difference
 from probvae.runs.reports import page as pages
-from probvae.runs.reports.findings import findings
+from probvae.runs.reports.findings import findings_of
 from probvae.runs.reports.page import read_run
 from probvae.runs.reports.tables import FRAMES
 
@@ -141,7 +141,7 @@ def add_evaluation(run, iwae, *, results=None, conditions=None, **arrays):
 
 
 def titles(run):
-    return {finding.title for finding in findings(read_run(run))}
+    return {finding.title for finding in findings_of(read_run(run))}
 
 
 def page(run):
@@ -268,7 +268,7 @@ def test_collapse_names_the_dead_dimensions(tmp_path):
     run = make_run(
         tmp_path / "a", metrics={"latent_variance": [0.9, 0.0099, 0.5, 1e-9, 0.0101]}, latent_dim=5
     )
-    text = next(f.text for f in findings(read_run(run)) if f.title == "Posterior collapse in part")
+    text = next(f.text for f in findings_of(read_run(run)) if f.title == "Posterior collapse in part")
     assert "2 of 5" in text and "z[1], z[3]." in text
     all_dead = {"latent_variance": [1e-3] * 3, "test_kl": {"mean": 0.02}}
     assert "Posterior collapse" in titles(make_run(tmp_path / "b", metrics=all_dead))
@@ -292,7 +292,7 @@ def test_log_p_of_training_images_far_above_is_told(tmp_path):
     run = make_run(tmp_path / "a")
     train = {"name": "training", "mean": -70.0, "standard_error": 0.3}
     add_evaluation(run, np.full(20, -85.0), results={"train_log_marginal": train})
-    text = next(f.text for f in findings(read_run(run)) if f.title.startswith("Training images"))
+    text = next(f.text for f in findings_of(read_run(run)) if f.title.startswith("Training images"))
     assert "15.00 ± 0.42" in text
 
 
@@ -312,11 +312,11 @@ def test_steps_skipped_an_interruption_and_other_weights_are_told(tmp_path):
     run = make_run(tmp_path / "a", rows=rows, epochs=10, metrics={"interrupted": True})
     add_evaluation(run, [-1.0, -2.0])
     (run / "weights.npz").write_bytes(b"trained on")
-    found = {f.title: f for f in findings(read_run(run))}
+    found = {f.title: f for f in findings_of(read_run(run))}
     assert "3 steps were skipped" in found["Steps that were not finite"].text
     assert "3 of 10 epochs" in found["Not all epochs are done"].text
     assert found["The evaluation is of other weights"].level == "problem"
-    levels = [f.level for f in findings(read_run(run))]
+    levels = [f.level for f in findings_of(read_run(run))]
     assert levels == sorted(levels, key=("problem", "warning", "note").index)
     bad = make_run(tmp_path / "b", rows=history([-100.0, math.nan, -90.0]))
     assert "Not finite" in titles(bad) and page(bad).open == []

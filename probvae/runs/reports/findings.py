@@ -29,7 +29,7 @@ class Finding(NamedTuple):
     text: str
 
 
-def findings(run: Run) -> list[Finding]:
+def findings_of(run: Run) -> list[Finding]:
     """Return what is to be said of a run, the gravest first."""
     found = [Finding("problem", "A file cannot be read", text) for text in run.problems]
     found += [finding for check in CHECKS if (finding := check(run)) is not None]
