@@ -8,9 +8,9 @@ from scipy import stats
 from statistics_helpers import ALPHA, mean_p_value
 from tensorflow_probability import layers as tfpl
 
-from probvae import InputError
+from probvae import Architecture, InputError
 from probvae.distributions import values
-from probvae.likelihoods import LIKELIHOODS, SharedScaleNormal, check_support
+from probvae.likelihoods import LIKELIHOODS, SharedScaleNormal, check_support, likelihood_of
 
 VALUES = [name for name in LIKELIHOODS if name != "mixed"]  # those that are products over equal values
 EXTREME_X = {
@@ -225,3 +225,26 @@ def test_shared_scale_is_trained():
 def test_every_likelihood_has_its_oracle():
     assert {*VALUES} <= {*LOG_PROB} & {*GRIDS}
     assert all(cases.likelihood(name).kind.discrete != (name in CONTINUOUS) for name in VALUES)
+
+
+def test_white_is_the_largest_value_of_an_image():
+    x = np.array([[0.0, np.nan, 7.0]])
+    shown = {name: make((3,)).white(x) for name, make in LIKELIHOODS.items()}
+    assert shown.pop("poisson") == shown.pop("negative_binomial") == 7
+    assert shown.pop("categorical") == 255 and LIKELIHOODS["categorical"]((3,), classes=5).white(x) == 4
+    assert set(shown.values()) == {1}
+    assert LIKELIHOODS["poisson"]((3,)).white(x / 10) == 1
+
+
+def test_real_numbers_alone_are_standardized():
+    whole = {name for name in VALUES if cases.likelihood(name).standardizes().all()}
+    assert whole == {"normal", "normal_fixed", "normal_shared"}
+    assert not any(cases.likelihood(name).standardizes().any() for name in VALUES if name not in whole)
+    assert cases.likelihood("mixed").standardizes().tolist() == [kind == "normal" for kind in cases.COLUMNS]
+
+
+def test_architecture_makes_its_likelihood():
+    architecture = Architecture((4, 3, 1), likelihood="categorical", classes=5, missing=True)
+    likelihood = likelihood_of(architecture)
+    assert likelihood.params_shape == (4, 3, 5) and likelihood.has_classes and likelihood.missing
+    assert likelihood.mean_name == "mean" and likelihood_of(Architecture()).mean_name == "probabilities"
