@@ -32,7 +32,7 @@ def test_a_bug_keeps_its_traceback_and_says_what_to_report(monkeypatch):
     assert above[0].startswith("Traceback") and any("never" in line for line in above)
     assert "bug of probvae" in last and last.endswith("the command: probvae-report 'my run'")
     assert f"probvae {probvae.__version__}, tensorflow 2." in last
-    assert "probvae/cli/report.py:" in last and "CONTRIBUTING.md" in last
+    assert "probvae/runs/reports/page.py:" in last and "CONTRIBUTING.md" in last
 
 
 class UnforeseenError(RuntimeError):
@@ -75,8 +75,8 @@ def test_click_errors_pass_where_click_shall_not_end_the_process():
 def test_the_line_is_the_last_of_a_real_process(tmp_path):
     code = (
         "import sys; sys.argv = ['x', '/a\\n/b']\n"
-        "import probvae.report.pages as pages\n"
-        "pages.write_report = None\n"
+        "import probvae.runs.reports.page as page\n"
+        "page.report = None\n"
         "from probvae.cli.report import main; main()\n"
     )
     done = subprocess.run(

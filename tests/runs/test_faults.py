@@ -14,7 +14,6 @@ import pytest
 
 from probvae.errors import InputError
 from probvae.files import writing
-from probvae.files import writing as writing_
 from probvae.runs import checkpoints
 from probvae.runs.checkpoints import Origin, load_state, save_state
 from probvae.runs.folder import LOCK, locked, prepare_folder, remove_unfinished
@@ -81,7 +80,7 @@ def crash(folder, counter, write_atomic):
 
         try:
             writing.os = CountedOs()
-            writing_.write_atomic = write_atomic
+            checkpoints.write_atomic = write_atomic
             for step in range(1, 6):
                 save_state(folder, state(step), Origin("f"))
                 saved[:8] = struct.pack("q", step)
@@ -140,7 +139,7 @@ def test_writing_into_the_file_itself_would_be_noticed(tmp_path):
 def test_a_second_process_is_refused_and_a_stale_lock_is_none(tmp_path):
     folder = tmp_path / "run"
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom probvae.run_folder import locked\n"
+        "import sys, time\nfrom pathlib import Path\nfrom probvae.runs.folder import locked\n"
         "with locked(Path(sys.argv[1])):\n    print('locked', flush=True)\n    time.sleep(60)\n"
     )
     command = [sys.executable, "-c", code, str(folder)]
