@@ -13,41 +13,46 @@ from probvae.seeds import fold_in
 SHOWN_DIMENSIONS = 10  # latent dimensions whose KL is a line of its own; per_example.npz holds all
 
 
-def rate_and_distortion(e: Evaluation) -> None:
+def rate_and_distortion(evaluation: Evaluation) -> None:
     """The two parts of the ELBO, and where the rate lies."""
     result = latents.rate_distortion(
-        e.vae, e.test.x, num_samples=min(10, e.options.num_samples), seed=fold_in(e.options.seed, 2)
+        evaluation.vae,
+        evaluation.test.x,
+        num_samples=min(10, evaluation.options.num_samples),
+        seed=fold_in(evaluation.options.seed, 2),
     )
-    e.arrays |= {"rate": result.rate, "distortion": result.distortion}
-    e.add("distortion", "distortion -E_q[log p(x|z)]", result.distortion, result.distortion_error)
-    e.add("rate", "rate KL(q(z|x) || p(z))", result.rate, result.rate_error)
+    evaluation.arrays |= {"rate": result.rate, "distortion": result.distortion}
+    evaluation.add("distortion", "distortion -E_q[log p(x|z)]", result.distortion, result.distortion_error)
+    evaluation.add("rate", "rate KL(q(z|x) || p(z))", result.rate, result.rate_error)
     try:
-        kl = latents.kl_per_dimension(e.vae, e.test.x, seed=fold_in(e.options.seed, 4))
-        e.arrays["kl_per_dimension"] = kl.mean
-        for i in range(min(e.vae.latent_dim, SHOWN_DIMENSIONS)):
+        kl = latents.kl_per_dimension(
+            evaluation.vae, evaluation.test.x, seed=fold_in(evaluation.options.seed, 4)
+        )
+        evaluation.arrays["kl_per_dimension"] = kl.mean
+        for i in range(min(evaluation.vae.latent_dim, SHOWN_DIMENSIONS)):
             found = Estimate(float(kl.mean[i]), float(kl.standard_error[i]))
-            e.add_number(f"kl_of_z{i}", f"  KL of z[{i}] alone", found, len(e.test.x))
+            evaluation.add_number(f"kl_of_z{i}", f"  KL of z[{i}] alone", found, len(evaluation.test.x))
     except NotImplementedError:  # the prior has no normal marginals
         pass
-    units = latents.active_units(e.vae, e.test.x, seed=fold_in(e.options.seed, 3))
-    e.arrays["latent_variance"] = units.variances
-    e.lines.append(
+    units = latents.active_units(evaluation.vae, evaluation.test.x, seed=fold_in(evaluation.options.seed, 3))
+    evaluation.arrays["latent_variance"] = units.variances
+    evaluation.lines.append(
         Line(
             "active_units",
             "active units",
-            MeanEstimate(units.number, np.nan, None, np.nan, np.nan, len(e.test.x)),
-            f"of {e.vae.latent_dim}",
+            MeanEstimate(units.number, np.nan, None, np.nan, np.nan, len(evaluation.test.x)),
+            f"of {evaluation.vae.latent_dim}",
             "Var_x(E_q[z]) > 0.01",
         )
     )
 
 
-def aggregate(e: Evaluation, most: int = 2000) -> None:
+def aggregate(evaluation: Evaluation, most: int = 2000) -> None:
     """Mutual information and marginal KL of the aggregate posterior, bracketed."""
-    q = e.vae.posterior(e.test.x[:1])
+    q = evaluation.vae.posterior(evaluation.test.x[:1])
     passes = getattr(unwrap(q), "density_passes", 1)
-    x = e.test.x[: max(2, int(most / np.sqrt(passes)))]  # the work is N squared densities
-    result = aggregation.aggregate_posterior(e.vae, x, seed=fold_in(e.options.seed, 5))
+    x = evaluation.test.x[: max(2, int(most / np.sqrt(passes)))]  # the work is N squared densities
+    result = aggregation.aggregate_posterior(evaluation.vae, x, seed=fold_in(evaluation.options.seed, 5))
     n, limit = len(x), np.log(len(x))
     names = {
         "mutual_information_lower": (
@@ -59,18 +64,18 @@ def aggregate(e: Evaluation, most: int = 2000) -> None:
         "marginal_kl_upper": ("KL(q(z) || p(z)), from above", "counts each image's own q(z|x)"),
     }
     for key, (name, note) in names.items():
-        e.add_number(key, name, getattr(result, key), n, note=note)
+        evaluation.add_number(key, name, getattr(result, key), n, note=note)
 
 
-def predictive(e: Evaluation) -> None:
+def predictive(evaluation: Evaluation) -> None:
     """Statistics of images that the model draws against those of the test images."""
     draws = 1000
     checks = predictive_check(
-        e.vae.generator(e.train.x),
-        e.test.x[:draws],
-        statistics=contexts.of_values(e.vae, STATISTICS),
+        evaluation.vae.generator(evaluation.train.x),
+        evaluation.test.x[:draws],
+        statistics=contexts.of_values(evaluation.vae, STATISTICS),
         num_draws=draws,
-        seed=fold_in(e.options.seed, 6),
+        seed=fold_in(evaluation.options.seed, 6),
     )
     for name, check in checks.items():
         shown = f"model draws: {name.replace('_', ' ')}"
@@ -78,20 +83,27 @@ def predictive(e: Evaluation) -> None:
             f"over {draws:,} draws x ~ p(x); {check.data.value:.4g} ± {check.data.standard_error:.2g} in the "
         )
         note += f"data; Kolmogorov-Smirnov distance {check.distance:.3f}"
-        e.add_number(f"predictive_{name}", shown, check.model, draws, unit="", note=note)
+        evaluation.add_number(f"predictive_{name}", shown, check.model, draws, unit="", note=note)
 
 
-def labels(e: Evaluation) -> None:
+def labels(evaluation: Evaluation) -> None:
     """How well the posterior means tell the labels apart."""
-    if e.test.labels is None or e.train.labels is None or len(np.unique(e.train.labels)) < 2:
+    if (
+        evaluation.test.labels is None
+        or evaluation.train.labels is None
+        or len(np.unique(evaluation.train.labels)) < 2
+    ):
         return
-    codes = [latents.posterior_moments(e.vae, images.x).mean for images in (e.train, e.test)]
+    codes = [
+        latents.posterior_moments(evaluation.vae, images.x).mean
+        for images in (evaluation.train, evaluation.test)
+    ]
     k = min(5, len(codes[0]))
-    result = label_accuracy(codes[0], e.train.labels, codes[1], e.test.labels, k=k)
+    result = label_accuracy(codes[0], evaluation.train.labels, codes[1], evaluation.test.labels, k=k)
     note = f"majority class {result.majority.value:.3f}; from {len(codes[0]):,} labelled images"
-    if e.vae.contexts_of(e.test.x[:1]) is not None:
+    if evaluation.vae.contexts_of(evaluation.test.x[:1]) is not None:
         note += "; q(z|x, y) is told y: the less z says of it, the better y was used"
-    e.add_number(
+    evaluation.add_number(
         "knn_accuracy",
         f"{k} nearest neighbours in z",
         result.nearest_neighbours,
@@ -99,32 +111,38 @@ def labels(e: Evaluation) -> None:
         unit="right",
         note=note,
     )
-    e.add_number("probe_accuracy", "linear probe on z", result.linear_probe, len(codes[1]), unit="right")
-
-
-def outlier_scores(e: Evaluation) -> None:
-    """Scores of how far each test image lies from the training images, and of another data set's."""
-    if "train_log_marginal" not in e.arrays:
-        return
-    reference = e.arrays["train_log_marginal"]
-    own, _ = e.known()
-    e.arrays |= outliers.scores(
-        e.vae, e.test.x[: len(own)], own, reference_log_marginal=reference, seed=fold_in(e.options.seed, 11)
+    evaluation.add_number(
+        "probe_accuracy", "linear probe on z", result.linear_probe, len(codes[1]), unit="right"
     )
-    if e.outliers is None:
+
+
+def outlier_scores(evaluation: Evaluation) -> None:
+    """Scores of how far each test image lies from the training images, and of another data set's."""
+    if "train_log_marginal" not in evaluation.arrays:
         return
-    theirs, _ = e.best(e.outliers, stream=12)
+    reference = evaluation.arrays["train_log_marginal"]
+    own, _ = evaluation.known()
+    evaluation.arrays |= outliers.scores(
+        evaluation.vae,
+        evaluation.test.x[: len(own)],
+        own,
+        reference_log_marginal=reference,
+        seed=fold_in(evaluation.options.seed, 11),
+    )
+    if evaluation.outliers is None:
+        return
+    theirs, _ = evaluation.best(evaluation.outliers, stream=12)
     scores = outliers.scores(
-        e.vae,
-        e.outliers[: len(theirs)],
+        evaluation.vae,
+        evaluation.outliers[: len(theirs)],
         theirs,
         reference_log_marginal=reference,
-        seed=fold_in(e.options.seed, 13),
+        seed=fold_in(evaluation.options.seed, 13),
     )
-    e.arrays |= {f"outliers_{name}": values for name, values in scores.items()}
+    evaluation.arrays |= {f"outliers_{name}": values for name, values in scores.items()}
     for name in (name for name in scores if name.startswith("score_")):
-        auroc = outliers.auroc(e.arrays[name], scores[name])
-        e.add_number(
+        auroc = outliers.auroc(evaluation.arrays[name], scores[name])
+        evaluation.add_number(
             f"auroc_{name}",
             f"AUROC of {name.removeprefix('score_').replace('_', ' ')}",
             auroc,

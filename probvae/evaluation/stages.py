@@ -28,159 +28,170 @@ from probvae.seeds import fold_in
 SIMULATED = 20  # images for the bracket of annealed importance sampling, at most
 
 
-def bounds(e: Evaluation) -> None:
+def bounds(evaluation: Evaluation) -> None:
     """ELBO and importance-weighted bound of the test images, with the weights' diagnosis."""
-    k = e.options.num_samples
+    k = evaluation.options.num_samples
     result = importance(
-        e.vae,
-        e.test.x,
+        evaluation.vae,
+        evaluation.test.x,
         num_samples=k,
-        seed=fold_in(e.options.seed, 0),
-        on_progress=e.on_progress,
-        strategy=e.strategy,
+        seed=fold_in(evaluation.options.seed, 0),
+        on_progress=evaluation.on_progress,
+        strategy=evaluation.strategy,
     )
-    e.importance = result
-    e.arrays |= {
+    evaluation.importance = result
+    evaluation.arrays |= {
         "elbo": result.elbo,
         "elbo_monte_carlo_error": result.elbo_standard_error,
         "iwae": result.bound,
         "iwae_monte_carlo_error": result.standard_error,
         "effective_sample_size": result.effective_sample_size,
     }
-    e.add("elbo", f"ELBO, {k:,} draws", result.elbo, result.elbo_standard_error)
+    evaluation.add("elbo", f"ELBO, {k:,} draws", result.elbo, result.elbo_standard_error)
     ess = float(np.median(result.effective_sample_size))
     note = f"a lower bound; effective draws {ess:.0f} of {k:,} (median)"
     if result.pareto_k is not None:
-        e.arrays["pareto_k"] = result.pareto_k
+        evaluation.arrays["pareto_k"] = result.pareto_k
         known = result.pareto_k[np.isfinite(result.pareto_k)]
         if known.size:
             limit = reliable_pareto_k(k)
             bad = np.mean(known > limit)
             note += f"; Pareto k > {limit:.2g} for {bad:.0%} of the images, where it is not to be trusted"
-    e.add("iwae", f"IWAE bound, K = {k:,}", result.bound, result.standard_error, note=note)
-    e.stop_unless_all(len(result.bound), len(e.test.x))
+    evaluation.add("iwae", f"IWAE bound, K = {k:,}", result.bound, result.standard_error, note=note)
+    evaluation.stop_unless_all(len(result.bound), len(evaluation.test.x))
 
 
-def quadrature(e: Evaluation) -> None:
+def quadrature(evaluation: Evaluation) -> None:
     """Exact log p(x), for up to three latent dimensions."""
-    if e.vae.latent_dim > EXACT_DIMENSIONS:
+    if evaluation.vae.latent_dim > EXACT_DIMENSIONS:
         return
-    result = e.exact(e.test.x)
-    e.arrays |= {"exact": result.log_marginal, "exact_error": result.error}
+    result = evaluation.exact(evaluation.test.x)
+    evaluation.arrays |= {"exact": result.log_marginal, "exact_error": result.error}
     late = int(np.sum(~result.converged))
-    missing = result.log_marginal - e.arrays["iwae"]
+    missing = result.log_marginal - evaluation.arrays["iwae"]
     note = f"quadrature, estimated error up to {np.ceil(1e4 * result.error.max()) / 1e4:g}"
-    note += f"; {late:,} images did NOT reach {e.options.tolerance:g}" if late else " on one image"
-    e.add("exact", "log p(x), exact", result.log_marginal, note=note)
-    e.add(
+    note += f"; {late:,} images did NOT reach {evaluation.options.tolerance:g}" if late else " on one image"
+    evaluation.add("exact", "log p(x), exact", result.log_marginal, note=note)
+    evaluation.add(
         "missing",
         "  what the IWAE bound misses",
         missing,
-        e.arrays["iwae_monte_carlo_error"],
+        evaluation.arrays["iwae_monte_carlo_error"],
         note=f"at most {missing.max():.1f} on one image",
     )
 
 
-def per_dimension(e: Evaluation) -> None:
+def per_dimension(evaluation: Evaluation) -> None:
     """Bits per dimension, of the best estimate of log p(x) there is."""
-    log_p, error = e.known()
-    shape = e.vae.value_shape
+    log_p, error = evaluation.known()
+    shape = evaluation.vae.value_shape
     bits = latents.bits_per_dimension(log_p, shape)
-    e.add(
+    evaluation.add(
         "bits_per_dimension",
         "bits per dimension",
         bits,
         None if error is None else -latents.bits_per_dimension(error, shape),
         unit="bits",
-        note=f"from {e.best_name}; lower is better",
+        note=f"from {evaluation.best_name}; lower is better",
     )
 
 
-def generalization(e: Evaluation) -> None:
+def generalization(evaluation: Evaluation) -> None:
     """Take log p(x) of training images, by the same method as of the test images."""
-    if len(e.train.x) < 2:
+    if len(evaluation.train.x) < 2:
         return
-    log_p, error = e.best(e.train.x, stream=1)
-    e.arrays["train_log_marginal"] = log_p
-    e.add("train_log_marginal", f"log p(x) of training images, {e.best_name}", log_p, error)
-    e.stop_unless_all(len(log_p), len(e.train.x))
+    log_p, error = evaluation.best(evaluation.train.x, stream=1)
+    evaluation.arrays["train_log_marginal"] = log_p
+    evaluation.add("train_log_marginal", f"log p(x) of training images, {evaluation.best_name}", log_p, error)
+    evaluation.stop_unless_all(len(log_p), len(evaluation.train.x))
 
 
-def gaps(e: Evaluation) -> None:
+def gaps(evaluation: Evaluation) -> None:
     """Split log p(x) - ELBO into approximation and amortization gap, test against train."""
-    for name, images, stream in (("test", e.test.x, 7), ("train", e.train.x, 8)):
-        x = images[: e.options.gap_images]
+    for name, images, stream in (("test", evaluation.test.x, 7), ("train", evaluation.train.x, 8)):
+        x = images[: evaluation.options.gap_images]
         if len(x) < 2:
             continue
-        log_p, error = e.known(len(x)) if name == "test" else e.best(x, stream=stream + 10)
+        log_p, error = evaluation.known(len(x)) if name == "test" else evaluation.best(x, stream=stream + 10)
         optimized = optimize_posteriors(
-            e.vae, x[: len(log_p)], seed=fold_in(e.options.seed, stream), on_progress=e.on_progress
+            evaluation.vae,
+            x[: len(log_p)],
+            seed=fold_in(evaluation.options.seed, stream),
+            on_progress=evaluation.on_progress,
         )
         n = len(optimized.elbo)
         parts = decompose(log_p[:n], optimized)
-        e.arrays |= {
+        evaluation.arrays |= {
             f"{name}_approximation_gap": parts.approximation,
             f"{name}_amortization_gap": parts.amortization,
             f"{name}_optimized_elbo": optimized.elbo,
         }
         errors = np.hypot(optimized.standard_error, 0.0 if error is None else error[:n])
-        note = "" if e.by_quadrature else f"from the {e.best_name}, which lies below log p(x)"
+        note = (
+            "" if evaluation.by_quadrature else f"from the {evaluation.best_name}, which lies below log p(x)"
+        )
         line = f"approximation gap, {name} images"
-        e.add(f"{name}_approximation_gap", line, parts.approximation, errors, note=note)
+        evaluation.add(f"{name}_approximation_gap", line, parts.approximation, errors, note=note)
         line = f"amortization gap, {name} images"
-        e.add(f"{name}_amortization_gap", line, parts.amortization, optimized.gain_standard_error)
-        e.stop_unless_all(n, len(x))
+        evaluation.add(f"{name}_amortization_gap", line, parts.amortization, optimized.gain_standard_error)
+        evaluation.stop_unless_all(n, len(x))
 
 
-def annealed(e: Evaluation) -> None:
+def annealed(evaluation: Evaluation) -> None:
     """Annealed importance sampling, with the exact value beside it, and its bracket on simulated data."""
-    x = e.test.x[: e.options.ais_images]
+    x = evaluation.test.x[: evaluation.options.ais_images]
     if len(x) < 2:
         return
-    result = ais(e.vae, x, seed=fold_in(e.options.seed, 9), on_progress=e.on_progress)
+    result = ais(
+        evaluation.vae, x, seed=fold_in(evaluation.options.seed, 9), on_progress=evaluation.on_progress
+    )
     n = len(result.log_marginal)
-    e.arrays |= {"ais": result.log_marginal, "ais_monte_carlo_error": result.standard_error}
+    evaluation.arrays |= {"ais": result.log_marginal, "ais_monte_carlo_error": result.standard_error}
     note = f"a lower bound; acceptance {np.mean(result.acceptance):.2f}"
-    e.add("ais", f"AIS, first {n} images", result.log_marginal, result.standard_error, note=note)
-    if "exact" in e.arrays:
-        exact_values = e.arrays["exact"][:n]
-        e.add("exact_ais_images", "  exact, the same images", exact_values)
+    evaluation.add("ais", f"AIS, first {n} images", result.log_marginal, result.standard_error, note=note)
+    if "exact" in evaluation.arrays:
+        exact_values = evaluation.arrays["exact"][:n]
+        evaluation.add("exact_ais_images", "  exact, the same images", exact_values)
         difference = result.log_marginal - exact_values
-        e.add("ais_minus_exact", "  AIS minus exact", difference, result.standard_error)
-    e.stop_unless_all(n, len(x))
+        evaluation.add("ais_minus_exact", "  AIS minus exact", difference, result.standard_error)
+    evaluation.stop_unless_all(n, len(x))
     simulated = min(len(x), SIMULATED)
     bracket = bdmc(
-        e.vae.generator(e.train.x),
+        evaluation.vae.generator(evaluation.train.x),
         simulated,
-        seed=fold_in(e.options.seed, 10),
-        on_progress=e.on_progress,
+        seed=fold_in(evaluation.options.seed, 10),
+        on_progress=evaluation.on_progress,
     )
     name, note = f"BDMC, {len(bracket.lower)} simulated images", "rigorous, and for simulated images only"
     below, above = bracket.forward.standard_error, bracket.reverse.standard_error
-    e.add("bdmc_lower", f"{name}, from below", bracket.lower, below, note=note)
-    e.add("bdmc_upper", f"{name}, from above", bracket.upper, above, note=note)
-    e.stop_unless_all(len(bracket.upper), simulated)
+    evaluation.add("bdmc_lower", f"{name}, from below", bracket.lower, below, note=note)
+    evaluation.add("bdmc_upper", f"{name}, from above", bracket.upper, above, note=note)
+    evaluation.stop_unless_all(len(bracket.upper), simulated)
 
 
-def classes(e: Evaluation, most: int = 1000) -> None:
+def classes(evaluation: Evaluation, most: int = 1000) -> None:
     """Sum p(x, y) over the classes y of a conditional model: log p(x), and the likeliest class."""
-    log_prior = contexts.log_class_prior(e.vae, e.train.x)
+    log_prior = contexts.log_class_prior(evaluation.vae, evaluation.train.x)
     if log_prior is None:
         return
-    examples = e.test.x[:most]
-    x, y = e.vae.values(examples), e.vae.contexts_of(examples)
-    log_joint = contexts.log_joint_of_classes(e.vae, x, log_prior, lambda pairs: e.best(pairs, stream=14)[0])
+    examples = evaluation.test.x[:most]
+    x, y = evaluation.vae.values(examples), evaluation.vae.contexts_of(examples)
+    log_joint = contexts.log_joint_of_classes(
+        evaluation.vae, x, log_prior, lambda pairs: evaluation.best(pairs, stream=14)[0]
+    )
     n = len(log_joint)
-    e.arrays["log_marginal_over_classes"] = contexts.log_sum_of_classes(log_joint)
-    note = f"log of the sum over y of p(y) p(x|y), each from {e.best_name}"
+    evaluation.arrays["log_marginal_over_classes"] = contexts.log_sum_of_classes(log_joint)
+    note = f"log of the sum over y of p(y) p(x|y), each from {evaluation.best_name}"
     line = f"log p(x) over all classes, first {n:,} images"
-    e.add("log_marginal_over_classes", line, e.arrays["log_marginal_over_classes"], note=note)
+    evaluation.add(
+        "log_marginal_over_classes", line, evaluation.arrays["log_marginal_over_classes"], note=note
+    )
     right = np.argmax(log_joint, axis=1) == np.argmax(y[:n], axis=1)
-    e.add("bayes_accuracy", "class of the largest p(x, y)", right.astype(np.float64), unit="right")
-    by_classifier = e.vae.test_metrics(examples).get("test_accuracy")
+    evaluation.add("bayes_accuracy", "class of the largest p(x, y)", right.astype(np.float64), unit="right")
+    by_classifier = evaluation.vae.test_metrics(examples).get("test_accuracy")
     if by_classifier is not None:
-        e.add("classifier_accuracy", "class of the largest q(y|x)", by_classifier, unit="right")
-    e.stop_unless_all(n, len(x))
+        evaluation.add("classifier_accuracy", "class of the largest q(y|x)", by_classifier, unit="right")
+    evaluation.stop_unless_all(n, len(x))
 
 
 STAGES: dict[str, Callable[[Evaluation], None]] = {
@@ -200,7 +211,7 @@ STAGES: dict[str, Callable[[Evaluation], None]] = {
 
 
 def run_stages(
-    e: Evaluation,
+    evaluation: Evaluation,
     *,
     on_stage: Callable[[str], None] = lambda name: None,
     on_lines: Callable[[list[Line]], None] = lambda lines: None,
@@ -208,7 +219,7 @@ def run_stages(
     """Run every stage until one is stopped.
 
     Args:
-      e: what to evaluate; its lines and arrays are filled.
+      evaluation: Evaluation whose lines and arrays are filled.
       on_stage: called with each stage's name as it begins.
       on_lines: called with each stage's lines as it ends.
 
@@ -217,18 +228,18 @@ def run_stages(
     """
     names = list(STAGES)
     for i, name in enumerate(names):
-        before = len(e.lines)
+        before = len(evaluation.lines)
         on_stage(name)
         start = time.perf_counter()
         try:
-            e.on_progress(0)
-            STAGES[name](e)
-            e.on_progress(1)
+            evaluation.on_progress(0)
+            STAGES[name](evaluation)
+            evaluation.on_progress(1)
         except Stopped:
             return names[i:]
         except (ValueError, ArithmeticError) as error:  # one stage's trouble does not cost the others
-            e.skipped[name] = " ".join(str(error).split())
+            evaluation.skipped[name] = " ".join(str(error).split())
         finally:
-            e.seconds[name] = round(time.perf_counter() - start, 2)
-            on_lines(e.lines[before:])
+            evaluation.seconds[name] = round(time.perf_counter() - start, 2)
+            on_lines(evaluation.lines[before:])
     return []

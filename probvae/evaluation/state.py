@@ -169,7 +169,7 @@ class Evaluation:
         return "exact" if self.by_quadrature else f"IWAE bound, K = {self.options.num_samples:,}"
 
 
-def metrics(e: Evaluation) -> dict[str, Any]:
+def metrics(evaluation: Evaluation) -> dict[str, Any]:
     """Return the table as JSON can hold it, by key."""
     return {
         line.key: {
@@ -178,7 +178,7 @@ def metrics(e: Evaluation) -> dict[str, Any]:
             "note": line.note,
             **{k: _or_none(v) for k, v in line.estimate._asdict().items()},
         }
-        for line in e.lines
+        for line in evaluation.lines
     }
 
 

@@ -1,6 +1,6 @@
 """Curves and histograms of a training and of an evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +12,7 @@ from probvae.figures.theme import GRID, accent, axes_of, chosen, dpi, ink, lette
 
 
 def learning_curves(
-    curves: dict[str, Sequence[float]], epochs: Sequence[float], *, figure: Figure | None = None
+    curves: Mapping[str, Sequence[float]], epochs: Sequence[float], *, figure: Figure | None = None
 ) -> Figure:
     """Show each entry of `curves`, values in nats at `epochs`, in a panel of its own.
 
