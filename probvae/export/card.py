@@ -151,12 +151,20 @@ def code(value: Any) -> str:
 
 
 def _metadata(vae: VAE, about: Provenance) -> str:
-    a = vae.architecture
+    architecture = vae.architecture
     tags = ["variational-autoencoder", "vae", "generative-model", "tensorflow-probability", "probvae"]
-    tags += [f"{a.likelihood}-likelihood", f"{a.posterior}-posterior", f"{a.prior}-prior"] if a else []
+    tags += (
+        [
+            f"{architecture.likelihood}-likelihood",
+            f"{architecture.posterior}-posterior",
+            f"{architecture.prior}-prior",
+        ]
+        if architecture
+        else []
+    )
     fields: dict[str, Any] = {"license": about.license, "library_name": "probvae", "tags": tags}
     task = "density-estimation"
-    if a is not None and len(a.event_shape) == 3:
+    if architecture is not None and len(architecture.event_shape) == 3:
         fields["pipeline_tag"] = task = "unconditional-image-generation"
     if (data := _data_name(about)) != "":
         fields["datasets"] = [data]
@@ -196,10 +204,10 @@ def _summary(vae: VAE, about: Provenance, label: int | None) -> str:
 def _architecture(vae: VAE) -> str:
     count = sum(int(v.shape.num_elements()) for v in vae.trainable_variables)
     rows: list[tuple[Any, ...]] = [("trained numbers", f"{count:,}")]
-    a = vae.architecture
-    if a is None:
+    architecture = vae.architecture
+    if architecture is None:
         return table(("", ""), [("networks", "built by their author"), *rows])
-    return table(("", ""), [*_settings(a, idle=_idle_in_architecture(a)), *rows])
+    return table(("", ""), [*_settings(architecture, idle=_idle_in_architecture(architecture)), *rows])
 
 
 def _settings(config: Any, *, idle: Sequence[str] = ()) -> list[tuple[str, str]]:
@@ -209,14 +217,14 @@ def _settings(config: Any, *, idle: Sequence[str] = ()) -> list[tuple[str, str]]
     return [(name, code(_shown(value))) for name, value in found.items() if name not in (*idle, *empty)]
 
 
-def _idle_in_architecture(a: Architecture) -> list[str]:
+def _idle_in_architecture(architecture: Architecture) -> list[str]:
     used = {
-        "filters": "conv" in a.network,
-        "units": "mlp" in a.network or a.is_hierarchy,
-        "activation": a.network != "gated_mlp" or a.is_hierarchy,
-        "components": PRIORS[a.prior].has_components,
-        "classes": likelihood_of(a).has_classes,
-        "context_dim": a.is_conditional,
+        "filters": "conv" in architecture.network,
+        "units": "mlp" in architecture.network or architecture.is_hierarchy,
+        "activation": architecture.network != "gated_mlp" or architecture.is_hierarchy,
+        "components": PRIORS[architecture.prior].has_components,
+        "classes": likelihood_of(architecture).has_classes,
+        "context_dim": architecture.is_conditional,
     }
     return [name for name, is_used in used.items() if not is_used]
 
@@ -276,7 +284,7 @@ def _error(value: float | None) -> str:
 
 
 def _limits(vae: VAE, about: Provenance, label: int | None) -> str:
-    a, data = vae.architecture, _data_name(about) or "its training data"
+    architecture, data = vae.architecture, _data_name(about) or "its training data"
     points = [
         f"For research and teaching: to draw from, compress, compare or score data like {text(data)}. It "
         "knows nothing of other data.",
@@ -285,25 +293,27 @@ def _limits(vae: VAE, about: Provenance, label: int | None) -> str:
         "The ELBO and the importance-weighted bound are lower bounds on log p(x) in expectation, and noisy "
         "ones. A high log p(x) alone does not tell that x belongs to the data: other data may have a higher "
         "one.",
-        *_about_x(a),
+        *_about_x(architecture),
     ]
     if label is not None:
         points.append(f"log p(x) is that of x given class {label}.")
-    if a is not None and (a.is_hierarchy or not POSTERIORS[a.posterior].exact_moments):
+    if architecture is not None and (
+        architecture.is_hierarchy or not POSTERIORS[architecture.posterior].exact_moments
+    ):
         points.append(
             "`loc` and `scale` of `encode` are Monte Carlo estimates with draws that are always the same."
         )
     return "\n".join(f"- {point}" for point in points)
 
 
-def _about_x(a: Architecture | None) -> list[str]:
+def _about_x(architecture: Architecture | None) -> list[str]:
     """Say what x must be."""
-    if a is None:
+    if architecture is None:
         return []
-    x = f"x must be as in training: {likelihood_of(a).kind.support}"
-    points = [x + (", NaN where a value is missing." if a.missing else ".")]
-    if a.columns:
-        kinds = ", ".join(code(kind) for kind in a.columns)
+    x = f"x must be as in training: {likelihood_of(architecture).kind.support}"
+    points = [x + (", NaN where a value is missing." if architecture.missing else ".")]
+    if architecture.columns:
+        kinds = ", ".join(code(kind) for kind in architecture.columns)
         points.append(f"x is a row of a table as the model sees it, its columns of the kinds {kinds}.")
     return points
 

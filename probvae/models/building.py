@@ -53,73 +53,96 @@ def build(architecture: Architecture, *, seed: int = 0, precision: str = "float3
     Raises:
       InputError: choices that do not go together.
     """
-    a = architecture
-    network(a.network, a.event_shape)
-    compatible(a.posterior, a.prior)
-    sizes = NetworkOptions(a.filters, a.units, a.activation, precision=precision)
-    vae = (_ladder if a.latent_layers else _conditional if a.context_dim else _plain)(a, sizes, seed)
+    network(architecture.network, architecture.event_shape)
+    compatible(architecture.posterior, architecture.prior)
+    sizes = NetworkOptions(
+        architecture.filters, architecture.units, architecture.activation, precision=precision
+    )
+    vae = (_ladder if architecture.latent_layers else _conditional if architecture.context_dim else _plain)(
+        architecture, sizes, seed
+    )
     vae.architecture = architecture
     return vae
 
 
-def _plain(a: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
-    head = POSTERIORS[a.posterior](a.latent_dim, seed=3 * seed + 2)
-    encoder = tf_keras.Sequential([*encoder_layers(a, sizes, seed=3 * seed), *head], name="encoder")
-    prior = prior_of(a, encoder, seed=seed)
-    return VAE(prior, encoder, decoder(a, sizes, a.latent_dim, seed=3 * seed + 1), name="vae")
-
-
-def _ladder(a: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
-    features = encoder_layers(a, sizes, seed=3 * seed)
-    prior, encoder = build_ladder(
-        features, a.latent_layers, units=a.units[-1], activation=a.activation, seed=3 * seed + 2
+def _plain(architecture: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
+    head = POSTERIORS[architecture.posterior](architecture.latent_dim, seed=3 * seed + 2)
+    encoder = tf_keras.Sequential(
+        [*encoder_layers(architecture, sizes, seed=3 * seed), *head], name="encoder"
     )
-    return VAE(prior, encoder, decoder(a, sizes, a.latent_dim, seed=3 * seed + 1), name="vae")
+    prior = prior_of(architecture, encoder, seed=seed)
+    return VAE(
+        prior, encoder, decoder(architecture, sizes, architecture.latent_dim, seed=3 * seed + 1), name="vae"
+    )
 
 
-def _conditional(a: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
+def _ladder(architecture: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
+    features = encoder_layers(architecture, sizes, seed=3 * seed)
+    prior, encoder = build_ladder(
+        features,
+        architecture.latent_layers,
+        units=architecture.units[-1],
+        activation=architecture.activation,
+        seed=3 * seed + 2,
+    )
+    return VAE(
+        prior, encoder, decoder(architecture, sizes, architecture.latent_dim, seed=3 * seed + 1), name="vae"
+    )
+
+
+def _conditional(architecture: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
     layers = contexts.encoder_layers(
-        network(a.network, a.event_shape),
-        a.event_shape,
-        a.context_dim,
+        network(architecture.network, architecture.event_shape),
+        architecture.event_shape,
+        architecture.context_dim,
         options=sizes,
         seed=3 * seed,
-        inputs=lambda x: see(a, x),
+        inputs=lambda x: see(architecture, x),
     )
-    head = POSTERIORS[a.posterior](a.latent_dim, seed=3 * seed + 2)
+    head = POSTERIORS[architecture.posterior](architecture.latent_dim, seed=3 * seed + 2)
     encoder = tf_keras.Sequential([*layers, *head], name="encoder")
-    prior = prior_of(a, encoder, seed=seed)
-    parts = prior, encoder, decoder(a, sizes, a.latent_dim + a.context_dim, seed=3 * seed + 1)
-    if not a.classifier:
-        return ConditionalVAE(*parts, context_dim=a.context_dim, name="vae")
-    features = encoder_layers(a, sizes, seed=3 * seed + 2)
-    classifier = [*features, *classifier_head(a.context_dim, seed=3 * seed + 2)]
+    prior = prior_of(architecture, encoder, seed=seed)
+    parts = (
+        prior,
+        encoder,
+        decoder(architecture, sizes, architecture.latent_dim + architecture.context_dim, seed=3 * seed + 1),
+    )
+    if not architecture.classifier:
+        return ConditionalVAE(*parts, context_dim=architecture.context_dim, name="vae")
+    features = encoder_layers(architecture, sizes, seed=3 * seed + 2)
+    classifier = [*features, *classifier_head(architecture.context_dim, seed=3 * seed + 2)]
     return M2VAE(*parts, tf_keras.Sequential(classifier, name="classifier"), name="vae")
 
 
-def encoder_layers(a: Architecture, sizes: NetworkOptions, *, seed: int) -> Layers:
+def encoder_layers(architecture: Architecture, sizes: NetworkOptions, *, seed: int) -> Layers:
     """Build the layers from x [B, *E] to features [B, F], what the encoder sees of x first."""
-    seen = see(a, tf.zeros([1, *a.event_shape])).shape[1:]
-    _, *layers = network(a.network, a.event_shape).encoder(tuple(seen), options=sizes, seed=seed)
-    eye = tf_keras.layers.Lambda(lambda x: see(a, x), name="see")
-    return [tf_keras.layers.InputLayer(a.event_shape), eye, *layers]
+    seen = see(architecture, tf.zeros([1, *architecture.event_shape])).shape[1:]
+    _, *layers = network(architecture.network, architecture.event_shape).encoder(
+        tuple(seen), options=sizes, seed=seed
+    )
+    eye = tf_keras.layers.Lambda(lambda x: see(architecture, x), name="see")
+    return [tf_keras.layers.InputLayer(architecture.event_shape), eye, *layers]
 
 
-def see(a: Architecture, x: tf.Tensor) -> tf.Tensor:
+def see(architecture: Architecture, x: tf.Tensor) -> tf.Tensor:
     """Return what the encoder sees of x [B, *E]: counts as logarithms, say, and which values are missing."""
-    x = likelihood_of(a).inputs(x)
-    return encoder_inputs(x) if a.missing else x
+    x = likelihood_of(architecture).inputs(x)
+    return encoder_inputs(x) if architecture.missing else x
 
 
-def decoder(a: Architecture, sizes: NetworkOptions, input_dim: int, *, seed: int) -> tf_keras.Model:
+def decoder(
+    architecture: Architecture, sizes: NetworkOptions, input_dim: int, *, seed: int
+) -> tf_keras.Model:
     """Build the model from z, or z and y, [B, input_dim] to p(x|z)."""
-    likelihood = likelihood_of(a)
-    make = network(a.network, a.event_shape).decoder
+    likelihood = likelihood_of(architecture)
+    make = network(architecture.network, architecture.event_shape).decoder
     layers = make(likelihood.params_shape, input_dim, options=sizes, seed=seed)
     return tf_keras.Sequential([*layers, likelihood.head()], name="decoder")
 
 
-def prior_of(a: Architecture, encoder: tf_keras.Model, *, seed: int) -> tfd.Distribution:
+def prior_of(architecture: Architecture, encoder: tf_keras.Model, *, seed: int) -> tfd.Distribution:
     """Build p(z)."""
-    context = PriorContext(encoder, a.event_shape, a.components, likelihood_of(a).to_support())
-    return PRIORS[a.prior](a.latent_dim, seed=seed, context=context)
+    context = PriorContext(
+        encoder, architecture.event_shape, architecture.components, likelihood_of(architecture).to_support()
+    )
+    return PRIORS[architecture.prior](architecture.latent_dim, seed=seed, context=context)

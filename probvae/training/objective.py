@@ -89,6 +89,10 @@ def try_objective(vae: VAE, data: Prepared, training: Training) -> None:
     try:
         make_objective(training, num_examples=len(data.train))(vae, x, seed=fold_in(training.seed, 0))
     except NotImplementedError:
-        a = vae.architecture
-        pair = f" of the posterior {a.posterior} and the prior {a.prior}" if a else ""
+        architecture = vae.architecture
+        pair = (
+            f" of the posterior {architecture.posterior} and the prior {architecture.prior}"
+            if architecture
+            else ""
+        )
         raise InputError(f"The KL{pair} has no closed form: leave analytic_kl out.") from None

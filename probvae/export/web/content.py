@@ -26,28 +26,28 @@ MAX_VALUES = 2**26  # of all images of a page
 CHECKED = 4  # images on which a page compares itself with TensorFlow
 
 
-def refuse_unless_served(a: Architecture) -> None:
+def refuse_unless_served(architecture: Architecture) -> None:
     """Refuse a model that the page's script cannot carry out.
 
     Raises:
       InputError: which choice it is, and which would do.
     """
-    if len(a.event_shape) != 3 or a.event_shape[-1] not in (1, 3):
+    if len(architecture.event_shape) != 3 or architecture.event_shape[-1] not in (1, 3):
         raise InputError(
             "The explorer shows images of one or three channels; this model's x is of shape "
-            f"{list(a.event_shape)}. Use probvae-sample."
+            f"{list(architecture.event_shape)}. Use probvae-sample."
         )
-    if a.is_hierarchy:
+    if architecture.is_hierarchy:
         raise InputError("The explorer shows models of one z; this one is a hierarchy. Use probvae-sample.")
-    if a.missing:
+    if architecture.missing:
         raise InputError("The explorer's encoder takes whole images; this model is for missing values.")
-    if a.latent_dim > MAX_LATENT_DIM:
+    if architecture.latent_dim > MAX_LATENT_DIM:
         raise InputError(
-            f"The explorer has sliders for up to {MAX_LATENT_DIM} dimensions, not {a.latent_dim}."
+            f"The explorer has sliders for up to {MAX_LATENT_DIM} dimensions, not {architecture.latent_dim}."
         )
     for what, name, served in (
-        ("likelihood", a.likelihood, LIKELIHOOD_NAMES),
-        ("posterior", a.posterior, POSTERIOR_NAMES),
+        ("likelihood", architecture.likelihood, LIKELIHOOD_NAMES),
+        ("posterior", architecture.posterior, POSTERIOR_NAMES),
     ):
         if name not in served:
             raise InputError(
@@ -90,15 +90,15 @@ def describe(
     Raises:
       InputError: a model that cannot be carried out in a browser; more images than a page holds.
     """
-    a = vae.architecture
-    assert a is not None
+    architecture = vae.architecture
+    assert architecture is not None
     if x.size > MAX_VALUES:
         fits = MAX_VALUES // (x.size // len(x))
         raise InputError(
             f"A page holds up to {fits:,} images of this size; got {len(x):,}. Use fewer --points."
         )
     weights = Weights()
-    encoder, decoder = plans(vae, a, weights)
+    encoder, decoder = plans(vae, architecture, weights)
     x = np.asarray(x, np.float32)
     examples = vae.join(x, None if labels is None else np.asarray(labels, np.int32)).numpy()
     mean = encode(vae, examples).loc
@@ -107,17 +107,17 @@ def describe(
     return {
         "title": title,
         "data": data,
-        "event_shape": a.event_shape,
-        "latent_dim": a.latent_dim,
-        "posterior": a.posterior,
-        "likelihood": a.likelihood,
-        "prior": a.prior,
-        "network": a.network,
-        "classes": a.classes,
-        "classes_y": a.num_classes,
+        "event_shape": architecture.event_shape,
+        "latent_dim": architecture.latent_dim,
+        "posterior": architecture.posterior,
+        "likelihood": architecture.likelihood,
+        "prior": architecture.prior,
+        "network": architecture.network,
+        "classes": architecture.classes,
+        "classes_y": architecture.num_classes,
         "label_names": list(label_names),
         "threshold": threshold,
-        "highest": likelihood_of(a).white(x),
+        "highest": likelihood_of(architecture).white(x),
         "encoder": encoder,
         "decoder": decoder,
         "weights": _base64(weights.bytes()),
@@ -133,16 +133,16 @@ def describe(
     }
 
 
-def plans(vae: VAE, a: Architecture, weights: Weights) -> tuple[Plan, Plan]:
+def plans(vae: VAE, architecture: Architecture, weights: Weights) -> tuple[Plan, Plan]:
     """Translate encoder and decoder up to their distribution layers."""
     *layers, _ = vae.encoder.layers
     layers = [layer for layer in layers if layer.name != "see"]
-    encoder, _ = to_plan(layers, a.event_shape, weights)
+    encoder, _ = to_plan(layers, architecture.event_shape, weights)
     *layers, _ = vae.decoder.layers
-    decoder, _ = to_plan(layers, (a.latent_dim + a.num_classes,), weights)
-    size = math.prod(a.event_shape)
+    decoder, _ = to_plan(layers, (architecture.latent_dim + architecture.num_classes,), weights)
+    size = math.prod(architecture.event_shape)
     seen: Plan = []
-    kind = likelihood_of(a).kind
+    kind = likelihood_of(architecture).kind
     if kind.counts:
         seen = [{"op": "log1p", "out": size}]
     elif kind.largest != 1:
