@@ -228,7 +228,7 @@ def test_a_run_that_has_not_begun(tmp_path):
     run = probvae.open_run(tmp_path)
     assert run.history == {} == run.metrics == run.versions and run.evaluation is None and not run.pictures
     assert "0 of 10, not ended" in repr(run)
-    with pytest.raises(InputError, match="no epoch in its history"):
+    with pytest.raises(InputError, match="no epoch yet"):
         run.learning_curves()
 
 

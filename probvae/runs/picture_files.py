@@ -1,5 +1,6 @@
 """The pictures of a run: test images and prior draws through the epochs, and views of the latent space."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from probvae.models.vae import VAE
 from probvae.priors import on_sphere
 from probvae.runs.files import EpochPicture, epoch_pictures
 from probvae.runs.folder import IMAGES
+from probvae.runs.run import draw_history
 from probvae.seeds import fold_in
 from probvae.training.state import Row
 
@@ -91,12 +93,8 @@ class PictureFiles:
 
     def learning_curves(self, history: Sequence[Row]) -> None:
         """Write the test ELBO and its two parts over the epochs."""
-        curves: dict[str, Sequence[float]] = {
-            "Test ELBO": [row.test_elbo for row in history],
-            "Reconstruction E[log p(x|z)]": [row.test_log_likelihood for row in history],
-            "KL": [row.test_kl for row in history],
-        }
-        self._write("learning_curves.png", figures.learning_curves(curves, [row.epoch for row in history]))
+        columns = {f.name: [getattr(row, f.name) for row in history] for f in dataclasses.fields(Row)}
+        self._write("learning_curves.png", draw_history(columns))
 
     def latent_space(self) -> list[float] | None:
         """Write the views of the latent space; return Var_x(E_q[z]) by dimension, where it is known."""

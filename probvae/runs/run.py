@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -63,6 +63,22 @@ def require_shape(examples: "DataSet", event_shape: tuple[int, ...]) -> None:
             f"The model takes x of shape {list(event_shape)}; {examples.name} holds "
             f"{list(examples.event_shape)}."
         )
+
+
+def draw_history(history: Mapping[str, Any]) -> "Figure":
+    """Draw the test ELBO and its two parts over the epochs, from the columns of a history.
+
+    Raises:
+      InputError: there is no epoch yet.
+    """
+    from probvae.figures.curves import learning_curves
+
+    names = ("test_elbo", "test_log_likelihood", "test_kl")
+    if not {"epoch", *names} <= history.keys():
+        raise InputError("The history has no epoch yet.")
+    titles = ("Test ELBO", "Reconstruction E[log p(x|z)]", "KL")
+    curves: dict[str, Any] = {title: list(history[name]) for title, name in zip(titles, names, strict=True)}
+    return learning_curves(curves, list(history["epoch"]))
 
 
 class Run:
@@ -333,18 +349,7 @@ class Run:
         Raises:
           InputError: there is no epoch yet.
         """
-        from probvae.figures.curves import learning_curves
-
-        names = {
-            "Test ELBO": "test_elbo",
-            "Reconstruction E[log p(x|z)]": "test_log_likelihood",
-            "KL": "test_kl",
-        }
-        history = self.history
-        if not all(name in history for name in ("epoch", *names.values())):
-            raise InputError(f"{self.folder} has no epoch in its history yet.")
-        curves = {title: history[name].tolist() for title, name in names.items()}
-        return learning_curves(curves, history["epoch"].tolist())
+        return draw_history(self.history)
 
     @property
     def command(self) -> str:
