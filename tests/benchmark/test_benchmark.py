@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tensorflow_probability import distributions as tfd
 
 from benchmark import cases, table
-from benchmark import compare as benchmark_run
+from benchmark import run as benchmark_run
 from benchmark.cases import FULL, MATRIX, NOT_COMPARED, QUICK, STARTS, Case
 from benchmark.command import main
 from benchmark.compare import Timing, compare, ratio
@@ -163,9 +163,9 @@ def test_contestants_train_until_the_target(monkeypatch, contestant):
     monkeypatch.setattr(our_contestant, "EPOCHS", 1000)  # of 12 steps
     images = np.repeat(IMAGES[:1], 900, axis=0)
     case = Case(task="reach", filters=(4, 6))
-    monkeypatch.setattr(cases, "TARGET", -543.0)
+    monkeypatch.setattr(reach, "TARGET", -543.0)
     assert 0 < contestant.prepare(case, images)(1) < 600
-    monkeypatch.setattr(cases, "TARGET", 1.0)
+    monkeypatch.setattr(reach, "TARGET", 1.0)
     monkeypatch.setattr(reach, "CHECKS", 2)
     assert math.isnan(contestant.prepare(case, images)(1))
 
