@@ -61,6 +61,20 @@ def test_every_image_is_used_once_an_epoch():
     assert not np.array_equal(orders[0], orders[2])
 
 
+def test_each_epoch_has_an_order_of_its_own():
+    """Two epochs are the steps over the orders of the first and of the second epoch."""
+    training = dataclasses.replace(FEW, epochs=2)
+    vae, plain = tiny_vae(), tiny_vae()
+    fit(vae, DATA, training)
+    steps = compile_steps(plain, make_optimizer(training, 43), probvae.elbo, DATA, training.seed)
+    for epoch in range(2):
+        order = epoch_order(43, seed=training.seed, epoch=epoch)
+        for batches in (order[:40].reshape(5, 8), order[None, 40:]):
+            steps(batches, EpochSums())
+    for weight, expected in zip(vae.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, expected, rtol=1e-6, atol=1e-7)
+
+
 def test_same_seed_same_weights_however_the_epoch_is_cut():
     weights = []
     for chunk, seed in ((1, 0), (5, 0), (5, 1)):
