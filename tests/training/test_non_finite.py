@@ -33,9 +33,7 @@ def vectors(**changes):
     x = VECTORS.copy()
     for row, value in changes.items():
         x[int(row[1:])] = value
-    return prepare(
-        DataSet("vectors", x, VECTORS, None, None, 1), binarize="none", likelihood="normal_fixed"
-    )
+    return prepare(DataSet("vectors", x, VECTORS, None, None, 1), binarize="none", likelihood="normal_fixed")
 
 
 def model(seed=0, likelihood="normal_fixed", **choices):
