@@ -1,4 +1,4 @@
-"""The VAE and its kin, their networks, built, saved and loaded."""
+"""The VAE and its variants: their networks, building, saving and loading."""
 
 from typing import TYPE_CHECKING
 

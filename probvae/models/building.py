@@ -1,4 +1,4 @@
-"""From an `Architecture` to a model."""
+"""Building of a model from an `Architecture`."""
 
 from typing import Any
 
@@ -25,15 +25,15 @@ def conv_vae(image_shape: tuple[int, int, int] = (28, 28, 1), *, seed: int = 0, 
 
     Args:
       image_shape: (height, width, channels).
-      seed: of the initial weights.
-      **choices: other fields of `probvae.Architecture`: `latent_dim`, `posterior`, `prior`, `likelihood`,
+      seed: Seed of the initial weights.
+      **choices: Other fields of `probvae.Architecture`: `latent_dim`, `posterior`, `prior`, `likelihood`,
         `filters`, ...
 
     Returns:
       A `VAE`; `probvae.save` keeps its architecture with its weights.
 
     Raises:
-      InputError: a choice is unknown or out of range, or the images are too small.
+      InputError: A choice is unknown or out of range, or the images are too small.
 
     References:
       TensorFlow's tutorial "Convolutional Variational Autoencoder" (tensorflow.org/tutorials).
@@ -45,22 +45,21 @@ def build(architecture: Architecture, *, seed: int = 0, precision: str = "float3
     """Build the model that `architecture` describes, with initial weights from `seed`.
 
     Args:
-      architecture: what to build.
-      seed: of the initial weights.
-      precision: of the hidden layers of its networks, "mixed_bfloat16" or "mixed_float16". Weights,
-        parameters of distributions and all densities are float32 in any case.
+      architecture: Architecture of the model.
+      seed: Seed of the initial weights.
+      precision: Keras policy of the hidden layers, such as "mixed_bfloat16". Weights, parameters of
+        distributions and densities are float32 in any case.
 
     Raises:
-      InputError: choices that do not go together.
+      InputError: Some choices do not go together.
     """
     network(architecture.network, architecture.event_shape)
     compatible(architecture.posterior, architecture.prior)
     sizes = NetworkOptions(
         architecture.filters, architecture.units, architecture.activation, precision=precision
     )
-    vae = (_ladder if architecture.latent_layers else _conditional if architecture.context_dim else _plain)(
-        architecture, sizes, seed
-    )
+    make = _ladder if architecture.latent_layers else _conditional if architecture.context_dim else _plain
+    vae = make(architecture, sizes, seed)
     vae.architecture = architecture
     return vae
 
@@ -71,9 +70,7 @@ def _plain(architecture: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
         [*encoder_layers(architecture, sizes, seed=3 * seed), *head], name="encoder"
     )
     prior = prior_of(architecture, encoder, seed=seed)
-    return VAE(
-        prior, encoder, decoder(architecture, sizes, architecture.latent_dim, seed=3 * seed + 1), name="vae"
-    )
+    return VAE(prior, encoder, decoder(architecture, sizes, seed=3 * seed + 1), name="vae")
 
 
 def _ladder(architecture: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
@@ -85,9 +82,7 @@ def _ladder(architecture: Architecture, sizes: NetworkOptions, seed: int) -> VAE
         activation=architecture.activation,
         seed=3 * seed + 2,
     )
-    return VAE(
-        prior, encoder, decoder(architecture, sizes, architecture.latent_dim, seed=3 * seed + 1), name="vae"
-    )
+    return VAE(prior, encoder, decoder(architecture, sizes, seed=3 * seed + 1), name="vae")
 
 
 def _conditional(architecture: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
@@ -102,11 +97,7 @@ def _conditional(architecture: Architecture, sizes: NetworkOptions, seed: int) -
     head = POSTERIORS[architecture.posterior](architecture.latent_dim, seed=3 * seed + 2)
     encoder = tf_keras.Sequential([*layers, *head], name="encoder")
     prior = prior_of(architecture, encoder, seed=seed)
-    parts = (
-        prior,
-        encoder,
-        decoder(architecture, sizes, architecture.latent_dim + architecture.context_dim, seed=3 * seed + 1),
-    )
+    parts = prior, encoder, decoder(architecture, sizes, seed=3 * seed + 1)
     if not architecture.classifier:
         return ConditionalVAE(*parts, context_dim=architecture.context_dim, name="vae")
     features = encoder_layers(architecture, sizes, seed=3 * seed + 2)
@@ -115,7 +106,7 @@ def _conditional(architecture: Architecture, sizes: NetworkOptions, seed: int) -
 
 
 def encoder_layers(architecture: Architecture, sizes: NetworkOptions, *, seed: int) -> Layers:
-    """Build the layers from x [B, *E] to features [B, F], what the encoder sees of x first."""
+    """Build the layers from x [B, *E] to features [B, F], of which the first is `see`."""
     seen = see(architecture, tf.zeros([1, *architecture.event_shape])).shape[1:]
     _, *layers = network(architecture.network, architecture.event_shape).encoder(
         tuple(seen), options=sizes, seed=seed
@@ -125,15 +116,14 @@ def encoder_layers(architecture: Architecture, sizes: NetworkOptions, *, seed: i
 
 
 def see(architecture: Architecture, x: tf.Tensor) -> tf.Tensor:
-    """Return what the encoder sees of x [B, *E]: counts as logarithms, say, and which values are missing."""
+    """Return the encoder's view of x [B, *E]: logarithms of counts, say, and a mask of missing values."""
     x = likelihood_of(architecture).inputs(x)
     return encoder_inputs(x) if architecture.missing else x
 
 
-def decoder(
-    architecture: Architecture, sizes: NetworkOptions, input_dim: int, *, seed: int
-) -> tf_keras.Model:
-    """Build the model from z, or z and y, [B, input_dim] to p(x|z)."""
+def decoder(architecture: Architecture, sizes: NetworkOptions, *, seed: int) -> tf_keras.Model:
+    """Build the model from z, or z and y side by side, [B, L + C] to p(x|z)."""
+    input_dim = architecture.latent_dim + architecture.context_dim
     likelihood = likelihood_of(architecture)
     make = network(architecture.network, architecture.event_shape).decoder
     layers = make(likelihood.params_shape, input_dim, options=sizes, seed=seed)

@@ -1,7 +1,7 @@
 """Conditional models p(x|z, y) with q(z|x, y): y is a class, one-hot, or any real covariates.
 
 An example of such a model is the pair (x, y). It travels as one joined vector [D + C], x flattened and then
-y, so that objectives, training and evaluation take it like any other x: what they call p(x) is then p(x|y).
+y, so that objectives, training and evaluation take it like any other x; their p(x) is then p(x|y).
 """
 
 import math
@@ -20,8 +20,8 @@ from probvae.models.vae import VAE
 from probvae.seeds import Seed, split
 
 Shape = tuple[int, ...]
-MAX_CONTEXTS = 100  # the most different y that are taken one after the other
-COLUMNS, CLASSES = 8, 15  # the most prior draws of a class in a picture, and its most classes
+MAX_CONTEXTS = 100  # the most different y that quadrature takes one after the other
+COLUMNS, CLASSES = 8, 15  # limits of a picture of prior draws: draws of a class, and classes
 
 
 class ConditionalVAE(VAE):
@@ -32,13 +32,13 @@ class ConditionalVAE(VAE):
       encoder: Keras graph from joined examples [B, D + C] to q(z|x, y).
       decoder: Keras graph from z and y, side by side [B, L + C], to p(x|z, y) of event shape E with D values.
       context_dim: C, the size of y.
-      contexts: p(y) of event shape [C], where y is to be drawn too: `tfd.OneHotCategorical(probs=...)`, or
+      contexts: p(y) of event shape [C], for drawing y too: `tfd.OneHotCategorical(probs=...)`, or
         `tfd.Empirical(y, event_ndims=1)` of observed ones. No bound on log p(x|y) needs it.
-      **kwargs: passed to `tf_keras.Model`.
+      **kwargs: Keyword arguments of `tf_keras.Model`.
 
     `value_shape` is E, the shape of x; `event_shape` is (D + C,), that of a joined example.
 
-    >>> from probvae.config.training import Architecture
+    >>> from probvae.config.architecture import Architecture
     >>> from probvae.models.building import build
     >>> vae = build(Architecture(event_shape=(6,), network="mlp", units=(4,), context_dim=3))
     >>> example = vae.join(tf.ones([5, 6]), [0, 1, 2, 0, 1])
@@ -68,7 +68,7 @@ class ConditionalVAE(VAE):
     ) -> None:
         self.context_dim = context_dim
         size = int(prior.event_shape[-1]) + context_dim
-        self._value_shape = tuple(decoder(tf.zeros([1, size])).event_shape.as_list())  # of p(x|z = 0, y = 0)
+        self._value_shape = tuple(decoder(tf.zeros([1, size])).event_shape.as_list())  # E
         super().__init__(prior, encoder, decoder, **kwargs)
         self.contexts = contexts
 
@@ -86,11 +86,11 @@ class ConditionalVAE(VAE):
         """Return examples [..., D + C] from x [..., *E] and y.
 
         Args:
-          x: data.
-          y: floats [..., C], or integers [...], which are classes from 0 to C - 1; broadcast to x.
+          x: Data [..., *E].
+          y: Floats [..., C], or integers [...], which are classes from 0 to C - 1; broadcast to x.
 
         Raises:
-          InputError: there is no y, or it does not fit x or C.
+          InputError: There is no y, or it does not fit x or C.
         """
         if y is None:
             raise InputError("The model is conditional, and there are no labels.")
@@ -98,8 +98,9 @@ class ConditionalVAE(VAE):
         ndims = len(self.value_shape)
         if x.shape[x.shape.rank - ndims :] != self.value_shape or y.shape.rank > x.shape.rank - ndims + 1:
             raise InputError(
-                f"Expected x of shape [..., {_shown(self.value_shape)}] and for each a y of shape "
-                f"[{self.context_dim}]; got x of shape {x.shape.as_list()} and y of {y.shape.as_list()}."
+                f"Expected x of shape [..., {', '.join(map(str, self.value_shape))}] and for each a y of "
+                f"shape [{self.context_dim}]; got x of shape {x.shape.as_list()} and y of "
+                f"{y.shape.as_list()}."
             )
         x = tf.reshape(x, tf.concat([tf.shape(x)[: x.shape.rank - ndims], [math.prod(self.value_shape)]], 0))
         return tf.concat([x, y + tf.zeros_like(x[..., :1])], axis=-1)
@@ -122,7 +123,7 @@ class ConditionalVAE(VAE):
         """Return y as floats [..., C]: integers are classes and become one-hot, floats stay.
 
         Raises:
-          InputError: there is no such class, or the last axis is not of size C.
+          InputError: There is no such class, or the last axis is not of size C.
         """
         y, classes = tf.convert_to_tensor(y), self.context_dim
         if y.dtype.is_integer:
@@ -151,7 +152,7 @@ class ConditionalVAE(VAE):
     ) -> tfd.Distribution:
         """Return p(x|z, y), batch [..., B] and event E, for z [..., B, L] and y [..., B, C] or classes.
 
-        Without y, return `JoinedLikelihood`, which takes y from the examples that it is asked about.
+        Without y, return `JoinedLikelihood`, which takes y from the examples.
         """
         if y is None:
             return JoinedLikelihood(self, z, training, contexts=self.contexts)
@@ -171,7 +172,7 @@ class ConditionalVAE(VAE):
     def joint(self) -> tfd.JointDistribution:
         """Return p(z) p(x|z, y) as a joint distribution of `z` and the joined example `x`, to be pinned at x.
 
-        Its draws have y nan where the model has no p(y).
+        If the model has no p(y), the y of its draws are nan.
         """
         unknown = tfd.Independent(tfd.Deterministic(tf.fill([self.context_dim], np.nan)), 1)
         contexts = unknown if self.contexts is None else self.contexts
@@ -180,10 +181,11 @@ class ConditionalVAE(VAE):
         )
 
     def given(self, y: tf.Tensor) -> VAE:
-        """Return the model of x at one y, [C] or a class: a plain `VAE` that shares this model's weights.
+        """Return the model of x at one y, [C] or a class: a `VAE` that shares this model's weights.
 
         Raises:
-          InputError: y is not one y, or the networks are no Keras graphs that end in a distribution layer.
+          InputError: There are several y, or the networks are no Keras graphs that end in a distribution
+            layer.
         """
         y = self.as_context(y)
         if y.shape.rank != 1:
@@ -203,7 +205,7 @@ class ConditionalVAE(VAE):
         """Return the model of one class, `given(label)`.
 
         Raises:
-          InputError: the class is missing, or is none of the model's.
+          InputError: The class is missing, or the model has no such class.
         """
         if label is None or not 0 <= label < self.context_dim:
             problem = "none was given: add --class C" if label is None else f"got {label}"
@@ -214,15 +216,15 @@ class ConditionalVAE(VAE):
         return self.given(label)
 
     def unconditional(self, x: np.ndarray) -> VAE:
-        """Return the model of the first class; where y is no class, that at the y of the first example."""
+        """Return the model of the first class or, where y is no class, of the first example's y."""
         y = self.contexts_of(x)
         return self.given(np.eye(self.context_dim)[0] if is_one_hot(y) else y[0])
 
     def by_context(self, x: np.ndarray) -> list[tuple[VAE, np.ndarray]]:
-        """Return the model given each different y of joined examples, with the rows of those that have it.
+        """Return the model given each different y of joined examples, and the rows with that y.
 
         Raises:
-          InputError: more than `MAX_CONTEXTS` different y.
+          InputError: There are more than `MAX_CONTEXTS` different y.
         """
         y, which = np.unique(self.contexts_of(x), axis=0, return_inverse=True)
         if len(y) > MAX_CONTEXTS:
@@ -233,13 +235,13 @@ class ConditionalVAE(VAE):
         return [(self.given(y_k), np.flatnonzero(which.ravel() == k)) for k, y_k in enumerate(y)]
 
     def generator(self, x: np.ndarray) -> VAE:
-        """Return a model that draws y too: as often as it occurs in the examples x, unless it has a p(y)."""
+        """Return a model that draws y too, from p(y) or, if it has none, as observed in the examples x."""
         if self.contexts is not None or not len(x):
             return self
         return self.with_contexts(observed_contexts(self.contexts_of(x)))
 
     def with_contexts(self, contexts: tfd.Distribution) -> "ConditionalVAE":
-        """Return this model, weights shared, with a p(y) by which `sample` and `likelihood(z)` draw y too."""
+        """Return a model with the same weights and a p(y), from which it draws y."""
         return ConditionalVAE(
             self.prior, self.encoder, self.decoder, context_dim=self.context_dim, contexts=contexts
         )
@@ -250,15 +252,15 @@ class ConditionalVAE(VAE):
         """Draw z ~ p(z) and x ~ p(x|z, y).
 
         Args:
-          num_samples: N.
-          seed: an int or an int32 pair.
-          y: one y, [C] or a class, or one for each draw, [N, C] or classes [N]. None draws y ~ p(y).
+          num_samples: N, the number of draws.
+          seed: Seed of the draws, an int or an int32 pair.
+          y: The y of all draws, [C] or a class, or one for each, [N, C] or classes [N]. None draws y ~ p(y).
 
         Returns:
           x [N, *E]; joined examples [N, D + C] where y was drawn.
 
         Raises:
-          InputError: no y, and the model has no p(y).
+          InputError: There is no y, and the model has no p(y).
         """
         if y is None:
             return super().sample(num_samples, seed)
@@ -266,9 +268,9 @@ class ConditionalVAE(VAE):
         return self.likelihood(self.prior.sample(num_samples, seed=seed_z), y).sample(seed=seed_x)
 
     def fixed_draws(self, z: np.ndarray, x: np.ndarray) -> tuple[tuple[Any, ...], int, str]:
-        """Return what a picture of prior draws shows: the same z for every class, a class a row.
+        """Return the prior draws of a picture: the same z for every class, one class a row.
 
-        Where y is no class, a z for the y of each example. Args and Returns as of `VAE.fixed_draws`.
+        If y is no class, each z has the y of one example. Args and Returns are those of `VAE.fixed_draws`.
         """
         y = self.contexts_of(x)
         if not is_one_hot(y):
@@ -281,13 +283,13 @@ class ConditionalVAE(VAE):
 class JoinedLikelihood(LibraryDistribution):
     """p(x|z, y) as a distribution of joined examples (x, y).
 
-    `log_prob` is log p(x|z, y) at the y of the example; log p(y) is no part of it. `sample` draws y ~ p(y)
-    first where that is given. There is no mean: `vae.likelihood(z, y)` has one.
+    `log_prob` is log p(x|z, y) at the y of the example, without log p(y). `sample` draws y ~ p(y) first, if
+    that is given. There is no mean: `vae.likelihood(z, y)` has one.
 
     Args:
-      vae: the model.
-      z: [..., L].
-      training: passed to the decoder.
+      vae: Model.
+      z: Latent variables [..., L].
+      training: Whether the decoder is in training mode.
       contexts: p(y), of event shape [C], or None.
     """
 
@@ -322,15 +324,15 @@ class JoinedLikelihood(LibraryDistribution):
             )
         seed_y, seed_x = split(seed, 2)
         y = self._contexts.sample(tf.concat([[n], self.batch_shape_tensor()], 0), seed=seed_y)  # p(y)
-        y = tf.cast(y, tf.float32)
-        return self._vae.join(self._vae.likelihood(self._z, y, self._training).sample(seed=seed_x), y)
+        x = self._vae.likelihood(self._z, y, self._training).sample(seed=seed_x)
+        return self._vae.join(x, tf.cast(y, tf.float32))
 
     def _mean(self) -> tf.Tensor:
         raise InputError("A mean needs y: use vae.likelihood(z, y).mean(), or vae.given(y).")
 
 
 def observed_contexts(y: np.ndarray) -> tfd.Distribution:
-    """Return p(y) as observed in y [N, C]: the classes' shares, or the rows themselves.
+    """Return p(y) as observed in y [N, C]: the frequencies of the classes, or of the rows themselves.
 
     >>> observed_contexts(np.uint8([[1, 0], [1, 0], [0, 1], [1, 0]])).probs.numpy().tolist()
     [0.75, 0.25]
@@ -342,9 +344,5 @@ def observed_contexts(y: np.ndarray) -> tfd.Distribution:
 
 
 def _like(x: Any, part: tf.Tensor) -> Any:
-    """Return a part of x as what x is, a tensor or an array."""
+    """Return `part` as an array where x is one."""
     return part if tf.is_tensor(x) else part.numpy()
-
-
-def _shown(shape: Shape) -> str:
-    return ", ".join(map(str, shape))

@@ -1,4 +1,4 @@
-"""The codes of examples: what q(z|x) says of their z."""
+"""The codes of examples: means and draws of q(z|x)."""
 
 from typing import NamedTuple
 
@@ -14,9 +14,9 @@ class Codes(NamedTuple):
     """The codes of N examples.
 
     Attributes:
-      loc: [N, L], the means of q(z|x); where q(z|x) has no mean in closed form, the draws.
-      draws: [N, L], a draw of z for each example.
-      exact: whether `loc` are means.
+      loc: Means of q(z|x), [N, L]; the draws where q(z|x) has no mean in closed form.
+      draws: One draw of z for each example, [N, L].
+      exact: Whether `loc` are means.
     """
 
     loc: np.ndarray
@@ -35,12 +35,11 @@ def encode(vae: Model, x: np.ndarray, seed: Seed = 0) -> Codes:
     """Encode examples [N, *E], block by block.
 
     Args:
-      vae: the model.
-      x: examples as the model takes them.
+      vae: Model.
+      x: Examples [N, *E] as the model takes them.
       seed: Seed of the draws.
     """
-    means, draws = [], []
-    exact = True
+    means, draws, exact = [], [], True
     for start in range(0, len(x), BLOCK):
         q = vae.posterior(x[start : start + BLOCK].astype(np.float32))  # q(z|x)
         draws.append(q.sample(seed=fold_in(seed, start)).numpy())

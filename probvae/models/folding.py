@@ -1,4 +1,4 @@
-"""Keras models of one batch axis that end in a distribution, for any number of batch axes."""
+"""Keras models that end in a distribution, extended from one batch axis to any number of them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,14 +13,14 @@ from probvae.seeds import Seed
 
 
 class Split(NamedTuple):
-    """A network, from inputs to parameters, and the distribution layer that ends it."""
+    """A network from inputs to parameters, and the distribution layer at its end."""
 
     network: Callable[..., tf.Tensor]
     head: Callable[[tf.Tensor], tfd.Distribution]
 
 
 class _Folded:
-    """A Keras model of one batch axis that ends in a distribution, for any number of batch axes.
+    """A Keras model that ends in a distribution, for any number of batch axes.
 
     A convolution takes one batch axis, so the leading axes [S, B] are folded into one below the
     distribution layer and unfolded above it.

@@ -1,4 +1,4 @@
-"""Hierarchies of latent layers: z = (z_1, ..., z_K), z_1 the top, and a ladder of inference that shares them.
+"""Hierarchies of latent layers z = (z_1, ..., z_K), z_1 the top, and the ladder posterior.
 
   p(z)   = p(z_1)   prod_{k > 1} p(z_k | z_<k)        z_<k = (z_1, ..., z_{k-1})
   q(z|x) = q(z_1|x) prod_{k > 1} q(z_k | z_<k, x)
@@ -8,7 +8,7 @@ log-density is the sum of the layers' terms, and `Chain.log_prob_terms` gives th
 
 p(x|z) sees all layers, where Sonderby et al. let it see the lowest alone. So the decoder is that of any VAE
 of latent dimension L; the upper layers have a gradient from x that does not pass through the draws below
-them; and a decoder that is best with z_K alone can learn to ignore the others.
+them; and a decoder for which z_K is enough can learn to ignore the others.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ from tensorflow_probability import layers as tfpl
 from probvae.distributions.chain import Chain, Conditional
 from probvae.errors import InputError
 
-FLOOR = 1e-4  # of every scale
-LARGEST = 1e4  # of every scale, about
+FLOOR = 1e-4  # lower limit of a scale
+LARGEST = 1e4  # upper limit of a scale, about
 UNIT = float(np.log(np.e - 1))  # softplus of it is 1
 
 
 def normal(params: tf.Tensor) -> tfd.Distribution:
-    """Build independent normals from [..., 2 n]: loc, then what softplus turns into a scale, 1 at 0.
+    """Build independent normals from [..., 2 n]: loc, then raw scales, of which 0 stands for 1.
 
     The scales stay between FLOOR and about LARGEST.
 
@@ -43,18 +43,18 @@ def normal(params: tf.Tensor) -> tfd.Distribution:
 
 
 def combine(p: tfd.Distribution, d: tfd.Distribution) -> tfd.Distribution:
-    """Build the normal whose density is proportional to p(z_k) d(z_k), the two weighted by their precisions.
+    """Build the normal whose density is proportional to p(z_k) d(z_k), the mean weighted by precision.
 
     Args:
       p: p(z_k | z_<k), from the top.
-      d: from x: what the data alone say of z_k, as a normal likelihood.
+      d: Normal likelihood of z_k given x alone.
 
     References:
       Sonderby et al. 2016, Ladder Variational Autoencoders, arXiv:1602.02282, section 2.1.
     """
     p_scale, d_scale = p.stddev(), d.stddev()
     length = tf.sqrt(tf.square(p_scale) + tf.square(d_scale))
-    weight = tf.square(p_scale / length)  # of d: its precision over the sum of both
+    weight = tf.square(p_scale / length)  # precision of d over the sum of both
     loc = p.mean() + weight * (d.mean() - p.mean())
     return tfd.Independent(tfd.Normal(loc, p_scale / length * d_scale), 1)
 
@@ -95,12 +95,12 @@ def _dense(
 class LadderPosterior(tfpl.DistributionLambda):
     """Distribution layer of q(z|x) = q(z_1|x) prod_k q(z_k | z_<k, x), which shares the prior's conditionals.
 
-    The input holds, layer by layer from the top, the parameters of a normal d_k (see `normal`), [..., 2 L].
+    The input [..., 2 L] holds, layer by layer from the top, the parameters of a normal d_k (see `normal`).
     The top is q(z_1|x) = d_1; below, q(z_k | z_<k, x) combines d_k with p(z_k | z_<k) (see `combine`).
 
     Args:
       prior: p(z); the layer has its variables too.
-      **kwargs: passed to the Keras layer.
+      **kwargs: Keyword arguments of the Keras layer.
     """
 
     def __init__(self, prior: Chain, **kwargs: Any) -> None:
@@ -128,22 +128,22 @@ def build_ladder(
 ) -> tuple[Chain, tf_keras.Model]:
     """Build the prior and the encoder of a ladder VAE.
 
-    Upwards, without randomness: the features of x serve z_K, a dense layer on them serves z_{K-1}, and so on.
-    Downwards, with it: `LadderPosterior`.
+    The deterministic upward pass takes the parameters of d_K from the features of x, those of d_{K-1} from a
+    dense layer on them, and so on. The stochastic downward pass is `LadderPosterior`.
 
     Args:
       features: Keras layers from x to [B, features], an `InputLayer` first, such as a network's encoder.
-      latent_layers: (n_1, ..., n_K), sizes of the layers from the top, two or more.
-      units: of each hidden layer, both ways.
-      activation: of the same, a Keras name.
-      seed: of the initial weights.
+      latent_layers: Sizes (n_1, ..., n_K) of the layers from the top, two or more.
+      units: Width of each hidden layer, both ways.
+      activation: Keras activation of the hidden layers.
+      seed: Seed of the initial weights.
 
     Returns:
       The prior, of event shape [n_1 + ... + n_K], and the encoder, a functional Keras model that returns
       q(z|x). Their top-down networks are the same objects.
 
     Raises:
-      InputError: fewer than two layers, or an empty one.
+      InputError: There are fewer than two layers, or an empty one.
 
     >>> x_to_features = [tf_keras.layers.InputLayer((4,)), tf_keras.layers.Dense(8)]
     >>> prior, encoder = build_ladder(x_to_features, (2, 3), units=8, seed=0)
@@ -160,7 +160,7 @@ def build_ladder(
             "latent_layers must be two or more sizes of at least 1, the top first; got "
             f"{tuple(latent_layers)}. Use latent_dim for a model of one layer."
         )
-    first = seed * 1000 + 500  # each network's initial weights have a seed of their own
+    first = seed * 1000 + 500  # each network has seeds of its own
     names = [f"top_down_{k}" for k in range(2, len(latent_layers) + 1)]
     top_down = [
         TopDown(

@@ -1,6 +1,6 @@
-"""Semi-supervised learning: the M2 model p(y) p(z) p(x|z, y) with q(y|x) q(z|x, y), some y not known.
+"""Semi-supervised learning: the M2 model p(y) p(z) p(x|z, y) with q(y|x) q(z|x, y), some y unknown.
 
-In a joined example (x, y), y is one-hot, and all zeros where the class is not known.
+In a joined example (x, y), y is one-hot, and all zeros where the class is unknown.
 """
 
 from typing import Any
@@ -19,24 +19,24 @@ from probvae.objectives.semisupervised import is_known, m2
 class M2VAE(ConditionalVAE):
     """The M2 model: a `ConditionalVAE` of classes with a p(y) and a classifier q(y|x).
 
-    As a conditional model it speaks of log p(x|z, y), as long as the class is known. Where it is not, that is
-    nan: only `m2` and `log_joint` know what to do.
+    As in `ConditionalVAE`, densities are those of x given y. Where the class is unknown, log p(x|z, y) is
+    nan; `m2` and `log_joint` handle such examples.
 
     Args:
-      prior, encoder, decoder: as of `ConditionalVAE`, y being one-hot.
+      prior, encoder, decoder: Parts of a `ConditionalVAE`, y being one-hot.
       classifier: Keras model from x [B, *E] to q(y|x): its last layer is `tfp.layers.OneHotCategorical`.
       contexts: p(y), a `tfd.OneHotCategorical`; None for equal probabilities. Its variables are trained.
-      **kwargs: passed to `tf_keras.Model`.
+      **kwargs: Keyword arguments of `tf_keras.Model`.
 
     Raises:
-      ValueError: the parts do not fit together.
+      ValueError: The parts do not fit together.
 
     References:
       Kingma, Rezende, Mohamed & Welling 2014, Semi-supervised learning with deep generative models,
       arXiv:1406.5298.
     """
 
-    lowest_class = -1  # a class that is not known
+    lowest_class = -1  # an unknown class
     has_log_terms = False
 
     def __init__(
@@ -63,7 +63,7 @@ class M2VAE(ConditionalVAE):
             )
 
     def named_parts(self) -> dict[str, tf.Module]:
-        """Return the parts that hold the variables: also the classifier and p(y)."""
+        """Return the parts that hold the variables, the classifier and p(y) included."""
         return {**super().named_parts(), "classifier": self.classifier, "contexts": self.contexts}
 
     def test_metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -77,28 +77,22 @@ class M2VAE(ConditionalVAE):
         return {"test_accuracy": in_blocks(correct, len(x), 500).astype(np.float64)}
 
     def log_likelihood(self, z: tf.Tensor, example: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Return log p(x|z, y) of joined examples; nan where the class is not known."""
+        """Return log p(x|z, y) of joined examples; nan where the class is unknown."""
         log_prob = super().log_likelihood(z, example, training)
         known = is_known(self.split(example)[1])
         return tf.where(known, log_prob, np.float32(np.nan))
 
     def every_class(self, x: tf.Tensor) -> tf.Tensor:
         """Return x [B, *E] joined with each class in turn, [C, B, D + C]."""
-        pairs = [self.join(x, k) for k in range(self.context_dim)]
-        return tf.stack(pairs)
+        return tf.stack([self.join(x, k) for k in range(self.context_dim)])
 
     def compile(self, optimizer: Any = "adam", objective: Any = None, **kwargs: Any) -> None:
-        """Prepare `fit`, as of `VAE.compile`; the objective is `m2` unless another is given."""
+        """Prepare `fit` as `VAE.compile` does; the objective is `m2` unless another is given."""
         super().compile(optimizer, m2 if objective is None else objective, **kwargs)
 
 
 def classifier_head(num_classes: int, *, seed: int) -> list[tf_keras.layers.Layer]:
-    """Build the layers from features [B, F] to q(y|x): an encoder's network before them makes a classifier.
-
-    Args:
-      num_classes: C.
-      seed: of the initial weights.
-    """
+    """Build the last layers of a classifier, from features [B, F] to q(y|x)."""
     initializer = tf_keras.initializers.GlorotUniform(seed=seed)
     head = tfpl.OneHotCategorical(num_classes, convert_to_tensor_fn=tfd.Distribution.mean, name="class")
     return [tf_keras.layers.Dense(num_classes, kernel_initializer=initializer, name="class_logits"), head]

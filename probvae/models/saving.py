@@ -20,10 +20,10 @@ def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = N
     """Save a model: config.json and weights.npz.
 
     Args:
-      vae: the model. Where its networks are the caller's own, config.json holds no architecture,
-        and `load` needs a model of the same shape.
-      folder: made if absent; the two files are replaced if present.
-      training: how it was trained, kept in config.json.
+      vae: Model. If its networks are the caller's own, config.json holds no architecture, and `load` needs a
+        model of the same shape.
+      folder: Folder to write to, made if absent; the two files are replaced if present.
+      training: Settings of its training, kept in config.json.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,15 +41,15 @@ def load(folder: str | os.PathLike[str], vae: VAE | None = None) -> VAE:
     """Load a model that `save` or `probvae-train` wrote.
 
     Args:
-      folder: where config.json and weights.npz are.
-      vae: a model to load the weights into, for networks of one's own; by default the model is
-        rebuilt from config.json.
+      folder: Folder of config.json and weights.npz.
+      vae: Model to load the weights into, for networks of one's own; by default the model is rebuilt from
+        config.json.
 
     Returns:
-      The model, which gives the same numbers as the one saved.
+      The model; it gives the same numbers as the one that was saved.
 
     Raises:
-      InputError: a file is missing or damaged, or the weights do not fit the model.
+      InputError: A file is missing or damaged, or the weights do not fit the model.
     """
     folder = Path(folder)
     if vae is None:
@@ -68,7 +68,7 @@ def read_config(folder: Path) -> tuple[architecture.Architecture | None, Trainin
     """Read config.json of a run folder.
 
     Raises:
-      InputError: as `config.from_json`; no such file, or one of more than `json_file.MAX_CONFIG` bytes.
+      InputError: The file is absent, larger than `json_file.MAX_CONFIG` bytes, or refused by `from_json`.
     """
     path = folder / CONFIG
     if not path.exists():
@@ -80,7 +80,8 @@ def load_weights(vae: VAE, path: Path) -> None:
     """Assign weights saved by `save_weights`; all of them or, on an error, none.
 
     Raises:
-      InputError: a damaged file; other names, shapes or types than the model's; values that are not finite.
+      InputError: The file is damaged, holds other names, shapes or types than the model's, or values that
+        are not finite.
     """
     variables = _variables(vae)
     expected = {key: (tuple(v.shape), np.dtype(v.dtype.as_numpy_dtype)) for key, v in variables.items()}
@@ -90,7 +91,7 @@ def load_weights(vae: VAE, path: Path) -> None:
 
 
 def _variables(vae: VAE) -> dict[str, Any]:
-    """Every variable once, by a name that does not depend on what else the process has built."""
+    """Return each variable once, by a name that does not depend on the other models of the process."""
     named, seen = {}, set()
     for part, module in vae.named_parts().items():
         for index, variable in enumerate(module.variables):

@@ -28,12 +28,12 @@ class VAE(tf_keras.Model):
       prior: p(z), a `tfd.Distribution` of event shape [L]; its variables are trained too.
       encoder: Keras model from x [B, *E] to q(z|x): its last layer is a `tfp.layers` distribution
         layer of event shape [L].
-      decoder: Keras model from z [B, L] to p(x|z), likewise of event shape E.
-      **kwargs: passed to `tf_keras.Model`.
+      decoder: Keras model from z [B, L] to p(x|z), of event shape E, likewise.
+      **kwargs: Keyword arguments of `tf_keras.Model`.
 
     Raises:
-      ValueError: encoder, decoder and prior do not fit together, or a layer adds the KL to the
-        loss (the bound holds it already).
+      ValueError: Encoder, decoder and prior do not fit together, or a layer adds the KL to the loss (the
+        bound holds it already).
 
     >>> from probvae import conv_vae
     >>> vae = conv_vae((28, 28, 1), latent_dim=2)
@@ -44,9 +44,9 @@ class VAE(tf_keras.Model):
     [3, 5]
     """
 
-    architecture: Architecture | None = None  # set where `probvae.models.building` made the model
-    density_name = "log p(x)"  # the density that the model's bounds and estimates are of
-    has_log_terms = True  # whether the terms of `objectives.log_terms` are defined for every example
+    architecture: Architecture | None = None  # set by `probvae.models.building`
+    density_name = "log p(x)"  # the density that bounds and estimates are about
+    has_log_terms = True  # whether `objectives.log_terms` is defined for every example
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class VAE(tf_keras.Model):
         self._folded_decoder = _Folded(decoder)
         p = self.likelihood(tf.zeros([self.latent_dim]))  # p(x|z = 0)
         self.event_shape = tuple(p.event_shape.as_list())
-        self.kinds = (self._check_encoder(), kind(unwrap(p)))  # what q(z|x) and p(x|z) are, in words
+        self.kinds = (self._check_encoder(), kind(unwrap(p)))  # the families of q(z|x) and p(x|z), as text
         self.built = True
         self._means = _Means(("loss", "objective", "elbo", "log_likelihood", "kl"))
 
@@ -97,7 +97,7 @@ class VAE(tf_keras.Model):
         return self._folded_decoder(z, training, event_ndims=1)
 
     @property
-    def encoder_parts(self) -> "Split | None":
+    def encoder_parts(self) -> Split | None:
         """The encoder's network and its distribution layer; None where it is no Keras graph."""
         return self._folded_encoder.split
 
@@ -136,7 +136,7 @@ class VAE(tf_keras.Model):
         """Return the model of one class: this model where it has no classes.
 
         Raises:
-          InputError: a class is missing, is none of the model's, or is given for a model without.
+          InputError: A class is missing, unknown to the model, or given to a model without classes.
         """
         if label is not None:
             raise InputError(
@@ -146,35 +146,35 @@ class VAE(tf_keras.Model):
         return self
 
     def unconditional(self, x: np.ndarray) -> "VAE":
-        """Return a model of x alone: this one, or that of the first class or of the first example's y."""
+        """Return a model of x alone: at the first class or the first example's y, for a conditional one."""
         return self
 
     def generator(self, x: np.ndarray) -> "VAE":
-        """Return a model that draws y too: as often as it occurs in the examples x, unless it has a p(y)."""
+        """Return a model that draws y too, from p(y) or, if it has none, as observed in the examples x."""
         return self
 
     def by_context(self, x: np.ndarray) -> list[tuple["VAE", np.ndarray]]:
-        """Return a model of x alone for each different y of examples, with the rows of those that have it.
+        """Return a model of x alone for each different y of examples, and the rows with that y.
 
         Raises:
-          InputError: too many different y.
+          InputError: There are too many different y.
         """
         return [(self, np.arange(len(x)))]
 
     def fixed_draws(self, z: np.ndarray, x: np.ndarray) -> tuple[tuple[Any, ...], int, str]:
-        """Return what a picture of prior draws shows.
+        """Return the prior draws of a picture.
 
         Args:
-          z: draws of p(z), [N, L].
-          x: examples, whose y serve where y is no class.
+          z: Draws of p(z), [N, L].
+          x: Examples with the y to use where y is no class.
 
         Returns:
-          The arguments of `likelihood`, the number of columns, the title.
+          The arguments of `likelihood`, the number of columns and the title.
         """
         return (z,), 4, "Prior draws"
 
     def test_metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Return other measures of test examples, [N] each, by the names of their means in metrics.json."""
+        """Return further measures of test examples, [N] each, by the names of their means in metrics.json."""
         return {}
 
     # ---- distributions of x ------------------------------------------------------------------------
@@ -183,17 +183,17 @@ class VAE(tf_keras.Model):
         """Return p(x), this model as a distribution over x of event shape E.
 
         Args:
-          num_samples: draws of z in `log_prob`, for the methods that draw.
-          method: iwae or elbo (lower bounds in expectation), or exact (up to three latent dimensions).
-          seed: of these draws.
+          num_samples: Number of draws of z in `log_prob`, for the methods that draw.
+          method: Estimator: iwae or elbo (lower bounds in expectation), or exact (up to three latent
+            dimensions).
+          seed: Seed of the draws.
         """
         return Marginal(self, num_samples=num_samples, method=method, seed=seed)
 
     def sample(self, num_samples: int, seed: Seed = None) -> tf.Tensor:
-        """Draw x from the model: z ~ p(z), x ~ p(x|z); [num_samples, *E]."""
+        """Draw x [num_samples, *E] from the model: z ~ p(z), x ~ p(x|z)."""
         seed_z, seed_x = split(seed, 2)
-        z = self.prior.sample(num_samples, seed=seed_z)
-        return self.likelihood(z).sample(seed=seed_x)
+        return self.likelihood(self.prior.sample(num_samples, seed=seed_z)).sample(seed=seed_x)
 
     def reconstruct(self, x: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         """Return the mean of p(x|z) at one draw z ~ q(z|x), of the shape of x."""
@@ -215,16 +215,15 @@ class VAE(tf_keras.Model):
         """Prepare `fit` and `evaluate`; there is no loss to choose, the bound is the objective.
 
         Args:
-          optimizer: as in Keras.
-          objective: a name in `probvae.objectives.registry.OBJECTIVES` or a function
-            `(vae, x, *, seed) -> [B]` to be maximised, such as
-            `functools.partial(probvae.iwae, num_samples=5)`.
-          seed: of the draws of z; every training and evaluation step derives its own from it. The order in
-            which `fit` takes the examples is Keras's, and comes from TensorFlow's global seed.
-          **kwargs: passed to Keras.
+          optimizer: Optimizer, or its Keras name.
+          objective: Name in `probvae.objectives.OBJECTIVES`, or a function `(vae, x, *, seed) -> [B]` to be
+            maximised, such as `functools.partial(probvae.iwae, num_samples=5)`.
+          seed: Seed of the draws of z, from which each step derives its own. The order of the examples in
+            `fit` is Keras's, and depends on TensorFlow's global seed.
+          **kwargs: Other arguments of `tf_keras.Model.compile`.
 
         Raises:
-          ValueError: an unknown objective, or a loss is passed.
+          ValueError: The objective is unknown, or a loss is passed.
         """
         if "loss" in kwargs:
             raise ValueError("A VAE takes no loss: it maximises `objective`, by default the ELBO.")
@@ -239,7 +238,7 @@ class VAE(tf_keras.Model):
 
     @property
     def trainable_weights(self) -> list[tf.Variable]:
-        """Variables of encoder, decoder and prior, each once: a prior may share the encoder's."""
+        """The trained variables of the parts, each once: a prior may share the encoder's."""
         parts = self.named_parts().values() if self.trainable else []
         return _once(v for part in parts for v in part.trainable_variables)
 
@@ -256,7 +255,7 @@ class VAE(tf_keras.Model):
 
     @property
     def metrics(self) -> list[tf_keras.metrics.Metric]:
-        """The running means that Keras resets at every epoch."""
+        """The running means, which Keras resets at every epoch."""
         return [*self._means.by_name.values(), *super().metrics]
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -298,7 +297,7 @@ class VAE(tf_keras.Model):
         return self(x).mean()
 
     def get_config(self) -> dict[str, Any]:
-        """Refuse Keras's own format, which would pickle the distribution layers' functions."""
+        """Refuse saving in Keras's format, which would pickle the distribution layers' functions."""
         raise NotImplementedError(
             "Save a VAE with probvae.save(vae, folder) and load it with probvae.load(folder), or "
             "use vae.save_weights(path)."
@@ -308,9 +307,9 @@ class VAE(tf_keras.Model):
 def descent(
     vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor
 ) -> tuple[tf.Tensor, list[tuple[tf.Tensor | None, tf.Variable]]]:
-    """Return the objective, [B], and minus the gradient of its mean, with each trainable variable.
+    """Return the objective [B], and minus the gradient of its mean, with each trainable variable.
 
-    Losses that Keras layers add (weight decay, say) are subtracted from the mean.
+    Losses of Keras layers (weight decay, say) are subtracted from the mean.
     """
     variables = vae.trainable_variables
     with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -1,4 +1,4 @@
-"""What conditional networks add to others: y beside x before an encoder, and one y filled in."""
+"""Layers of conditional networks: y beside x in front of an encoder, and one y filled in."""
 
 import math
 from collections.abc import Callable
@@ -17,20 +17,20 @@ Shape = tuple[int, ...]
 
 
 class WithContext(tf_keras.layers.Layer):
-    """From joined examples [B, D + C] to what the encoder's network takes: x with y beside it.
+    """A layer from joined examples [B, D + C] to the input of an encoder's network: x with y beside it.
 
-    At every place of an image or series the C values of y are further channels; a flat network
-    gets one vector.
+    The C values of y are further channels at every place of an image or series; a flat network gets one
+    vector.
 
     Args:
-      value_shape: E, of x.
+      value_shape: E, the shape of x.
       context_dim: C, the size of y.
-      inputs: x [B, *E] -> what the encoder sees of x, [B, *E'].
-      flat: whether to return vectors whatever the shape of x.
-      **kwargs: passed to the Keras layer.
+      inputs: Function from x [B, *E] to the encoder's view of it, [B, *E'].
+      flat: Whether to return vectors whatever the shape of x.
+      **kwargs: Keyword arguments of the Keras layer.
 
     Attributes:
-      output_dims: the shape of what it returns, without B.
+      output_dims: Shape of the output without B.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ def encoder_layers(
     """Build the layers of an encoder from joined examples [B, D + C] to [B, features].
 
     Args:
-      kind: an entry of `probvae.models.networks.registry.NETWORKS`.
-      value_shape: E, of x.
-      context_dim: C.
-      options: of the network.
-      seed: of the initial weights.
-      inputs: x [B, *E] -> what the encoder sees of x; it is not applied to y.
+      kind: Entry of `probvae.models.networks.registry.NETWORKS`.
+      value_shape: E, the shape of x.
+      context_dim: C, the size of y.
+      options: Options of the network.
+      seed: Seed of the initial weights.
+      inputs: Function from x [B, *E] to the encoder's view of it; it is not applied to y.
     """
     front = WithContext(
         value_shape, context_dim, inputs=inputs, flat=not kind.event_ranks, name="with_context"
@@ -85,7 +85,7 @@ def encoder_layers(
 
 
 class _ContextFilling(tf_keras.layers.Layer):
-    """From x [B, ...] to [B, D + C], x flattened and one y."""
+    """A layer from x [B, ...] to [B, D + C]: x flattened, and one y."""
 
     def __init__(self, y: tf.Tensor, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -97,25 +97,24 @@ class _ContextFilling(tf_keras.layers.Layer):
 
 
 class _SharedHead(tfpl.DistributionLambda):
-    """The distribution layer of another model, once more: a Keras layer ends one graph only."""
+    """A distribution layer that calls that of another model, as a Keras layer ends one graph only."""
 
     def __init__(self, head: tfpl.DistributionLambda, **kwargs: Any) -> None:
         super().__init__(head.__call__, convert_to_tensor_fn=tf.convert_to_tensor, **kwargs)
         self.head = head
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what the other layer returns, not wrapped twice."""
-        output = super().__call__(*args, **kwargs)
-        return unwrap(output)
+        """Return the output of the other layer, not wrapped twice."""
+        return unwrap(super().__call__(*args, **kwargs))
 
 
 def filled(part: Split, shape: Shape, y: tf.Tensor) -> tf_keras.Model:
     """Build an encoder or decoder that has y filled in and shares the weights of `part`.
 
     Args:
-      part: network and head over [B, D + C].
-      shape: of the input that remains, without B; it has D values.
-      y: [C].
+      part: Network and head over [B, D + C].
+      shape: Shape of the remaining input, without B, of D values.
+      y: The y to fill in, [C].
     """
     inputs = tf_keras.Input(shape)
     return tf_keras.Model(inputs, _SharedHead(part.head)(part.network(_ContextFilling(y)(inputs))))

@@ -26,7 +26,7 @@ def conv_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) -> L
       seed: Seed of the initial weights.
 
     Raises:
-      InputError: the image is too small for so many convolutions.
+      InputError: The image is too small for so many convolutions.
     """
     height, width, _ = input_shape
     filters = options.filters
@@ -37,7 +37,7 @@ def conv_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) -> L
             f"both sides must be at least {smallest}. Use fewer filters or larger images."
         )
     initializer = initializers(seed)
-    next(initializer)  # the decoder's dense layer has the first seed: both number their convolutions from one
+    next(initializer)  # encoder and decoder number convolutions from one; zero is the decoder's dense layer
     layers = _convolutions(tf_keras.layers.Conv2D, "conv", filters, 3, "valid", options, initializer)
     return _encoder(input_shape, layers, options)
 
@@ -66,7 +66,7 @@ def conv_decoder(output_shape: Shape, input_dim: int, *, options: NetworkOptions
 def residual_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) -> Layers:
     """Build, for each width, a 3x3 convolution of stride 2 (same) and a residual block; then flatten.
 
-    Arguments as of `conv_encoder`.
+    The arguments are those of `conv_encoder`.
     """
     layers = _residual_blocks(tf_keras.layers.Conv2D, "conv", options.filters, options, initializers(seed))
     return _encoder(input_shape, layers, options)
@@ -75,7 +75,7 @@ def residual_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) 
 def residual_decoder(output_shape: Shape, input_dim: int, *, options: NetworkOptions, seed: int) -> Layers:
     """Build a dense layer and, for each width, a residual block after a transposed convolution of stride 2.
 
-    Arguments as of `conv_decoder`.
+    The arguments are those of `conv_decoder`.
     """
     initializer = initializers(seed)
     layers, crop = _start(output_shape, input_dim, options, initializer)
@@ -116,7 +116,7 @@ def conv1d_decoder(output_shape: Shape, input_dim: int, *, options: NetworkOptio
 
 
 def _encoder(input_shape: Shape, layers: Layers, options: NetworkOptions) -> Layers:
-    """Return the layers with an input before and their output flattened."""
+    """Put an input layer before the layers and a flattening one after them."""
     flat = tf_keras.layers.Flatten(dtype=options.precision)
     return [tf_keras.layers.InputLayer(input_shape), *layers, flat]
 
@@ -170,7 +170,7 @@ def _residual_blocks(
 def _start(
     output_shape: Shape, input_dim: int, options: NetworkOptions, initializer: Iterator[Any]
 ) -> tuple[Layers, list[int]]:
-    """Return the layers from z to the smallest image or series, and what to crop of the largest's sides."""
+    """Return the layers from z to the smallest image or series, and the margins to crop of the largest."""
     factor = 2 ** len(options.filters)
     base = [-(-side // factor) for side in output_shape[:-1]]
     dense = tf_keras.layers.Dense(

@@ -1,4 +1,4 @@
-"""Keras layers that the networks are made of."""
+"""Keras layers of the networks, and their options."""
 
 import functools
 import itertools
@@ -13,15 +13,15 @@ THIN = 2  # largest number of channels for which `ThinConv2DTranspose` is worth 
 
 @tf.custom_gradient
 def thin_conv2d_transpose(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """Transposed convolution of stride 1 (same) to few channels, as one matrix product and shifted sums.
+    """Compute a transposed convolution of stride 1 (same) to few channels by one matrix product and shifts.
 
-    A convolution to one channel uses a small part of a processor's vector units. Here every pixel's channels
-    meet all weights of the kernel at once, and the k * k maps that come out are added where they belong. Both
-    gradients are matrix products with the neighbourhoods of the upstream gradient's pixels.
+    A convolution to one channel uses a small part of a processor's vector units. Here one product multiplies
+    the channels of every pixel by all weights of the kernel, and the resulting k * k maps are shifted and
+    added. Both gradients are matrix products with the neighbourhoods of the upstream gradient's pixels.
 
     Args:
-      x: [B, H, W, C].
-      kernel: [k, k, D, C], k odd.
+      x: Images [B, H, W, C].
+      kernel: Kernel [k, k, D, C], k odd.
 
     Returns:
       [B, H, W, D].
@@ -41,25 +41,25 @@ def thin_conv2d_transpose(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, A
     ]
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        around = tf.pad(upstream, [[0, 0], [half, half], [half, half], [0, 0]])
+        padded = tf.pad(upstream, [[0, 0], [half, half], [half, half], [0, 0]])
         neighbours = [
-            around[:, i : i + height, j : j + width, n]
+            padded[:, i : i + height, j : j + width, n]
             for i in range(k)
             for j in range(k)
             for n in range(depth)
         ]
         patches = tf.reshape(tf.stack(neighbours), [k * k * depth, -1])
-        of_x = tf.matmul(patches, weights, transpose_a=True)
-        of_kernel = tf.matmul(patches, tf.reshape(x, [-1, channels]))
-        return tf.reshape(of_x, tf.shape(x)), tf.reshape(of_kernel, kernel.shape)
+        x_gradient = tf.matmul(patches, weights, transpose_a=True)
+        kernel_gradient = tf.matmul(patches, tf.reshape(x, [-1, channels]))
+        return tf.reshape(x_gradient, tf.shape(x)), tf.reshape(kernel_gradient, kernel.shape)
 
     return tf.add_n(shifted), gradient
 
 
 class ThinConv2DTranspose(tf_keras.layers.Conv2DTranspose):
-    """A transposed convolution of stride 1 (same) whose few output channels would waste a plain one.
+    """A transposed convolution of stride 1 (same) that is fast for few output channels.
 
-    With more than `THIN` channels, or where there is a GPU, it is the plain one.
+    With more than `THIN` channels, or where there is a GPU, it is Keras's own.
     """
 
     def __init__(self, filters: int, kernel_size: int, **kwargs: Any) -> None:
@@ -79,14 +79,14 @@ Shape = tuple[int, ...]
 
 
 class NetworkOptions(NamedTuple):
-    """Sizes of a network; each kind of network uses the fields that it needs.
+    """Options of a network; each kind of network uses some of them.
 
     Attributes:
       filters: Width of each convolution of stride 2; the decoder has the same in reverse.
       units: Width of each hidden layer of a multilayer perceptron; the decoder has the same in reverse.
-      activation: A Keras activation.
+      activation: Name of a Keras activation.
       base_channels: Channels of the small image that a convolutional decoder starts from; 32 in the tutorial.
-      precision: Keras policy of all layers but those that end a decoder, which are float32.
+      precision: Keras policy of all layers but the last of a decoder, which are float32.
     """
 
     filters: Shape = (32, 64)
@@ -119,7 +119,7 @@ class Residual(tf_keras.layers.Layer):
         self.second = convolution(kernel_initializer="zeros")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Return an image of the shape of x."""
+        """Return x + f(x)."""
         return x + self.second(self.activation(self.first(self.activation(x))))
 
 

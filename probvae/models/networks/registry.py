@@ -26,8 +26,8 @@ class Network(NamedTuple):
     """An encoder and a decoder that fit each other.
 
     Attributes:
-      encoder, decoder: see this module's first lines.
-      event_ranks: numbers of axes that x may have; empty where any will do.
+      encoder, decoder: Functions as described in the docstring of this module.
+      event_ranks: Numbers of axes allowed for x; empty for any number.
     """
 
     encoder: Callable[..., Layers]
@@ -48,7 +48,7 @@ def network(name: str, event_shape: Shape) -> Network:
     """Return an entry of `NETWORKS` after checking that it takes x of this shape.
 
     Raises:
-      InputError: x has another number of axes than the network serves.
+      InputError: The network does not take as many axes as x has.
     """
     entry = NETWORKS[name]
     if entry.event_ranks and len(event_shape) not in entry.event_ranks:
