@@ -7,7 +7,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "amortization": ["Gaps", "Optimized", "decompose", "optimize_posteriors"],
+        "amortization": ["Gaps", "OptimizedPosteriors", "decompose", "optimize_posteriors"],
         "annealing": ["AIS", "BDMC", "ais", "bdmc", "reverse_ais"],
         "annealing_path": ["Annealing"],
         "blocks": ["Stopped"],
@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 
 if TYPE_CHECKING:
     from probvae.inference.amortization import Gaps as Gaps
-    from probvae.inference.amortization import Optimized as Optimized
+    from probvae.inference.amortization import OptimizedPosteriors as OptimizedPosteriors
     from probvae.inference.amortization import decompose as decompose
     from probvae.inference.amortization import optimize_posteriors as optimize_posteriors
     from probvae.inference.annealing import AIS as AIS

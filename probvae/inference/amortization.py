@@ -1,7 +1,7 @@
-"""Where the ELBO loses: log p(x) - ELBO = approximation gap + amortization gap (Cremer et al. 2018).
+"""The two gaps of the ELBO: log p(x) - ELBO = approximation gap + amortization gap (Cremer et al. 2018).
 
-The best q(z|x) of the encoder's family is found for each example by gradient ascent on its own
-parameters, which start at the encoder's.
+Gradient ascent finds the best q(z|x) of the encoder's family for each example; its parameters start at those
+of the encoder.
 """
 
 from collections.abc import Callable
@@ -25,19 +25,19 @@ class AmortizedModel(Model, Protocol):
 
     @property
     def encoder_parts(self) -> Any:
-        """The encoder's network and its distribution layer; None where it is no Keras graph."""
+        """The network and the distribution layer of the encoder; None if it is no Keras graph."""
 
 
-class Optimized(NamedTuple):
-    """Each example's own posterior, in nats.
+class OptimizedPosteriors(NamedTuple):
+    """Posteriors optimized for each example, and their ELBOs in nats.
 
     Attributes:
-      elbo: [N], with the optimized parameters, by fresh draws.
-      standard_error: [N], its Monte Carlo error.
-      amortized_elbo: [N], with the encoder's parameters, by the same number of draws.
-      amortized_standard_error: [N], its Monte Carlo error.
-      gain_standard_error: [N], of elbo - amortized_elbo, whose draws are the same.
-      parameters: [N, P], the optimized parameters of the encoder's distribution layer.
+      elbo: ELBO with the optimized parameters, [N], by fresh draws.
+      standard_error: Monte Carlo error of `elbo`, [N].
+      amortized_elbo: ELBO with the encoder's parameters, [N], by the same number of draws.
+      amortized_standard_error: Monte Carlo error of `amortized_elbo`, [N].
+      gain_standard_error: Monte Carlo error of elbo - amortized_elbo, [N], whose draws are the same.
+      parameters: OptimizedPosteriors parameters of the encoder's distribution layer, [N, P].
     """
 
     elbo: np.ndarray
@@ -51,12 +51,12 @@ class Optimized(NamedTuple):
 class Gaps(NamedTuple):
     """The parts of log p(x) - ELBO, each [N] in nats.
 
-    The ascent may end below the best ELBO of the family, so the approximation gap is, but for noise, too
-    large if anything, and the amortization gap too small.
+    The ascent may end below the best ELBO of the family. Apart from noise, the approximation gap is then too
+    large and the amortization gap too small.
 
     Attributes:
-      approximation: log p(x) minus the ELBO of the best q of the family.
-      amortization: that ELBO minus the encoder's.
+      approximation: log p(x) minus the ELBO of the best q(z|x) of the family.
+      amortization: ELBO of the best q(z|x) of the family minus the encoder's.
     """
 
     approximation: np.ndarray
@@ -73,27 +73,27 @@ def optimize_posteriors(
     num_evaluation_samples: int = 200,
     seed: Seed = 0,
     on_progress: Progress = lambda fraction: None,
-) -> Optimized:
+) -> OptimizedPosteriors:
     """Find the best q(z|x) of the encoder's family for each example (semi-amortized inference).
 
-    Adam with a cosine fall of the learning rate ascends the ELBO of every example of a block at once;
-    where other draws show no improvement on the encoder, the encoder's parameters are kept.
+    Adam with a cosine decay of the learning rate ascends the ELBOs of the examples of a block together. If
+    other draws show no improvement on the encoder, the encoder's parameters are kept.
 
     Args:
-      vae: the model; its weights do not change.
-      x: data [N, *E].
-      num_steps: of Adam.
-      learning_rate: of Adam, at the start.
-      num_samples: draws of z for each step and example.
-      num_evaluation_samples: draws for that choice, and as many fresh ones for the ELBOs returned.
-      seed: an int or an int32 pair.
-      on_progress: called with the fraction done; it may raise `importance.Stopped`.
+      vae: Model of x; its weights do not change.
+      x: Data [N, *E].
+      num_steps: Number of steps of Adam.
+      learning_rate: Learning rate of Adam at the start.
+      num_samples: Number of draws of z for each step and example.
+      num_evaluation_samples: Number of draws for this choice, and of fresh draws for the returned ELBOs.
+      seed: Seed of the draws, an int or an int32 pair.
+      on_progress: Function called with the fraction done; it may raise `Stopped`.
 
     Returns:
-      `Optimized` of float64 arrays.
+      `OptimizedPosteriors` of float64 arrays.
 
     Raises:
-      InputError: the encoder is no Keras graph that ends in a distribution layer.
+      InputError: The encoder is no Keras graph that ends in a distribution layer.
 
     References:
       Cremer, Li & Duvenaud 2018, arXiv:1801.03558, section 3.
@@ -111,17 +111,17 @@ def optimize_posteriors(
     def draws(params: tf.Tensor, images: tf.Tensor, seed: tf.Tensor) -> np.ndarray:
         return _draws(evaluate, images, params, num_evaluation_samples, seed)
 
-    def one_block(rows: slice) -> Optimized:
+    def one_block(rows: slice) -> OptimizedPosteriors:
         images = tf.constant(x[rows], tf.float32)
         seeds = [fold_in(fold_in(seed, rows.start), i) for i in range(3)]
         initial = split.network(images)
         ascended = optimize(tf.constant(padded(x[rows], block), tf.float32), seeds[0])[: len(images)]
         better = [draws(params, images, seeds[1]).mean(axis=0) for params in (ascended, initial)]
         parameters = np.where((better[0] > better[1])[:, None], ascended, initial)
-        # Fresh draws, so that the choice does not bias what is reported; the same ones for both.
+        # The draws are fresh, so that the choice does not bias the result, and the same for both.
         best, amortized = (draws(params, images, seeds[2]) for params in (parameters, initial))
         on_progress(rows.stop / len(x))
-        return Optimized(
+        return OptimizedPosteriors(
             best.mean(axis=0),
             error_of_mean(best),
             amortized.mean(axis=0),
@@ -130,16 +130,16 @@ def optimize_posteriors(
             parameters,
         )
 
-    return Optimized(*in_blocks(one_block, len(x), block))
+    return OptimizedPosteriors(*in_blocks(one_block, len(x), block))
 
 
-def decompose(log_marginal: np.ndarray, optimized: Optimized) -> Gaps:
+def decompose(log_marginal: np.ndarray, optimized: OptimizedPosteriors) -> Gaps:
     """Split log p(x) - ELBO into its two gaps.
 
     Args:
-      log_marginal: [N], the best value of log p(x) there is. With a lower bound in its place the direction
-        of the approximation gap's error is not known.
-      optimized: of the same examples.
+      log_marginal: Best known log p(x), [N]. With a lower bound in its place, the sign of the error of the
+        approximation gap is unknown.
+      optimized: OptimizedPosteriors posteriors of the same examples.
     """
     return Gaps(log_marginal - optimized.elbo, optimized.elbo - optimized.amortized_elbo)
 
@@ -147,7 +147,7 @@ def decompose(log_marginal: np.ndarray, optimized: Optimized) -> Gaps:
 def _compile(
     vae: Model, split: Any, block: int, num_steps: int, learning_rate: float, num_samples: int
 ) -> Callable[..., tf.Tensor]:
-    """Compile the ascent of one block, from the encoder's parameters: (x, seed) -> parameters [B, P]."""
+    """Compile the ascent of one block from the encoder's parameters, `(x, seed) -> parameters [B, P]`."""
     schedule = tf_keras.optimizers.schedules.CosineDecay(learning_rate, num_steps)
     optimizer = tf_keras.optimizers.Adam(schedule)
     params = tf.Variable(tf.zeros([block, split.network.output_shape[-1]]))
@@ -156,7 +156,7 @@ def _compile(
     def ascend(x: tf.Tensor, seed: tf.Tensor) -> None:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(params)
-            q = split.head(tf.identity(params))  # q(z|x) of each example's own
+            q = split.head(tf.identity(params))  # q(z|x), optimized
             log_w = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q).log_weights
             loss = -tf.reduce_sum(tf.reduce_mean(log_w, axis=0))
         optimizer.apply_gradients([(tape.gradient(loss, params), params)])
@@ -164,7 +164,7 @@ def _compile(
     @tf.function(autograph=False)
     def optimize(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         for variable in optimizer.variables:
-            variable.assign(tf.zeros_like(variable))  # a fresh start for every block
+            variable.assign(tf.zeros_like(variable))  # every block starts anew
         params.assign(split.network(x))
 
         def one_step(step: tf.Tensor) -> tuple[tf.Tensor]:
@@ -188,7 +188,7 @@ def _compile_evaluation(vae: Model, head: Callable[[tf.Tensor], Any]) -> Callabl
 def _draws(
     terms: Callable[..., tf.Tensor], x: tf.Tensor, params: tf.Tensor, num_samples: int, seed: tf.Tensor
 ) -> np.ndarray:
-    """Draws of log w, [S, B] float64, in chunks."""
+    """Draw log w, [S, B] float64, in chunks."""
     sizes = [min(10, num_samples - first) for first in range(0, num_samples, 10)]
     parts = [terms(x, params, tf.constant(n), fold_in(seed, i)).numpy() for i, n in enumerate(sizes)]
     return np.concatenate(parts).astype(np.float64)

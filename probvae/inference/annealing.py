@@ -4,7 +4,7 @@ The path of K + 1 densities runs from r(z), the prior or q(z|x), to the joint:
 
   log f_k(z) = (1 - beta_k) log r(z) + beta_k [log p(z) + log p(x|z)],   0 = beta_0 < ... < beta_K = 1
 
-A chain starts at z_0 ~ r and moves by a Hamiltonian transition T_k that leaves f_k in place:
+A chain starts at z_0 ~ r and moves by Hamiltonian transitions T_k, which leave f_k invariant:
 
   log w = sum over k = 1..K of log f_k(z_{k-1}) - log f_{k-1}(z_{k-1}),   z_k ~ T_k(z_{k-1}), k < K
 
@@ -31,13 +31,13 @@ class AIS(NamedTuple):
     """An estimate of log p(x) by annealed importance sampling, NumPy arrays [N] in float64.
 
     Attributes:
-      log_marginal: nats. Forward: log (1/C) sum_c w_c, whose exp is unbiased, so that it lies below
-        log p(x) in expectation. Reverse: -log (1/C) sum_c 1/w_c, above it in expectation.
-      standard_error: nats, the Monte Carlo error of `log_marginal`, by the delta method over the
-        chains. It cannot exceed 1: near it one chain holds all the weight, and the true error is
-        larger. For the reverse it is the error at the one z given.
-      acceptance: the mean acceptance probability over chains and transitions; NaN without any (K = 1).
-      effective_sample_size: (sum w)^2 / sum w^2, of C chains.
+      log_marginal: Estimate of log p(x), nats. Forward: log (1/C) sum_c w_c, whose exp is unbiased, so that
+        it lies below log p(x) in expectation. Reverse: -log (1/C) sum_c 1/w_c, above it in expectation.
+      standard_error: Monte Carlo error of `log_marginal`, nats, by the delta method over the chains. It
+        cannot exceed 1: near 1 a single chain holds all the weight, and the true error is larger. For the
+        reverse it is the error at the given z.
+      acceptance: Mean acceptance probability over chains and transitions; NaN without transitions (K = 1).
+      effective_sample_size: (sum w)^2 / sum w^2, at most the C chains.
     """
 
     log_marginal: np.ndarray
@@ -50,10 +50,10 @@ class BDMC(NamedTuple):
     """A bracket of log p(x) for data simulated from the model.
 
     Attributes:
-      x: the simulated data [N, *E].
-      z: the latents [N, L] that made them, exact draws from p(z|x).
-      forward: `AIS` from below.
-      reverse: `AIS` from above.
+      x: Simulated data [N, *E].
+      z: Latents [N, L] of the data, exact draws from p(z|x).
+      forward: Estimate from below.
+      reverse: Estimate from above.
     """
 
     x: np.ndarray
@@ -83,28 +83,29 @@ def ais(
 ) -> AIS:
     """Estimate log p(x) by annealed importance sampling with Hamiltonian transitions.
 
-    A pilot run with its own seed fits a step size to each example and each density of the path.
-    The chains proper use these fixed numbers, so that their weights are exactly unbiased:
-    E[exp(log_marginal)] = p(x), and by Markov's inequality
-    P(log_marginal > log p(x) + b) <= exp(-b) for each example. The bound is far below log p(x)
-    where the chains miss mass of p(z|x), and nothing in the output then shows it. From "posterior" they
-    do so wherever q(z|x) is far off; elsewhere they need fewer steps than from "prior".
+    A pilot run with a seed of its own fits a step size to each example and each density of the path. The
+    chains themselves use these fixed step sizes, so that their weights are exactly unbiased:
+    E[exp(log_marginal)] = p(x), and by Markov's inequality P(log_marginal > log p(x) + b) <= exp(-b) for each
+    example. The bound is far below log p(x) if the chains miss mass of p(z|x), which nothing in the output
+    shows. Chains from "posterior" miss mass wherever q(z|x) is far off; elsewhere they need fewer steps than
+    chains from "prior".
 
     Args:
-      vae: the model; p(z|x) must have a density on all of R^L, or on the sphere.
-      x: data [N, *E].
-      batch_size: examples at once; memory grows with num_chains * batch_size.
-      seed: an int or an int32 pair; the same seed, x and batch_size give the same numbers.
-      on_progress: called after each block with the fraction done; where it raises
-        `importance.Stopped`, the examples finished so far are returned.
-      **options: fields of `Annealing`: `num_chains`, `num_steps`, `num_leapfrog_steps`,
+      vae: Model of x; p(z|x) must have a density on all of R^L, or on the sphere.
+      x: Data [N, *E].
+      batch_size: Number of examples at a time; memory grows with num_chains * batch_size.
+      seed: Seed of the chains, an int or an int32 pair; the same seed, x and batch_size give the same
+        numbers.
+      on_progress: Function called after each block with the fraction done. If it raises `Stopped`, the
+        finished examples are returned.
+      **options: Fields of `Annealing`: `num_chains`, `num_steps`, `num_leapfrog_steps`,
         `step_size`, `initial`, `num_pilot_chains`.
 
     Returns:
       `AIS`, a stochastic lower bound.
 
     Raises:
-      InputError: an option is out of range, or x has another shape than the model's.
+      InputError: An option is out of range, or x does not have the shape of the model's data.
 
     References:
       Neal 2001, arXiv:physics/9803008; Wu, Burda, Salakhutdinov & Grosse 2017, arXiv:1611.04273.
@@ -128,24 +129,24 @@ def reverse_ais(
 ) -> AIS:
     """Bound log p(x) from above by annealing backwards from exact draws z ~ p(z|x).
 
-    All the chains of an example start at its one z: each 1/w has the mean 1/p(x) all the same.
-    `bdmc` makes such pairs (x, z); where z is not an exact draw from p(z|x) there is no bound.
+    All chains of an example start at its only z; each 1/w still has the mean 1/p(x). `bdmc` makes such pairs
+    (x, z). If z is no exact draw from p(z|x), the result is no bound.
 
     Args:
-      vae: the model.
-      x: data [N, *E].
-      z: exact draws from p(z|x), [N, L].
-      batch_size: examples at once.
-      seed: an int or an int32 pair.
-      on_progress: called after each block with the fraction done; where it raises
-        `importance.Stopped`, the examples finished so far are returned.
-      **options: fields of `Annealing`, as in `ais`.
+      vae: Model of x.
+      x: Data [N, *E].
+      z: Exact draws from p(z|x), [N, L].
+      batch_size: Number of examples at a time.
+      seed: Seed of the chains, an int or an int32 pair.
+      on_progress: Function called after each block with the fraction done. If it raises `Stopped`, the
+        finished examples are returned.
+      **options: Fields of `Annealing`, as in `ais`.
 
     Returns:
       `AIS`, a stochastic upper bound: E[exp(-log_marginal)] = 1/p(x).
 
     Raises:
-      InputError: an option is out of range, or x or z has another shape than the model's.
+      InputError: An option is out of range, or x or z does not have the shape of the model's.
 
     References:
       Grosse, Ghahramani & Adams 2015, arXiv:1511.02543.
@@ -172,25 +173,25 @@ def bdmc(
 ) -> BDMC:
     """Bracket log p(x) of data simulated from the model: bidirectional Monte Carlo.
 
-    The bracket is rigorous *only for simulated data*, whose z is an exact draw from p(z|x): in
-    expectation, and for each example with P(lower > log p(x) + b) <= exp(-b) and
-    P(upper < log p(x) - b) <= exp(-b). Of real data it says nothing but how well `ais` with the same
-    options does on images that the model itself would make, and these can be easier.
+    The bracket is rigorous *only for simulated data*, whose z is an exact draw from p(z|x): in expectation,
+    and for each example with P(lower > log p(x) + b) <= exp(-b) and P(upper < log p(x) - b) <= exp(-b). For
+    real data it only shows how well `ais` with the same options does on data of the model itself, which can
+    be easier.
 
     Args:
-      vae: the model.
-      num_examples: N.
-      batch_size: examples at once.
-      seed: an int or an int32 pair.
-      on_progress: called after each block with the fraction done; where it raises
-        `importance.Stopped`, the examples finished both ways are returned, at least one block.
-      **options: fields of `Annealing`, as in `ais`.
+      vae: Model of x.
+      num_examples: N, the number of simulated examples.
+      batch_size: Number of examples at a time.
+      seed: Seed of the data and of the chains, an int or an int32 pair.
+      on_progress: Function called after each block with the fraction done. If it raises `Stopped`, the
+        examples that are finished both ways are returned, at least one block.
+      **options: Fields of `Annealing`, as in `ais`.
 
     Returns:
-      `BDMC`: x, z, and the two estimates for each example.
+      `BDMC`: x, z, and both estimates for each example.
 
     Raises:
-      InputError: an option is out of range.
+      InputError: An option is out of range.
 
     References:
       Grosse, Ghahramani & Adams 2015, arXiv:1511.02543; Grosse, Ancha & Roy 2016, arXiv:1606.02275.

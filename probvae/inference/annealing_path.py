@@ -15,9 +15,9 @@ from probvae.inference.hmc import acceptance_probability
 from probvae.objectives.bound import Model
 from probvae.seeds import fold_in, split
 
-TARGET_ACCEPTANCE = 0.8
+TARGET_ACCEPTANCE = 0.8  # mean acceptance probability that the step sizes aim at
 ADAPTATION_RATE = 0.3  # change of log step size for each unit of acceptance above the target
-STEEPNESS = 4.0  # of the sigmoidal schedule, as in Wu et al. 2017
+STEEPNESS = 4.0  # steepness of the sigmoidal schedule, as in Wu et al. 2017
 
 
 INITIALS: dict[str, Callable[..., tfd.Distribution]] = {
@@ -28,16 +28,16 @@ INITIALS: dict[str, Callable[..., tfd.Distribution]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Annealing:
-    """How the chains run: the options of `ais`, `reverse_ais` and `bdmc`.
+    """The options of `ais`, `reverse_ais` and `bdmc`.
 
     Attributes:
-      num_chains: C, chains for each example.
-      num_steps: K, annealing distributions after the first; with the pilot chains P, the cost is that
-        of (C + P) * K * num_leapfrog_steps gradients of log p(x|z) for each example.
-      num_leapfrog_steps: of each transition.
-      step_size: the leapfrog step where the adaptation begins, at r, in the units of z.
-      initial: r, a name in `INITIALS`: "prior", or "posterior" for q(z|x).
-      num_pilot_chains: chains for each example that fit the step sizes beforehand.
+      num_chains: C, the number of chains for each example.
+      num_steps: K, the number of annealing distributions after the first. With P pilot chains the cost is
+        that of (C + P) * K * num_leapfrog_steps gradients of log p(x|z) for each example.
+      num_leapfrog_steps: Number of leapfrog steps of a transition.
+      step_size: Leapfrog step at r, where the adaptation begins, in the units of z.
+      initial: Name of r, a key of `INITIALS`: "prior", or "posterior" for q(z|x).
+      num_pilot_chains: P, the number of chains for each example that fit the step sizes beforehand.
     """
 
     num_chains: int = 16
@@ -70,26 +70,26 @@ def sigmoidal_schedule(num_steps: int) -> np.ndarray:
     return (raw - raw[0]) / (raw[-1] - raw[0])
 
 
-# ---- one block of examples, compiled ---------------------------------------------------------------
+# ---- chains of one block of examples, compiled --------------------------------------------------------
 
 
 class _Path:
-    """The densities of the path for one block of examples x [B, *E]."""
+    """The densities of the path, for one block of examples x [B, *E]."""
 
-    def __init__(self, vae: Model, a: Annealing, x: tf.Tensor) -> None:
-        self.vae, self.x, self.num_leapfrog_steps = vae, x, a.num_leapfrog_steps
-        self.start = INITIALS[a.initial](vae, x)  # r(z)
+    def __init__(self, vae: Model, annealing: Annealing, x: tf.Tensor) -> None:
+        self.vae, self.x, self.num_leapfrog_steps = vae, x, annealing.num_leapfrog_steps
+        self.start = INITIALS[annealing.initial](vae, x)  # r(z)
 
     def sample(self, num_chains: int, seed: tf.Tensor) -> tf.Tensor:
         """Draw z [num_chains, B, L] from r.
 
-        As a new tensor: TFP's bijectors recognize their own draws, and `log_prob` at one of them is
-        then computed from the noise behind it, with a wrong gradient in z or none.
+        The draw is copied: TFP's bijectors recognize their own draws and compute `log_prob` at one of them
+        from the noise behind it, with a wrong gradient in z or none.
         """
         return tf.identity(self.start.sample(num_chains, seed=seed))
 
     def log_prob(self, z: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
-        """Return log f of z [C, B, L], [C, B]."""
+        """Return log f, [C, B], at z [C, B, L]."""
         log_joint = self.vae.prior.log_prob(z) + self.vae.likelihood(z).log_prob(self.x)
         return (1 - beta) * self.start.log_prob(z) + beta * log_joint
 
@@ -100,7 +100,7 @@ class _Path:
         )
 
     def temper(self, z: tf.Tensor, results: Any, beta: tf.Tensor, target: tf.Tensor) -> Any:
-        """Turn TFP's results at beta > 0 into those at another beta without a call of the decoder.
+        """Convert the results of TFP at beta > 0 to another beta, without a call of the decoder.
 
         log f is linear in beta and log r is cheap, so log p(z, x) and its gradient follow from log f.
         """
@@ -118,23 +118,23 @@ class _Path:
         )
 
 
-def _forward(vae: Model, a: Annealing, x: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _forward(vae: Model, annealing: Annealing, x: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return log w [B, C] and the acceptance [B] of chains from r to the joint."""
     pilot_seed, start_seed, chain_seed = split(seed, 3)
-    path, betas = _Path(vae, a, x), sigmoidal_schedule(a.num_steps)
-    step_sizes = _pilot(path, a, betas, pilot_seed)
-    z = path.sample(a.num_chains, start_seed)  # r(z); [C, B, L]
+    path, betas = _Path(vae, annealing, x), sigmoidal_schedule(annealing.num_steps)
+    step_sizes = _pilot(path, annealing, betas, pilot_seed)
+    z = path.sample(annealing.num_chains, start_seed)  # r(z); [C, B, L]
     return _anneal(path, z, betas, step_sizes, chain_seed)
 
 
 def _reverse(
-    vae: Model, a: Annealing, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor
+    vae: Model, annealing: Annealing, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return log w [B, C] and the acceptance [B] of chains from z ~ p(z|x) back to r."""
     pilot_seed, chain_seed = split(seed, 2)
-    path, betas = _Path(vae, a, x), sigmoidal_schedule(a.num_steps)
-    step_sizes = _pilot(path, a, betas, pilot_seed)
-    z = tf.repeat(z[None], a.num_chains, axis=0)  # [C, B, L]
+    path, betas = _Path(vae, annealing, x), sigmoidal_schedule(annealing.num_steps)
+    step_sizes = _pilot(path, annealing, betas, pilot_seed)
+    z = tf.repeat(z[None], annealing.num_chains, axis=0)  # [C, B, L]
     log_w, acceptance = _anneal(path, z, betas[::-1], step_sizes[::-1], chain_seed)
     return -log_w, acceptance
 
@@ -168,10 +168,10 @@ def _anneal(
     return tf.transpose(log_w), accepted / (len(betas) - 2)
 
 
-def _pilot(path: _Path, a: Annealing, betas: np.ndarray, seed: tf.Tensor) -> tf.Tensor:
+def _pilot(path: _Path, annealing: Annealing, betas: np.ndarray, seed: tf.Tensor) -> tf.Tensor:
     """Fit a step size to each density of the path and each example, [K + 1, B], by a run of its own."""
     start_seed, chain_seed = split(seed, 2)
-    z = path.sample(a.num_pilot_chains, start_seed)  # r(z)
+    z = path.sample(annealing.num_pilot_chains, start_seed)  # r(z)
     beta = tf.constant(betas, z.dtype)
 
     def step(k: tf.Tensor, z: tf.Tensor, results: Any, step_size: tf.Tensor, used: Any) -> tuple[Any, ...]:
@@ -182,7 +182,7 @@ def _pilot(path: _Path, a: Annealing, betas: np.ndarray, seed: tf.Tensor) -> tf.
         step_size *= tf.exp(ADAPTATION_RATE * (acceptance - TARGET_ACCEPTANCE))
         return k + 1, z, results, step_size, used
 
-    step_size = tf.fill([z.shape[1]], tf.constant(a.step_size, z.dtype))
+    step_size = tf.fill([z.shape[1]], tf.constant(annealing.step_size, z.dtype))
     results = path.kernel(beta[1], step_size).bootstrap_results(z)
     used = tf.TensorArray(z.dtype, len(betas), element_shape=step_size.shape).write(0, step_size)
     state = (tf.constant(1), z, results, step_size, used)

@@ -13,16 +13,16 @@ from probvae.objectives.bound import Model
 from probvae.seeds import Seed, as_seed, fold_in
 
 DECODES = 1000  # values of z in a chunk, at most
-VALUES = 50_000  # of x, decoded in a chunk on a CPU, whose cache does not hold more for each core
+VALUES = 50_000  # values of x decoded in a chunk on a CPU, about what the cache of a core holds
 Progress = Callable[[float], None]
 
 
 class Stopped(Exception):  # noqa: N818
-    """Raised by an `on_progress` that wants an estimator to end; it returns the examples it has finished."""
+    """Raised by an `on_progress` to end an estimator, which then returns the finished examples."""
 
 
 def decodes_at_once(vae: Model) -> int:
-    """Return how many z a device, or a core of a processor, decodes in one piece."""
+    """Return the number of z that a device, or a core of a processor, decodes at once."""
     if tf.config.list_physical_devices("GPU"):
         return DECODES
     return int(np.clip(VALUES // np.prod(vae.event_shape), 16, DECODES))
@@ -31,7 +31,7 @@ def decodes_at_once(vae: Model) -> int:
 def until_stopped(
     work: Callable[[Any], Any], blocks: Iterable[Any], after: Callable[[Any], None] = lambda block: None
 ) -> list[Any]:
-    """Collect `work(block)` for each block until `Stopped`; raise it on where nothing is finished yet.
+    """Collect `work(block)` for each block until `Stopped`, which is raised again if no block is finished.
 
     Args:
       work: Function of a block. A block in which it raises `Stopped` is left out.
@@ -88,7 +88,7 @@ def padded(x: np.ndarray, size: int) -> np.ndarray:
 
 
 def as_data(vae: Model, x: Any) -> np.ndarray:
-    """Return x as an array [N, *E] of the model's type; `InputError` where it has another shape."""
+    """Return x as an array [N, *E] of the model's type; `InputError` if it has another shape."""
     x = np.asarray(x)
     if x.shape[1:] != vae.event_shape or not len(x):
         raise InputError(f"Expected x of shape {('N', *vae.event_shape)} with N at least 1; got {x.shape}.")

@@ -1,4 +1,4 @@
-"""The true posterior p(z|x) of a trained model, by Hamiltonian Monte Carlo on its joint pinned at x."""
+"""Draws from the true posterior p(z|x) of a model, by Hamiltonian Monte Carlo on its joint pinned at x."""
 
 import functools
 import logging
@@ -19,15 +19,15 @@ TARGET_ACCEPTANCE = 0.8  # near the optimum for trajectories of several leapfrog
 
 
 class PosteriorSamples(NamedTuple):
-    """Draws from p(z|x) and what they say of themselves, NumPy arrays.
+    """Draws from p(z|x) and their diagnostics, NumPy arrays.
 
     Attributes:
-      z: [S, C, N, L], S draws of C chains for N examples, in the model's type.
-      acceptance: [N], the mean acceptance probability after the burn-in.
-      step_size: [N], the leapfrog step after the burn-in, in the units of z.
-      rhat: [N, L], the split potential scale reduction, not rank-normalized; values above 1.01 say
-        that the chains have not mixed. NaN for one chain or fewer than 4 draws.
-      ess: [N, L], the effective number of draws, of S * C.
+      z: S draws of C chains for N examples, [S, C, N, L], in the model's type.
+      acceptance: Mean acceptance probability after the burn-in, [N].
+      step_size: Leapfrog step after the burn-in, [N], in the units of z.
+      rhat: Split potential scale reduction, not rank-normalized, [N, L]. Values above 1.01 show chains that
+        have not mixed. NaN for one chain or fewer than 4 draws.
+      ess: Effective number of draws, [N, L], out of S * C.
     """
 
     z: np.ndarray
@@ -61,31 +61,30 @@ def posterior_samples(
     seed: Seed = 0,
     on_progress: Progress = lambda fraction: None,
 ) -> PosteriorSamples:
-    """Draw z from p(z|x) by HMC or NUTS, the chains of all examples of a block at once.
+    """Draw z from p(z|x) by HMC or NUTS.
 
-    The chains start at draws from q(z|x). Each example has its own step size, fitted to an
-    acceptance of 0.8 by dual averaging in the burn-in and fixed afterwards. Chains do not jump
-    between modes that are far apart: see `rhat`, and mind that chains which all start in one mode
-    of q(z|x) can agree and be wrong.
+    The chains start at draws from q(z|x). Each example has its own step size, which dual averaging fits to an
+    acceptance of 0.8 in the burn-in and which is fixed afterwards. Chains do not jump between distant modes:
+    see `rhat`. Chains that all start in one mode of q(z|x) can agree and be wrong.
 
     Args:
-      vae: the model; p(z|x) must have a density on all of R^L, or on the sphere.
-      x: data [N, *E].
-      num_samples: S, draws kept of each chain.
-      num_burnin_steps: transitions before them, in which the step size adapts.
-      num_chains: C, independent but for the step size that they share.
-      num_steps_between_results: transitions thrown away between two draws.
-      method: a name in `METHODS`: "hmc" (8 leapfrog steps) or "nuts" (at most 63).
-      batch_size: examples at once; memory grows with num_chains * batch_size.
-      seed: an int or an int32 pair; the same seed, x and batch_size give the same draws.
-      on_progress: called after each block with the fraction done; where it raises
-        `importance.Stopped`, the examples finished so far are returned.
+      vae: Model of x; p(z|x) must have a density on all of R^L, or on the sphere.
+      x: Data [N, *E].
+      num_samples: S, the number of draws kept of each chain.
+      num_burnin_steps: Number of transitions before these draws, in which the step size adapts.
+      num_chains: C, the number of chains, independent but for their common step size.
+      num_steps_between_results: Number of transitions that are dropped between two draws.
+      method: Name of the method: "hmc" (8 leapfrog steps) or "nuts" (at most 63).
+      batch_size: Number of examples at a time; memory grows with num_chains * batch_size.
+      seed: Seed of the chains, an int or an int32 pair; the same seed, x and batch_size give the same draws.
+      on_progress: Function called after each block with the fraction done. If it raises `Stopped`, the
+        finished examples are returned.
 
     Returns:
       `PosteriorSamples`.
 
     Raises:
-      InputError: an unknown method, a count that is too small, or x of another shape.
+      InputError: The method is unknown, a count is too small, or x has another shape.
 
     References:
       Hoffman & Gelman 2014, The No-U-Turn Sampler, arXiv:1111.4246 (NUTS and dual averaging).
@@ -114,7 +113,7 @@ def posterior_samples(
 def _run(
     vae: Model, x: tf.Tensor, seed: tf.Tensor, *, kernel: Any, num_chains: int, **options: Any
 ) -> tuple[tf.Tensor, ...]:
-    """One block: draws [B, S, C, L], acceptance [B] and step size [B]."""
+    """Return draws [B, S, C, L], acceptance [B] and step sizes [B] of one block."""
     target = vae.joint().experimental_pin(x=x)
     start, chain = split(seed, 2)
     z = vae.posterior(x).sample(num_chains, seed=start)  # q(z|x); [C, B, L]
@@ -136,7 +135,7 @@ def _run(
 
 
 def acceptance_probability(log_accept_ratio: tf.Tensor) -> tf.Tensor:
-    """Return min(1, exp(log_accept_ratio)), 0 where it is not a number (a divergent trajectory)."""
+    """Return min(1, exp(log_accept_ratio)), or 0 for nan, the ratio of a divergent trajectory."""
     ratio = tf.exp(tf.minimum(log_accept_ratio, 0.0))
     return tf.where(tf.math.is_nan(ratio), tf.zeros_like(ratio), ratio)
 
@@ -161,12 +160,12 @@ def _effective_sample_size(z: np.ndarray) -> np.ndarray:
     finally:
         logger.removeFilter(_no_complex_cast)
     ess = ess if shared else ess[0]
-    # In short chains the sum of autocorrelations may come out near zero or below it: bounded as in Stan.
+    # In short chains the sum of autocorrelations may be near zero or negative; the bound is that of Stan.
     draws = z.shape[0] * z.shape[1]
     most = draws * np.log10(draws)
     return np.where(ess > 0, np.minimum(ess, most), most)
 
 
 def _no_complex_cast(record: logging.LogRecord) -> bool:
-    """Drop TensorFlow's warning that TFP takes the real part of a Fourier transform, as it should."""
+    """Filter out the warning that TFP takes the real part of a Fourier transform, which is intended."""
     return "casting an input of type complex" not in record.getMessage()

@@ -1,4 +1,4 @@
-"""ELBO and importance-weighted bounds with their Monte Carlo error and their own diagnosis.
+"""The ELBO and importance-weighted bounds, with their Monte Carlo error and a diagnosis.
 
 The K log-weights of a block of examples are drawn in chunks, one on each core at a time, and kept whole only
 for that block, so the memory does not grow with K times the number of examples.
@@ -16,25 +16,25 @@ from probvae.inference.estimates import error_of_mean, log_mean_exp, pareto_k
 from probvae.objectives.bound import Model, log_terms
 from probvae.seeds import Seed, fold_in
 
-BLOCK = 250  # examples, at most
-CHUNKS = 32  # from one report of progress to the next
+BLOCK = 250  # examples in a block, at most
+CHUNKS = 32  # chunks between two reports of progress
 
 
 class Importance(NamedTuple):
     """Estimates from K draws z ~ q(z|x) for each of N examples, in nats.
 
     Attributes:
-      bound: [N], the importance-weighted bound log (1/K) sum_k w_k, below log p(x) in expectation.
-      standard_error: [N], Monte Carlo error of `bound`, by the delta method; not to be trusted where
-        `pareto_k` is high or `effective_sample_size` is small; nan for one draw.
-      elbo: [N], mean of log w.
-      elbo_standard_error: [N], its Monte Carlo error.
-      effective_sample_size: [N], (sum w)^2 / sum w^2, from 1 to K.
-      pareto_k: [N], shape of the weights' tail; None where arviz-stats is not installed. Above
-        `reliable_pareto_k(K)` the bound and its error are not to be trusted; a low value proves
-        nothing, as no draw may have come near a mode of p(z|x).
-      num_samples: [J], numbers of draws from 1 to K.
-      curve: [J, N], the bound with each of these numbers of draws, averaged over disjoint groups.
+      bound: Importance-weighted bound log (1/K) sum_k w_k, [N], below log p(x) in expectation.
+      standard_error: Monte Carlo error of `bound`, [N], by the delta method; unreliable if `pareto_k` is high
+        or `effective_sample_size` is small; nan for one draw.
+      elbo: Mean of log w, [N].
+      elbo_standard_error: Monte Carlo error of `elbo`, [N].
+      effective_sample_size: (sum w)^2 / sum w^2, [N], from 1 to K.
+      pareto_k: Shape of the tail of the weights, [N]; None without arviz-stats. Above `reliable_pareto_k(K)`
+        the bound and its error are unreliable; a low value proves nothing, as no draw may have come near a
+        mode of p(z|x).
+      num_samples: Numbers of draws from 1 to K, [J].
+      curve: Bound with each of these numbers of draws, averaged over disjoint groups, [J, N].
     """
 
     bound: np.ndarray
@@ -56,23 +56,23 @@ def importance(
     on_progress: Progress = lambda fraction: None,
     strategy: Any = None,
 ) -> Importance:
-    """Estimate ELBO and importance-weighted bound of each example, with error and diagnosis.
+    """Estimate the ELBO and the importance-weighted bound of each example, with errors and a diagnosis.
 
     Args:
-      vae: the model.
-      x: data [N, *E].
-      num_samples: K, draws of z for each example.
-      seed: an int or an int32 pair; the same seed and the same x give the same draws.
-      on_progress: called with the fraction done; where it raises `Stopped`, the blocks of examples
-        finished so far are returned.
-      strategy: the `tf.distribute` strategy within whose scope the model was made: its replicas share the
-        blocks of examples out, with the result of one device.
+      vae: Model of x.
+      x: Data [N, *E].
+      num_samples: K, the number of draws of z for each example.
+      seed: Seed of the draws, an int or an int32 pair; the same seed and the same x give the same draws.
+      on_progress: Function called with the fraction done. If it raises `Stopped`, the finished blocks of
+        examples are returned.
+      strategy: `tf.distribute` strategy whose scope made the model. Its replicas share the blocks of
+        examples, with the result of one device.
 
     Returns:
       `Importance` of float64 arrays.
 
     Raises:
-      Stopped: by `on_progress`, before the first block was finished.
+      Stopped: `on_progress` raised it before the first block was finished.
 
     References:
       Burda et al. 2016, arXiv:1509.00519 (the bound). Vehtari et al. 2024, arXiv:1507.02646 (pareto_k).
@@ -98,7 +98,7 @@ def importance(
 
 
 def _shares(examples: int, block: int, replicas: int) -> list[tuple[int, ...]]:
-    """Return where the blocks start that are worked on at the same time: one each, all of the same size.
+    """Return the starts of the blocks that the replicas work on at the same time, all of one size.
 
     >>> _shares(examples=7, block=2, replicas=2)
     [(0, 2), (4,), (6,)]
@@ -109,7 +109,7 @@ def _shares(examples: int, block: int, replicas: int) -> list[tuple[int, ...]]:
 
 
 def summarize(log_weights: np.ndarray) -> Importance:
-    """Turn log-weights [K, N] into `Importance`.
+    """Summarize log-weights [K, N] as `Importance`.
 
     >>> float(summarize(np.zeros([10, 1])).effective_sample_size[0])
     10.0
@@ -137,7 +137,7 @@ def _geometric(k: int) -> list[int]:
 
 
 def _grouped(log_w: np.ndarray, n: int) -> np.ndarray:
-    """Mean over disjoint groups of n draws of the bound with n draws, [N]."""
+    """Return the bound with n draws, averaged over disjoint groups of n draws, [N]."""
     groups = len(log_w) // n
     return log_mean_exp(np.moveaxis(log_w[: groups * n].reshape(groups, n, -1), 1, 0)).mean(axis=0)
 
@@ -154,7 +154,7 @@ def _join(parts: list[Importance]) -> Importance:
 def _compile(vae: Model, each: int, strategy: Any) -> Callable[..., np.ndarray]:
     """Compile a function of blocks of B examples, numbers of chunks [C] and a seed for each block.
 
-    It returns log-weights [C * S, B], S being the draws in a chunk, `each`.
+    The function returns log-weights [C * S, B], where S, the number of draws in a chunk, is `each`.
     """
 
     @tf.function(
@@ -172,8 +172,8 @@ def _compile(vae: Model, each: int, strategy: Any) -> Callable[..., np.ndarray]:
             key = fold_in(seed, number)
             return log_terms(vae, x, num_samples=each, seed=key, q=q).log_weights  # [S, B]
 
-        found = tf.map_fn(chunk, chunks, fn_output_signature=vae.prior.dtype, parallel_iterations=cores())
-        return tf.reshape(found, [-1, tf.shape(x)[0]])
+        log_w = tf.map_fn(chunk, chunks, fn_output_signature=vae.prior.dtype, parallel_iterations=cores())
+        return tf.reshape(log_w, [-1, tf.shape(x)[0]])
 
     @tf.function(autograph=False)
     def on_replicas(x: Any, chunks: tf.Tensor, seed: Any) -> Any:
@@ -187,7 +187,7 @@ def _compile(vae: Model, each: int, strategy: Any) -> Callable[..., np.ndarray]:
     def log_weights(x: list[tf.Tensor], chunks: tf.Tensor, seeds: list[tf.Tensor]) -> np.ndarray:
         if len(x) == 1:
             return draw(x[0], chunks, seeds[0]).numpy()
-        found = strategy.experimental_local_results(on_replicas(to_each(x), chunks, to_each(seeds)))
-        return np.concatenate([w.numpy() for w in found], axis=1)
+        results = strategy.experimental_local_results(on_replicas(to_each(x), chunks, to_each(seeds)))
+        return np.concatenate([log_w.numpy() for log_w in results], axis=1)
 
     return log_weights

@@ -1,4 +1,4 @@
-"""The VAE itself as a distribution over x: p(x) = integral of p(x|z) p(z) dz.
+"""A VAE as a distribution over x: p(x) = integral of p(x|z) p(z) dz.
 
 Each entry of `METHODS` is a function `(vae, x [N, *E], num_samples, seed) -> [N]`, log p(x) in nats.
 """
@@ -46,18 +46,18 @@ METHODS: dict[str, Callable[..., tf.Tensor]] = {"iwae": _iwae, "elbo": _elbo, "e
 class Marginal(LibraryDistribution):
     """p(x) of a VAE, a `tfd.Distribution` of event shape E.
 
-    `sample` is exact: z ~ p(z), x ~ p(x|z). `log_prob` is exact by quadrature for latent dimensions up to
-    3, else a lower bound in expectation: iwae, or elbo. The draws of z in it are fixed by `seed`, so that
+    `sample` is exact: z ~ p(z), x ~ p(x|z). `log_prob` is exact, by quadrature, for up to three latent
+    dimensions; iwae and elbo are lower bounds in expectation. Their draws of z are fixed by `seed`, so that
     equal calls give equal numbers. iwae and elbo have gradients; exact has none.
 
     Args:
-      vae: the model.
-      num_samples: K, draws of z for iwae and elbo.
-      method: a key of `METHODS`.
-      seed: of the draws in `log_prob`.
+      vae: Model of x.
+      num_samples: K, the number of draws of z for iwae and elbo.
+      method: Name of the method, a key of `METHODS`.
+      seed: Seed of the draws in `log_prob`.
 
     Raises:
-      InputError: no such method, or exact for more than three latent dimensions.
+      InputError: The method is unknown, or exact for more than three latent dimensions.
     """
 
     def __init__(

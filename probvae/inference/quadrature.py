@@ -1,8 +1,8 @@
-"""Exact log p(x) for latent dimension 1, 2 and 3: the integral of p(x|z) p(z) over z on a regular grid.
+"""Exact log p(x) for latent dimensions 1, 2 and 3: the integral of p(x|z) p(z) over z on a regular grid.
 
-The trapezoid rule; for smooth peaks it converges faster than any power of the spacing. The grid is widened
-and its spacing halved where examples have mass (`tiles`), until every example agrees with the coarser grids
-inside its own.
+The trapezoid rule converges faster than any power of the spacing for smooth peaks. The grid is widened and
+its spacing halved where examples have mass (`quadrature_grid`), until each example agrees with the coarser
+grids inside its own.
 """
 
 from collections.abc import Callable
@@ -21,26 +21,26 @@ from probvae.inference.sphere import in_space
 from probvae.objectives.bound import Model
 from probvae.seeds import fold_in
 
-DOUBT = 1 / 16  # by no more than this does a halving lower the error, lest grids agree by luck
+DOUBT = 1 / 16  # smallest factor by which a halving lowers the stated error, as grids may agree by luck
 LEVELS = 16  # grids of halved spacing, at most
-RING = 0.2  # scale of the log of the length of v on a sphere: smooth, and next to nothing near the origin
-DRAWS = 64  # draws from q(z|x) worked on at once
-BLOCK = 1 << 23  # values of x times grid points held at once where the likelihood is no Bernoulli
+RING = 0.2  # scale of the log-length of v on a sphere: smooth, and negligible near the origin
+DRAWS = 64  # draws from q(z|x) evaluated at once
+BLOCK = 1 << 23  # values of x times grid points held at once if the likelihood is no Bernoulli
 
 
 class Exact(NamedTuple):
-    """Log-marginals by quadrature, each with the error reached.
+    """Log-marginals by quadrature, each with its estimated error.
 
     Attributes:
       log_marginal: log p(x), float64 [N], nats.
-      error: [N], nats: how far the last grid is from the 2^L grids of twice its spacing that make it up (root
-        mean square over them), or a sixteenth of that at the grid before, or the share of p(x) at the rim of
-        the region covered, or the height of a peak that was missed, whichever is largest. It is the error of
-        the coarser grids and an estimate, not a bound; that of `log_marginal` is usually a quarter of it.
-      converged: bool [N], whether `error` is within the tolerance.
-      points: how many grid points were decoded in all.
-      bounds: [L, 2], the box that holds all grid points.
-      spacing: [N, L], distances between the points of each example's last grid.
+      error: Estimated error, [N], nats: the largest of the root mean square difference between the last grid
+        and the 2^L grids of twice its spacing that make it up, a sixteenth of that difference at the grid
+        before, the share of p(x) at the rim of the covered region, and the height of a missed peak. It is the
+        error of the coarser grids and no bound; the error of `log_marginal` is usually a quarter of it.
+      converged: Whether `error` is within the tolerance, bool [N].
+      points: Number of grid points that were decoded.
+      bounds: Box that holds all grid points, [L, 2].
+      spacing: Distances between the points of the last grid of each example, [N, L].
     """
 
     log_marginal: np.ndarray
@@ -63,38 +63,37 @@ def exact(
 ) -> Exact:
     """Integrate p(x) = integral of p(x|z) p(z) dz on a grid, to a tolerance, for every example.
 
-    An example has converged when three things hold. Its grid agrees with the 2^L coarser grids inside it, so
-    that a posterior narrower than the spacing shows, and does not do so by luck, right after a grid that was
-    far off. The tiles at the rim of its region hold next to nothing. And p(x, z) at a draw z from q(z|x) does
-    not outweigh the whole grid, as it does at a peak between all points. A peak that neither the grid nor
-    q(z|x) comes near cannot be noticed.
+    An example has converged when three conditions hold. Its grid agrees with the 2^L coarser grids inside it,
+    which shows a posterior narrower than the spacing, and does not agree by luck, right after a grid that was
+    far off. The tiles at the rim of its region hold a negligible mass. And p(x, z) at a draw z from q(z|x)
+    does not outweigh the whole grid, as it would at a peak between all points. A peak that neither the grid
+    nor q(z|x) comes near is not noticed.
 
-    A decoder of rectified linear units has kinks, where each halving divides the error by about four only.
+    A decoder of rectified linear units has kinks, where each halving only divides the error by about four.
 
-    Rounding: float32 gives each log p(x|z) to about 1e-7 of the sum of its terms, some 3e-5 nats for a binary
-    image of 784 pixels and less after the sum over points; a tolerance below that may never be met.
+    Float32 rounds each log p(x|z) to about 1e-7 of the sum of its terms, some 3e-5 nats for a binary image of
+    784 pixels, and less after the sum over points; a smaller tolerance may never be met.
 
     Args:
-      vae: a model of latent dimension L = 1, 2 or 3. Where z lies on the sphere, the integral is over v = r z
-        with a length r of its own (`spheres.InSpace`), and `bounds` are those of v.
-      x: data [N, *E].
-      tolerance: nats; an example whose `error` is at most this has converged.
-      extra_halvings: how often to halve the spacing once more after that: 1 reproduces the result by a grid
-        twice as fine.
-      max_points: bound on the grid points decoded in all, the first grid apart. What has not converged by
-        then says so.
-      fast: whether to use one matrix product where p(x|z) is a Bernoulli; False is for checks.
-      on_progress: called after every tile with a line of text.
+      vae: Model of latent dimension L = 1, 2 or 3. If z lies on the sphere, the integral is over v = r z with
+        an independent length r (`sphere.InSpace`), and `bounds` are those of v.
+      x: Data [N, *E].
+      tolerance: Largest `error` of an example that has converged, in nats.
+      extra_halvings: Number of further halvings of the spacing: 1 repeats the result on a grid twice as fine.
+      max_points: Largest number of decoded grid points, apart from the first grid. Examples that have not
+        converged by then are marked.
+      fast: Whether to use one matrix product if p(x|z) is a Bernoulli; False is for checks.
+      on_progress: Function called after every tile with a line of text.
 
     Returns:
       `Exact`.
 
     Raises:
-      InputError: another latent dimension, x of another shape, or a tolerance that is not positive.
+      InputError: The latent dimension or the shape of x is another, or the tolerance is not positive.
 
     >>> from probvae import conv_vae
-    >>> found = exact(conv_vae((8, 8, 1), filters=(2, 2)), tf.ones([3, 8, 8, 1]))
-    >>> found.log_marginal.shape, bool(found.converged.all())
+    >>> result = exact(conv_vae((8, 8, 1), filters=(2, 2)), tf.ones([3, 8, 8, 1]))
+    >>> result.log_marginal.shape, bool(result.converged.all())
     ((3,), True)
 
     References:
@@ -136,17 +135,17 @@ def exact(
 
 
 def log_weights_function(vae: Model, *, fast: bool = True) -> LogWeights:
-    """Compile log p(x, z) at the points of some tiles, which TensorFlow works on side by side.
+    """Compile log p(x, z) at the points of several tiles, which TensorFlow evaluates in parallel.
 
     Args:
-      vae: the model.
-      fast: whether to use a matrix product where p(x|z) is a Bernoulli with logits.
+      vae: Model of x.
+      fast: Whether to use a matrix product if p(x|z) is a Bernoulli with logits.
 
     Returns:
       A function of z [G, P', L], the points of each tile; x [N, *E]; rows [R], int32, the examples of one
-      tile after the other; where each tile's rows begin and the last end, [G + 1]; and values known already
-      [R, P - P'], of points that come before those in z. It returns the log of the sum over each of the 2^L
-      parts of the P points of each row's tile, float64 [R, 2^L], and log p(x, z), [R, P].
+      tile after the other; the starts of the rows of each tile and the end of the last, [G + 1]; and known
+      values [R, P - P'] of the points that precede those in z. The function returns the log of the sum over
+      each of the 2^L parts of the P points of each row's tile, float64 [R, 2^L], and log p(x, z), [R, P].
     """
     dtype, grids = vae.prior.dtype, 2**vae.latent_dim
 
@@ -169,14 +168,14 @@ def log_weights_function(vae: Model, *, fast: bool = True) -> LogWeights:
     def of_tiles(
         z: tf.Tensor, x: tf.Tensor, rows: tf.Tensor, ends: tf.Tensor, known: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        def tile(i: tf.Tensor, found: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        def tile(i: tf.Tensor, values: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             mine = slice(ends[i], ends[i + 1])
-            return i + 1, found.write(i, log_weights(z[i], tf.gather(x, rows[mine])))
+            return i + 1, values.write(i, log_weights(z[i], tf.gather(x, rows[mine])))
 
         count = tf.shape(z)[0]
         array = tf.TensorArray(dtype, size=count, infer_shape=False)
-        _, found = tf.while_loop(lambda i, _: i < count, tile, (0, array), parallel_iterations=cores())
-        new = tf.reshape(found.concat(), [tf.shape(rows)[0], tf.shape(z)[1]])
+        _, evaluated = tf.while_loop(lambda i, _: i < count, tile, (0, array), parallel_iterations=cores())
+        new = tf.reshape(evaluated.concat(), [tf.shape(rows)[0], tf.shape(z)[1]])
         values = tf.concat([known, new], axis=1)
         each = tf.reshape(values, [tf.shape(rows)[0], grids, -1])
         top = tf.reduce_max(each, axis=2, keepdims=True)
@@ -196,7 +195,7 @@ def _bernoulli(likelihood: tfd.Distribution, event_shape: tuple[int, ...]) -> tf
 
 
 def _by_product(bernoulli: tfd.Bernoulli, x: tf.Tensor) -> tf.Tensor:
-    """Return log p(x|z) [N, P]: affine in x, so one matrix product; log p(1) - log p(0) is the logit."""
+    """Return log p(x|z) [N, P] by one matrix product: it is affine in x with the logits as slopes."""
     points, size = tf.shape(bernoulli.logits)[0], int(np.prod(bernoulli.logits.shape[1:]))
     logits = tf.reshape(bernoulli.logits, [points, size])
     at_zero = -tf.reduce_sum(tf.math.softplus(logits), axis=1)  # log p(0|z)
@@ -204,12 +203,12 @@ def _by_product(bernoulli: tfd.Bernoulli, x: tf.Tensor) -> tf.Tensor:
 
 
 def _by_blocks(likelihood: tfd.Distribution, x: tf.Tensor) -> tf.Tensor:
-    """Return log p(x|z) [N, P] from `log_prob`, over as many examples at once as memory allows."""
+    """Return log p(x|z) [N, P] by `log_prob`, for as many examples at a time as memory allows."""
     n, event = tf.shape(x)[0], x.shape[1:]
     points = likelihood.batch_shape_tensor()[0]
     rows = tf.clip_by_value(BLOCK // (points * int(np.prod(event))), 1, n)
     blocks = -(-n // rows)
-    x = tf.gather(x, tf.minimum(tf.range(blocks * rows), n - 1))  # the last block is filled up
+    x = tf.gather(x, tf.minimum(tf.range(blocks * rows), n - 1))  # fills the last block
     x = tf.reshape(x, tf.concat([[blocks, rows, 1], event], 0))
     log_prob = tf.map_fn(likelihood.log_prob, x, parallel_iterations=1)  # [blocks, rows, P]
     return tf.reshape(log_prob, [blocks * rows, points])[:n]
@@ -230,21 +229,21 @@ def _checked(vae: Model, x: tf.Tensor, tolerance: float) -> tf.Tensor:
 
 
 def _posterior_draws(vae: Model, x: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one z from q(z|x) for each example; z float64 [N, L] and log p(x, z) [N]."""
+    """Return a draw z from q(z|x) of each example, float64 [N, L], and log p(x, z) [N]."""
     n, few = len(x), min(DRAWS, len(x))
 
     @tf.function(autograph=False)
     def draw(x: tf.Tensor) -> list[tf.Tensor]:
         def block(i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            mine = tf.gather(x, tf.minimum(i * few + tf.range(few), n - 1))  # the last is filled up
+            mine = tf.gather(x, tf.minimum(i * few + tf.range(few), n - 1))  # fills the last block
             z = vae.posterior(mine).sample(seed=fold_in(0, i))
             return z, vae.likelihood(z).log_prob(mine) + vae.prior.log_prob(z)
 
         dtype = vae.prior.dtype
-        found = tf.map_fn(
+        drawn = tf.map_fn(
             block, tf.range(-(-n // few)), fn_output_signature=(dtype, dtype), parallel_iterations=cores()
         )
-        return [tf.reshape(part, tf.concat([[-1], tf.shape(part)[2:]], 0))[:n] for part in found]
+        return [tf.reshape(part, tf.concat([[-1], tf.shape(part)[2:]], 0))[:n] for part in drawn]
 
     z, log_joint = (part.numpy().astype(np.float64) for part in draw(x))
     finite = np.isfinite(z).all(axis=1) & np.isfinite(log_joint)

@@ -1,9 +1,9 @@
-"""A grid over z that is widened and refined where examples have mass: the bookkeeping of `exact`.
+"""The grid of `exact`: widened and refined where examples have mass.
 
 The grid is cut into tiles, and each example keeps the tiles that hold some of its p(x). A tile with mass
-whose neighbour is in no sum yet asks for that neighbour (widening); then the spacing is halved in the tiles
-with mass (refining), where every 2^L-th point is known already. A tile with next to no mass is left at its
-spacing: its sum is carried on.
+whose neighbour is in no sum yet asks for that neighbour (widening). The spacing is then halved in the tiles
+with mass (refining), where every 2^L-th point is known already. A tile of negligible mass keeps its spacing,
+and its sum is carried on.
 """
 
 from collections import defaultdict
@@ -18,20 +18,20 @@ from probvae.objectives.bound import Model
 from probvae.seeds import as_seed
 
 TILE = {1: 32, 2: 8, 3: 4}  # latent dimension -> grid points of a tile along each axis; even
-FIRST = 5  # tiles along each axis that cover the prior on the first grid
-NEGLIGIBLE = 3e-3  # a tile is not refined where its share of p(x) is below the tolerance times this
-TRUST = 0.05  # nats; with a larger error, a tile that seems to hold nothing may be widened into later,
-CAUTION = 1e-3  # and its share counts as negligible only where it is smaller by this
-GROUP, ROWS = 32, 50_000  # tiles, and examples summed over them, evaluated in one call
-KEPT = 1 << 29  # bytes of values kept from one level for the next
+FIRST = 5  # tiles along each axis of the first grid, which covers the prior
+NEGLIGIBLE = 3e-3  # share of p(x), divided by the tolerance, below which a tile is not refined
+TRUST = 0.05  # error, in nats, above which a tile that seems empty may be widened into later
+CAUTION = 1e-3  # factor on a negligible share if the error is above `TRUST`
+GROUP, ROWS = 32, 50_000  # tiles in one call, and examples summed over these tiles, at most
+KEPT = 1 << 29  # bytes of values kept from one level for the next, at most
 
 Tile = tuple[int, ...]
 Wanted = dict[Tile, np.ndarray]  # a tile -> the indices of the examples that want it
-LogWeights = Callable[..., tuple[tf.Tensor, tf.Tensor]]  # `exact.log_weights_function`
+LogWeights = Callable[..., tuple[tf.Tensor, tf.Tensor]]  # the result of `quadrature.log_weights_function`
 
 
 class Grid:
-    """The points: tile t of a level has `size` points an axis, from low + spacing * size * t on."""
+    """The points of the grid: tile t has `size` points along each axis, from low + spacing * size * t on."""
 
     def __init__(self, vae: Model) -> None:
         draws = vae.prior.sample(1000, seed=as_seed(0)).numpy().astype(np.float64)
@@ -42,9 +42,9 @@ class Grid:
         self.shifts = list(product(range(2), repeat=vae.latent_dim))
         coarse = np.array(list(product(range(half), repeat=vae.latent_dim)))  # [P / 2^L, L]
         self.offsets = np.concatenate([2 * coarse + np.array(shift) for shift in self.shifts])  # [P, L]
-        self.old = len(coarse)  # the first of a tile's points are those of the grid of twice the spacing
+        self.old = len(coarse)  # the first points of a tile, those of the grid of twice the spacing
         place = {tuple(offset): i for i, offset in enumerate(self.offsets.tolist())}
-        self.inside = {  # which of a tile's points belong to each of the 2^L tiles inside it
+        self.inside = {  # indices of the points of a tile that belong to each of the 2^L tiles inside it
             shift: [
                 place[tuple(c + half * shift[i] for i, c in zip(axes, point, strict=True))]
                 for point in coarse.tolist()
@@ -53,7 +53,7 @@ class Grid:
         }
 
     def spacing(self, level: int) -> np.ndarray:
-        """Return the distances between points, [L]."""
+        """Return the distances between the points, [L]."""
         return self.first_spacing / 2**level
 
     def points(self, tile: Tile, level: int) -> np.ndarray:
@@ -67,8 +67,8 @@ class Grid:
             yield tuple(tile.tolist()), np.array([example])
 
 
-class Evaluated(NamedTuple):
-    """A tile, examples [n] it was evaluated for, log of its sum [n], and log p(x, z), [n, P] or [n, 0]."""
+class Evaluation(NamedTuple):
+    """A tile evaluated for examples [n]: the log of its sum [n], and log p(x, z), [n, P] or [n, 0]."""
 
     tile: Tile
     examples: np.ndarray
@@ -77,12 +77,12 @@ class Evaluated(NamedTuple):
 
 
 class Search:
-    """Evaluates the tiles of one level after the other and counts the points.
+    """A search through the levels of the grid, which evaluates tiles and counts points.
 
     Attributes:
-      points: decoded so far.
-      bounds: [L, 2], the box that holds them.
-      log_negligible: log of the share of p(x) below which a tile is left.
+      points: Number of points decoded so far.
+      bounds: Box that holds these points, [L, 2].
+      log_negligible: Log of the share of p(x) below which a tile is not refined.
     """
 
     def __init__(
@@ -99,8 +99,10 @@ class Search:
         self.max_points, self.on_progress = max_points, on_progress
         self.points = 0
         self.bounds = np.stack([grid.low + np.inf, grid.low - np.inf], axis=1)
-        self._left: dict[tuple[int, Tile], np.ndarray] = {}  # level and tile -> bool [N]: carried on
-        self._coarser: dict[Tile, list[Evaluated]] = {}  # tile of the level before -> what it may hand down
+        self._left: dict[
+            tuple[int, Tile], np.ndarray
+        ] = {}  # level and tile -> bool [N], whether its sum is carried on
+        self._coarser: dict[Tile, list[Evaluation]] = {}  # tile of the level before -> its evaluations
 
     def affords(self, wanted: Wanted) -> bool:
         """Return whether the wanted tiles stay within the bound on points."""
@@ -108,30 +110,30 @@ class Search:
 
     def evaluate(
         self, wanted: Wanted, level: int, carried: np.ndarray
-    ) -> tuple[list[Evaluated], np.ndarray, np.ndarray]:
-        """Sum over the wanted tiles, and over their neighbours until the rim holds next to nothing.
+    ) -> tuple[list[Evaluation], np.ndarray, np.ndarray]:
+        """Sum over the wanted tiles, and over their neighbours until the mass of the rim is negligible.
 
         Args:
-          wanted: the tiles to start from.
-          level: how often the spacing has been halved.
-          carried: log of what the tiles left at a coarser spacing add to the sum, [N].
+          wanted: Tiles to start from.
+          level: Number of halvings of the spacing so far.
+          carried: Log of the sum over the tiles that kept a coarser spacing, [N].
 
         Returns:
-          The tiles evaluated; log of the sum over all points, [N]; the error, [N], of the 2^L grids of twice
-          the spacing and of the rim.
+          The evaluated tiles; the log of the sum over all points, [N]; and the error, [N], by the 2^L grids
+          of twice the spacing and by the rim.
         """
         n, grids = len(self.x), len(self.grid.shifts)
         log_sums = np.repeat(carried[:, None] - np.log(grids), grids, axis=1)
         done: dict[Tile, np.ndarray] = defaultdict(lambda: np.zeros(n, bool))
-        tiles: list[Evaluated] = []
+        tiles: list[Evaluation] = []
         kept = 0
         while wanted:
-            for tile, examples, found, values in self._found(wanted, level):
-                log_sums[examples] = np.logaddexp(log_sums[examples], found)
+            for tile, examples, log_sum, values in self._evaluated(wanted, level):
+                log_sums[examples] = np.logaddexp(log_sums[examples], log_sum)
                 done[tile][examples] = True
                 kept += values.nbytes
-                log_mass = np.logaddexp.reduce(found, axis=1)
-                tiles.append(Evaluated(tile, examples, log_mass, values if kept <= KEPT else values[:, :0]))
+                log_mass = np.logaddexp.reduce(log_sum, axis=1)
+                tiles.append(Evaluation(tile, examples, log_mass, values if kept <= KEPT else values[:, :0]))
             log_total = np.logaddexp.reduce(log_sums, axis=1)
             wanted = merge(self._missing_neighbours(tiles, done, level, log_total + self.log_negligible))
             if not self.affords(wanted):
@@ -143,20 +145,25 @@ class Search:
         return tiles, log_total, np.maximum(difference, rim)
 
     def refine(
-        self, tiles: list[Evaluated], level: int, threshold: np.ndarray, active: np.ndarray, error: np.ndarray
+        self,
+        tiles: list[Evaluation],
+        level: int,
+        threshold: np.ndarray,
+        active: np.ndarray,
+        error: np.ndarray,
     ) -> tuple[Wanted, np.ndarray]:
         """Halve the spacing in the tiles with mass.
 
         Args:
-          tiles: all tiles of a level.
-          level: of these tiles.
-          threshold: log of the mass below which a tile is left, [N].
-          active: the examples to go on with.
-          error: nats, [N].
+          tiles: All tiles of a level.
+          level: Level of these tiles.
+          threshold: Log of the mass below which a tile is not refined, [N].
+          active: Examples that have not converged.
+          error: Error of each example, [N], nats.
 
         Returns:
-          The tiles of the next level inside the tiles with mass, for the active examples; log of what the
-          other tiles sum to, [N].
+          The tiles of the next level inside the tiles with mass, for the active examples; and the log of the
+          sum over the other tiles, [N].
         """
         n = len(threshold)
         is_active = np.zeros(n, bool)
@@ -183,7 +190,9 @@ class Search:
                 pairs.append((child, examples[rows]))
         return merge(pairs), log_light
 
-    def _found(self, wanted: Wanted, level: int) -> Iterator[tuple[Tile, np.ndarray, np.ndarray, np.ndarray]]:
+    def _evaluated(
+        self, wanted: Wanted, level: int
+    ) -> Iterator[tuple[Tile, np.ndarray, np.ndarray, np.ndarray]]:
         """Yield each wanted tile, its examples, the log of the sum over each of its grids, and the values."""
         handed = {tile: self._handed(tile, examples) for tile, examples in wanted.items()}
         known = {tile: values for tile, values in handed.items() if values is not None}
@@ -192,13 +201,15 @@ class Search:
                 yield from self._side_by_side(some, known, level)
 
     def _handed(self, tile: Tile, examples: np.ndarray) -> np.ndarray | None:
-        """Return values [n, P / 2^L] of the tile that it lies in; None where an example has none there."""
+        """Return the values [n, P / 2^L] of the enclosing tile; None if an example has none there."""
         shift = tuple(t % 2 for t in tile)
         parts = self._coarser.get(tuple(t >> 1 for t in tile), [])
-        of = np.concatenate([np.empty(0, int), *(part.examples for part in parts)])  # each at most once
-        order = np.argsort(of)
-        place = np.searchsorted(of, examples, sorter=order)
-        if len(of) < len(examples) or place[-1] == len(of) or not np.array_equal(of[order[place]], examples):
+        owners = np.concatenate([np.empty(0, int), *(part.examples for part in parts)])  # each at most once
+        order = np.argsort(owners)
+        place = np.searchsorted(owners, examples, sorter=order)
+        if len(owners) < len(examples) or place[-1] == len(owners):
+            return None
+        if not np.array_equal(owners[order[place]], examples):
             return None
         values = np.concatenate([part.values[:, self.grid.inside[shift]] for part in parts])
         return values[order[place]]
@@ -206,7 +217,7 @@ class Search:
     def _side_by_side(
         self, wanted: Wanted, known: dict[Tile, np.ndarray], level: int
     ) -> Iterator[tuple[Tile, np.ndarray, np.ndarray, np.ndarray]]:
-        """Evaluate tiles with known values, or tiles without; their operations run side by side."""
+        """Evaluate tiles in parallel, all of them with known values or all without."""
         tiles, examples = list(wanted), list(wanted.values())
         points = np.stack([self.grid.points(tile, level) for tile in tiles])  # [G, P, L]
         dtype = self.x.dtype.as_numpy_dtype
@@ -216,8 +227,8 @@ class Search:
             points = points[:, self.grid.old :]
             handed = np.concatenate([known[tile] for tile in tiles])
         ends = np.cumsum([0, *map(len, examples)])
-        found = self.log_weights(points.astype(dtype), self.x, rows, ends, handed)
-        sums, values = (tensor.numpy() for tensor in found)
+        results = self.log_weights(points.astype(dtype), self.x, rows, ends, handed)
+        sums, values = (tensor.numpy() for tensor in results)
         self.points += points.shape[0] * points.shape[1]
         self.bounds[:, 0] = np.minimum(self.bounds[:, 0], points.min(axis=(0, 1)))
         self.bounds[:, 1] = np.maximum(self.bounds[:, 1], points.max(axis=(0, 1)))
@@ -228,15 +239,15 @@ class Search:
             yield tile, examples[i], sums[part], values[part]
 
     def _covered(self, tile: Tile, done: dict[Tile, np.ndarray], level: int) -> np.ndarray:
-        """Return for which examples the tile is in the sum, at this spacing or a coarser one, bool [N]."""
-        found = [done[tile]] if tile in done else []
+        """Return whether the tile is in the sum of each example, at this spacing or before, bool [N]."""
+        masks = [done[tile]] if tile in done else []
         for up in range(1, level + 1):
             ancestor = (level - up, tuple(t >> up for t in tile))
-            found += [self._left[ancestor]] if ancestor in self._left else []
-        return np.logical_or.reduce(found) if found else np.zeros(len(self.x), bool)
+            masks += [self._left[ancestor]] if ancestor in self._left else []
+        return np.logical_or.reduce(masks) if masks else np.zeros(len(self.x), bool)
 
     def _missing_neighbours(
-        self, tiles: list[Evaluated], done: dict[Tile, np.ndarray], level: int, threshold: np.ndarray
+        self, tiles: list[Evaluation], done: dict[Tile, np.ndarray], level: int, threshold: np.ndarray
     ) -> Iterator[tuple[Tile, np.ndarray]]:
         """Yield the neighbours, in no sum yet, of tiles whose log-mass is above the threshold [N]."""
         for tile, examples, log_mass, _ in tiles:
@@ -244,7 +255,7 @@ class Search:
             for neighbour in _neighbours(tile) if heavy.size else ():
                 yield neighbour, heavy[~self._covered(neighbour, done, level)[heavy]]
 
-    def _log_rim(self, tiles: list[Evaluated], done: dict[Tile, np.ndarray], level: int) -> np.ndarray:
+    def _log_rim(self, tiles: list[Evaluation], done: dict[Tile, np.ndarray], level: int) -> np.ndarray:
         """Return the log-mass of the tiles with a neighbour that is in no sum, [N]."""
         log_rim = np.full(len(self.x), -np.inf)
         for tile, examples, log_mass, _ in tiles:
@@ -271,7 +282,7 @@ def _groups(wanted: Wanted) -> Iterator[Wanted]:
 
 
 def merge(pairs: Iterable[tuple[Tile, np.ndarray]]) -> Wanted:
-    """Gather the examples that want each tile, sorted and once each; tiles that none wants are left out."""
+    """Return the examples that want each tile, sorted and without repeats; unwanted tiles are left out."""
     wanted = defaultdict(list)
     for tile, examples in pairs:
         if len(examples):

@@ -12,15 +12,15 @@ from probvae.seeds import Seed, as_seed
 
 
 class InSpace:
-    """The same p(x) with v = r z in place of z, for a length r that is independent of everything else.
+    """A model of the same p(x) with v = r z in place of z, for an independent length r.
 
-    p(x|v) = p(x|z = v / |v|). So quadrature, annealing and Hamiltonian Monte Carlo, which move through all of
-    R^L, estimate p(x) as for any other model.
+    p(x|v) = p(x|z = v / |v|). Quadrature, annealing and Hamiltonian Monte Carlo, which move through all of
+    R^L, can therefore estimate p(x) as for any other model.
 
     Args:
-      vae: a model whose prior and posterior lie on the sphere.
-      length: the distribution of r; that of a unit normal's length unless given, under which p(v) is N(0, I)
-        where p(z) is uniform.
+      vae: Model whose prior and posterior lie on the sphere.
+      length: Distribution of r; by default that of the length of a unit normal, for which p(v) is N(0, I) if
+        p(z) is uniform.
     """
 
     def __init__(self, vae: Model, length: tfd.Distribution | None = None) -> None:
@@ -46,17 +46,17 @@ class InSpace:
 
 
 def in_space(vae: Any, length: tfd.Distribution | None = None) -> Any:
-    """Return a model of the same p(x) whose z lies in all of R^L; most are that themselves."""
+    """Return a model of the same p(x) whose z lies in all of R^L; most models are returned unchanged."""
     return InSpace(vae, length) if on_sphere(vae.prior) else vae
 
 
 def lengthened(vae: Any, z: tf.Tensor, *, seed: Seed) -> tf.Tensor:
-    """Return v = r z for z [..., L] of `vae` on the sphere, r drawn; other z as they are."""
+    """Return v = r z with a drawn r for z [..., L] on the sphere; other z are returned unchanged."""
     if not on_sphere(vae.prior):
         return z
     return z * tfd.Chi(df=float(z.shape[-1])).sample(tf.shape(z)[:-1], seed=as_seed(seed))[..., tf.newaxis]
 
 
 def shortened(vae: Any, v: Any) -> Any:
-    """Return z = v / |v| for v [..., L] where `vae` has z on the sphere; other v as they are."""
+    """Return z = v / |v| for v [..., L] if z lies on the sphere; other v are returned unchanged."""
     return tf.math.l2_normalize(v, axis=-1).numpy() if on_sphere(vae.prior) else v
