@@ -1,4 +1,4 @@
-"""The worth of a model on data: estimates with their errors, checks, outlier scores, stage by stage."""
+"""The evaluation of a model on data: estimates with their errors, checks, outlier scores, stage by stage."""
 
 from typing import TYPE_CHECKING
 

@@ -16,9 +16,9 @@ from probvae.seeds import Seed, fold_in
 class AggregatePosterior(NamedTuple):
     """The rate as mutual information I(x; z) plus marginal KL(q(z) || p(z)), in nats.
 
-    Each lower is too small in expectation, each upper too large; marginal_kl_lower can be negative.
+    Each `lower` is too small in expectation, each `upper` too large; marginal_kl_lower can be negative.
     rate = mutual_information_lower + marginal_kl_upper = mutual_information_upper + marginal_kl_lower.
-    mutual_information_lower is at most log N: close to that, it says only that I is large.
+    mutual_information_lower is at most log N; close to that, it tells only that I is large.
     """
 
     rate: Estimate
@@ -32,18 +32,18 @@ def aggregate_posterior(vae: VAE, x: np.ndarray, *, num_samples: int = 1, seed: 
     """Split the rate: E_x KL(q(z|x) || p(z)) = I(x; z) + KL(q(z) || p(z)), q(z) = E_x q(z|x).
 
     Both ways to average over the N examples are biased (Poole et al. 2019, arXiv:1905.06922, section 2).
-    For z from q(z|x_i), the mean of q(z|x_j) over all j holds the density that z came from and is too
-    large there: I comes out too small, the marginal KL too large. The mean over j != i errs the other way.
-    The two meet where N is large against exp(I). The work is N squared densities for each sample.
+    For z from q(z|x_i), the mean of q(z|x_j) over all j contains the density of z itself and is too large: I
+    becomes too small and the marginal KL too large. The mean over j != i errs the other way. The two agree
+    if N is large against exp(I). The work is N squared densities for each draw.
 
-    The standard errors take q(z) for fixed: to first order no example changes the estimates through it,
-    since every q(z|x) integrates to 1. They leave out the biases, which the bounds' distance shows.
+    The standard errors take q(z) as fixed: to first order no example changes the estimates through it, since
+    every q(z|x) integrates to 1. They do not include the biases, which the distance of the bounds shows.
 
     Args:
-      vae: the model.
-      x: data [N, *E], N at least 2.
-      num_samples: draws of z for each example.
-      seed: an int or an int32 pair.
+      vae: Model.
+      x: Data [N, *E], N at least 2.
+      num_samples: Number of draws of z for each example.
+      seed: Seed of the draws, an int or an int32 pair.
 
     References:
       Hoffman & Johnson 2016, ELBO surgery: yet another way to carve up the variational bound.

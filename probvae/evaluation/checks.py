@@ -1,4 +1,4 @@
-"""Checks of a model against data: predictive checks, labels from z."""
+"""Checks of a model against data: predictive checks, and labels guessed from z."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,9 +16,9 @@ from probvae.seeds import Seed, fold_in
 
 
 def _roughness(x: np.ndarray) -> np.ndarray:
-    """Mean squared difference of neighbours along the first two axes of E, [N]."""
+    """Return the mean squared difference of neighbours along the first two axes of E, [N]."""
     axes = [axis for axis in range(1, min(x.ndim, 3)) if x.shape[axis] > 1]
-    return np.mean([(np.diff(x, axis=a) ** 2).reshape(len(x), -1).mean(axis=1) for a in axes], axis=0)
+    return np.mean([(np.diff(x, axis=axis) ** 2).reshape(len(x), -1).mean(axis=1) for axis in axes], axis=0)
 
 
 Statistic = Callable[[np.ndarray], np.ndarray]  # x [B, *E] in float64 to a number for each example, [B]
@@ -31,15 +31,21 @@ STATISTICS: dict[str, Statistic] = {
 
 
 class Check(NamedTuple):
-    """A statistic in the data and in the model's draws. Enough data reject any model."""
+    """A statistic in the data and in the model's draws. Enough data reject any model.
+
+    Attributes:
+      data: Mean in the data.
+      model: Mean in the draws.
+      distance: Kolmogorov-Smirnov distance, 0 to 1, the size of the model's error.
+      p_value: Asymptotic p-value of the distance; too large with ties, and one test of several.
+      quantiles: Share of draws below the value of each example, [N], ties counted half; ideally uniform.
+    """
 
     data: Estimate
     model: Estimate
-    distance: float  # Kolmogorov-Smirnov, 0 to 1: how wrong the model is
-    p_value: float  # of that distance, asymptotic; too large with ties, and one test of several
-    quantiles: (
-        np.ndarray
-    )  # [N], share of draws below each example's value, ties counted half; ideally uniform
+    distance: float
+    p_value: float
+    quantiles: np.ndarray
 
 
 def predictive_check(
@@ -52,8 +58,8 @@ def predictive_check(
 ) -> dict[str, Check]:
     """Compare statistics of x [N, *E] with those of `num_draws` draws z ~ p(z), x ~ p(x|z).
 
-    At trained weights it is a posterior predictive check (Gelman, Meng & Stern 1996) that takes the
-    weights as known. The result has a `Check` for each of the `statistics`.
+    At trained weights it is a posterior predictive check (Gelman, Meng & Stern 1996) with the weights taken
+    as known. The result has a `Check` for each of the `statistics`.
     """
     x, size = _checked(vae, x), min(BLOCK, num_draws)
     draw = tf.function(lambda seed: vae.sample(size, seed), input_signature=[_SEED], autograph=False)
@@ -77,7 +83,7 @@ def _compare(data: np.ndarray, model: np.ndarray) -> Check:
 
 
 class LabelAccuracy(NamedTuple):
-    """Shares of test labels guessed right, with binomial standard errors; `majority` is the baseline."""
+    """The fractions of test labels guessed right, with binomial errors; `majority` is the baseline."""
 
     nearest_neighbours: Estimate
     linear_probe: Estimate
@@ -94,8 +100,8 @@ def label_accuracy(
 ) -> LabelAccuracy:
     """Guess test labels [M] from codes [M, L], such as `posterior_moments(vae, x).mean`.
 
-    By a vote of the k nearest of the training codes [N, L], by logistic regression on standardized codes,
-    and by always naming the commonest training label.
+    The guesses are a vote of the k nearest training codes [N, L], logistic regression on standardized codes,
+    and the commonest training label.
     """
     from sklearn.dummy import DummyClassifier
     from sklearn.linear_model import LogisticRegression

@@ -1,54 +1,35 @@
-"""What the evaluation of a conditional model needs beside that of others: each y alone, and all classes."""
+"""The evaluation of a conditional model: at each y alone, and over all classes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
 
 from probvae.data.labels import is_one_hot
 from probvae.inference.quadrature import Exact, exact
-from probvae.models import conditional
 from probvae.models.vae import VAE
 from probvae.objectives.semisupervised import log_probabilities
-
-Statistic = Callable[[np.ndarray], np.ndarray]
-
-
-def of_values(vae: VAE, statistics: Mapping[str, Statistic]) -> dict[str, Statistic]:
-    """Return statistics of examples that look at their x alone."""
-
-    def of_x(statistic: Statistic) -> Statistic:
-        return lambda x: statistic(vae.values(x))
-
-    return {name: of_x(statistic) for name, statistic in statistics.items()}
-
-
-def quadrature_serves(vae: VAE, x: np.ndarray) -> bool:
-    """Whether the examples have few enough different y."""
-    y = vae.contexts_of(x)
-    return y is None or len(np.unique(y, axis=0)) <= conditional.MAX_CONTEXTS
 
 
 def exact_given(vae: VAE, x: np.ndarray, **options: Any) -> Exact:
     """Integrate p(x|y) on a grid, the examples of each y together with the model given that y.
 
     Args:
-      vae: the model.
-      x: data [N, *E], for a conditional model joined examples [N, D + C].
-      **options: of `exact`.
+      vae: Model.
+      x: Data [N, *E], for a conditional model joined examples [N, D + C].
+      **options: Options of `exact`.
 
     Returns:
-      `Exact`: its `points` are those of all grids, its `bounds` hold them all.
+      `Exact`, with the `points` of all grids together and `bounds` around them all.
 
     Raises:
-      InputError: too many different y; otherwise as `exact`.
+      InputError: There are too many different y, or `exact` refuses its arguments.
     """
     models, values = vae.by_context(x), vae.values(x)
     if len(models) == 1:
         return exact(models[0][0], values, **options)
     parts = [exact(model, values[rows], **options) for model, rows in models]
-    order = np.argsort(np.concatenate([rows for _, rows in models]))  # back to the places of the examples
+    order = np.argsort(np.concatenate([rows for _, rows in models]))  # in the order of the examples
 
     def over_examples(name: str) -> np.ndarray:
         return np.concatenate([getattr(part, name) for part in parts])[order]
@@ -62,7 +43,7 @@ def exact_given(vae: VAE, x: np.ndarray, **options: Any) -> Exact:
 
 
 def log_class_prior(vae: VAE, train: np.ndarray) -> np.ndarray | None:
-    """Return log p(y) of each class, [C]: the model's, or observed in `train`; None where y is no class."""
+    """Return log p(y) [C] of the classes, the model's or as observed in `train`; None where y is no class."""
     y = vae.contexts_of(train)
     if y is None or not len(train) or not is_one_hot(y[y.any(axis=1)]):
         return None
@@ -76,16 +57,11 @@ def log_joint_of_classes(
     """Return log p(x, y) of every class, [M, C], for x [N, *E] and M <= N.
 
     Args:
-      vae: the model.
-      x: data.
+      vae: Model.
+      x: Data [N, *E] without y.
       log_prior: log p(y), [C].
-      log_p: from joined examples [N, D + C] to log p(x|y), [M], M being fewer where it was stopped.
+      log_p: Function from joined examples [N, D + C] to log p(x|y), [M], M being fewer where it was stopped.
     """
     columns = [log_p(vae.join(x, k).numpy()) for k in range(len(log_prior))]
     done = min(len(column) for column in columns)
     return np.stack([column[:done] for column in columns], axis=1) + log_prior
-
-
-def log_sum_of_classes(log_joint: np.ndarray) -> np.ndarray:
-    """Return log p(x) = log of the sum of p(x, y) over classes, [N], from log p(x, y) [N, C]."""
-    return logsumexp(log_joint, axis=1)

@@ -8,19 +8,19 @@ from scipy import stats
 from probvae.errors import InputError
 from probvae.inference.estimates import estimate
 
-# What two evaluations must share for their numbers to be comparable.
+# Conditions that two evaluations must share for their numbers to be comparable.
 CONDITIONS = ("fingerprint_sha256", "binarize", "split", "num_images", "method", "num_samples")
 
 
 class MeanEstimate(NamedTuple):
-    """A mean over examples with its two errors apart.
+    """A mean over examples with two kinds of error.
 
     Attributes:
-      mean: over examples.
-      standard_error: over examples: how far another test set of this size might lie; nan where unknown.
-      monte_carlo_error: of the mean for these very examples, from the draws of z; None where nothing
-        was drawn, or too little to tell.
-      low, high: t interval for the mean over the population of examples, at 95%.
+      mean: Mean over the examples.
+      standard_error: Standard error of the mean for a random test set of this size; nan where unknown.
+      monte_carlo_error: Standard error of the mean for these examples, from the draws of z; None where it is
+        unknown or there were no draws.
+      low, high: Ends of the 95% t interval for the mean over the population of examples.
       num_examples: N.
     """
 
@@ -35,15 +35,15 @@ class MeanEstimate(NamedTuple):
 def mean_estimate(values: np.ndarray, errors: np.ndarray | None = None) -> MeanEstimate:
     """Average per-example values.
 
-    The Monte Carlo errors of different examples are independent, so that of the mean is
-    sqrt(sum of squares) / N. The standard error over examples holds it already.
+    The Monte Carlo errors of different examples are independent, so that of the mean is sqrt(sum of squares)
+    / N. The standard error over examples contains it already.
 
     Args:
-      values: [N], nats or any other unit.
-      errors: [N], Monte Carlo standard error of each, or None.
+      values: Values [N], nats or any other unit.
+      errors: Monte Carlo standard errors of the values, [N], or None.
 
     Raises:
-      InputError: fewer than two examples.
+      InputError: There are fewer than two examples.
     """
     n = len(values)
     if n < 2:
@@ -59,11 +59,11 @@ class Difference(NamedTuple):
     """Mean over examples of first minus second, in nats, with a t interval for it.
 
     Attributes:
-      mean: of the per-example differences.
-      standard_error: of that mean, over examples.
-      low, high: ends of the interval.
-      level: its coverage, such as 0.95.
-      first_better: the fraction of examples on which the first is higher.
+      mean: Mean of the differences over the examples.
+      standard_error: Standard error of the mean, over examples.
+      low, high: Ends of the interval.
+      level: Coverage of the interval, such as 0.95.
+      first_better: Fraction of examples on which the first is higher.
     """
 
     mean: float
@@ -78,12 +78,12 @@ def paired_difference(first: np.ndarray, second: np.ndarray, *, level: float = 0
     """Compare two models example by example.
 
     Args:
-      first: log-likelihoods [N] of one model, nats.
-      second: of the other, for the same examples in the same order.
-      level: coverage of the interval.
+      first: Log-likelihoods [N] of one model, nats.
+      second: Log-likelihoods [N] of the other, for the same examples in the same order.
+      level: Coverage of the interval.
 
     Raises:
-      InputError: not the same number of examples, or fewer than two.
+      InputError: The numbers of examples differ or are below two.
 
     >>> paired_difference(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 2.0])).mean
     1.0
@@ -103,11 +103,11 @@ def refuse_unless_comparable(first: dict[str, object], second: dict[str, object]
     """Refuse two evaluations made under different conditions.
 
     Args:
-      first: from each of `CONDITIONS` to its value.
-      second: likewise.
+      first: Values of `CONDITIONS` by name.
+      second: Values of the other evaluation, likewise.
 
     Raises:
-      InputError: some condition differs; the message names the first one and both values.
+      InputError: Some condition differs; the message names the first one and both values.
     """
     for name in CONDITIONS:
         if first.get(name) != second.get(name):

@@ -1,40 +1,37 @@
-"""The stages of an evaluation that look at z."""
+"""The stages of an evaluation that concern z."""
 
 import numpy as np
 
 from probvae.distributions.base import unwrap
-from probvae.evaluation import aggregation, contexts, latents, outliers
-from probvae.evaluation.checks import STATISTICS, label_accuracy, predictive_check
+from probvae.evaluation import aggregation, latents, outliers
+from probvae.evaluation.checks import STATISTICS, Statistic, label_accuracy, predictive_check
 from probvae.evaluation.estimates import MeanEstimate
 from probvae.evaluation.state import Evaluation, Line
 from probvae.inference.estimates import Estimate
-from probvae.seeds import fold_in
 
-SHOWN_DIMENSIONS = 10  # latent dimensions whose KL is a line of its own; per_example.npz holds all
+SHOWN_DIMENSIONS = 10  # latent dimensions with a line for their KL; per_example.npz holds all
 
 
 def rate_and_distortion(evaluation: Evaluation) -> None:
-    """The two parts of the ELBO, and where the rate lies."""
+    """Split the ELBO into rate and distortion, and the rate by latent dimension."""
     result = latents.rate_distortion(
         evaluation.vae,
         evaluation.test.x,
         num_samples=min(10, evaluation.options.num_samples),
-        seed=fold_in(evaluation.options.seed, 2),
+        seed=evaluation.seed(2),
     )
     evaluation.arrays |= {"rate": result.rate, "distortion": result.distortion}
     evaluation.add("distortion", "distortion -E_q[log p(x|z)]", result.distortion, result.distortion_error)
     evaluation.add("rate", "rate KL(q(z|x) || p(z))", result.rate, result.rate_error)
     try:
-        kl = latents.kl_per_dimension(
-            evaluation.vae, evaluation.test.x, seed=fold_in(evaluation.options.seed, 4)
-        )
+        kl = latents.kl_per_dimension(evaluation.vae, evaluation.test.x, seed=evaluation.seed(4))
         evaluation.arrays["kl_per_dimension"] = kl.mean
         for i in range(min(evaluation.vae.latent_dim, SHOWN_DIMENSIONS)):
-            found = Estimate(float(kl.mean[i]), float(kl.standard_error[i]))
-            evaluation.add_number(f"kl_of_z{i}", f"  KL of z[{i}] alone", found, len(evaluation.test.x))
+            mean = Estimate(float(kl.mean[i]), float(kl.standard_error[i]))
+            evaluation.add_number(f"kl_of_z{i}", f"  KL of z[{i}] alone", mean, len(evaluation.test.x))
     except NotImplementedError:  # the prior has no normal marginals
         pass
-    units = latents.active_units(evaluation.vae, evaluation.test.x, seed=fold_in(evaluation.options.seed, 3))
+    units = latents.active_units(evaluation.vae, evaluation.test.x, seed=evaluation.seed(3))
     evaluation.arrays["latent_variance"] = units.variances
     evaluation.lines.append(
         Line(
@@ -48,11 +45,11 @@ def rate_and_distortion(evaluation: Evaluation) -> None:
 
 
 def aggregate(evaluation: Evaluation, most: int = 2000) -> None:
-    """Mutual information and marginal KL of the aggregate posterior, bracketed."""
+    """Bracket the mutual information and the marginal KL of the aggregate posterior."""
     q = evaluation.vae.posterior(evaluation.test.x[:1])
     passes = getattr(unwrap(q), "density_passes", 1)
     x = evaluation.test.x[: max(2, int(most / np.sqrt(passes)))]  # the work is N squared densities
-    result = aggregation.aggregate_posterior(evaluation.vae, x, seed=fold_in(evaluation.options.seed, 5))
+    result = aggregation.aggregate_posterior(evaluation.vae, x, seed=evaluation.seed(5))
     n, limit = len(x), np.log(len(x))
     names = {
         "mutual_information_lower": (
@@ -68,85 +65,63 @@ def aggregate(evaluation: Evaluation, most: int = 2000) -> None:
 
 
 def predictive(evaluation: Evaluation) -> None:
-    """Statistics of images that the model draws against those of the test images."""
-    draws = 1000
+    """Compare statistics of images that the model draws with those of the test images."""
+    vae, draws = evaluation.vae, 1000
+
+    def of_values(statistic: Statistic) -> Statistic:  # without y
+        return lambda x: statistic(vae.values(x))
+
     checks = predictive_check(
-        evaluation.vae.generator(evaluation.train.x),
+        vae.generator(evaluation.train.x),
         evaluation.test.x[:draws],
-        statistics=contexts.of_values(evaluation.vae, STATISTICS),
+        statistics={name: of_values(statistic) for name, statistic in STATISTICS.items()},
         num_draws=draws,
-        seed=fold_in(evaluation.options.seed, 6),
+        seed=evaluation.seed(6),
     )
     for name, check in checks.items():
         shown = f"model draws: {name.replace('_', ' ')}"
-        note = (
-            f"over {draws:,} draws x ~ p(x); {check.data.value:.4g} ± {check.data.standard_error:.2g} in the "
-        )
-        note += f"data; Kolmogorov-Smirnov distance {check.distance:.3f}"
+        note = f"over {draws:,} draws x ~ p(x); {check.data.value:.4g} ± {check.data.standard_error:.2g} in "
+        note += f"the data; Kolmogorov-Smirnov distance {check.distance:.3f}"
         evaluation.add_number(f"predictive_{name}", shown, check.model, draws, unit="", note=note)
 
 
 def labels(evaluation: Evaluation) -> None:
-    """How well the posterior means tell the labels apart."""
-    if (
-        evaluation.test.labels is None
-        or evaluation.train.labels is None
-        or len(np.unique(evaluation.train.labels)) < 2
-    ):
+    """Guess labels from the posterior means."""
+    train, test = evaluation.train, evaluation.test
+    if test.labels is None or train.labels is None or len(np.unique(train.labels)) < 2:
         return
-    codes = [
-        latents.posterior_moments(evaluation.vae, images.x).mean
-        for images in (evaluation.train, evaluation.test)
-    ]
-    k = min(5, len(codes[0]))
-    result = label_accuracy(codes[0], evaluation.train.labels, codes[1], evaluation.test.labels, k=k)
-    note = f"majority class {result.majority.value:.3f}; from {len(codes[0]):,} labelled images"
-    if evaluation.vae.contexts_of(evaluation.test.x[:1]) is not None:
+    codes = [latents.posterior_moments(evaluation.vae, images.x).mean for images in (train, test)]
+    n, k = len(test.x), min(5, len(train.x))
+    result = label_accuracy(codes[0], train.labels, codes[1], test.labels, k=k)
+    note = f"majority class {result.majority.value:.3f}; from {len(train.x):,} labelled images"
+    if evaluation.vae.contexts_of(test.x[:1]) is not None:
         note += "; q(z|x, y) is told y: the less z says of it, the better y was used"
-    evaluation.add_number(
-        "knn_accuracy",
-        f"{k} nearest neighbours in z",
-        result.nearest_neighbours,
-        len(codes[1]),
-        unit="right",
-        note=note,
-    )
-    evaluation.add_number(
-        "probe_accuracy", "linear probe on z", result.linear_probe, len(codes[1]), unit="right"
-    )
+    name = f"{k} nearest neighbours in z"
+    evaluation.add_number("knn_accuracy", name, result.nearest_neighbours, n, unit="right", note=note)
+    evaluation.add_number("probe_accuracy", "linear probe on z", result.linear_probe, n, unit="right")
 
 
 def outlier_scores(evaluation: Evaluation) -> None:
-    """Scores of how far each test image lies from the training images, and of another data set's."""
+    """Score how far each test image lies from the training images, and the images of another data set."""
     if "train_log_marginal" not in evaluation.arrays:
         return
-    reference = evaluation.arrays["train_log_marginal"]
-    own, _ = evaluation.known()
-    evaluation.arrays |= outliers.scores(
-        evaluation.vae,
-        evaluation.test.x[: len(own)],
-        own,
-        reference_log_marginal=reference,
-        seed=fold_in(evaluation.options.seed, 11),
-    )
+
+    def scores(x: np.ndarray, log_p: np.ndarray, stream: int) -> dict[str, np.ndarray]:
+        return outliers.scores(
+            evaluation.vae,
+            x[: len(log_p)],
+            log_p,
+            reference_log_marginal=evaluation.arrays["train_log_marginal"],
+            seed=evaluation.seed(stream),
+        )
+
+    evaluation.arrays |= scores(evaluation.test.x, evaluation.known()[0], 11)
     if evaluation.outliers is None:
         return
-    theirs, _ = evaluation.best(evaluation.outliers, stream=12)
-    scores = outliers.scores(
-        evaluation.vae,
-        evaluation.outliers[: len(theirs)],
-        theirs,
-        reference_log_marginal=reference,
-        seed=fold_in(evaluation.options.seed, 13),
-    )
-    evaluation.arrays |= {f"outliers_{name}": values for name, values in scores.items()}
-    for name in (name for name in scores if name.startswith("score_")):
-        auroc = outliers.auroc(evaluation.arrays[name], scores[name])
-        evaluation.add_number(
-            f"auroc_{name}",
-            f"AUROC of {name.removeprefix('score_').replace('_', ' ')}",
-            auroc,
-            len(theirs),
-            unit="",
-            note="0.5 is chance",
-        )
+    log_p, _ = evaluation.best(evaluation.outliers, stream=12)
+    others = scores(evaluation.outliers, log_p, 13)
+    evaluation.arrays |= {f"outliers_{key}": values for key, values in others.items()}
+    for key in (key for key in others if key.startswith("score_")):
+        auroc = outliers.auroc(evaluation.arrays[key], others[key])
+        name = f"AUROC of {key.removeprefix('score_').replace('_', ' ')}"
+        evaluation.add_number(f"auroc_{key}", name, auroc, len(log_p), unit="", note="0.5 is chance")

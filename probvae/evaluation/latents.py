@@ -1,7 +1,6 @@
-"""What a VAE does with its data: rate, distortion, the use of its latent dimensions, and its draws.
+"""The latent space of a VAE on data: rate, distortion, moments, and the use of its dimensions.
 
-All in nats (but for `bits_per_dimension`) and float64. A mean over examples comes as an `Estimate`, whose
-standard error takes the examples for independent draws.
+Results are float64, in nats but for `bits_per_dimension`. Standard errors take the examples as independent.
 """
 
 import contextlib
@@ -20,7 +19,7 @@ from probvae.inference.estimates import error_of_mean
 from probvae.models.vae import VAE
 from probvae.seeds import Seed, as_seed, fold_in
 
-BLOCK = 500  # examples in one call of a compiled function: bounds the memory for any number of examples
+BLOCK = 500  # examples in one call of a compiled function, which bounds the memory
 _SEED = tf.TensorSpec([2], tf.int32)
 
 
@@ -54,7 +53,7 @@ class RateDistortion(NamedTuple):
 
     rate: np.ndarray  # KL(q(z|x) || p(z))
     distortion: np.ndarray  # -E_q[log p(x|z)]
-    rate_error: np.ndarray  # 0 where it is analytic
+    rate_error: np.ndarray  # 0 for an analytic rate
     distortion_error: np.ndarray  # NaN for a single draw
 
 
@@ -62,10 +61,10 @@ def rate_distortion(vae: VAE, x: np.ndarray, *, num_samples: int = 1, seed: Seed
     """Split the ELBO into rate and distortion (Alemi et al. 2018, arXiv:1711.00464).
 
     Args:
-      vae: the model.
-      x: data [N, *E].
-      num_samples: draws of z for each example.
-      seed: an int or an int32 pair.
+      vae: Model.
+      x: Data [N, *E].
+      num_samples: Number of draws of z for each example.
+      seed: Seed of the draws, an int or an int32 pair.
 
     Returns:
       `RateDistortion`. The rate is `tfd.kl_divergence` where TFP knows it for this pair, and else the
@@ -80,9 +79,8 @@ def rate_distortion(vae: VAE, x: np.ndarray, *, num_samples: int = 1, seed: Seed
     draws = np.array([one_draw(x, fold_in(seed, s)) for s in range(num_samples)])  # [S, 2, N]
     (rate, distortion), (rate_error, distortion_error) = draws.mean(axis=0), error_of_mean(draws)
     with contextlib.suppress(NotImplementedError):  # TFP knows no closed form for this pair
-        (rate,) = _compiled_in_blocks(vae, lambda x, _: [tfd.kl_divergence(vae.posterior(x), vae.prior)])(
-            x, 0
-        )
+        analytic = _compiled_in_blocks(vae, lambda x, _: [tfd.kl_divergence(vae.posterior(x), vae.prior)])
+        (rate,) = analytic(x, 0)
         rate_error = np.zeros_like(rate)
     return RateDistortion(rate, distortion, rate_error, distortion_error)
 
@@ -91,9 +89,9 @@ def bits_per_dimension(log_prob: np.ndarray, event_shape: tuple[int, ...]) -> np
     """Turn log p(x) in nats into bits per dimension, -log p(x) / (D log 2); lower is better.
 
     Args:
-      log_prob: [N], nats. To a density of values in [0, 1] that stand for 256 levels, add D log(1/256)
-        first: otherwise the unit of the density decides the number.
-      event_shape: E, of D values.
+      log_prob: log p(x), [N], nats. Add D log(1/256) first to a density of values in [0, 1] that stand for
+        256 levels: otherwise the unit of the density decides the result.
+      event_shape: E, the shape of x, of D values.
 
     Returns:
       [N], bits per dimension.
@@ -105,7 +103,7 @@ def bits_per_dimension(log_prob: np.ndarray, event_shape: tuple[int, ...]) -> np
 
 
 class Moments(NamedTuple):
-    """Mean and standard deviation of q(z|x), each [N, L], and whether they are exact or from draws."""
+    """The mean and standard deviation of q(z|x), each [N, L]; estimates from draws if not `exact`."""
 
     mean: np.ndarray
     stddev: np.ndarray
@@ -115,7 +113,7 @@ class Moments(NamedTuple):
 def posterior_moments(vae: VAE, x: np.ndarray, *, num_samples: int = 100, seed: Seed = 0) -> Moments:
     """Return the mean and standard deviation of q(z|x) for x [N, *E].
 
-    Where q(z|x) does not know them (a flow), they come from `num_samples` draws for each example.
+    If q(z|x) has none in closed form (a flow), they are estimated from `num_samples` draws for each example.
     """
 
     def known(x: tf.Tensor, _: tf.Tensor) -> list[tf.Tensor]:
@@ -136,7 +134,7 @@ def posterior_moments(vae: VAE, x: np.ndarray, *, num_samples: int = 100, seed: 
 
 
 class KLPerDimension(NamedTuple):
-    """E_x KL(q(z_l|x) || p(z_l)) and its error over examples, [L]; a lower bound if it is not exact."""
+    """E_x KL(q(z_l|x) || p(z_l)) and its error over examples, [L]; a lower bound if not `exact`."""
 
     mean: np.ndarray
     standard_error: np.ndarray
@@ -146,15 +144,15 @@ class KLPerDimension(NamedTuple):
 def kl_per_dimension(vae: VAE, x: np.ndarray, *, num_samples: int = 100, seed: Seed = 0) -> KLPerDimension:
     """Return the KL of q(z|x)'s marginals from those of a normal prior, by latent dimension.
 
-    With a factorized prior the sum over dimensions is the rate less q(z|x)'s total correlation: the rate
-    itself for a diagonal posterior, less than it for a correlated one (`tril`). With a correlated prior
-    the sum means nothing. A q(z|x) that is not normal is replaced by the normal with its moments, which
-    can only lower its KL from a normal prior: the result is then a lower bound, and not `exact`.
+    With a factorized prior the sum over dimensions is the rate minus the total correlation of q(z|x), which
+    is zero for a diagonal posterior. With a correlated prior the sum has no meaning. A q(z|x) that is not
+    normal is replaced by the normal of the same moments, which can only lower its KL from a normal prior:
+    the result is then a lower bound, and not `exact`.
 
-    x is [N, *E], the result in nats; `num_samples` and `seed` as in `posterior_moments`.
+    x is [N, *E], the result in nats; `num_samples` and `seed` are those of `posterior_moments`.
 
     Raises:
-      NotImplementedError: the prior is not a normal.
+      NotImplementedError: The prior is not a normal.
     """
     if not _is_normal(vae.prior):
         raise NotImplementedError(
@@ -177,7 +175,7 @@ def _is_normal(distribution: tfd.Distribution) -> bool:
 
 
 class ActiveUnits(NamedTuple):
-    """How many dimensions are active, which [L], Var_x(E_q[z_l]) [L], and its error over examples [L]."""
+    """The number of active dimensions, their mask, Var_x(E_q[z_l]) and its error over examples, each [L]."""
 
     number: int
     mask: np.ndarray
@@ -190,8 +188,8 @@ def active_units(
 ) -> ActiveUnits:
     """Find the latent dimensions with Var_x(E_q[z_l]) > threshold (Burda et al. 2016, arXiv:1509.00519).
 
-    x is [N, *E] with N at least 2; the threshold is the source's, for a unit prior. Where q(z|x) does not
-    know its mean, it comes from `num_samples` draws, and the variance that they add is taken off.
+    x is [N, *E] with N at least 2; the threshold is the source's, for a unit prior. If q(z|x) has no mean in
+    closed form, it is estimated from `num_samples` draws, whose variance is subtracted.
     """
     x = _checked(vae, x, at_least=2)
     mean, stddev, exact = posterior_moments(vae, x, num_samples=num_samples, seed=seed)

@@ -1,13 +1,14 @@
-"""Everything that `probvae-evaluate` says of a model, in stages, each of which can be the last.
+"""The stages of an evaluation, each of which can be the last.
 
 Each entry of `STAGES` is a function `(Evaluation) -> None` that adds lines to the table and arrays to the
-per-example results. The most important come first.
+results by example. The most important come first.
 """
 
 import time
 from collections.abc import Callable
 
 import numpy as np
+from scipy.special import logsumexp
 
 from probvae.evaluation import contexts, latents
 from probvae.evaluation.latent_stages import (
@@ -22,24 +23,14 @@ from probvae.inference.amortization import decompose, optimize_posteriors
 from probvae.inference.annealing import ais, bdmc
 from probvae.inference.blocks import Stopped
 from probvae.inference.estimates import reliable_pareto_k
-from probvae.inference.importance_sampling import importance
-from probvae.seeds import fold_in
 
-SIMULATED = 20  # images for the bracket of annealed importance sampling, at most
+SIMULATED = 20  # the most images for the bracket of annealed importance sampling
 
 
 def bounds(evaluation: Evaluation) -> None:
-    """ELBO and importance-weighted bound of the test images, with the weights' diagnosis."""
+    """Estimate the ELBO and the importance-weighted bound of the test images, with Pareto k."""
     k = evaluation.options.num_samples
-    result = importance(
-        evaluation.vae,
-        evaluation.test.x,
-        num_samples=k,
-        seed=fold_in(evaluation.options.seed, 0),
-        on_progress=evaluation.on_progress,
-        strategy=evaluation.strategy,
-    )
-    evaluation.importance = result
+    evaluation.importance = result = evaluation.sample_importance(evaluation.test.x, stream=0)
     evaluation.arrays |= {
         "elbo": result.elbo,
         "elbo_monte_carlo_error": result.elbo_standard_error,
@@ -62,7 +53,7 @@ def bounds(evaluation: Evaluation) -> None:
 
 
 def quadrature(evaluation: Evaluation) -> None:
-    """Exact log p(x), for up to three latent dimensions."""
+    """Integrate p(x), for up to three latent dimensions."""
     if evaluation.vae.latent_dim > EXACT_DIMENSIONS:
         return
     result = evaluation.exact(evaluation.test.x)
@@ -82,7 +73,7 @@ def quadrature(evaluation: Evaluation) -> None:
 
 
 def per_dimension(evaluation: Evaluation) -> None:
-    """Bits per dimension, of the best estimate of log p(x) there is."""
+    """Take the bits per dimension from the best estimate of log p(x)."""
     log_p, error = evaluation.known()
     shape = evaluation.vae.value_shape
     bits = latents.bits_per_dimension(log_p, shape)
@@ -97,7 +88,7 @@ def per_dimension(evaluation: Evaluation) -> None:
 
 
 def generalization(evaluation: Evaluation) -> None:
-    """Take log p(x) of training images, by the same method as of the test images."""
+    """Estimate log p(x) of training images as that of the test images."""
     if len(evaluation.train.x) < 2:
         return
     log_p, error = evaluation.best(evaluation.train.x, stream=1)
@@ -108,6 +99,7 @@ def generalization(evaluation: Evaluation) -> None:
 
 def gaps(evaluation: Evaluation) -> None:
     """Split log p(x) - ELBO into approximation and amortization gap, test against train."""
+    below = "" if evaluation.by_quadrature else f"from the {evaluation.best_name}, which lies below log p(x)"
     for name, images, stream in (("test", evaluation.test.x, 7), ("train", evaluation.train.x, 8)):
         x = images[: evaluation.options.gap_images]
         if len(x) < 2:
@@ -116,7 +108,7 @@ def gaps(evaluation: Evaluation) -> None:
         optimized = optimize_posteriors(
             evaluation.vae,
             x[: len(log_p)],
-            seed=fold_in(evaluation.options.seed, stream),
+            seed=evaluation.seed(stream),
             on_progress=evaluation.on_progress,
         )
         n = len(optimized.elbo)
@@ -127,24 +119,20 @@ def gaps(evaluation: Evaluation) -> None:
             f"{name}_optimized_elbo": optimized.elbo,
         }
         errors = np.hypot(optimized.standard_error, 0.0 if error is None else error[:n])
-        note = (
-            "" if evaluation.by_quadrature else f"from the {evaluation.best_name}, which lies below log p(x)"
-        )
-        line = f"approximation gap, {name} images"
-        evaluation.add(f"{name}_approximation_gap", line, parts.approximation, errors, note=note)
-        line = f"amortization gap, {name} images"
-        evaluation.add(f"{name}_amortization_gap", line, parts.amortization, optimized.gain_standard_error)
+        for gap, values, gap_errors, note in (
+            ("approximation", parts.approximation, errors, below),
+            ("amortization", parts.amortization, optimized.gain_standard_error, ""),
+        ):
+            evaluation.add(f"{name}_{gap}_gap", f"{gap} gap, {name} images", values, gap_errors, note=note)
         evaluation.stop_unless_all(n, len(x))
 
 
 def annealed(evaluation: Evaluation) -> None:
-    """Annealed importance sampling, with the exact value beside it, and its bracket on simulated data."""
+    """Run annealed importance sampling, beside the exact value, and its bracket on simulated images."""
     x = evaluation.test.x[: evaluation.options.ais_images]
     if len(x) < 2:
         return
-    result = ais(
-        evaluation.vae, x, seed=fold_in(evaluation.options.seed, 9), on_progress=evaluation.on_progress
-    )
+    result = ais(evaluation.vae, x, seed=evaluation.seed(9), on_progress=evaluation.on_progress)
     n = len(result.log_marginal)
     evaluation.arrays |= {"ais": result.log_marginal, "ais_monte_carlo_error": result.standard_error}
     note = f"a lower bound; acceptance {np.mean(result.acceptance):.2f}"
@@ -159,7 +147,7 @@ def annealed(evaluation: Evaluation) -> None:
     bracket = bdmc(
         evaluation.vae.generator(evaluation.train.x),
         simulated,
-        seed=fold_in(evaluation.options.seed, 10),
+        seed=evaluation.seed(10),
         on_progress=evaluation.on_progress,
     )
     name, note = f"BDMC, {len(bracket.lower)} simulated images", "rigorous, and for simulated images only"
@@ -180,12 +168,10 @@ def classes(evaluation: Evaluation, most: int = 1000) -> None:
         evaluation.vae, x, log_prior, lambda pairs: evaluation.best(pairs, stream=14)[0]
     )
     n = len(log_joint)
-    evaluation.arrays["log_marginal_over_classes"] = contexts.log_sum_of_classes(log_joint)
+    evaluation.arrays["log_marginal_over_classes"] = log_p = logsumexp(log_joint, axis=1)
     note = f"log of the sum over y of p(y) p(x|y), each from {evaluation.best_name}"
     line = f"log p(x) over all classes, first {n:,} images"
-    evaluation.add(
-        "log_marginal_over_classes", line, evaluation.arrays["log_marginal_over_classes"], note=note
-    )
+    evaluation.add("log_marginal_over_classes", line, log_p, note=note)
     right = np.argmax(log_joint, axis=1) == np.argmax(y[:n], axis=1)
     evaluation.add("bayes_accuracy", "class of the largest p(x, y)", right.astype(np.float64), unit="right")
     by_classifier = evaluation.vae.test_metrics(examples).get("test_accuracy")
@@ -220,8 +206,8 @@ def run_stages(
 
     Args:
       evaluation: Evaluation whose lines and arrays are filled.
-      on_stage: called with each stage's name as it begins.
-      on_lines: called with each stage's lines as it ends.
+      on_stage: Function called with the name of each stage as it begins.
+      on_lines: Function called with the lines of each stage as it ends.
 
     Returns:
       The names of the stages that were not finished.
@@ -237,7 +223,7 @@ def run_stages(
             evaluation.on_progress(1)
         except Stopped:
             return names[i:]
-        except (ValueError, ArithmeticError) as error:  # one stage's trouble does not cost the others
+        except (ValueError, ArithmeticError) as error:  # an error of one stage spares the others
             evaluation.skipped[name] = " ".join(str(error).split())
         finally:
             evaluation.seconds[name] = round(time.perf_counter() - start, 2)

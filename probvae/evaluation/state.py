@@ -1,4 +1,4 @@
-"""The state of an evaluation: a model, its images, and the lines and arrays found so far."""
+"""The state of an evaluation: a model, its images, and the results so far."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,27 +6,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probvae.evaluation import contexts
+from probvae.evaluation.contexts import exact_given
 from probvae.evaluation.estimates import MeanEstimate, mean_estimate
 from probvae.inference.blocks import Stopped
 from probvae.inference.estimates import Estimate
 from probvae.inference.importance_sampling import Importance, importance
 from probvae.inference.quadrature import Exact
+from probvae.models import conditional
 from probvae.models.vae import VAE
-from probvae.seeds import fold_in
+from probvae.seeds import Seed, fold_in
 
-EXACT_DIMENSIONS = 3  # the most that quadrature serves
+EXACT_DIMENSIONS = 3  # the most latent dimensions of quadrature
 
 
 class Line(NamedTuple):
     """One line of the table.
 
     Attributes:
-      key: its name in metrics.json.
-      name: its name for people.
-      estimate: the number, with its errors.
-      unit: of the number.
-      note: what a reader must know to use it.
+      key: Name in metrics.json.
+      name: Name in the table.
+      estimate: Number with its errors.
+      unit: Unit of the number.
+      note: Remark that a reader needs.
     """
 
     key: str
@@ -38,15 +39,15 @@ class Line(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What to evaluate with.
+    """The options of an evaluation.
 
     Attributes:
       num_samples: K of the importance-weighted bound.
-      tolerance: of the quadrature, nats.
-      train_images: training images to compare with.
-      gap_images: test and training images whose own posterior is optimized.
-      ais_images: images for annealed importance sampling, and up to 20 simulated ones for its bracket.
-      seed: of all draws.
+      tolerance: Tolerance of the quadrature, nats.
+      train_images: Number of training images to compare with.
+      gap_images: Number of test and of training images with a posterior of their own.
+      ais_images: Number of images for annealed importance sampling; its bracket simulates up to 20.
+      seed: Seed of all draws.
     """
 
     num_samples: int = 100
@@ -58,7 +59,7 @@ class Options:
 
 
 class Images(NamedTuple):
-    """Float images [N, *E] as the model takes them (joined with y where it does) and labels [N] or None."""
+    """Float images [N, *E] as the model takes them, joined with y for some, and labels [N] or None."""
 
     x: np.ndarray
     labels: np.ndarray | None
@@ -66,21 +67,21 @@ class Images(NamedTuple):
 
 @dataclasses.dataclass
 class Evaluation:
-    """A model, what it is evaluated on, and what was found so far.
+    """A model, its images, and the results so far.
 
     Attributes:
-      vae: the model.
-      test: test images.
-      train: the training images to compare with.
-      options: how.
-      outliers: another data set to tell from the test images, or None.
-      on_progress: called with the fraction of a stage; it may raise `Stopped`.
-      strategy: the `tf.distribute` strategy that made the model; its replicas share importance sampling out.
-      lines: the table.
-      arrays: per-example results, [N] each for the test images unless the name says otherwise.
-      seconds: that each stage took.
-      skipped: stages that could not be done, and why.
-      importance: of the test images.
+      vae: Model.
+      test: Test images.
+      train: Training images to compare with.
+      options: Options.
+      outliers: Images of another data set to tell from the test images, or None.
+      on_progress: Function called with the fraction done of a stage; it may raise `Stopped`.
+      strategy: `tf.distribute` strategy that made the model; its replicas share importance sampling out.
+      lines: Lines of the table.
+      arrays: Results by example, [N] each, of the test images unless the name says otherwise.
+      seconds: Duration of each stage.
+      skipped: Reasons of the stages that failed.
+      importance: Importance sampling of the test images.
     """
 
     vae: VAE
@@ -120,57 +121,65 @@ class Evaluation:
         unit: str = "nats",
         note: str = "",
     ) -> None:
-        """Add a number that is no plain mean to the table, with its standard error."""
+        """Add a number of another kind to the table, with its standard error."""
         value, error = estimate
         summary = MeanEstimate(value, error, None, value - 1.96 * error, value + 1.96 * error, n)
         self.lines.append(Line(key, name, summary, unit, note))
 
+    def seed(self, stream: int) -> Seed:
+        """Return a seed for one purpose."""
+        return fold_in(self.options.seed, stream)
+
     @property
     def by_quadrature(self) -> bool:
-        """Whether log p(x) can be had exactly."""
-        few = self.vae.latent_dim <= EXACT_DIMENSIONS
-        return few and contexts.quadrature_serves(self.vae, self.test.x)
+        """True if quadrature can compute log p(x): z has few dimensions, and y few different values."""
+        y = self.vae.contexts_of(self.test.x)
+        few = y is None or len(np.unique(y, axis=0)) <= conditional.MAX_CONTEXTS
+        return few and self.vae.latent_dim <= EXACT_DIMENSIONS
 
     def exact(self, x: np.ndarray) -> Exact:
         """Return log p(x) of any images by quadrature; log p(x|y), for a conditional model."""
-        tolerance = self.options.tolerance
-        return contexts.exact_given(
-            self.vae, x, tolerance=tolerance, on_progress=lambda _: self.on_progress(0)
+        return exact_given(
+            self.vae, x, tolerance=self.options.tolerance, on_progress=lambda _: self.on_progress(0)
+        )
+
+    def sample_importance(self, x: np.ndarray, *, stream: int) -> Importance:
+        """Return the importance sampling of any images, K draws each."""
+        return importance(
+            self.vae,
+            x,
+            num_samples=self.options.num_samples,
+            seed=self.seed(stream),
+            on_progress=self.on_progress,
+            strategy=self.strategy,
         )
 
     def best(self, x: np.ndarray, *, stream: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return log p(x) of any images and its Monte Carlo error: exact, or else the bound with K draws."""
         if self.by_quadrature:
             return self.exact(x).log_marginal, None
-        bound = importance(
-            self.vae,
-            x,
-            num_samples=self.options.num_samples,
-            seed=fold_in(self.options.seed, stream),
-            on_progress=self.on_progress,
-            strategy=self.strategy,
-        )
-        return bound.bound, bound.standard_error
+        result = self.sample_importance(x, stream=stream)
+        return result.bound, result.standard_error
 
     def known(self, n: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return what `best` gives of the first n test images, from the earlier stages."""
+        """Return the result of `best` for the first n test images, from the earlier stages."""
         if "exact" in self.arrays:
             return self.arrays["exact"][:n], None
         return self.arrays["iwae"][:n], self.arrays["iwae_monte_carlo_error"][:n]
 
     def stop_unless_all(self, done: int, wanted: int) -> None:
-        """End the stage as unfinished where an estimator was stopped before its last example."""
+        """End the stage as unfinished if an estimator was stopped before its last example."""
         if done < wanted:
             raise Stopped
 
     @property
     def best_name(self) -> str:
-        """What `best` computes."""
+        """The name of the estimator behind `best`."""
         return "exact" if self.by_quadrature else f"IWAE bound, K = {self.options.num_samples:,}"
 
 
 def metrics(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the table as JSON can hold it, by key."""
+    """Return the lines of the table by key, for JSON."""
     return {
         line.key: {
             "name": line.name.strip(),
