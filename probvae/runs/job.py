@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from probvae.config.architecture import Architecture
 from probvae.config.training import Every, Training
 from probvae.data.binarization import Prepared
@@ -48,6 +50,7 @@ class Job:
       training: Settings of the training.
       examples: Examples as they were read.
       prepared: Examples as the model sees them.
+      first_draws: Draws of the model's first p(z), for the pictures.
       origin: Data and devices, to be kept with each checkpoint.
       options: How the run is carried out.
       workers: Processes that train together.
@@ -59,6 +62,7 @@ class Job:
     training: Training
     examples: DataSet
     prepared: Prepared
+    first_draws: np.ndarray
     origin: Origin
     options: RunOptions
     workers: Workers

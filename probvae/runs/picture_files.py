@@ -1,7 +1,6 @@
 """The pictures of a run: test images and prior draws through the epochs, and views of the latent space."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from probvae.config.training import Training
 from probvae.figures import latent
 from probvae.files import writing
 from probvae.inference.blocks import in_blocks
-from probvae.models.building import build
 from probvae.models.vae import VAE
 from probvae.priors import on_sphere
 from probvae.runs.files import EpochPicture, epoch_pictures
@@ -25,6 +23,11 @@ from probvae.training.state import Row
 GRID = 16  # images of the tutorial's picture
 
 
+def first_draws(vae: VAE, training: Training) -> np.ndarray:
+    """Return draws of the p(z) of a new model, [GRID, L], which the pictures show through all epochs."""
+    return vae.prior.sample(GRID, seed=fold_in(training.seed, -2)).numpy()  # z ~ p(z)
+
+
 class PictureFiles:
     """Writes the pictures of a run.
 
@@ -34,29 +37,25 @@ class PictureFiles:
       training: Settings of the training.
       x: Test examples as the model sees them.
       labels: Labels of these, or None.
+      z: Draws of p(z) as of `first_draws`.
     """
 
     def __init__(
-        self, folder: Path, vae: VAE, training: Training, x: np.ndarray, labels: np.ndarray | None
+        self,
+        folder: Path,
+        vae: VAE,
+        training: Training,
+        x: np.ndarray,
+        labels: np.ndarray | None,
+        z: np.ndarray,
     ) -> None:
         self.folder, self.vae, self.training = folder, vae, training
         self.x, self.labels = x, labels
         self.fixed_x = x[:GRID].astype(np.float32)
+        self.draws = vae.fixed_draws(z, x)
 
     def _write(self, name: str, figure: Any) -> None:
         writing.write_bytes(self.folder / name, figures.to_png(figure))
-
-    @functools.cached_property
-    def draws(self) -> tuple[tuple[Any, ...], int, str]:
-        """Draws of the p(z) that the training began with, as of `VAE.fixed_draws`.
-
-        A prior with weights is made anew, so that the draws do not depend on the weights of the moment.
-        """
-        prior, architecture = self.vae.prior, self.vae.architecture
-        if prior.variables and architecture is not None:
-            prior = build(architecture, seed=self.training.seed, precision=self.training.precision).prior
-        z = prior.sample(GRID, seed=fold_in(self.training.seed, -2)).numpy()  # z ~ p(z)
-        return self.vae.fixed_draws(z, self.x)
 
     def originals(self) -> None:
         """Write the fixed test images."""

@@ -39,6 +39,7 @@ class Recorder:
       data: Examples as they were read.
       prepared: Examples as the model sees them.
       fingerprint: SHA-256 of the data.
+      z: Draws of the first p(z), as of `probvae.runs.picture_files.first_draws`.
     """
 
     def __init__(
@@ -50,10 +51,11 @@ class Recorder:
         prepared: Prepared,
         *,
         fingerprint: str,
+        z: np.ndarray,
     ) -> None:
         self.folder, self.vae, self.training, self.data = folder, vae, training, data
         self.fingerprint = fingerprint
-        self.pictures = PictureFiles(folder, vae, training, prepared.test, data.test_labels)
+        self.pictures = PictureFiles(folder, vae, training, prepared.test, data.test_labels, z)
         self.history: list[Row] = []
 
     def start(self, history: Sequence[Row] = (), *, step: int = 0, command: str = "") -> None:

@@ -22,6 +22,7 @@ from probvae.runs.command_line import resume_command
 from probvae.runs.folder import TENSORBOARD, locked, prepare_folder, remove_unfinished, require_run
 from probvae.runs.job import Job, RunOptions
 from probvae.runs.observer import Observer, never
+from probvae.runs.picture_files import first_draws
 from probvae.runs.recorder import Recorder
 from probvae.runs.reports.page import renew_report
 from probvae.runs.restoring import keep_last_good, restore
@@ -219,7 +220,8 @@ def _job(
     """Prepare the data and build the model."""
     prepared = from_config.prepare(examples, training, architecture)
     vae = build(architecture, seed=training.seed, precision=training.precision)
-    return Job(folder, vae, architecture, training, examples, prepared, origin, options, workers)
+    z = first_draws(vae, training)
+    return Job(folder, vae, architecture, training, examples, prepared, z, origin, options, workers)
 
 
 def _trackers(job: Job) -> list[Any]:
@@ -262,7 +264,9 @@ def _train(
     recorder = None
     if workers.is_chief:
         recorder = Recorder(
-            folder, job.vae, training, job.examples, job.prepared, fingerprint=job.origin.fingerprint
+            *(folder, job.vae, training, job.examples, job.prepared),
+            fingerprint=job.origin.fingerprint,
+            z=job.first_draws,
         )
     observer.begin_training(job, restore(trainer, job, observer.warn) if resumed else "")
 
