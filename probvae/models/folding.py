@@ -19,7 +19,7 @@ class Split(NamedTuple):
     head: Callable[[tf.Tensor], tfd.Distribution]
 
 
-class _Folded:
+class FoldedModel:
     """A Keras model that ends in a distribution, for any number of batch axes.
 
     A convolution takes one batch axis, so the leading axes [S, B] are folded into one below the
@@ -34,18 +34,19 @@ class _Folded:
             self.split = Split(tf_keras.Model(model.inputs, head.input), head)
 
     def __call__(self, x: tf.Tensor, training: bool, *, event_ndims: int) -> tfd.Distribution:
+        """Return the distribution, batch [..., B], for x of `event_ndims` axes after the batch."""
         x = tf.convert_to_tensor(x)
         if x.shape.rank == event_ndims + 1:
             return self.model(x, training=training)
         leading = tf.shape(x)[: x.shape.rank - event_ndims]
         folded = tf.reshape(x, [-1, *x.shape[x.shape.rank - event_ndims :]])
         if self.split is None:
-            return _Unfolded(self.model(folded, training=training), leading)
+            return UnfoldedBatch(self.model(folded, training=training), leading)
         params = self.split.network(folded, training=training)
         return self.split.head(tf.reshape(params, tf.concat([leading, params.shape[1:]], 0)))
 
 
-class _Unfolded(Wrapper):
+class UnfoldedBatch(Wrapper):
     """A distribution of one batch axis, its batch reshaped to `leading`.
 
     `tfd.BatchReshape` neither broadcasts x against the batch nor takes a shape known only at run time.

@@ -15,7 +15,7 @@ from probvae.display import kind
 from probvae.distributions.base import unwrap
 from probvae.errors import InputError
 from probvae.inference.marginal import Marginal
-from probvae.models.folding import Split, _Folded
+from probvae.models.folding import FoldedModel, Split
 from probvae.seeds import Seed, as_seed, fold_in, split
 
 Objective = Callable[..., tf.Tensor]
@@ -61,8 +61,8 @@ class VAE(tf_keras.Model):
         self.decoder = decoder
         _refuse_kl_regularizers([*encoder.submodules, *decoder.submodules])
         self.latent_dim = int(prior.event_shape[-1])
-        self._folded_encoder = _Folded(encoder)
-        self._folded_decoder = _Folded(decoder)
+        self._folded_encoder = FoldedModel(encoder)
+        self._folded_decoder = FoldedModel(decoder)
         p = self.likelihood(tf.zeros([self.latent_dim]))  # p(x|z = 0)
         self.event_shape = tuple(p.event_shape.as_list())
         self.kinds = (self._check_encoder(), kind(unwrap(p)))  # the families of q(z|x) and p(x|z), as text

@@ -38,11 +38,14 @@ def conv_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) -> L
         )
     initializer = initializers(seed)
     next(initializer)  # encoder and decoder number convolutions from one; zero is the decoder's dense layer
-    layers = _convolutions(tf_keras.layers.Conv2D, "conv", filters, 3, "valid", options, initializer)
+    kind = tf_keras.layers.Conv2D
+    layers = _convolutions(kind, "conv", filters, 3, options, initializer, padding="valid")
     return _encoder(input_shape, layers, options)
 
 
-def conv_decoder(output_shape: Shape, input_dim: int, *, options: NetworkOptions, seed: int) -> Layers:
+def conv_decoder(
+    output_shape: Shape, input_dim: int, *, options: NetworkOptions, seed: int, residual: bool = False
+) -> Layers:
     """Build a dense layer and transposed 3x3 convolutions of stride 2 (same).
 
     A side that 2 ** len(filters) does not divide is decoded to the next multiple and cropped at its
@@ -53,14 +56,18 @@ def conv_decoder(output_shape: Shape, input_dim: int, *, options: NetworkOptions
       input_dim: Size of z, and of what it is joined with.
       options: Sizes; `filters`, here in reverse, `activation`, `base_channels` and `precision` are used.
       seed: Seed of the initial weights.
+      residual: Whether a residual block follows each convolution.
     """
     initializer = initializers(seed)
     layers, crop = _start(output_shape, input_dim, options, initializer)
-    filters = options.filters[::-1]
-    layers += _convolutions(
-        tf_keras.layers.Conv2DTranspose, "deconv", filters, 3, "same", options, initializer
+    kind, filters = tf_keras.layers.Conv2DTranspose, options.filters[::-1]
+    layers += _convolutions(kind, "deconv", filters, 3, options, initializer, residual=residual)
+    last = ThinConv2DTranspose(
+        output_shape[-1], 3, kernel_initializer=next(initializer), name="likelihood_params", dtype="float32"
     )
-    return [*layers, *_image_parameters(output_shape[-1], crop, initializer)]
+    margins = [(0, margin) for margin in crop]
+    cropping = [tf_keras.layers.Cropping2D(margins, dtype="float32")] if any(crop) else []
+    return [*layers, last, *cropping, tf_keras.layers.Flatten(dtype="float32")]
 
 
 def residual_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) -> Layers:
@@ -68,27 +75,19 @@ def residual_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) 
 
     The arguments are those of `conv_encoder`.
     """
-    layers = _residual_blocks(tf_keras.layers.Conv2D, "conv", options.filters, options, initializers(seed))
+    kind, initializer = tf_keras.layers.Conv2D, initializers(seed)
+    layers = _convolutions(kind, "conv", options.filters, 3, options, initializer, residual=True)
     return _encoder(input_shape, layers, options)
 
 
 def residual_decoder(output_shape: Shape, input_dim: int, *, options: NetworkOptions, seed: int) -> Layers:
-    """Build a dense layer and, for each width, a residual block after a transposed convolution of stride 2.
-
-    The arguments are those of `conv_decoder`.
-    """
-    initializer = initializers(seed)
-    layers, crop = _start(output_shape, input_dim, options, initializer)
-    filters = options.filters[::-1]
-    layers += _residual_blocks(tf_keras.layers.Conv2DTranspose, "deconv", filters, options, initializer)
-    return [*layers, *_image_parameters(output_shape[-1], crop, initializer)]
+    """Build `conv_decoder` with residual blocks."""
+    return conv_decoder(output_shape, input_dim, options=options, seed=seed, residual=True)
 
 
 def conv1d_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) -> Layers:
     """Build convolutions over time of width 5 and stride 2 (same), flattened; x is [B, time, channels]."""
-    layers = _convolutions(
-        tf_keras.layers.Conv1D, "conv", options.filters, 5, "same", options, initializers(seed)
-    )
+    layers = _convolutions(tf_keras.layers.Conv1D, "conv", options.filters, 5, options, initializers(seed))
     return _encoder(input_shape, layers, options)
 
 
@@ -99,10 +98,8 @@ def conv1d_decoder(output_shape: Shape, input_dim: int, *, options: NetworkOptio
     """
     initializer = initializers(seed)
     layers, (crop,) = _start(output_shape, input_dim, options, initializer)
-    filters = options.filters[::-1]
-    layers += _convolutions(
-        tf_keras.layers.Conv1DTranspose, "deconv", filters, 5, "same", options, initializer
-    )
+    kind, filters = tf_keras.layers.Conv1DTranspose, options.filters[::-1]
+    layers += _convolutions(kind, "deconv", filters, 5, options, initializer)
     last = tf_keras.layers.Conv1D(
         output_shape[-1],
         5,
@@ -126,45 +123,30 @@ def _convolutions(
     name: str,
     filters: Shape,
     width: int,
-    padding: str,
     options: NetworkOptions,
     initializer: Iterator[Any],
+    *,
+    padding: str = "same",
+    residual: bool = False,
 ) -> Layers:
-    """Build a convolution of stride 2 for each of the filters."""
-    return [
-        kind(
-            size,
-            width,
-            2,
-            padding=padding,
-            activation=options.activation,
-            kernel_initializer=next(initializer),
-            name=f"{name}_{i}",
-            dtype=options.precision,
-        )
-        for i, size in enumerate(filters, 1)
-    ]
-
-
-def _residual_blocks(
-    kind: Any, name: str, filters: Shape, options: NetworkOptions, initializer: Iterator[Any]
-) -> Layers:
-    """Build a 3x3 convolution of stride 2 and a residual block for each of the filters, and an activation."""
+    """Build a convolution of stride 2 for each of the filters, with its activation or a residual block."""
     activation, dtype = options.activation, options.precision
     layers: Layers = []
     for i, size in enumerate(filters, 1):
         convolution = kind(
             size,
-            3,
+            width,
             2,
-            padding="same",
+            padding=padding,
+            activation=None if residual else activation,
             kernel_initializer=next(initializer),
             name=f"{name}_{i}",
             dtype=dtype,
         )
-        block = Residual(size, activation, next(initializer), name=f"residual_{i}", dtype=dtype)
-        layers += [convolution, block]
-    return [*layers, tf_keras.layers.Activation(activation, dtype=dtype)]
+        layers.append(convolution)
+        if residual:
+            layers.append(Residual(size, activation, next(initializer), name=f"residual_{i}", dtype=dtype))
+    return [*layers, tf_keras.layers.Activation(activation, dtype=dtype)] if residual else layers
 
 
 def _start(
@@ -183,13 +165,3 @@ def _start(
     reshape = tf_keras.layers.Reshape((*base, options.base_channels), dtype=options.precision)
     crop = [factor * small - side for small, side in zip(base, output_shape[:-1], strict=True)]
     return [tf_keras.layers.InputLayer((input_dim,)), dense, reshape], crop
-
-
-def _image_parameters(channels: int, crop: list[int], initializer: Iterator[Any]) -> Layers:
-    """Return the layers from the largest image to the parameters of p(x|z)."""
-    last = ThinConv2DTranspose(
-        channels, 3, kernel_initializer=next(initializer), name="likelihood_params", dtype="float32"
-    )
-    margins = [(0, margin) for margin in crop]
-    cropping = [tf_keras.layers.Cropping2D(margins, dtype="float32")] if any(crop) else []
-    return [last, *cropping, tf_keras.layers.Flatten(dtype="float32")]
