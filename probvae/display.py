@@ -1,6 +1,6 @@
-"""How models, distributions and configurations show themselves: short texts, and tables for notebooks.
+"""Representations of models, distributions and configurations: short texts, and tables for notebooks.
 
-Nothing here computes: what is shown is what objects know already. All of it is escaped in HTML.
+They show attributes and compute nothing. All values are escaped in HTML.
 """
 
 import dataclasses
@@ -8,11 +8,11 @@ import html
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-LONGEST = 120  # characters of one value in a text
+LONGEST = 120  # the most characters of a value in a text
 
 
 def table(title: str, rows: Iterable[tuple[str, Any]]) -> str:
-    """Return an HTML table of names and values under a title; all three are texts, and escaped.
+    """Return an HTML table of names and values under a title, all of them escaped.
 
     >>> table("a < b", [("x", 1)]).count("&lt;")
     1
@@ -26,7 +26,7 @@ def table(title: str, rows: Iterable[tuple[str, Any]]) -> str:
 
 
 def shape(value: Any) -> str:
-    """Return a shape as TFP writes it, "?" for a size that only a run knows.
+    """Format a shape as TFP does, "?" for a size that is unknown before a run.
 
     >>> shape((28, None, 1))
     '[28, ?, 1]'
@@ -38,7 +38,7 @@ def shape(value: Any) -> str:
 
 
 def kind(distribution: Any) -> str:
-    """Return the name of a distribution's class, with that of the distribution inside where it wraps one.
+    """Return the class name of a distribution, followed by that of the distribution that it wraps, if any.
 
     >>> from tensorflow_probability import distributions as tfd
     >>> kind(tfd.Independent(tfd.Normal([0.0], 1.0), 1))
@@ -49,11 +49,11 @@ def kind(distribution: Any) -> str:
     return f"{name} {kind(distribution.distribution)}" if wraps else name
 
 
-class Shown:
-    """A distribution of ours, with a text of one line and a table of what it is.
+class ReprMixin:
+    """Representations of the library's distributions: a text of one line, and an HTML table.
 
-    Put before the TFP class among the bases; `_details` adds what else is worth a glance. `wraps` is true of
-    a distribution that changes some methods of another one, its `distribution`.
+    It stands before the TFP class among the bases; `_details` adds further entries. `wraps` is true for a
+    distribution that changes some methods of another one, its `distribution`.
     """
 
     wraps: ClassVar[bool] = False
@@ -73,38 +73,38 @@ class Shown:
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        what = (type(self).__doc__ or "").strip().split("\n")[0].replace("`", "")
-        return table(kind(self), [*self._facts().items(), ("what", what)])
+        title = (type(self).__doc__ or "").strip().split("\n")[0].replace("`", "")
+        return table(kind(self), [*self._facts().items(), ("what", title)])
 
 
 # ---- models --------------------------------------------------------------------------------------
 
 
 def model_text(vae: Any) -> str:
-    """Return what a `VAE` is made of, on a few lines."""
+    """Describe the parts of a `VAE` on a few lines."""
     rows = _model_rows(vae)
     width = max(len(name) for name, _ in rows)
-    return (
-        "\n".join([f"<{type(vae).__name__}", *(f"  {name:{width}}  {_short(v)}" for name, v in rows)]) + ">"
-    )
+    lines = [f"<{type(vae).__name__}", *(f"  {name:{width}}  {_short(value)}" for name, value in rows)]
+    return "\n".join(lines) + ">"
 
 
 def model_html(vae: Any) -> str:
-    """Return what a `VAE` is made of, as an HTML table."""
+    """Describe the parts of a `VAE` in an HTML table."""
     return table(type(vae).__name__, _model_rows(vae))
 
 
 def _model_rows(vae: Any) -> list[tuple[str, Any]]:
-    chosen = vae.architecture
+    architecture = vae.architecture
     posterior, likelihood = vae.kinds
     parts = (("prior", kind(vae.prior)), ("posterior", posterior), ("likelihood", likelihood))
     rows: list[tuple[str, Any]] = [
-        (name, f"{what} ({getattr(chosen, name)})" if chosen else what) for name, what in parts
+        (name, f"{family} ({getattr(architecture, name)})" if architecture else family)
+        for name, family in parts
     ]
     rows += vae._details().items()
-    if chosen:
-        sizes = chosen.units if "mlp" in chosen.network else chosen.filters
-        rows.append(("network", f"{chosen.network} {list(sizes)}"))
+    if architecture:
+        sizes = architecture.units if "mlp" in architecture.network else architecture.filters
+        rows.append(("network", f"{architecture.network} {list(sizes)}"))
     return [*rows, ("parameters", f"{sum(v.shape.num_elements() for v in vae.trainable_variables):,}")]
 
 
@@ -112,7 +112,7 @@ def _model_rows(vae: Any) -> list[tuple[str, Any]]:
 
 
 class Configuration:
-    """A dataclass that shows its main fields, and all others that are not as by default."""
+    """A dataclass represented by its main fields and those that differ from their defaults."""
 
     MAIN: ClassVar[tuple[str, ...]] = ()
 
@@ -122,7 +122,7 @@ class Configuration:
         return [(name, value) for name, value, default in values if name in self.MAIN or value != default]
 
     def __repr__(self) -> str:
-        """Return the call that makes an equal one."""
+        """Return the call that makes an equal configuration."""
         values = (f"{name}={value!r}" for name, value in self._chosen())
         return f"{type(self).__name__}({', '.join(values)})"
 

@@ -13,7 +13,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
-from probvae.display import Shown
+from probvae.display import ReprMixin
 from probvae.distributions.flows.flow import Flow
 from probvae.distributions.flows.networks import made
 from probvae.distributions.flows.steps import AutoregressiveStep, CouplingStep, couplings
@@ -150,7 +150,7 @@ def low_rank(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
     return _head(2 * latent_dim + latent_dim * rank, new, seed=seed)
 
 
-class _Coordinates(Shown, tfd.Independent):
+class _Coordinates(ReprMixin, tfd.Independent):
     """Independent coordinates, with the covariance that `tfd.Independent` does not give.
 
     A `tfd.MultivariateNormalDiag` has it, but cannot be reparameterized in a mixture.

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from probvae.display import Shown
+from probvae.display import ReprMixin
 from probvae.seeds import Seed
 
 
@@ -18,7 +18,7 @@ def unwrap(distribution: tfd.Distribution) -> tfd.Distribution:
     return getattr(distribution, "tensor_distribution", distribution)
 
 
-class LibraryDistribution(Shown, tfd.Distribution):
+class LibraryDistribution(ReprMixin, tfd.Distribution):
     """Base of the distributions that are no variant of one of TFP's.
 
     A subclass has `_shapes`, and `_shape_tensors` where a size may be known only at run time, in place of the

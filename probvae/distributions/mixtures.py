@@ -7,12 +7,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from probvae.display import Shown
+from probvae.display import ReprMixin
 
 BLOCK_NUMBERS = 2**22  # points x components x L, of a mixture whose components are not independent normals
 
 
-class _Mixture(Shown, tfd.MixtureSameFamily):
+class _Mixture(ReprMixin, tfd.MixtureSameFamily):
     """What TFP asks of subclasses of `tfd.MixtureSameFamily`."""
 
     def __init__(

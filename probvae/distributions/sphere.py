@@ -6,14 +6,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from probvae.display import Shown
+from probvae.display import ReprMixin
 from probvae.distributions.base import Wrapper
 from probvae.seeds import Seed, split
 
 QUADRATURE_NODES = 48
 
 
-class VonMisesFisher(Shown, tfd.VonMisesFisher):
+class VonMisesFisher(ReprMixin, tfd.VonMisesFisher):
     """`tfd.VonMisesFisher` whose draws are reparameterized for every L, by implicit differentiation.
 
     TFP's draws have the right gradient with respect to the concentration for L = 3 alone; elsewhere they come
@@ -97,7 +97,7 @@ def angle_slope(angle: tf.Tensor, concentration: tf.Tensor, size: int) -> tf.Ten
     return tf.cast(slope, angle.dtype)
 
 
-class SphericalUniform(Shown, tfd.SphericalUniform):
+class SphericalUniform(ReprMixin, tfd.SphericalUniform):
     """`tfd.SphericalUniform` with a variance, 1 / L in each coordinate."""
 
     def _variance(self) -> tf.Tensor:

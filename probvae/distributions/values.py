@@ -16,7 +16,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from probvae.display import Shown
+from probvae.display import ReprMixin
 
 # No density of a normal exceeds 1 / (1e-3 sqrt(2 pi)) = 399. Without a floor on the scale the likelihood of
 # data that a decoder can reproduce (a constant pixel, say) is unbounded, and training runs away to it.
@@ -92,7 +92,7 @@ def lognormal(params: tf.Tensor) -> tfd.Distribution:
     return tfd.LogNormal(loc, tf.minimum(positive_scale(params[..., 1]), LOG_SCALE_LIMIT))
 
 
-class Bernoulli(Shown, tfd.Bernoulli):
+class Bernoulli(ReprMixin, tfd.Bernoulli):
     """`tfd.Bernoulli` of finite logits whose `log_prob` takes one softplus where TFP's takes two.
 
     Much of what a small decoder costs is this log-probability: with two layers of 200 units and five draws a
@@ -124,7 +124,7 @@ def continuous_bernoulli(params: tf.Tensor) -> tfd.Distribution:
     return tfd.ContinuousBernoulli(logits=tf.clip_by_value(params[..., 0], -LOGIT_LIMIT, LOGIT_LIMIT))
 
 
-class Poisson(Shown, tfd.Poisson):
+class Poisson(ReprMixin, tfd.Poisson):
     """A Poisson of log-rate `log_rate` whose log-probability keeps its digits for large counts.
 
     `tfd.Poisson` subtracts numbers of the size x log x: in float32 it is off by 0.1 nats at counts of 1e5 and
@@ -160,7 +160,7 @@ def negative_binomial(params: tf.Tensor) -> tfd.Distribution:
     return tfd.NegativeBinomial(tf.exp(log_count), logits=log_mean - log_count)
 
 
-class Categorical(Shown, tfd.Categorical):
+class Categorical(ReprMixin, tfd.Categorical):
     """`tfd.Categorical` of any number of batch axes: on some processors `tf.nn.softmax` takes at most five.
 
     >>> Categorical(logits=tf.zeros([1, 1, 1, 1, 1, 2])).probs_parameter().shape.rank
@@ -171,7 +171,7 @@ class Categorical(Shown, tfd.Categorical):
         return tf.exp(tf.nn.log_softmax(self.logits_parameter()))
 
 
-class FiniteDiscrete(Shown, tfd.FiniteDiscrete):
+class FiniteDiscrete(ReprMixin, tfd.FiniteDiscrete):
     """`tfd.FiniteDiscrete` over `Categorical`.
 
     Args:

@@ -7,13 +7,13 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from probvae.display import Shown
+from probvae.display import ReprMixin
 from probvae.distributions.base import LazyDistribution
 from probvae.distributions.flows.steps import AutoregressiveStep
 from probvae.seeds import as_seed
 
 
-class Flow(Shown, tfd.TransformedDistribution):
+class Flow(ReprMixin, tfd.TransformedDistribution):
     """A symmetric base distribution pushed through a bijector, with moments by Monte Carlo.
 
     `mean`, `variance`, `stddev` and `covariance` have no closed form: they are those of `moment_draws` draws
