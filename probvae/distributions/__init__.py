@@ -1,4 +1,4 @@
-"""The distributions that TensorFlow Probability lacks: the parts of posteriors, priors and likelihoods."""
+"""Distributions that TensorFlow Probability lacks, the parts of posteriors, priors and likelihoods."""
 
 from typing import TYPE_CHECKING
 

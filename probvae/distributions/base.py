@@ -1,4 +1,4 @@
-"""Bases of the library's own distributions."""
+"""Base classes of the library's own distributions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,25 +11,25 @@ from probvae.seeds import Seed
 
 
 def unwrap(distribution: tfd.Distribution) -> tfd.Distribution:
-    """Return the distribution inside the output of a distribution layer; any other as it is.
+    """Return the distribution inside the output of a distribution layer, whose type that output hides.
 
-    The output of a layer hides its type from `isinstance`.
+    Any other distribution is returned unchanged.
     """
     return getattr(distribution, "tensor_distribution", distribution)
 
 
 class LibraryDistribution(ReprMixin, tfd.Distribution):
-    """Base of the distributions that are no variant of one of TFP's.
+    """Base class of the distributions that do not extend a distribution of TFP.
 
-    A subclass has `_shapes`, and `_shape_tensors` where a size may be known only at run time, in place of the
-    four methods that TFP asks for.
+    A subclass defines `_shapes`, and `_shape_tensors` if a size may be known at run time only, in place of
+    the four shape methods of TFP.
 
     Args:
       parameters: Arguments of the subclass's constructor.
       name: Name of the distribution.
       dtype: Type of the values.
       reparameterization_type: Whether draws have gradients.
-      allow_nan_stats: Whether an undefined statistic is nan, or an error.
+      allow_nan_stats: Whether an undefined statistic is nan rather than an error.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LibraryDistribution(ReprMixin, tfd.Distribution):
         raise NotImplementedError(f"The batch shape of a {cls.__name__} is not inferred from its parameters.")
 
     def _shapes(self) -> tuple[Any, Any]:
-        """Return batch and event shape, a size that is known only at run time being None."""
+        """Return batch and event shape, with None for a size that is known at run time only."""
         raise NotImplementedError
 
     def _shape_tensors(self) -> tuple[Any, Any]:
@@ -76,10 +76,10 @@ class LibraryDistribution(ReprMixin, tfd.Distribution):
 
 
 class Wrapper(LibraryDistribution):
-    """A distribution with type, batch and event shape of `distribution`; subclasses define what differs.
+    """Base class of distributions with the dtype, batch and event shape of another distribution.
 
     Args:
-      distribution: Distribution inside.
+      distribution: Wrapped distribution.
       parameters: Arguments of the subclass's constructor.
       name: Name of the distribution.
     """
@@ -104,15 +104,15 @@ class Wrapper(LibraryDistribution):
 
 
 class LazyDistribution(LibraryDistribution):
-    """A distribution that `now()` makes at every call, from variables as they are then.
+    """Base class of trained distributions, rebuilt by `now()` from the variables at every call.
 
-    A flow needs that because TFP keeps what a bijector computed at a tensor as long as the tensor lives: a
-    `tfd.TransformedDistribution` asked twice for the log-density at one tensor, with a step of training
-    between, answers with a mixture of old and new.
+    A flow needs this because TFP caches the values of a bijector at a tensor as long as the tensor lives: the
+    log-densities of a `tfd.TransformedDistribution` at one tensor, before and after a training step, would
+    mix old and new values.
 
     Args:
       latent_dim: L, the size of an event.
-      modules: Holders of the variables, which become the distribution's.
+      modules: Modules whose variables are those of the distribution.
       name: Name of the distribution.
     """
 
@@ -125,7 +125,7 @@ class LazyDistribution(LibraryDistribution):
         return {"variables": len(self.trainable_variables)}
 
     def now(self) -> tfd.Distribution:
-        """Return the distribution that the variables define now."""
+        """Return the distribution at the current values of the variables."""
         raise NotImplementedError
 
     def _shapes(self) -> tuple[Any, Any]:

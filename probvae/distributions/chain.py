@@ -10,27 +10,26 @@ from tensorflow_probability import distributions as tfd
 from probvae.distributions.base import LibraryDistribution
 from probvae.seeds import Seed, split
 
-MEAN_DRAWS = 64  # draws behind the mean and the variance of a chain, half of them mirrored
+MEAN_DRAWS = 64  # draws for the mean and the variance of a chain, half of them mirrored
 Conditional = Callable[[tf.Tensor], tfd.Distribution]
 
 
 class Chain(LibraryDistribution):
-    """The distribution of z = (z_1, ..., z_K) with normal conditionals p(z_k | z_<k), one event of shape [L].
+    """Distribution of z = (z_1, ..., z_K) with normal conditionals p(z_k | z_<k), one event of shape [L].
 
-    `mean`, `variance` and `stddev` have no closed form but for z_1. They average the conditional moments
-    over 64 draws of z_<k at a fixed seed, 32 and their mirror images, the same for all of the batch. So
-    they repeat; they are exact for the mean where the conditional means are linear and the scales constant;
-    and else they carry a sampling error of up to a sixth of the standard deviation of the conditional mean.
+    `mean`, `variance` and `stddev` have a closed form for z_1 only. They average the conditional moments over
+    64 draws of z_<k at a fixed seed (32 draws and their mirror images, the same for the whole batch). So they
+    are reproducible. The mean is exact if the conditional means are linear and the scales constant;
+    otherwise the sampling error is up to a sixth of the standard deviation of the conditional mean.
 
-    `tfd.JointDistributionCoroutine` joined by `tfb.Split` is the same distribution (a test compares them).
-    As a `tfd.TransformedDistribution` that is a composite tensor too, and one that Keras cannot track in a
-    model.
+    `tfd.JointDistributionCoroutine` joined by `tfb.Split` is the same distribution (a test compares them),
+    but as a `tfd.TransformedDistribution` it is a composite tensor, which Keras cannot track in a model.
 
     Args:
-      top: p(z_1), its batch shape that of the whole.
-      conditionals: for each layer below, a function from z_<k [..., n_1 + ... + n_{k-1}] to p(z_k | z_<k).
+      top: p(z_1), whose batch shape is that of the chain.
+      conditionals: Functions from z_<k [..., n_1 + ... + n_{k-1}] to p(z_k | z_<k), one for each lower layer.
         Like the top they are independent normals, of event shape [n_k], and batch axes broadcast.
-      latent_layers: (n_1, ..., n_K), which sum to L.
+      latent_layers: Sizes (n_1, ..., n_K) of the layers, which sum to L.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class Chain(LibraryDistribution):
         return self.top.batch_shape_tensor(), [sum(self.latent_layers)]
 
     def log_prob_terms(self, z: tf.Tensor) -> tf.Tensor:
-        """Return log p(z_k | z_<k) by layer, [K, ...] in nats, for z [..., L]; `log_prob` is their sum."""
+        """Return log p(z_k | z_<k) for each k, [K, ...] in nats, for z [..., L]; `log_prob` is their sum."""
         ends = np.cumsum(self.latent_layers)
         terms = [self.top.log_prob(z[..., : ends[0]])]
         for conditional, start, end in zip(self.conditionals, ends[:-1], ends[1:], strict=True):
@@ -62,11 +61,11 @@ class Chain(LibraryDistribution):
         return tf.stack(terms)
 
     def centre(self) -> tf.Tensor:
-        """Return the layers' conditional means at those above, [..., L]: z of high density, without draws."""
+        """Return z [..., L] of high density without draws: each layer is its mean given the layers above."""
         return self._descend(lambda k, p: p.mean())
 
     def _descend(self, choose: Callable[[int, tfd.Distribution], tf.Tensor]) -> tf.Tensor:
-        """Return z [..., L] made from the top, z_k = choose(k, p(z_k | z_<k)) with k counted from 0."""
+        """Return z [..., L], built from the top by z_k = choose(k, p(z_k | z_<k)) with k counted from 0."""
         z = choose(0, self.top)
         for k, conditional in enumerate(self.conditionals, 1):
             z = tf.concat([z, choose(k, conditional(z))], axis=-1)

@@ -1,4 +1,4 @@
-"""Tables whose columns are of different kinds: p(x|z) is a product over columns, each of its own kind.
+"""Distribution of table rows, p(x|z): a product over columns of different kinds.
 
 A kind is a string: a key of `KINDS`, or "categorical:K" for classes 0 to K - 1.
 """
@@ -30,10 +30,10 @@ CLASSES = "categorical:"
 
 
 def kind_of(name: str) -> Elementwise:
-    """Return the distribution that a kind of column names.
+    """Return the distribution of a kind of column.
 
     Raises:
-      InputError: no such kind.
+      InputError: The kind is unknown.
 
     >>> kind_of("categorical:3").n
     3
@@ -55,8 +55,8 @@ class Columns(LibraryDistribution):
     `tfd.Independent(Columns(...), 1)` is a distribution of rows [D].
 
     Args:
-      parts: distributions of batch [..., D_i] and event [], D in all.
-      places: for each part, which of the D columns are its own, D_i integers.
+      parts: Distributions of batch [..., D_i] and event []; the D_i sum to D.
+      places: Indices of the columns of each part, D_i integers from 0 to D - 1.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Columns(LibraryDistribution):
         return tf.concat([self.parts[0].batch_shape_tensor()[:-1], [len(self._order)]], axis=0), []
 
     def _joined(self, values: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Put one tensor [..., D_i] for each part into the order of the columns, [..., D]."""
+        """Join one tensor [..., D_i] for each part in the order of the columns, [..., D]."""
         return tf.gather(tf.concat(values, axis=-1), self._order, axis=-1)
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
@@ -104,7 +104,7 @@ class Columns(LibraryDistribution):
 
 
 def params_size(columns: Sequence[str]) -> int:
-    """Return how many parameters a row has.
+    """Return the number of parameters of a row.
 
     >>> params_size(("normal", "bernoulli", "categorical:4"))
     7
@@ -113,9 +113,9 @@ def params_size(columns: Sequence[str]) -> int:
 
 
 def columns_of(params: tf.Tensor, columns: Sequence[str]) -> Columns:
-    """Build p(x|z) of the columns, batch [..., D], from parameters [..., params_size] in the columns' order.
+    """Build p(x|z) of the columns, batch [..., D], from parameters [..., params_size] in their order.
 
-    Columns of one kind share one distribution, so that a wide table costs few operations.
+    Columns of the same kind share one distribution, so a wide table takes few operations.
     """
     starts = np.cumsum([0, *(kind_of(name).n for name in columns)])
     parts, places = [], []
@@ -129,11 +129,11 @@ def columns_of(params: tf.Tensor, columns: Sequence[str]) -> Columns:
 
 
 def inputs(x: tf.Tensor, columns: Sequence[str]) -> tf.Tensor:
-    """Return what an encoder sees of rows [..., D]: log(1 + count), log of a lognormal, classes one-hot.
+    """Encode rows [..., D] for an encoder: log(1 + count), log of a lognormal, classes one-hot.
 
     Returns:
-      [..., D'], where a categorical column takes K places and any other one. A missing value, nan, stays nan
-      in all of its places. Between two classes the encoding is linear, so that pseudo-inputs have gradients.
+      [..., D'], where a categorical column takes K entries and any other column one. A missing value (nan) is
+      nan in all its entries. Between two classes the encoding is linear, so pseudo-inputs have gradients.
     """
 
     def column(name: str, value: tf.Tensor) -> tf.Tensor:
@@ -151,7 +151,7 @@ def to_support(columns: Sequence[str]) -> tfb.Bijector:
 
 
 def first_misfit(x: np.ndarray, columns: Sequence[str]) -> str:
-    """Say which column first holds a seen value that its kind does not allow; empty where none does.
+    """Describe the first column with an observed value outside its support; "" if there is none.
 
     >>> first_misfit(np.array([[0.0, 1.0], [np.nan, 2.0]]), ("poisson", "bernoulli"))
     'column 1 (bernoulli: 0 or 1) with values from 1 to 2'

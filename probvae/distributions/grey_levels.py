@@ -1,7 +1,7 @@
-"""Distributions of 8-bit images: a logistic whose mass is collected on the 256 grey levels, and its mixture.
+"""Distributions of 8-bit images: logistics discretized to the 256 grey levels, and their mixtures.
 
-x is a grey level divided by 255, so x is in [0, 1]. Parameters are on the scale u = 2 x - 1 in [-1, 1]. Level
-k has the probability that the logistic falls within half a level of it; levels 0 and 255 take the tails too.
+x is a grey level divided by 255, in [0, 1]. Parameters are on the scale u = 2 x - 1 in [-1, 1]. The mass of
+level k is that of the logistic within half a level of it; levels 0 and 255 also have the mass of the tails.
 """
 
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ from probvae.distributions.values import Categorical, Elementwise
 from probvae.seeds import Seed, split
 
 LEVELS = 256
-COMPONENTS = 10  # of the mixture
+COMPONENTS = 10  # number of components of a mixture
 # Bounds of the log-scale: exp(-7) is 0.12 grey levels, exp(7) is flat over all of them.
 LOG_SCALE_LOW, LOG_SCALE_HIGH = -7.0, 7.0
-WINDOW = 8  # grey levels on either side of the location over which `mean` sums term by term
-NODES = 5  # of the quadrature over one channel in the mean of a colour pixel
+WINDOW = 8  # number of grey levels on either side of the location that `mean` sums term by term
+NODES = 5  # number of quadrature nodes over one channel in the mean of a colour pixel
 
 
 class _Levels(LibraryDistribution):
-    """Base of the distributions of this file, whose shapes are those of loc and log_scale together."""
+    """Base class of distributions whose shape is the broadcast shape of loc and log_scale."""
 
     def __init__(self, parameters: dict[str, Any], event_ndims: int, name: str) -> None:
         self._event_ndims = event_ndims
@@ -44,18 +44,18 @@ class _Levels(LibraryDistribution):
 
 
 class DiscretizedLogistic(_Levels):
-    """A logistic on u = 2 x - 1 whose mass is collected on x = 0, 1/(levels - 1), ..., 1; event [].
+    """Logistic distribution on u = 2 x - 1, discretized to x = 0, 1/(levels - 1), ..., 1; event [].
 
-    The log-mass of a level between edges a < b, on the standard logistic's scale, is
-    log sigmoid(b) + log sigmoid(-a) + log(1 - exp(a - b)), which float32 gives to all its digits.
-    `tfd.QuantizedDistribution` takes differences of nearly equal numbers instead (0.04 nats off for the
-    widest logistic), has no mean, and lives on integers.
+    The log-mass of a level between edges a < b, on the scale of the standard logistic, is
+    log sigmoid(b) + log sigmoid(-a) + log(1 - exp(a - b)), which is accurate in float32.
+    `tfd.QuantizedDistribution` takes differences of nearly equal numbers instead (an error of 0.04 nats for
+    the widest logistic), has no mean, and has integer values.
 
     Args:
-      loc: location on the scale of u, [...].
-      log_scale: logarithm of the scale on the scale of u, [...]; bounded below by a softplus, which adds 0.05
-        at -4 and 0.7 at -7, and above by a clip at 7.
-      levels: how many levels.
+      loc: Location of u, [...].
+      log_scale: Logarithm of the scale of u, [...]; bounded below by a softplus, which adds 0.05 at -4 and
+        0.7 at -7, and above by a clip at 7.
+      levels: Number of levels.
 
     >>> p = DiscretizedLogistic(tf.constant(0.0), tf.constant(-2.0))
     >>> x = tf.range(256.0) / 255
@@ -80,7 +80,7 @@ class DiscretizedLogistic(_Levels):
         level = tf.round(x * top)
         low = ((2 * level - 1) / top - 1 - self.loc) / self.scale
         width = 2 / (top * self.scale)
-        below = tf.where(level < 0.5, 0.0, tf.math.log_sigmoid(-low))  # 0: the lower tail belongs to level 0
+        below = tf.where(level < 0.5, 0.0, tf.math.log_sigmoid(-low))  # level 0 has the lower tail
         above = tf.where(level > top - 0.5, 0.0, tf.math.log_sigmoid(low + width))
         edge = (level < 0.5) | (level > top - 0.5)
         return below + above + tf.where(edge, 0.0, tf.math.log(-tf.math.expm1(-width)))
@@ -93,9 +93,9 @@ class DiscretizedLogistic(_Levels):
     def _mean(self) -> tf.Tensor:
         """Sum P(level >= k) over k = 1, 2, ...: term by term near the location, as an integral elsewhere.
 
-        Within 0.003 grey levels of the mean for log-scales below 4, within 0.03 up to the bound, by rounding.
-        The integral of each term is closed, and differs from the term
-        where the logistic is narrow only, that is, near its location.
+        The rounding error is below 0.003 grey levels for log-scales below 4, and below 0.03 up to the bound.
+        The integral of a term has a closed form, and differs from the term only near the location of a
+        narrow logistic.
         """
         top = float(self.levels - 1)
         scale = self.scale * top / 2
@@ -113,16 +113,16 @@ class DiscretizedLogistic(_Levels):
 
 
 class PixelLogistic(_Levels):
-    """Red, green and blue of a pixel, each a `DiscretizedLogistic` given those before it; event [3].
+    """Distribution of a colour pixel: each channel a `DiscretizedLogistic` given those before it; event [3].
 
     The location of green is loc_1 + c_0 r, that of blue loc_2 + c_1 r + c_2 g, where r and g are the red and
     green levels on the scale of u.
 
     Args:
-      loc: [..., 3].
-      log_scale: [..., 3], as in `DiscretizedLogistic`.
+      loc: Locations [..., 3].
+      log_scale: Log-scales [..., 3], as in `DiscretizedLogistic`.
       coefficients: c, [..., 3], from -1 to 1.
-      levels: how many levels.
+      levels: Number of levels.
 
     References:
       Salimans et al. 2017, arXiv:1701.05517, section 2.2.
@@ -155,16 +155,16 @@ class PixelLogistic(_Levels):
     def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         channels: list[tf.Tensor] = []
         for i, seed_i in enumerate(split(seed, 3)):
-            # the later channels have the n draws in their batch already
+            # The n draws of red are a batch axis of the later channels.
             channels.append(self._channel(i, channels).sample(() if i else n, seed=seed_i))
         return tf.stack(channels, axis=-1)
 
     def _mean(self) -> tf.Tensor:
         """Average the channels' conditional means by quadrature over the earlier channels.
 
-        The tails of an earlier channel, which fall on 0 and 1, count with their own weights; in between are
-        `NODES` Gauss-Legendre nodes in probability. All channels are taken before they are rounded to levels.
-        Within half a grey level of the mean, also where a wide channel comes before narrow ones.
+        The tails of an earlier channel are nodes at 0 and 1 with the mass of the tails as weights; between
+        them are `NODES` Gauss-Legendre nodes in probability. The channels are not rounded to levels. The
+        error is at most half a grey level, also with a wide channel before narrow ones.
         """
         red = self._channel(0, [])
         means = [_unrounded_mean(red), 0.0, 0.0]
@@ -177,15 +177,15 @@ class PixelLogistic(_Levels):
 
 
 def _nodes(p: DiscretizedLogistic) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """Return values in [0, 1] and weights that stand for the logistic clipped to [0, 1]."""
+    """Return pairs of value and weight of a quadrature for the logistic clipped to [0, 1]."""
     low, high = tf.sigmoid((-1 - p.loc) / p.scale), tf.sigmoid((p.loc - 1) / p.scale)
     inside = tf.maximum(1 - low - high, 0.0)
-    found = [(tf.zeros_like(low), low), (tf.ones_like(high), high)]
+    nodes = [(tf.zeros_like(low), low), (tf.ones_like(high), high)]
     for node, weight in zip(*np.polynomial.legendre.leggauss(NODES), strict=True):
         level = tf.clip_by_value(low + inside * np.float32((node + 1) / 2), 1e-6, 1 - 1e-6)
         u = p.loc + p.scale * (tf.math.log(level) - tf.math.log1p(-level))
-        found.append((tf.clip_by_value((u + 1) / 2, 0.0, 1.0), inside * np.float32(weight / 2)))
-    return found
+        nodes.append((tf.clip_by_value((u + 1) / 2, 0.0, 1.0), inside * np.float32(weight / 2)))
+    return nodes
 
 
 def _unrounded_mean(p: DiscretizedLogistic) -> tf.Tensor:
@@ -203,8 +203,8 @@ def logistic(params: tf.Tensor) -> tfd.Distribution:
 def mixture(params: tf.Tensor, levels: int = LEVELS) -> tfd.Distribution:
     """Build a mixture of M discretized logistics for single values, from [..., 3 M].
 
-    The parameters are M logits, M locations and M log-scales. To each location its own place in [-1, 1] is
-    added, from -1 + 1/M to 1 - 1/M, so that the components start apart and cover all levels.
+    The parameters are M logits, M locations and M log-scales. Offsets from -1 + 1/M to 1 - 1/M are added to
+    the locations, so that the components start apart and cover all levels.
     """
     logits, loc, log_scale = tf.split(params, 3, axis=-1)
     components = DiscretizedLogistic(loc + _places(loc.shape[-1]), log_scale, levels)
@@ -232,7 +232,7 @@ def _places(components: int) -> np.ndarray:
 
 
 def is_level(x: np.ndarray, levels: int = LEVELS) -> bool:
-    """Whether all values are levels divided by levels - 1, to within 1e-4 levels.
+    """Return whether all values are levels divided by levels - 1, to within 1e-4 levels.
 
     >>> is_level(np.float32([0, 17 / 255, 1])), is_level(np.array([0.5])), is_level(np.array([17.0]))
     (True, False, False)

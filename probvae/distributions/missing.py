@@ -1,9 +1,9 @@
-"""Missing values, written nan: likelihoods that sum over what was seen, and encoders that know what that is.
+"""Missing values (nan): a likelihood of the observed values and inputs of an encoder.
 
 A model with missing values is trained on log p(x_seen) with the same bounds as any other: its likelihood
-leaves out what is missing (`SeenValues`), and its encoder sees zeros there and which values they are
-(`encoder_inputs`). Values are taken to be missing at random: whether one is missing may depend on what was
-seen, not on the value itself. `probvae.sampling.imputation` fills them in.
+leaves out the missing values (`SeenValues`), and its encoder gets zeros there and a mask (`encoder_inputs`).
+Values are assumed to be missing at random: the mask may depend on the observed values, not on the missing
+ones. `probvae.sampling.imputation` fills them in.
 """
 
 import tensorflow as tf
@@ -13,21 +13,20 @@ from probvae.distributions.base import Wrapper
 from probvae.errors import InputError
 from probvae.seeds import Seed
 
-IN_SUPPORT = 1.0  # lies in the support of every likelihood; stands for a missing value where one is needed
+IN_SUPPORT = 1.0  # value in the support of every likelihood, in place of a missing value
 
 
 class SeenValues(Wrapper):
-    """A product over independent values whose `log_prob` leaves out the values of x that are missing (nan).
+    """Product over independent values whose `log_prob` leaves out the missing values (nan) of x.
 
-    Everything else (`sample`, `mean`, ...) is that of the product. Where the product's factors are whole
-    pixels, a pixel is left out if all of its values are missing; `log_prob` is nan where only some are, as
-    their joint probability is no product.
+    Everything else (`sample`, `mean`, ...) is that of the product. If the factors are whole pixels, a pixel
+    is left out if all its values are missing; `log_prob` is nan if only some are.
 
     Args:
-      distribution: a `tfd.Independent`.
+      distribution: Product over all values, a `tfd.Independent`.
 
     Raises:
-      InputError: another distribution.
+      InputError: The distribution is not a `tfd.Independent`.
     """
 
     def __init__(self, distribution: tfd.Distribution, name: str = "seen") -> None:
@@ -40,10 +39,10 @@ class SeenValues(Wrapper):
         super().__init__(distribution, parameters, name)
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
-        factors = self.distribution.distribution  # of batch [..., *E] less the event of one factor
-        within = list(range(-factors.event_shape.rank, 0))  # axes of one factor: none, or a pixel's channels
+        factors = self.distribution.distribution  # batch shape [..., *E] without the event axes of a factor
+        within = list(range(-factors.event_shape.rank, 0))  # axes of a factor: none, or channels of a pixel
         missing = tf.reduce_all(tf.math.is_nan(x), axis=within, keepdims=True)
-        # What stands in for a missing value must lie in the support, lest its gradient be nan.
+        # Outside the support the gradient could be nan.
         log_prob = factors.log_prob(tf.where(missing, IN_SUPPORT, x))
         missing = tf.squeeze(missing, axis=within) if within else missing
         ndims = self.event_shape.rank - factors.event_shape.rank
@@ -66,13 +65,13 @@ class SeenValues(Wrapper):
 
 
 def encoder_inputs(x: tf.Tensor) -> tf.Tensor:
-    """Return what an encoder sees of x with missing values: zeros there, and 1 where a value was seen.
+    """Encode x with missing values for an encoder: zeros in their place, and a mask.
 
     Args:
-      x: [..., C], nan where missing.
+      x: Data [..., C], nan where missing.
 
     Returns:
-      [..., 2 C]: the values, then which were seen.
+      [..., 2 C]: the values, then the mask, 1 for observed values.
 
     >>> encoder_inputs(tf.constant([2.0, float("nan")])).numpy().tolist()
     [2.0, 0.0, 1.0, 0.0]

@@ -1,4 +1,4 @@
-"""Mixtures of many components, whose densities are wanted at many points."""
+"""Mixtures of many components with densities at many points."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +9,11 @@ from tensorflow_probability import distributions as tfd
 
 from probvae.display import ReprMixin
 
-BLOCK_NUMBERS = 2**22  # points x components x L, of a mixture whose components are not independent normals
+BLOCK_NUMBERS = 2**22  # limit of points x components x L in a block of `BlockedMixture`
 
 
 class _Mixture(ReprMixin, tfd.MixtureSameFamily):
-    """What TFP asks of subclasses of `tfd.MixtureSameFamily`."""
+    """Base class of mixtures that extend `tfd.MixtureSameFamily`."""
 
     def __init__(
         self,
@@ -34,21 +34,21 @@ class _Mixture(ReprMixin, tfd.MixtureSameFamily):
 
 
 class NormalMixture(_Mixture):
-    """`tfd.MixtureSameFamily` of normals with independent coordinates, its log-density by one matrix product.
+    """`tfd.MixtureSameFamily` of normals with independent coordinates: log-density by one matrix product.
 
-    The generic log-density makes tensors of points x components x L; this one of points x components. In
-    float64, the terms that cancel, up to (loc / scale)^2, leave less error than float32 leaves in z itself.
+    The generic log-density builds tensors of points x components x L, this one of points x components. In
+    float64 the cancellation of terms up to (loc / scale)^2 causes an error below that of z in float32.
 
     Args:
-      mixture_distribution: `tfd.Categorical` over K components.
-      components_distribution: of batch shape [K], with `mean` and `stddev`: a `tfd.MultivariateNormalDiag`.
+      mixture_distribution: Weights of the K components, a `tfd.Categorical`.
+      components_distribution: Components, a `tfd.MultivariateNormalDiag` of batch shape [K].
     """
 
     def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
         components = self.components_distribution
         loc, scale = (tf.cast(t, tf.float64) for t in (components.mean(), components.stddev()))
         points, precision = tf.cast(z, tf.float64), scale**-2
-        # log N(z; loc, scale) = sum over L of - z^2 / 2 scale^2 + z loc / scale^2, and what is free of z
+        # log N(z; loc, scale) = sum over L of - z^2 / 2 scale^2 + z loc / scale^2, plus terms without z
         factors = tf.concat([-0.5 * precision, loc * precision], axis=-1)  # [K, 2 L]
         rest = -0.5 * loc**2 * precision - tf.math.log(scale) - 0.5 * np.log(2 * np.pi)
         log_weights = tf.math.log_softmax(self.mixture_distribution.logits_parameter())
@@ -58,10 +58,9 @@ class NormalMixture(_Mixture):
 
 
 class BlockedMixture(_Mixture):
-    """`tfd.MixtureSameFamily` of K components whose log-density takes so many points at a time.
+    """`tfd.MixtureSameFamily` whose log-density takes blocks of points, to bound the memory.
 
-    At most BLOCK_NUMBERS points x components x L; where gradients are asked for, what all the blocks made is
-    kept.
+    A block has at most BLOCK_NUMBERS points x components x L. Gradients keep the tensors of all blocks.
     """
 
     def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
@@ -70,15 +69,15 @@ class BlockedMixture(_Mixture):
 
 
 def in_blocks(f: Callable[[tf.Tensor], tf.Tensor], z: tf.Tensor, size: int) -> tf.Tensor:
-    """Return f(z) of at most `size` points at a time, to bound the memory.
+    """Return f(z), computed in blocks of at most `size` points to bound the memory.
 
     Args:
-      f: from points [N, L] to values [N].
-      z: points [..., L].
-      size: of a block; at least one point is taken.
+      f: Function from points [N, L] to values [N].
+      z: Points [..., L].
+      size: Number of points in a block, taken as at least 1.
 
     Returns:
-      [...], in the order of z. Gradients flow, and keep what all the blocks made.
+      [...], in the order of z. It has gradients, which keep the tensors of all blocks.
     """
     leading, latent_dim = tf.shape(z)[:-1], z.shape[-1]
     points = tf.reshape(z, [-1, latent_dim])

@@ -1,4 +1,4 @@
-"""Distributions on the unit sphere in R^L, as TFP's own but for gradients and variances that those lack."""
+"""Distributions on the unit sphere in R^L, with gradients and variances that those of TFP lack."""
 
 from typing import Any
 
@@ -14,17 +14,17 @@ QUADRATURE_NODES = 48
 
 
 class VonMisesFisher(ReprMixin, tfd.VonMisesFisher):
-    """`tfd.VonMisesFisher` whose draws are reparameterized for every L, by implicit differentiation.
+    """`tfd.VonMisesFisher` with draws reparameterized by implicit differentiation, for every L.
 
-    TFP's draws have the right gradient with respect to the concentration for L = 3 alone; elsewhere they come
-    from rejection, whose accepted value has a gradient that leaves the acceptance out. Here the angle t
-    between a draw and the mean direction has dt/dconcentration = - (d F(t) / d concentration) / p(t), where p
-    and F are its density and distribution function, the integral by Gauss-Legendre quadrature. Second
+    The draws of TFP have the right gradient with respect to the concentration for L = 3 only; for other L
+    they come from rejection sampling, and their gradient leaves out the acceptance. Here the angle t between
+    a draw and the mean direction has dt/dconcentration = - (d F(t) / d concentration) / p(t), where p and F
+    are the density and distribution function of t, with the integral by Gauss-Legendre quadrature. Second
     derivatives of draws are wrong.
 
     Args:
-      mean_direction: unit vectors [..., L], L from 2 on.
-      concentration: [...], positive.
+      mean_direction: Unit vectors [..., L], with L of 2 or more.
+      concentration: Positive concentrations [...].
 
     References:
       Figurnov, Mohamed & Mnih 2018, Implicit Reparameterization Gradients, arXiv:1805.08498, equation 4.
@@ -44,21 +44,21 @@ class VonMisesFisher(ReprMixin, tfd.VonMisesFisher):
 
     @property
     def reparameterization_type(self) -> Any:
-        """Draws have gradients with respect to both parameters."""
+        """`FULLY_REPARAMETERIZED`: draws have gradients with respect to both parameters."""
         return tfd.FULLY_REPARAMETERIZED
 
     def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         batch = self.batch_shape_tensor()
         size = self.event_shape[-1]
         concentration = tf.broadcast_to(self.concentration, batch)
-        pole = tf.one_hot(tf.zeros(batch, tf.int32), size)  # the draws' mean direction before the reflection
-        drawn = tfd.VonMisesFisher(pole, tf.stop_gradient(concentration)).sample(n, seed=seed)
-        drawn = tf.stop_gradient(drawn)
-        across = tf.norm(drawn[..., 1:], axis=-1)
-        angle = tf.math.atan2(across, drawn[..., 0])
+        pole = tf.one_hot(tf.zeros(batch, tf.int32), size)  # mean direction before the reflection
+        draws = tfd.VonMisesFisher(pole, tf.stop_gradient(concentration)).sample(n, seed=seed)
+        draws = tf.stop_gradient(draws)
+        across = tf.norm(draws[..., 1:], axis=-1)
+        angle = tf.math.atan2(across, draws[..., 0])
         slope = angle_slope(angle, tf.stop_gradient(concentration), size)
         angle += slope * (concentration - tf.stop_gradient(concentration))  # the same value, with a gradient
-        tangent = drawn[..., 1:] / tf.maximum(across, 1e-30)[..., tf.newaxis]
+        tangent = draws[..., 1:] / tf.maximum(across, 1e-30)[..., tf.newaxis]
         z = tf.concat([tf.cos(angle)[..., tf.newaxis], tf.sin(angle)[..., tf.newaxis] * tangent], axis=-1)
         mirror = tf.math.l2_normalize(pole - self.mean_direction, axis=-1, epsilon=1e-30)
         return z - 2 * tf.reduce_sum(z * mirror, axis=-1, keepdims=True) * mirror
@@ -71,16 +71,16 @@ def angle_slope(angle: tf.Tensor, concentration: tf.Tensor, size: int) -> tf.Ten
     """Return d angle / d concentration of a von Mises-Fisher draw at a fixed probability.
 
     The angle t from the mean direction has density p(t) ~ exp(concentration cos t) sin(t)^(L - 2), so
-    dF(t)/dconcentration = integral from 0 to t of (cos s - E[cos]) p(s) ds. Past a right angle the integral
-    from t to pi, of the other sign, is the accurate one. Both are in float64, since p(s) / p(t) may be large.
+    dF(t)/dconcentration = integral from 0 to t of (cos s - E[cos]) p(s) ds. For t above pi / 2 the integral
+    from t to pi, with the other sign, is accurate. Both are in float64, since p(s) / p(t) may be large.
 
     Args:
-      angle: [S, ...] in 0 .. pi.
-      concentration: [...].
-      size: L.
+      angle: Angles [S, ...] in 0 .. pi.
+      concentration: Concentrations [...].
+      size: L, the dimension of the space around the sphere.
 
     Returns:
-      [S, ...], of the dtype of `angle`, at most zero: draws come closer as the concentration grows.
+      [S, ...], of the dtype of `angle`, zero or negative.
     """
     t, k = tf.cast(angle, tf.float64)[..., tf.newaxis], tf.cast(concentration, tf.float64)
     mean = tf.norm(tfd.VonMisesFisher(tf.one_hot(0, size, dtype=tf.float64), k).mean(), axis=-1)  # E[cos]
@@ -98,21 +98,21 @@ def angle_slope(angle: tf.Tensor, concentration: tf.Tensor, size: int) -> tf.Ten
 
 
 class SphericalUniform(ReprMixin, tfd.SphericalUniform):
-    """`tfd.SphericalUniform` with a variance, 1 / L in each coordinate."""
+    """`tfd.SphericalUniform` with a variance, which is 1 / L in each coordinate."""
 
     def _variance(self) -> tf.Tensor:
         return tf.linalg.diag_part(self.covariance())
 
 
 class Radial(Wrapper):
-    """v = r z in all of R^L, for z from a distribution on the unit sphere and an independent length r.
+    """Distribution of v = r z in R^L, for z on the unit sphere and an independent length r.
 
-    Its log-density is log p(v / |v|) + log p(r = |v|) - (L - 1) log |v|. Where z is uniform and r is from chi
-    with L degrees of freedom, v is unit normal.
+    Its log-density is log p(v / |v|) + log p(r = |v|) - (L - 1) log |v|. If z is uniform and r has a chi
+    distribution with L degrees of freedom, v is unit normal.
 
     Args:
-      distribution: of z, of event shape [L].
-      length: of r, positive; that chi unless given.
+      distribution: Distribution of z, of event shape [L].
+      length: Distribution of r; None for the chi distribution with L degrees of freedom.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Radial(Wrapper):
         self.length = length or tfd.Chi(df=np.float32(distribution.event_shape[-1]))
 
     def _log_prob(self, v: tf.Tensor) -> tf.Tensor:
-        length = tf.maximum(tf.norm(v, axis=-1), 1e-12)  # there is no direction at the origin
+        length = tf.maximum(tf.norm(v, axis=-1), 1e-12)  # the origin has no direction
         log_radial = self.length.log_prob(length) - (self.event_shape[-1] - 1) * tf.math.log(length)
         return self.distribution.log_prob(v / length[..., tf.newaxis]) + log_radial
 

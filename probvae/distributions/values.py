@@ -1,9 +1,8 @@
-"""Distributions of single values, from the numbers that a decoder gives for each of them.
+"""Distributions of single values, parameterized by the outputs of a decoder.
 
-An `Elementwise` turns parameters [..., n] into a distribution of batch [...] and event []. The likelihoods of
-`likelihoods.py` and the columns of `tables.py` are made of these. Every map from a decoder's output to a
-parameter keeps log-probabilities and gradients finite in float32, whatever a decoder gives (locations up to
-1e15).
+An `Elementwise` maps parameters [..., n] to a distribution of batch [...] and event []. Likelihoods and the
+columns of tables consist of them. The maps keep log-probabilities and gradients finite in float32 for all
+outputs of a decoder (locations up to 1e15).
 """
 
 from collections.abc import Callable
@@ -18,33 +17,32 @@ from tensorflow_probability import distributions as tfd
 
 from probvae.display import ReprMixin
 
-# No density of a normal exceeds 1 / (1e-3 sqrt(2 pi)) = 399. Without a floor on the scale the likelihood of
-# data that a decoder can reproduce (a constant pixel, say) is unbounded, and training runs away to it.
+# The density of a normal is at most 1 / (1e-3 sqrt(2 pi)) = 399. Without a floor on the scale the likelihood
+# of data that a decoder can reproduce, such as a constant pixel, is unbounded, and training diverges.
 SCALE_FLOOR = 1e-3
-LOGIT_LIMIT = 1e5  # of the continuous Bernoulli
-LOG_LIMIT = 30.0  # of the logarithm of a mean
-LOG_DISPERSION_LIMIT = 10.0  # of the logarithm of the negative binomial's total count
-LOG_SCALE_LIMIT = 5.0  # of the scale of a lognormal
+LOGIT_LIMIT = 1e5  # limit of the logits of a continuous Bernoulli
+LOG_LIMIT = 30.0  # limit of the logarithm of a mean
+LOG_DISPERSION_LIMIT = 10.0  # limit of the logarithm of the total count of a negative binomial
+LOG_SCALE_LIMIT = 5.0  # limit of the scale of a lognormal
 
 
 class Elementwise(NamedTuple):
-    """A distribution of one value.
+    """A family of distributions of one value.
 
     Attributes:
-      make: parameters [..., n] -> distribution of batch [...] and event [].
-      n: how many parameters one value has.
-      support: in words, the values that x may take.
-      accepts: array of values, none of them missing -> whether all lie in the support.
-      discrete: whether `log_prob` is that of a probability mass, not a density.
-      whole: whether x are whole numbers as they are; 8-bit images are else divided by 255.
-      inputs: tensor x -> what an encoder sees of it, of the same shape; nan stays nan.
-      to_support: makes the bijector from the real line to the range of x.
-      standardizes: Whether x are real numbers of any scale, which may be standardized.
-      counts: Whether x are counts, without an upper bound.
-      largest: The largest value of an image, which is shown as white; not used where x are counts.
+      make: Function from parameters [..., n] to a distribution of batch [...] and event [].
+      n: Number of parameters of a value.
+      support: Description of the support, for messages.
+      accepts: Function from an array without missing values to whether all values lie in the support.
+      discrete: Whether `log_prob` is that of a probability mass, not of a density.
+      inputs: Function from x to the inputs of an encoder, of the same shape; nan stays nan.
+      to_support: Function that builds the bijector from the real line to the range of x.
+      whole: Whether x is a whole number; 8-bit images are otherwise divided by 255.
+      standardizes: Whether x is a real number of any scale, which may be standardized.
+      counts: Whether x is a count, without an upper bound.
+      largest: Largest value of an image, shown as white; not used for counts.
       binary: Whether x is 0 or 1, and its mean a probability.
-      grey_levels: Whether x are the 256 grey levels divided by 255, whose bits per dimension are compared in
-        the literature.
+      grey_levels: Whether x is one of the 256 grey levels divided by 255, reported in bits per dimension.
       in_browser: Whether the script of the explorer's page can compute the distribution.
     """
 
@@ -84,19 +82,19 @@ def unit_normal(params: tf.Tensor) -> tfd.Distribution:
 
 
 def lognormal(params: tf.Tensor) -> tfd.Distribution:
-    """Build exp of a normal from that normal's mean and its scale before `positive_scale`, [..., 2].
+    """Build a lognormal from the mean of log x and its scale before `positive_scale`, [..., 2].
 
-    The mean is clipped at +-30 and the scale at 5, so that the mean of x stays finite.
+    The mean is clipped at +-30 and the scale at 5, so that the mean of x is finite.
     """
     loc = tf.clip_by_value(params[..., 0], -LOG_LIMIT, LOG_LIMIT)
     return tfd.LogNormal(loc, tf.minimum(positive_scale(params[..., 1]), LOG_SCALE_LIMIT))
 
 
 class Bernoulli(ReprMixin, tfd.Bernoulli):
-    """`tfd.Bernoulli` of finite logits whose `log_prob` takes one softplus where TFP's takes two.
+    """`tfd.Bernoulli` of finite logits whose `log_prob` takes one softplus, where that of TFP takes two.
 
-    Much of what a small decoder costs is this log-probability: with two layers of 200 units and five draws a
-    training step took 0.82 of the time (two cores of an Intel Xeon).
+    With a decoder of two layers of 200 units and five draws a training step took 0.82 of the time (two cores
+    of an Intel Xeon).
 
     >>> print(Bernoulli(logits=tf.constant(0.5)).log_prob([0.0, 1.0]).numpy().round(4))
     [-0.9741 -0.4741]
@@ -115,8 +113,8 @@ def bernoulli(params: tf.Tensor) -> tfd.Distribution:
 def continuous_bernoulli(params: tf.Tensor) -> tfd.Distribution:
     """Build a continuous Bernoulli on [0, 1] from its logit, [..., 1].
 
-    `tfd.ContinuousBernoulli` is right to 3e-6 in value and gradient around probability 1/2 and at logits of
-    +-1e6; beyond 1e10 its gradients become nan, hence the clipping at +-1e5.
+    `tfd.ContinuousBernoulli` has errors below 3e-6 in value and gradient around probability 1/2 and at logits
+    of +-1e6; beyond 1e10 its gradients are nan, hence the clipping at +-1e5.
 
     References:
       Loaiza-Ganem & Cunningham 2019, The continuous Bernoulli, arXiv:1907.06845.
@@ -125,19 +123,19 @@ def continuous_bernoulli(params: tf.Tensor) -> tfd.Distribution:
 
 
 class Poisson(ReprMixin, tfd.Poisson):
-    """A Poisson of log-rate `log_rate` whose log-probability keeps its digits for large counts.
+    """`tfd.Poisson` with an accurate log-probability for large counts.
 
-    `tfd.Poisson` subtracts numbers of the size x log x: in float32 it is off by 0.1 nats at counts of 1e5 and
-    by 9 at 1e7. Here only what is left after that subtraction is computed.
+    `tfd.Poisson` subtracts numbers of the size x log x: in float32 the error is 0.1 nats at counts of 1e5 and
+    9 at 1e7. Here their difference is computed directly.
     """
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         log_rate = tf.convert_to_tensor(self.log_rate)
         count = tf.maximum(x, 1.0)
         excess = log_rate - tf.math.log(count)  # log(rate / x)
-        large = tf.maximum(count, 8.0)  # where Stirling's series holds
+        large = tf.maximum(count, 8.0)  # argument of Stirling's series
         small = tf.minimum(count, 8.0)
-        at_rate_x = tf.where(  # log p(x) where the rate is x
+        at_rate_x = tf.where(  # log p(x) at the rate x
             count < 8.0,
             small * tf.math.log(small) - small - tf.math.lgamma(small + 1),
             -tf.math.log(2 * np.pi * large) / 2 - tfp.math.log_gamma_correction(large),
@@ -161,7 +159,7 @@ def negative_binomial(params: tf.Tensor) -> tfd.Distribution:
 
 
 class Categorical(ReprMixin, tfd.Categorical):
-    """`tfd.Categorical` of any number of batch axes: on some processors `tf.nn.softmax` takes at most five.
+    """`tfd.Categorical` with any number of batch axes; `tf.nn.softmax` takes at most five on some processors.
 
     >>> Categorical(logits=tf.zeros([1, 1, 1, 1, 1, 2])).probs_parameter().shape.rank
     6
@@ -175,8 +173,8 @@ class FiniteDiscrete(ReprMixin, tfd.FiniteDiscrete):
     """`tfd.FiniteDiscrete` over `Categorical`.
 
     Args:
-      outcomes: [K].
-      logits: [..., K].
+      outcomes: Outcomes [K].
+      logits: Logits [..., K].
     """
 
     def __init__(self, outcomes: tf.Tensor, logits: tf.Tensor) -> None:
@@ -189,10 +187,10 @@ class FiniteDiscrete(ReprMixin, tfd.FiniteDiscrete):
 
 
 def categorical(classes: int) -> Elementwise:
-    """Describe a categorical of `classes` classes, written 0, 1, ..., classes - 1.
+    """Return the family of categoricals over 0, 1, ..., classes - 1.
 
-    `mean` is that of the numbers, which means something where the classes are ordered (grey levels);
-    `mode` is the likeliest class.
+    `mean` is the mean of these numbers, which makes sense for ordered classes (grey levels); `mode` is the
+    likeliest class.
     """
 
     def make(logits: tf.Tensor) -> tfd.Distribution:

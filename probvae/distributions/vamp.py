@@ -13,16 +13,16 @@ from probvae.seeds import Seed, split
 
 
 class VampPrior(LazyDistribution):
-    """The mixture (1/K) sum_k q(z|u_k) of the encoder's posteriors at K learned pseudo-inputs.
+    """Mixture (1/K) sum_k q(z|u_k) of the posteriors of the encoder at K learned pseudo-inputs.
 
-    The encoder runs on the pseudo-inputs at every call, so the prior follows it. `variables` are the
-    pseudo-inputs alone: the encoder's belong to the encoder, and training needs both.
+    The encoder runs on the pseudo-inputs at every call, so the prior follows it. `variables` holds the
+    pseudo-inputs only; those of the encoder belong to the encoder, and training needs both.
 
     Args:
-      posterior: x [K, *E] -> q(z|x), any of event shape [L].
-      pseudo_inputs: variable [K, *E], unconstrained.
-      to_support: maps it to the range of x.
-      latent_dim: L.
+      posterior: Encoder, a function from x [K, *E] to q(z|x) of event shape [L].
+      pseudo_inputs: Unconstrained variable [K, *E].
+      to_support: Bijector from the pseudo-inputs to the range of x.
+      latent_dim: L, the size of an event.
 
     References:
       Tomczak & Welling 2018, VAE with a VampPrior, arXiv:1705.07120, equation 9.
@@ -35,7 +35,7 @@ class VampPrior(LazyDistribution):
         to_support: tfb.Bijector,
         latent_dim: int,
     ) -> None:
-        # A function hides the encoder from tf.Module, or its variables would count as the prior's.
+        # The function hides the encoder from tf.Module, so that its variables are not those of the prior.
         self._posterior_at = lambda u: posterior(to_support.forward(u))  # q(z|u)
         self.pseudo_inputs = pseudo_inputs
         super().__init__(latent_dim, [])
@@ -44,14 +44,14 @@ class VampPrior(LazyDistribution):
         return {"pseudo_inputs": self.pseudo_inputs.shape[0]}
 
     def now(self) -> tfd.Distribution:
-        """Return the mixture at the pseudo-inputs and the encoder as they are now."""
+        """Return the mixture at the current pseudo-inputs and encoder."""
         q = unwrap(self._posterior_at(tf.convert_to_tensor(self.pseudo_inputs)))  # q(z|u_k), batch [K]
         weights = tfd.Categorical(logits=tf.zeros(self.pseudo_inputs.shape[0]))
         normal = isinstance(q, tfd.MultivariateNormalDiag)
         return NormalMixture(weights, q) if normal else BlockedMixture(weights, q)
 
     def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
-        """Draw pseudo-inputs first, so that the encoder runs on n of them and no draw is thrown away."""
+        """Draw pseudo-inputs first, so that the encoder runs on n of them and no draw is discarded."""
         seed_k, seed_z = split(seed, 2)
         k = tf.random.stateless_uniform([n], seed_k, maxval=self.pseudo_inputs.shape[0], dtype=tf.int32)
         return self._posterior_at(tf.gather(self.pseudo_inputs, k)).sample(seed=seed_z)

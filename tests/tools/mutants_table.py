@@ -102,13 +102,6 @@ MUTANTS = [
         ("test_beta_tc_with_beta_one_is_the_elbo",),
     ),
     Mutant(
-        "mmd_seed",
-        "mmd",
-        "seed=fold_in(seed, 1)",
-        "seed=fold_in(seed, 0)",
-        ("test_mmd_is_zero_in_the_mean_at_the_exact_posterior",),
-    ),
-    Mutant(
         "mmd_same_seed",
         "mmd",
         "seed=fold_in(seed, 1)",
@@ -195,17 +188,10 @@ MUTANTS = [
         ("test_log_prob_is_written_out[mixture-2]",),
     ),
     Mutant(
-        "vamp_seed",
-        "VampPrior._sample_n",
-        "sample(seed=seed_z)",
-        "sample(seed=seed_k)",
-        ("test_draws_follow_the_density",),
-    ),
-    Mutant(
         "flow_jacobian",
         "_forward_log_det_jacobian",
-        "tf.reduce_sum(self._found(x)[1], axis=-1)",
-        "tf.reduce_mean(self._found(x)[1], axis=-1)",
+        ("tf.reduce_sum(self._evaluate(x)[1], axis=-1)", "tf.reduce_sum(self._found(x)[1], axis=-1)"),
+        ("tf.reduce_mean(self._evaluate(x)[1], axis=-1)", "tf.reduce_mean(self._found(x)[1], axis=-1)"),
         ("test_steps_are_invertible_and_know_their_determinant",),
     ),
     Mutant(
@@ -363,13 +349,6 @@ MUTANTS = [
             "test_a_class_that_never_occurs_has_no_probability_and_spoils_nothing",
         ),
     ),
-    Mutant(
-        "context_seed",
-        "JoinedLikelihood._sample_n",
-        "sample(seed=seed_x)",
-        "sample(seed=seed_y)",
-        ("test_y_is_drawn_where_there_is_a_distribution_of_it",),
-    ),
     Mutant("m2_alpha", "m2", "alpha * log_q", "log_q", ("test_the_objective_is_the_enumeration_by_hand",)),
     Mutant(
         "m2_entropy", "m2", "(log_p - log_q)", "log_p", ("test_the_objective_is_the_enumeration_by_hand",)
@@ -437,7 +416,7 @@ MUTANTS = [
         ("difference.std(ddof=1)", "estimate(difference)"),
         (
             "np.hypot(first.std(ddof=1), second.std(ddof=1))",
-            "estimate(difference)[0], np.hypot(*(np.std(x, ddof=1) / len(x) ** 0.5 for x in (first, second)))",
+            "estimate(difference)[0], np.hypot(*(estimate(a)[1] for a in (first, second)))",
         ),
         ("test_intervals_of_a_paired_difference_cover",),
     ),
@@ -548,13 +527,6 @@ MUTANTS = [
         ("test_gaps_add_up_and_no_posterior_gets_worse",),
     ),
     Mutant(
-        "jackknife",
-        "_ratio_and_error",
-        "np.std(left_out) * np.sqrt(groups - 1)",
-        "np.std(left_out) / np.sqrt(groups - 1)",
-        ("test_ratio_of_a_known_gradient",),
-    ),
-    Mutant(
         "auroc_error",
         "auroc",
         "above.var(ddof=1) / m + below.var(ddof=1) / n",
@@ -576,13 +548,6 @@ MUTANTS = [
         "np.arctan2(sine, cosine)",
         "np.arctan2(cosine, sine)",
         ("test_spherical_is_slerp_where_the_norms_are_equal",),
-    ),
-    Mutant(
-        "prior_draws_seed",
-        "prior_draws",
-        ("np.concatenate(z), seed=seed_x", "vae, z, seed=seed_x"),
-        ("np.concatenate(z), seed=seed_z", "vae, z, seed=seed_z"),
-        ("test_prior_draws_are_the_priors",),
     ),
     Mutant(
         "temperature_variance",
@@ -716,11 +681,7 @@ MUTANTS = [
         "Trainer._pieces",
         ("epoch=self.epoch)", "epoch=epoch)"),
         ("epoch=0)", "epoch=0)"),
-        (
-            "test_every_image_is_used_once_an_epoch",
-            "test_resumed_is_uninterrupted",
-            "test_fit_learns_and_its_history_is_the_models",
-        ),
+        ("test_each_epoch_has_an_order_of_its_own",),
     ),
     Mutant(
         "epoch_batches",
@@ -741,7 +702,7 @@ MUTANTS = [
         "Trainer.restore",
         ("state.stale, state.epoch, state.position", "dataclasses.replace(state,"),
         ("state.stale, state.epoch, 0", "dataclasses.replace(state, position=0,"),
-        ("test_resumed_is_uninterrupted",),
+        ("test_a_state_that_lacks_something_is_caught",),
     ),
     Mutant(
         "static_reversed",

@@ -1,4 +1,4 @@
-"""A normalizing flow as one distribution, and as a prior of trained steps."""
+"""Normalizing flows as distributions, and as priors with trained steps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,15 +17,15 @@ class Flow(ReprMixin, tfd.TransformedDistribution):
     """A symmetric base distribution pushed through a bijector, with moments by Monte Carlo.
 
     `mean`, `variance`, `stddev` and `covariance` have no closed form: they are those of `moment_draws` draws
-    at a fixed seed, half of them the other half's mirror images about the base's mean. So they repeat and
-    have gradients, the mean is exact where the bijector is affine, and the sampling error of the mean is else
-    at most about stddev * sqrt(2 / moment_draws).
+    at a fixed seed, half of them the mirror images of the others about the mean of the base. So they are
+    reproducible and have gradients. The mean is exact if the bijector is affine; otherwise its sampling error
+    is at most about stddev * sqrt(2 / moment_draws).
 
     Args:
-      distribution: the base, of event shape [L].
-      bijector: from the base's values to z.
-      centre: [..., L], a value that stands for the distribution where a tensor is asked for.
-      moment_draws: an even number.
+      distribution: Base distribution, of event shape [L].
+      bijector: Bijector from values of the base to z.
+      centre: Value [..., L] of the distribution when it is converted to a tensor.
+      moment_draws: Even number of draws for the moments.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Flow(ReprMixin, tfd.TransformedDistribution):
 
     @property
     def density_passes(self) -> int:
-        """Passes of the networks that `log_prob` takes at a z that was not drawn here: L, or 1."""
+        """Number of passes of the networks for `log_prob` at a z that is no draw of this object: L, or 1."""
         steps = getattr(self.bijector, "bijectors", [self.bijector])
         return max((len(step.order) for step in steps if isinstance(step, AutoregressiveStep)), default=1)
 
@@ -71,18 +71,16 @@ class Flow(ReprMixin, tfd.TransformedDistribution):
         return tf.einsum("s...i,s...j->...ij", z, z) / self._moment_draws
 
 
-FLOW_MOMENT_DRAWS = 4096  # behind the mean and the variance of a flow prior
+FLOW_MOMENT_DRAWS = 4096  # number of draws for the mean and the variance of a flow prior
 
 
 class FlowPrior(LazyDistribution):
-    """A flow from the unit normal.
-
-    `mean` and `stddev` are from FLOW_MOMENT_DRAWS draws: see `probvae.distributions.flows.flow.Flow`.
+    """A flow from the unit normal, with moments from FLOW_MOMENT_DRAWS draws: see `Flow`.
 
     Args:
-      latent_dim: L.
-      networks: whose variables are trained.
-      steps: from nothing to the bijectors in the order in which they act.
+      latent_dim: L, the size of an event.
+      networks: Networks of the steps, with the trained variables.
+      steps: Function that returns the bijectors in the order in which they act.
     """
 
     def __init__(
@@ -92,6 +90,6 @@ class FlowPrior(LazyDistribution):
         super().__init__(latent_dim, networks)
 
     def now(self) -> tfd.Distribution:
-        """Return the flow that the networks define now."""
+        """Return the flow at the current variables of the networks."""
         unit = tfd.MultivariateNormalDiag(tf.zeros(self.latent_dim), tf.ones(self.latent_dim))
         return Flow(unit, tfb.Chain(self._steps()[::-1]), moment_draws=FLOW_MOMENT_DRAWS)

@@ -1,7 +1,7 @@
-"""Networks inside normalizing flows: dense layers over z and a context, with the masks of a MADE.
+"""Networks of normalizing flows: dense layers over z and a context, with the masks of a MADE.
 
-The masks are part of every call, where `tfb.AutoregressiveNetwork` leaves them to the optimizer's
-constraints, so a flow stays invertible whatever is assigned to its variables.
+The masks are applied in every call, where `tfb.AutoregressiveNetwork` relies on constraints of the optimizer,
+so a flow stays invertible for all values of its variables.
 """
 
 import itertools
@@ -13,15 +13,15 @@ import tensorflow as tf
 
 
 class Network(tf.Module):
-    """Dense layers with ELU between them, over values and a context, with optional masks.
+    """Dense layers with ELU between them, over z and a context, with optional masks.
 
     Args:
-      sizes: of the layers: inputs, hidden units, ..., outputs.
-      context_size: C; the context enters every layer. 0 for none.
-      masks: one array [in, out] of zeros and ones for each layer; None for full layers.
-      bias: of the last layer at the start, a number or [outputs].
-      seed: of the initial kernels: Glorot's normal, the last one ten times smaller, so that a flow starts
-        near what `bias` says.
+      sizes: Numbers of inputs, of units of each hidden layer, and of outputs.
+      context_size: C, the size of the context, which enters every layer; 0 for none.
+      masks: Arrays [in, out] of zeros and ones, one for each layer; None for full layers.
+      bias: Initial bias of the last layer, a number or [outputs].
+      seed: Seed of the initial kernels: Glorot normal, the last one ten times smaller, so that the initial
+        outputs are close to `bias`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Network(tf.Module):
 
 
 def _times(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Return x [..., in] times kernel [in, out], as `tf.tensordot` does in more operations."""
+    """Return x [..., in] times kernel [in, out], in fewer operations than `tf.tensordot`."""
     if x.shape.rank == 2:
         return x @ kernel
     flat = tf.reshape(x, [-1, kernel.shape[0]]) @ kernel
@@ -83,27 +83,27 @@ def made(
     bias: tuple[float, float] = (0.0, 0.0),
     seed: int,
 ) -> tuple[Network, np.ndarray]:
-    """Build a MADE with two outputs for each coordinate, [..., 2 L]: all first ones, then all second ones.
+    """Build a MADE with two outputs for each coordinate, [..., 2 L]: all first outputs, then all second ones.
 
     Args:
-      latent_dim: L.
-      hidden: units of the hidden layers.
-      context_size: C.
-      reverse: whether a coordinate's outputs depend on the coordinates after it, and not on those before it.
-      bias: initial values of the two outputs.
-      seed: of the initial weights.
+      latent_dim: L, the number of coordinates.
+      hidden: Numbers of units of the hidden layers.
+      context_size: C, the size of the context; 0 for none.
+      reverse: Whether outputs depend on the coordinates after their own, not on those before it.
+      bias: Initial values of the two outputs.
+      seed: Seed of the initial weights.
 
     Returns:
-      The network, and the order [L] in which the coordinates depend on each other.
+      The network, and the order [L] of the coordinates.
 
     References:
       Germain et al. 2015, MADE: Masked Autoencoder for Distribution Estimation, arXiv:1502.03509.
     """
     order = np.arange(latent_dim)[::-1] if reverse else np.arange(latent_dim)
-    degrees = [np.argsort(order) + 1]  # of the inputs: their place in the order, from 1
+    degrees = [np.argsort(order) + 1]  # degrees of the inputs: their positions in the order, from 1
     for units in hidden:
         degrees.append(np.arange(units) % max(latent_dim - 1, 1) + (latent_dim > 1))
-    masks = [a[:, None] <= b[None, :] for a, b in itertools.pairwise(degrees)]
+    masks = [low[:, None] <= high[None, :] for low, high in itertools.pairwise(degrees)]
     last = degrees[-1][:, None] < degrees[0][None, :]
     masks.append(np.concatenate([last, last], axis=1))
     network = Network(

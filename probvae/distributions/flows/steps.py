@@ -1,7 +1,7 @@
-"""Normalizing flows for posteriors and priors: invertible steps and the distribution that they make.
+"""Invertible steps of normalizing flows.
 
-Two things set these steps apart from `tfb.MaskedAutoregressiveFlow` and `tfb.RealNVP`: a value and its
-log-determinant cost one pass of the network together, and z broadcasts against the batch of the context.
+Unlike those of `tfb.MaskedAutoregressiveFlow` and `tfb.RealNVP`, their values and log-determinants take one
+pass of the network together, and z broadcasts against the batch of the context.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,19 +18,19 @@ Network = Callable[..., tf.Tensor]  # (z, context) -> outputs
 
 
 class _Step(tfb.Bijector):
-    """An invertible map of [..., L] that a network directs.
+    """Base class of invertible maps of [..., L] with parameters from a network.
 
-    What was found at the last x is kept, so that the value and the log-determinant share one pass of the
-    network; and TFP keeps what bijectors found at a tensor as long as it lives. So a step is made for one
-    use, and anew when its network's variables have changed.
+    The result at the last x is cached, so that the value and the log-determinant share one pass of the
+    network; and TFP caches the values of bijectors at a tensor as long as the tensor lives. So a step must be
+    built again when the variables of its network have changed.
     """
 
     def __init__(self, network: Network, context: tf.Tensor | None, transform: Any, name: str) -> None:
-        # A function hides the network's variables from tf.Module: they belong to the layer or to the prior.
+        # The function hides the variables of the network from tf.Module: the layer or the prior has them.
         self._transform_at = lambda x: transform(network(x, context))
         self._context: Any = context
         self._last: tuple[Any, ...] = (None,)
-        # Without `parameters` TFP takes no two steps for equal, and never looks up what another cached.
+        # Without `parameters` no two steps are equal for TFP, so none uses the cache of another.
         super().__init__(forward_min_event_ndims=1, name=name)
 
     @classmethod
@@ -38,18 +38,18 @@ class _Step(tfb.Bijector):
         return {}
 
     def _forward(self, x: tf.Tensor) -> tf.Tensor:
-        return self._found(x)[0]
+        return self._evaluate(x)[0]
 
     def _forward_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(self._found(x)[1], axis=-1)
+        return tf.reduce_sum(self._evaluate(x)[1], axis=-1)
 
-    def _found(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the value at x and the logarithms of the slopes."""
+    def _evaluate(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the value at x and the logarithms of the slopes, from the cache if x is the last x."""
         if self._last[0] is not x:
-            self._last = (x, *self._find(self._full(x)))
+            self._last = (x, *self._compute(self._full(x)))
         return self._last[1:]
 
-    def _find(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _compute(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         raise NotImplementedError
 
     def _full(self, z: tf.Tensor) -> tf.Tensor:
@@ -64,16 +64,15 @@ class _Step(tfb.Bijector):
 
 
 class AutoregressiveStep(_Step):
-    """z'_i = f(z_i; network of the coordinates before i and of the context): forward in one pass.
+    """Autoregressive map z'_i = f(z_i; network(z_1, ..., z_{i-1}, context)), forward in one pass.
 
-    The inverse finds one coordinate after the other, L passes.
+    The inverse computes one coordinate after the other, in L passes.
 
     Args:
-      network: from z [..., L] and context to what `transform` takes, such that the outputs for a coordinate
-        see only those before it in the order: from `made`.
-      order: [L], from `made`.
-      context: h [..., C] or None.
-      transform: from outputs [..., 2 L] to a map of each coordinate.
+      network: Network from `made`.
+      order: Order [L] of the coordinates, from `made`.
+      context: h [..., C], or None.
+      transform: Function from the outputs [..., 2 L] of the network to a map of each coordinate.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class AutoregressiveStep(_Step):
         self.order = np.array(order)
         super().__init__(network, context, transform, "autoregressive_step")
 
-    def _find(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _compute(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self._transform_at(x).forward(x)
 
     def _inverse(self, y: tf.Tensor) -> tf.Tensor:
@@ -96,7 +95,7 @@ class AutoregressiveStep(_Step):
         now = tf.one_hot(self.order, size, on_value=True, off_value=False)  # [step, coordinate]
 
         def solve(i: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            # Coordinates that are not yet found stay zero: what the inverse gives for them means nothing.
+            # The inverse is not yet valid for later coordinates, which stay zero.
             return i + 1, tf.where(now[i], self._transform_at(x).inverse(y), x)
 
         start = (tf.constant(0), tf.zeros_like(y))
@@ -104,13 +103,13 @@ class AutoregressiveStep(_Step):
 
 
 class CouplingStep(_Step):
-    """One part of z unchanged, the other mapped coordinate by coordinate; both directions in one pass.
+    """Coupling that changes one part of z given the other; both directions in one pass.
 
     Args:
-      network: from the unchanged part [..., L - n] and the context to what `transform` takes.
-      changed: the part that changes, (start, stop), at one end of z: start = 0 or stop = L.
-      context: h [..., C] or None.
-      transform: from the network's outputs to a map of each of the n changed coordinates.
+      network: Network from the unchanged part [..., L - n] and the context to the inputs of `transform`.
+      changed: Changed part of z, (start, stop), with start = 0 or stop = L.
+      context: h [..., C], or None.
+      transform: Function from the outputs of the network to a map of each of the n changed coordinates.
 
     References:
       Dinh et al. 2017, Density Estimation Using Real NVP, arXiv:1605.08803.
@@ -134,7 +133,7 @@ class CouplingStep(_Step):
     def _joined(self, kept: tf.Tensor, changed: tf.Tensor) -> tf.Tensor:
         return tf.concat([changed, kept] if self._start == 0 else [kept, changed], axis=-1)
 
-    def _find(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _compute(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         kept, changed = self._parts(x)
         changed, log_slopes = self._transform_at(kept).forward(changed)
         return self._joined(kept, changed), log_slopes
@@ -149,30 +148,30 @@ class CouplingStep(_Step):
 
 
 def halves(latent_dim: int, steps: int) -> list[tuple[int, int]]:
-    """Return the parts (start, stop) that `steps` couplings change: the far half, the near half, and so on.
+    """Return the changed parts (start, stop) of `steps` couplings: second half, first half, and so on.
 
-    One coordinate alone has no near half: every step changes it, and sees only the context.
+    For latent_dim = 1 every step changes the only coordinate, given the context.
 
     >>> halves(5, 3)
     [(2, 5), (0, 2), (2, 5)]
     """
     middle = latent_dim // 2
-    near = (0, middle) if middle else (0, latent_dim)
-    return [near if step % 2 else (middle, latent_dim) for step in range(steps)]
+    first = (0, middle) if middle else (0, latent_dim)
+    return [first if step % 2 else (middle, latent_dim) for step in range(steps)]
 
 
 def couplings(
     latent_dim: int, *, steps: int, hidden: Sequence[int], outputs: int, context_size: int = 0, seed: int
 ) -> list[tuple[networks.Network, tuple[int, int]]]:
-    """Build the networks of `steps` couplings, each with the part (start, stop) of z that it changes.
+    """Build the networks of `steps` couplings, each with its changed part (start, stop) of z.
 
     Args:
-      latent_dim: L.
-      steps: how many.
-      hidden: widths of the hidden layers.
-      outputs: of a network for each changed coordinate: 2 for `affine`, 3 SPLINE_BINS - 1 for `spline`.
-      context_size: C.
-      seed: of the initial weights.
+      latent_dim: L, the size of z.
+      steps: Number of couplings.
+      hidden: Numbers of units of the hidden layers.
+      outputs: Number of outputs for each changed coordinate: 2 for `affine`, 3 SPLINE_BINS - 1 for `spline`.
+      context_size: C, the size of the context; 0 for none.
+      seed: Seed of the initial weights.
     """
 
     def network(step: int, changed: int) -> networks.Network:

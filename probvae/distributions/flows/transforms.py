@@ -1,7 +1,7 @@
-"""What the outputs of a flow's network do to one coordinate: increasing maps with their slopes and inverses.
+"""Increasing maps of one coordinate, parameterized by the network of a flow, with slopes and inverses.
 
-They return the value and the slope together; of `tfb.RationalQuadraticSpline`, which is asked for one after
-the other, a flow of four steps makes five times as large a graph to compile, for the same numbers.
+Value and slope are computed together. With `tfb.RationalQuadraticSpline`, which computes them separately, the
+graph of a flow of four steps is five times as large, for the same numbers.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ class Transform(NamedTuple):
     """An increasing map of each coordinate, [..., n] to [..., n].
 
     Attributes:
-      forward: x -> the values at x and the logarithms of the slopes there.
-      inverse: values -> x.
+      forward: Function from x to the values and the logarithms of the slopes.
+      inverse: Function from values to x.
     """
 
     forward: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -34,7 +34,7 @@ def _line(shift: tf.Tensor, log_scale: tf.Tensor) -> Transform:
 def gated(outputs: tf.Tensor) -> Transform:
     """Return z' = s z + (1 - s) m with s = sigmoid(r), for outputs m, r in [..., 2 n].
 
-    r is bounded softly to -8 .. 8, so that the inverse exists in float32.
+    r is softly bounded to -8 .. 8, so that the inverse exists in float32.
 
     References:
       Kingma et al. 2016, Improving Variational Inference with Inverse Autoregressive Flow, arXiv:1606.04934,
@@ -46,7 +46,7 @@ def gated(outputs: tf.Tensor) -> Transform:
 
 
 def affine(outputs: tf.Tensor) -> Transform:
-    """Return z' = exp(r) z + m for outputs m, r in [..., 2 n], r bounded softly to -3 .. 3.
+    """Return z' = exp(r) z + m for outputs m, r in [..., 2 n], with r softly bounded to -3 .. 3.
 
     References:
       Dinh et al. 2017, Density Estimation Using Real NVP, arXiv:1605.08803, equation 7.
@@ -58,13 +58,12 @@ def affine(outputs: tf.Tensor) -> Transform:
 def spline(outputs: tf.Tensor) -> Transform:
     """Return monotonic rational-quadratic splines of 8 bins on -5 .. 5, for outputs [..., 23 n].
 
-    The outputs are bounded softly to -2 .. 2 for the bins, none of which is so narrower than 1/400 of the
-    whole, and to -3 .. 3 for the logarithms of the slopes at the knots: both directions are accurate in
-    float32. Outputs of zero are the identity.
+    The outputs are softly bounded to -2 .. 2 for the bins, so that each is at least 1/400 of the interval,
+    and to -3 .. 3 for the logarithms of the slopes at the knots, which keeps both directions accurate in
+    float32. Outputs of zero give the identity.
 
     References:
-      Durkan et al. 2019, Neural Spline Flows, arXiv:1906.04032, equations 4 to 8 (x, y, d, s and xi are
-      theirs).
+      Durkan et al. 2019, Neural Spline Flows, arXiv:1906.04032, equations 4 to 8 (with their x, y, d, s, xi).
     """
     size = 3 * SPLINE_BINS - 1
     outputs = tf.reshape(outputs, tf.concat([tf.shape(outputs)[:-1], [outputs.shape[-1] // size, size]], 0))
