@@ -1,4 +1,4 @@
-"""The configuration of a run, `Architecture` and `Training`: checked, written and read as JSON."""
+"""The configuration of a run, `Architecture` and `Training`: declaration, checks and JSON, without TensorFlow."""
 
 from typing import TYPE_CHECKING
 

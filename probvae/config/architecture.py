@@ -2,22 +2,22 @@
 
 from dataclasses import dataclass
 
-from probvae.config.fields import _Checked, setting, with_attributes
+from probvae.config.fields import Settings, setting, with_attributes
 from probvae.config.limits import refuse_too_large
 from probvae.errors import InputError
 
-# Fields that the data of a training decide, and that are no options of probvae-train.
+# Fields that follow from the training data, and are no options of probvae-train.
 DECIDED_BY_DATA = ("event_shape", "columns", "context_dim", "classifier")
 
 
 @with_attributes
 @dataclass(frozen=True, repr=False)
-class Architecture(_Checked):
+class Architecture(Settings):
     """The settings that rebuild a model.
 
     Raises:
-      InputError: a field of the wrong type, out of range, or no such choice; choices that do not go together;
-        a model larger than `probvae.config.limits` allows.
+      InputError: A field has the wrong type, is out of range or no such choice; choices do not go together;
+        the model is larger than `probvae.config.limits` allows.
 
     >>> Architecture(latent_dim=0)
     Traceback (most recent call last):
@@ -71,7 +71,7 @@ class Architecture(_Checked):
 
     @property
     def is_conditional(self) -> bool:
-        """Whether the model is p(x|z, y)."""
+        """True for a model p(x|z, y)."""
         return self.context_dim > 0
 
     @property
@@ -81,7 +81,7 @@ class Architecture(_Checked):
 
     @property
     def is_hierarchy(self) -> bool:
-        """Whether z has several layers."""
+        """True if z has several layers."""
         return bool(self.latent_layers)
 
     def __post_init__(self) -> None:

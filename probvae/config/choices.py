@@ -1,6 +1,6 @@
-"""The choices that a configuration may name, and the recipes of training.
+"""The choices of a configuration, and the recipes of training.
 
-A table here says of its choices what must be known before TensorFlow is loaded; tests compare it with the
+The tables hold the facts that must be known before TensorFlow is loaded; tests compare them with the
 functions and models themselves.
 """
 
@@ -17,10 +17,10 @@ class Objective(NamedTuple):
     """The settings of an objective.
 
     Attributes:
-      options: settings that it has beside `num_samples`; all but `beta_warmup` are keywords of its function.
-      one_draw: name of the objective that it equals with one draw of z; empty where one draw is allowed.
-      whole_batch: whether the value of an example depends on the other examples of its batch.
-      num_examples: whether its function also takes the size of the training set.
+      options: Settings beside `num_samples`; all but `beta_warmup` are keywords of its function.
+      one_draw: Objective that it equals with one draw of z, which is then refused; empty if allowed.
+      whole_batch: Whether the value of an example depends on the other examples of its batch.
+      num_examples: Whether its function also takes the size of the training set.
     """
 
     options: tuple[str, ...] = ()
@@ -42,11 +42,11 @@ OBJECTIVES = {
 }
 
 
-# ---- the parts of a model, and their sizes -------------------------------------------------------
+# ---- parts of a model, and their sizes -----------------------------------------------------------
 
 
 def dense(*sizes: int, context: int = 0) -> int:
-    """Return the number of weights of dense layers of these sizes, each of which also sees a context.
+    """Return the number of weights of dense layers of these sizes, each with a context as further input.
 
     >>> dense(3, 5)
     20
@@ -66,7 +66,7 @@ def _autoregressive(latent_dim: int, context: int = 0) -> int:
 
 
 class Posterior(NamedTuple):
-    """The numbers of parameters of q(z|x), and of weights inside of it, from the latent dimension."""
+    """The numbers of parameters and of inner weights of q(z|x), as functions of the latent dimension."""
 
     parameters: Callable[[int], int]
     weights: Callable[[int], int] = lambda latent_dim: 0
@@ -82,7 +82,7 @@ POSTERIORS = {
     "von_mises_fisher": Posterior(lambda n: n + 1),
 }
 
-# The number of weights of p(z), from the latent dimension, the components and the number of values of x.
+# The number of weights of p(z), from the latent dimension and the numbers of components and values of x.
 PRIORS: dict[str, Callable[[int, int, int], int]] = {
     "standard_normal": lambda latent_dim, components, values: 0,
     "mixture": lambda latent_dim, components, values: components * (2 * latent_dim + 1),
@@ -93,10 +93,10 @@ PRIORS: dict[str, Callable[[int, int, int], int]] = {
     "uniform_sphere": lambda latent_dim, components, values: 0,
 }
 
-# The number of parameters of a column of a table; "categorical:K" has K.
+# The number of parameters of a column of a table; a column "categorical:K" has K.
 COLUMNS = {"normal": 2, "lognormal": 2, "bernoulli": 1, "continuous_bernoulli": 1}
 COLUMNS |= {"poisson": 1, "negative_binomial": 2}
-MAX_CLASSES = 65_536  # the most classes of a column
+MAX_CLASSES = 65_536  # the most classes in a column
 
 
 def categories(kind: str) -> int:
@@ -118,7 +118,7 @@ LIKELIHOODS: dict[str, Callable[[Any, int], int]] = {
     "bernoulli": lambda m, channels: channels,
     "continuous_bernoulli": lambda m, channels: channels,
     "normal_fixed": lambda m, channels: channels,
-    "normal_shared": lambda m, channels: channels,  # and one scale for all
+    "normal_shared": lambda m, channels: channels,  # and one shared scale
     "normal": lambda m, channels: 2 * channels,
     "discretized_logistic": lambda m, channels: 2 * channels,
     "logistic_mixture": lambda m, channels: 100 if m.event_shape[2:] == (3,) else 30 * channels,
@@ -134,10 +134,10 @@ class Network(NamedTuple):
     """The layers of encoder and decoder.
 
     Attributes:
-      taps: size of a convolution's kernel; 0 for a network of dense layers.
-      padded: whether the encoder's convolutions are padded.
-      residual: whether a residual block follows each convolution.
-      gated: whether each hidden dense layer has a gate of the same size.
+      taps: Size of a convolution's kernel; 0 for a network of dense layers.
+      padded: Whether the encoder's convolutions are padded.
+      residual: Whether a residual block follows each convolution.
+      gated: Whether each hidden dense layer has a gate of the same size.
     """
 
     taps: int = 0
@@ -155,9 +155,9 @@ NETWORKS = {
 }
 
 
-# ---- the names -----------------------------------------------------------------------------------
+# ---- names ---------------------------------------------------------------------------------------
 
-# The names that each choice may take; a test holds them equal to the registries.
+# The names of each choice; a test compares them with the registries.
 CHOICES: dict[str, tuple[str, ...]] = {
     "posterior": tuple(POSTERIORS),
     "prior": tuple(PRIORS),
@@ -176,7 +176,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
 
-# The changes of a recipe from the defaults of `Training`.
+# The differences of a recipe from the defaults of `Training`.
 RECIPES: dict[str, dict[str, Any]] = {
     "tutorial": {},
     "tuned": {"learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 500},

@@ -1,4 +1,4 @@
-"""The settings of a configuration: fields of a dataclass with their ranges, choices and help."""
+"""Settings of a configuration: fields of a dataclass with their ranges, choices and help."""
 
 import dataclasses
 import inspect
@@ -25,27 +25,27 @@ def setting(
     """Declare a field of a configuration, from which its check, option and documentation follow.
 
     Args:
-      default: default value; choices are those of the field's name in `CHOICES`, if it is there.
-      low: least value allowed, of each number in a tuple; None for no limits.
-      high: greatest value allowed.
-      help: meaning of the setting; other settings are named in backticks.
-      metavar: name of the option's value in `--help`, in place of one for the type.
-      unset: what `probvae-train` does without the option, where it depends on other things.
+      default: Default value. The choices, if any, are those of the field's name in `CHOICES`.
+      low: Least value of a number, or of each number in a tuple; None for no limits.
+      high: Greatest value, likewise.
+      help: Meaning of the setting; other settings are named in backticks.
+      metavar: Name of the value in `--help`, in place of one for the type.
+      unset: Value without the option in `probvae-train`, if it depends on other settings.
     """
     metadata = {"range": (low, high), "help": help, "metavar": metavar, "unset": unset}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def with_attributes(cls: Class) -> Class:
-    """Add the help of a dataclass's settings to its docstring, as attributes above what it raises."""
+    """Add the help of the settings to the docstring of a dataclass, as a section above `Raises`."""
     lines = (f"  {f.name}: {f.metadata['help']}" for f in dataclasses.fields(cls))
     attributes = "\n".join(["Attributes:", *lines, "", "Raises:"])
     cls.__doc__ = inspect.cleandoc(cls.__doc__ or "").replace("Raises:", attributes)
     return cls
 
 
-class _Checked(display.Configuration):
-    """Checks every field's type, range and choice when the dataclass is made."""
+class Settings(display.Configuration):
+    """A dataclass of settings, which checks their types, ranges and choices."""
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
@@ -62,13 +62,13 @@ class _Checked(display.Configuration):
 
 
 def _as_type(name: str, value: Any, hint: Any) -> Any:
-    """Check `value` against a field's type; an int serves as a float and a list as a tuple."""
+    """Check a value against the type of a field; an int may stand for a float and a list for a tuple."""
     if typing.get_origin(hint) is tuple:
         kind = typing.get_args(hint)[0]
         if isinstance(value, list | tuple) and all(type(v) is kind for v in value):
             return tuple(value)
-        what = {int: "integers", str: "strings"}[kind]
-        raise InputError(f"{name} must be a list of {what}; got {value!r}.")
+        kinds = {int: "integers", str: "strings"}[kind]
+        raise InputError(f"{name} must be a list of {kinds}; got {value!r}.")
     if hint is float and type(value) is int:
         value = float(value) if abs(value) < 2**1000 else math.inf
     if type(value) is not hint:

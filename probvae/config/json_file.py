@@ -1,4 +1,4 @@
-"""A configuration as the text of config.json, written and read strictly."""
+"""The text of config.json, written and read strictly."""
 
 import dataclasses
 import json
@@ -9,25 +9,25 @@ from probvae.config.training import Training
 from probvae.errors import InputError
 from probvae.files import strict_json
 
-FORMAT = 2  # of config.json
-MAX_CONFIG = 4_000_000  # bytes of it: 100,000 columns of a table
+FORMAT = 2  # version of config.json
+MAX_CONFIG = 4_000_000  # bytes of config.json, enough for 100,000 columns of a table
 
 
 def to_json(architecture: Architecture | None, training: Training | None = None) -> str:
-    """Write config.json's text; `None` where a model was not built from an architecture."""
+    """Return the text of config.json; the architecture is None for networks of the caller's own."""
     parts = {"architecture": architecture, "training": training}
     config = {k: v and dataclasses.asdict(v) for k, v in parts.items()}
     return json.dumps({"format": FORMAT, **config}, indent=2) + "\n"
 
 
 def from_json(text: str) -> tuple[Architecture | None, Training | None]:
-    """Read config.json's text, strictly.
+    """Parse the text of config.json.
 
     Returns:
-      The architecture and the training, either of them None where it was not saved.
+      The architecture and the training, each None if it was not saved.
 
     Raises:
-      InputError: not JSON, another format, an unknown key, or a field that is refused.
+      InputError: The text is no JSON or of another format, or a key or the value of a field is refused.
 
     >>> from_json(to_json(Architecture(latent_dim=3)))[0].latent_dim
     3

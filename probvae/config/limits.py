@@ -1,4 +1,4 @@
-"""Limits of a model's size, known before it is built: what a configuration can make a process allocate."""
+"""Limits of the size of a model, and thus of its memory, checked before it is built."""
 
 import math
 from itertools import pairwise
@@ -8,17 +8,17 @@ from probvae.config.choices import LIKELIHOODS, NETWORKS, POSTERIORS, PRIORS, Ne
 from probvae.errors import InputError
 
 MAX_WEIGHTS = 2**30  # 4 GiB in float32
-MAX_VALUES = 2**28  # the most values of the largest layer, for one example
-MAX_LAYERS = 64  # the most layers that a list may name
-BASE_CHANNELS = 32  # of the small image that a convolutional decoder starts from
+MAX_VALUES = 2**28  # the most values in a layer, for one example
+MAX_LAYERS = 64  # the most layers in a list
+BASE_CHANNELS = 32  # channels of the small image at the start of a convolutional decoder
 
 
 def refuse_too_large(architecture: Any) -> None:
-    """Refuse an `Architecture` whose fields are each in range, but whose model nobody can have meant.
+    """Refuse an `Architecture` of valid fields whose model is too large.
 
     Raises:
-      InputError: more weights than `MAX_WEIGHTS`, more values in a layer than `MAX_VALUES`, more layers than
-        `MAX_LAYERS`.
+      InputError: The model has more weights than `MAX_WEIGHTS`, more values in a layer than `MAX_VALUES` or
+        more layers than `MAX_LAYERS`.
 
     >>> from probvae.config.architecture import Architecture
     >>> Architecture((1000, 1000, 1000))
@@ -29,20 +29,20 @@ def refuse_too_large(architecture: Any) -> None:
         number = len(getattr(architecture, name))
         if number > MAX_LAYERS:
             raise InputError(f"{name} must have at most {MAX_LAYERS} sizes; got {number:,}.")
-    for size, most, what in (
+    for size, most, unit in (
         (largest_layer(architecture), MAX_VALUES, "values in a layer"),
         (num_weights(architecture), MAX_WEIGHTS, "weights"),
     ):
         if size > most:
             raise InputError(
-                f"A model of x of shape {list(architecture.event_shape)} must have at most {most:,} {what}; "
+                f"A model of x of shape {list(architecture.event_shape)} must have at most {most:,} {unit}; "
                 f"this one would have about {size:.3g}: use smaller images, or fewer, smaller layers and "
                 "latent_dim."
             )
 
 
 def largest_layer(architecture: Any) -> int:
-    """Return about how many values the largest layer of the decoder has, for one example."""
+    """Return the approximate number of values in the largest layer of the decoder, for one example."""
     filters = architecture.filters if NETWORKS[architecture.network].taps else (0,)
     full_size = math.prod(2 ** len(filters) * side for side in _smallest_image(architecture))
     places = math.prod(architecture.event_shape[:-1])
@@ -50,7 +50,7 @@ def largest_layer(architecture: Any) -> int:
 
 
 def num_weights(architecture: Any) -> int:
-    """Return the number of weights of a model, but for single numbers such as a shared scale."""
+    """Return the number of weights of a model, except single numbers such as a shared scale."""
     latent_dim, posterior = architecture.latent_dim, POSTERIORS[architecture.posterior]
     encoder, features = _encoder(architecture, architecture.context_dim)
     weights = encoder + _decoder(architecture)
@@ -70,12 +70,12 @@ def _parameters(architecture: Any) -> int:
 
 
 def _smallest_image(architecture: Any) -> list[int]:
-    """Return the sides of the image that a convolutional decoder starts from."""
+    """Return the sides of the small image at the start of a convolutional decoder."""
     return [-(-side // 2 ** len(architecture.filters)) for side in architecture.event_shape[:-1]]
 
 
 def _encoder(architecture: Any, context_dim: int) -> tuple[int, int]:
-    """Return the number of weights of an encoder's network, and of the features that it ends with."""
+    """Return the numbers of weights and of features of an encoder's network."""
     network, (*sides, channels) = NETWORKS[architecture.network], architecture.event_shape
     if architecture.columns:
         channels = sum(categories(kind) or 1 for kind in architecture.columns)
@@ -102,7 +102,7 @@ def _decoder(architecture: Any) -> int:
 
 
 def _convolutions(network: Network, *channels: int) -> int:
-    """Return the number of weights of convolutions, with their residual blocks, if any."""
+    """Return the number of weights of convolutions and of their residual blocks, if any."""
     blocks = sum(2 * dense(network.taps * size, size) for size in channels[1:]) * network.residual
     return blocks + sum(dense(network.taps * inputs, outputs) for inputs, outputs in pairwise(channels))
 

@@ -1,25 +1,23 @@
-"""What a run is: its architecture and its training, as frozen dataclasses that JSON can hold.
-
-No TensorFlow here, so that the command line can check its options before anything heavy loads.
-"""
+"""The configuration of a training."""
 
 import dataclasses
 from dataclasses import dataclass
 
 from probvae.config.choices import OBJECTIVES
-from probvae.config.fields import _Checked, setting, with_attributes
+from probvae.config.fields import Settings, setting, with_attributes
 from probvae.errors import InputError
 
-CHANGEABLE = ("epochs", "data", "learning_rate", "clip_norm", "on_nonfinite", "patience")  # of a resumed run
+# Settings that may change when a run is resumed.
+CHANGEABLE = ("epochs", "data", "learning_rate", "clip_norm", "on_nonfinite", "patience")
 
 
 @with_attributes
 @dataclass(frozen=True, repr=False)
-class Training(_Checked):
+class Training(Settings):
     """The settings of a training; the defaults are the tutorial's.
 
     Raises:
-      InputError: a field of the wrong type, out of range, or no such choice; an option that would be idle.
+      InputError: A field has the wrong type, is out of range or no such choice, or would have no effect.
     """
 
     MAIN = ("data", "objective", "batch_size", "epochs", "learning_rate", "seed")
@@ -131,21 +129,21 @@ class Training(_Checked):
 
     @property
     def uses_labels(self) -> bool:
-        """Whether the model is of x and a label y."""
+        """True for a model of x and a label y."""
         return self.labels != "none"
 
     @property
     def is_semisupervised(self) -> bool:
-        """Whether some labels may be unknown."""
+        """True if some labels may be unknown."""
         return self.labels == "semi"
 
     @property
     def whole_batch(self) -> bool:
-        """Whether the objective of an example depends on the other examples of its batch."""
+        """True if the objective of an example depends on the other examples of its batch."""
         return OBJECTIVES[self.objective].whole_batch
 
     def idle_options(self) -> dict[str, list[str]]:
-        """Return the options that the objective does not have, each with the objectives that have it."""
+        """Return the options that the objective does not have, with the objectives that have them."""
         owners: dict[str, list[str]] = {}
         for objective, entry in OBJECTIVES.items():
             for option in entry.options:
@@ -153,7 +151,7 @@ class Training(_Checked):
         return {option: names for option, names in owners.items() if self.objective not in names}
 
     def _refuse_idle_options(self) -> None:
-        """Refuse an option that another choice makes idle, so that nobody believes it was used."""
+        """Refuse an option that has no effect because of another choice."""
         default = {f.name: f.default for f in dataclasses.fields(self)}
         for name, objectives in self.idle_options().items():
             if getattr(self, name) != default[name]:
@@ -167,7 +165,7 @@ class Training(_Checked):
 
 @dataclass(frozen=True)
 class Every:
-    """How often a checkpoint is written within an epoch: at every so many steps, or seconds.
+    """The interval of checkpoints within an epoch, in steps or in seconds.
 
     >>> Every.parse("500"), Every.parse("2m").seconds
     (Every(steps=500, seconds=None), 120.0)
@@ -181,7 +179,7 @@ class Every:
         """Read a number of steps ("500"), or of seconds, minutes or hours ("30s", "5m", "2h").
 
         Raises:
-          InputError: neither.
+          InputError: The text is neither.
         """
         units = {"s": 1, "m": 60, "h": 3600}
         unit = units.get(text[-1:])
