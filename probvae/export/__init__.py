@@ -1,4 +1,4 @@
-"""Models for use without probvae: SavedModel, ONNX, a web page, and a model card."""
+"""Export of models for use without probvae: SavedModel, ONNX, a web page, and a model card."""
 
 from typing import TYPE_CHECKING
 

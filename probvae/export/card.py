@@ -1,4 +1,4 @@
-"""The model card: Markdown with metadata in YAML, as model hubs and people expect it."""
+"""The model card: Markdown with metadata in YAML, as model hubs expect it."""
 
 import dataclasses
 import json
@@ -23,15 +23,15 @@ from probvae.runs.folder import COMMANDS, EVALUATION, METRICS
 CARD = "model_card.md"
 LICENSE = "unknown"
 RUN_METRICS = {"test_elbo": "ELBO", "test_log_likelihood": "log p(x|z)", "test_kl": "KL"}
-ALWAYS = (  # settings of a training that are shown even where they have their default
+ALWAYS = (  # settings of a training that are shown even with their default values
     *(*Training.MAIN, "binarize", "num_samples", "schedule", "warmup_steps", "parts", "precision"),
     *("alpha", "free_bits", "mmd_weight"),
 )
-HEADLINES = ("exact", "iwae", "elbo", "test_elbo")  # rows that the metadata repeat
+HEADLINES = ("exact", "iwae", "elbo", "test_elbo")  # rows that the metadata contain too
 
 
 class Row(NamedTuple):
-    """A line of the evaluation table; errors are None where there is none."""
+    """A line of the evaluation table; unknown errors are None."""
 
     key: str
     name: str
@@ -68,10 +68,10 @@ class Provenance:
 
 
 def provenance(folder: Path, license: str) -> Provenance:
-    """Read the origin of a model from the folder of its run, or of one that `probvae.save` wrote.
+    """Read the origin of a model from a run folder, or from one that `probvae.save` wrote.
 
     Raises:
-      InputError: a file that is there cannot be read; a license that is no identifier.
+      InputError: A file cannot be read, or the license is no identifier.
     """
     if not license or len(license) > 100 or not all(c.isalnum() or c in "-.+" for c in license):
         raise InputError(f"A license must be an identifier such as mit or cc-by-4.0; got {license!r}.")
@@ -103,44 +103,44 @@ def _row(key: str, value: dict[str, Any]) -> Row | None:
     return None if mean is None else Row(key, name or key, mean, error, drawn, unit, note)
 
 
-def render(vae: VAE, about: Provenance, files: Sequence[str], *, label: int | None = None) -> str:
+def render(vae: VAE, origin: Provenance, files: Sequence[str], *, label: int | None = None) -> str:
     """Return the text of a model card.
 
     Args:
-      vae: the model that was exported.
-      about: what is known of it.
-      files: names of what was exported.
-      label: the class that is filled in, of a conditional model.
+      vae: Exported model.
+      origin: Origin of the model.
+      files: Names of the exported files.
+      label: Class of a conditional model that is filled in.
     """
     sections = [
-        _metadata(vae, about),
-        f"# {text(about.name)}",
-        _summary(vae, about, label),
+        _metadata(vae, origin),
+        f"# {text(origin.name)}",
+        _summary(vae, origin, label),
         "## Architecture",
         _architecture(vae),
         "## Training",
-        _training(about),
+        _training(origin),
         "## Evaluation",
-        _evaluation(about),
+        _evaluation(origin),
         "## Intended use and limits",
-        _limits(vae, about, label),
+        _limits(vae, origin, label),
         "## How to load",
         _loading(vae, files),
         "## Versions",
-        _versions(about),
+        _versions(origin),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def text(value: Any) -> str:
-    """Return text that Markdown and HTML show as it is, on one line."""
+    """Escape text for Markdown and HTML, on one line."""
     line = " ".join(str(value).split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", line)
 
 
 def code(value: Any) -> str:
-    """Return text as code on a line; a backtick in it does not end it."""
+    """Format text as inline code, with a fence longer than the backticks in it."""
     line = " ".join(str(value).split())
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     pad = " " if "`" in line else ""
@@ -150,52 +150,41 @@ def code(value: Any) -> str:
 # ---- sections --------------------------------------------------------------------------------------
 
 
-def _metadata(vae: VAE, about: Provenance) -> str:
+def _metadata(vae: VAE, origin: Provenance) -> str:
     architecture = vae.architecture
     tags = ["variational-autoencoder", "vae", "generative-model", "tensorflow-probability", "probvae"]
-    tags += (
-        [
-            f"{architecture.likelihood}-likelihood",
-            f"{architecture.posterior}-posterior",
-            f"{architecture.prior}-prior",
-        ]
-        if architecture
-        else []
-    )
-    fields: dict[str, Any] = {"license": about.license, "library_name": "probvae", "tags": tags}
+    if architecture:
+        tags += [f"{getattr(architecture, part)}-{part}" for part in ("likelihood", "posterior", "prior")]
+    fields: dict[str, Any] = {"license": origin.license, "library_name": "probvae", "tags": tags}
     task = "density-estimation"
     if architecture is not None and len(architecture.event_shape) == 3:
         fields["pipeline_tag"] = task = "unconditional-image-generation"
-    if (data := _data_name(about)) != "":
+    if (data := _data_name(origin)) != "":
         fields["datasets"] = [data]
-    rows = [row for key in HEADLINES for row in about.rows if row.key == key]
+    rows = [row for key in HEADLINES for row in origin.rows if row.key == key]
     if rows:
         fields["metrics"] = [row.key for row in rows]
     lines = [f"{key}: {json.dumps(value)}" for key, value in fields.items()]  # JSON is YAML
-    return "\n".join(["---", *lines, *_model_index(about, rows, task), "---"])
+    return "\n".join(["---", *lines, *_model_index(origin, rows, task), "---"])
 
 
-def _model_index(about: Provenance, rows: list[Row], task: str) -> list[str]:
+def _model_index(origin: Provenance, rows: list[Row], task: str) -> list[str]:
     if not rows:
         return []
-    data = _data_name(about) or "unknown"
+    data = _data_name(origin) or "unknown"
     metrics = [{"type": row.key, "name": f"{row.name} ({row.unit})", "value": row.mean} for row in rows]
-    result = {
-        "task": {"type": task},
-        "dataset": {"type": data, "name": data},
-        "metrics": metrics,
-    }
-    return [f"model-index: {json.dumps([{'name': about.name, 'results': [result]}])}"]
+    result = {"task": {"type": task}, "dataset": {"type": data, "name": data}, "metrics": metrics}
+    return [f"model-index: {json.dumps([{'name': origin.name, 'results': [result]}])}"]
 
 
-def _data_name(about: Provenance) -> str:
-    """Return how the data are called, without the folders on the way to a file."""
-    name = about.data.get("name") or (about.training.data if about.training else "")
+def _data_name(origin: Provenance) -> str:
+    """Return the name of the data, without the folders of a file."""
+    name = origin.data.get("name") or (origin.training.data if origin.training else "")
     return str(name).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
-def _summary(vae: VAE, about: Provenance, label: int | None) -> str:
-    data = _data_name(about)
+def _summary(vae: VAE, origin: Provenance, label: int | None) -> str:
+    data = _data_name(origin)
     size = f"x of shape {list(vae.event_shape)} and z of {vae.latent_dim} dimensions"
     words = f"A variational autoencoder, {size}{f', trained on {text(data)}' if data else ''}."
     return words if label is None else f"{words} It is the model of class {label} of a conditional one."
@@ -203,18 +192,18 @@ def _summary(vae: VAE, about: Provenance, label: int | None) -> str:
 
 def _architecture(vae: VAE) -> str:
     count = sum(int(v.shape.num_elements()) for v in vae.trainable_variables)
-    rows: list[tuple[Any, ...]] = [("trained numbers", f"{count:,}")]
     architecture = vae.architecture
-    if architecture is None:
-        return table(("", ""), [("networks", "built by their author"), *rows])
-    return table(("", ""), [*_settings(architecture, idle=_idle_in_architecture(architecture)), *rows])
+    rows = [("networks", "built by their author")]
+    if architecture is not None:
+        rows = _settings(architecture, idle=_idle_in_architecture(architecture))
+    return table(("", ""), [*rows, ("trained numbers", f"{count:,}")])
 
 
 def _settings(config: Any, *, idle: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """Return the fields of a configuration with their values, idle ones and those left empty aside."""
-    found = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    empty = [name for name, value in found.items() if isinstance(value, tuple | str | bool) and not value]
-    return [(name, code(_shown(value))) for name, value in found.items() if name not in (*idle, *empty)]
+    """Return the fields of a configuration with their values, without idle and empty ones."""
+    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    empty = [name for name, value in values.items() if isinstance(value, tuple | str | bool) and not value]
+    return [(name, code(_shown(value))) for name, value in values.items() if name not in (*idle, *empty)]
 
 
 def _idle_in_architecture(architecture: Architecture) -> list[str]:
@@ -230,7 +219,7 @@ def _idle_in_architecture(architecture: Architecture) -> list[str]:
 
 
 def _idle_in_training(training: Training) -> list[str]:
-    """Return the options that the objective does not have, and settings that are worth no line by default."""
+    """Return the options that the objective does not have, and minor settings with default values."""
     hidden = [f for f in dataclasses.fields(training) if f.name not in ALWAYS]
     return [*training.idle_options(), *(f.name for f in hidden if getattr(training, f.name) == f.default)]
 
@@ -239,36 +228,35 @@ def _shown(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _training(about: Provenance) -> str:
-    if about.training is None:
+def _training(origin: Provenance) -> str:
+    if origin.training is None:
         return "How the model was trained was not recorded."
-    shown = dataclasses.replace(about.training, data=_data_name(about) or "unknown")
+    shown = dataclasses.replace(origin.training, data=_data_name(origin) or "unknown")
     parts = [table(("", ""), _settings(shown, idle=_idle_in_training(shown)))]
-    data = {k: v for k, v in about.data.items() if isinstance(v, str | int | float) and k != "name"}
+    data = {k: v for k, v in origin.data.items() if isinstance(v, str | int | float) and k != "name"}
     if data:
         parts.append("The data:\n\n" + table(("", ""), [(text(k), code(v)) for k, v in data.items()]))
-    if about.commands:
-        lines = "\n".join("    " + " ".join(command.split()) for command in about.commands)
+    if origin.commands:
+        lines = "\n".join("    " + " ".join(command.split()) for command in origin.commands)
         parts.append(f"The commands:\n\n{lines}")
     return "\n\n".join(parts)
 
 
-def _evaluation(about: Provenance) -> str:
-    if not about.rows:
+def _evaluation(origin: Provenance) -> str:
+    if not origin.rows:
         return "The model has not been evaluated."
     rows = [
         (
-            text(r.name),
-            f"{r.mean:.4g}" if abs(r.mean) < 1 else f"{r.mean:.2f}",
-            _error(r.standard_error),
-            _error(r.monte_carlo_error),
-            text(r.unit),
-            text(r.note),
+            text(row.name),
+            f"{row.mean:.4g}" if abs(row.mean) < 1 else f"{row.mean:.2f}",
+            *("" if v is None else f"{v:.2g}" for v in (row.standard_error, row.monte_carlo_error)),
+            text(row.unit),
+            text(row.note),
         )
-        for r in about.rows
+        for row in origin.rows
     ]
     conditions = [
-        f"{text(k)} {code(v)}" for k, v in about.conditions.items() if isinstance(v, str | int | float)
+        f"{text(k)} {code(v)}" for k, v in origin.conditions.items() if isinstance(v, str | int | float)
     ]
     words = f"\n\nConditions: {', '.join(conditions)}." if conditions else ""
     return (
@@ -279,12 +267,8 @@ def _evaluation(about: Provenance) -> str:
     )
 
 
-def _error(value: float | None) -> str:
-    return "" if value is None else f"{value:.2g}"
-
-
-def _limits(vae: VAE, about: Provenance, label: int | None) -> str:
-    architecture, data = vae.architecture, _data_name(about) or "its training data"
+def _limits(vae: VAE, origin: Provenance, label: int | None) -> str:
+    architecture, data = vae.architecture, _data_name(origin) or "its training data"
     points = [
         f"For research and teaching: to draw from, compress, compare or score data like {text(data)}. It "
         "knows nothing of other data.",
@@ -307,7 +291,7 @@ def _limits(vae: VAE, about: Provenance, label: int | None) -> str:
 
 
 def _about_x(architecture: Architecture | None) -> list[str]:
-    """Say what x must be."""
+    """Return sentences on the values of x."""
     if architecture is None:
         return []
     x = f"x must be as in training: {likelihood_of(architecture).kind.support}"
@@ -333,20 +317,21 @@ def _loading(vae: VAE, files: Sequence[str]) -> str:
         )
     others = [file for file in files if file != "saved_model"]
     if others:
-        what = {"encoder": f"x {shape} -> loc, scale", "decoder": f"z {[None, vae.latent_dim]} -> {name}"}
-        lines = [f"- `{file}`: {what[file.split('.')[0]]}" for file in others]
+        z = [None, vae.latent_dim]
+        tensors = {"encoder": f"x {shape} -> loc, scale", "decoder": f"z {z} -> {name}"}
+        lines = [f"- `{file}`: {tensors[file.split('.')[0]]}" for file in others]
         parts.append("\n".join(lines).replace("None", "N"))
     return "\n\n".join(parts)
 
 
-def _versions(about: Provenance) -> str:
+def _versions(origin: Provenance) -> str:
     now = versions()
-    names = list(dict.fromkeys([*now, *about.versions]))
-    rows = [(text(n), text(about.versions.get(n, "")), text(now.get(n, ""))) for n in names]
+    names = list(dict.fromkeys([*now, *origin.versions]))
+    rows = [(text(n), text(origin.versions.get(n, "")), text(now.get(n, ""))) for n in names]
     return table(("", "trained with", "exported with"), rows)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table in Markdown."""
+    """Format a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

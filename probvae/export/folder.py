@@ -1,4 +1,4 @@
-"""The folder of an export: a model in some formats and its model card, there whole or not at all."""
+"""The folder of an export: a model in some formats and its model card, written whole or not at all."""
 
 import os
 import shutil
@@ -18,16 +18,16 @@ from probvae.models import saving
 from probvae.models.vae import VAE
 from probvae.runs.folder import require_run
 
-EXPORT = "export"  # in a run's folder
+EXPORT = "export"  # folder of a run's export
 NAMES = {"saved_model", CARD, *(f"{part}.onnx" for part in PARTS)}
 
 
 class Format(NamedTuple):
-    """A format.
+    """A format of an export.
 
     Attributes:
-      write: (model, folder, parts) -> the paths that it has written.
-      check: refuses where packages are absent.
+      write: Function from a model, a folder and parts to the paths that it has written.
+      check: Function that refuses absent packages.
     """
 
     write: Callable[..., list[Path]]
@@ -48,27 +48,27 @@ def export_run(
     card_license: str = LICENSE,
     **options: Any,
 ) -> list[Path]:
-    """Write a run's model for use without probvae, and its model card.
+    """Write the model of a run for use without probvae, and its model card.
 
     Args:
-      run: folder of a run of probvae-train, or one that `probvae.save` wrote.
-      output: folder to make; RUN/export unless given.
-      formats: keys of `FORMATS`.
-      card_license: of the model, as the card names it: an identifier of SPDX in small letters (mit).
+      run: Folder that probvae-train or `probvae.save` wrote.
+      output: Folder to make; RUN/export unless given.
+      formats: Keys of `FORMATS`.
+      card_license: License in the card, an SPDX identifier in small letters (mit).
       **options: `label`, `parts` and `overwrite` of `export_model`.
 
     Returns:
       The paths that were written.
 
     Raises:
-      InputError: no run, or as `export_model`.
+      InputError: There is no run, or `export_model` refuses its arguments.
     """
     run = Path(run)
     require_run(run)
     output = run / EXPORT if output is None else Path(output)
     _check(output, formats, overwrite=options.get("overwrite", False))
-    about = provenance(run, card_license)
-    return export_model(saving.load(run), output, formats, about=about, **options)
+    origin = provenance(run, card_license)
+    return export_model(saving.load(run), output, formats, origin=origin, **options)
 
 
 def export_model(
@@ -79,25 +79,25 @@ def export_model(
     label: int | None = None,
     parts: Sequence[str] = tuple(PARTS),
     overwrite: bool = False,
-    about: Provenance | None = None,
+    origin: Provenance | None = None,
 ) -> list[Path]:
     """Write a model for use without probvae, and its model card.
 
     Args:
-      vae: the model.
-      output: folder to make.
-      formats: keys of `FORMATS`.
-      label: the class to fill in, of a conditional model.
-      parts: encoder, decoder or both, for onnx.
-      overwrite: replace an export that is there.
-      about: what the card tells of training and evaluation.
+      vae: Model.
+      output: Folder to make.
+      formats: Keys of `FORMATS`.
+      label: Class of a conditional model to fill in.
+      parts: Encoder, decoder or both, for onnx.
+      overwrite: Whether an export that is there is replaced.
+      origin: Training and evaluation of the model, for the card.
 
     Returns:
       The paths that were written.
 
     Raises:
-      InputError: no such format or part; a package is absent; the folder is in use; a class is missing or
-        superfluous; a format lacks what the model computes.
+      InputError: There is no such format or part; a package is absent; the folder is in use; a class is
+        missing or superfluous; a format lacks an operation of the model.
     """
     output = Path(output)
     _check(output, formats, overwrite=overwrite)
@@ -117,7 +117,7 @@ def export_model(
             for name in dict.fromkeys(formats)
             for path in FORMATS[name].write(one, staging, tuple(parts))
         ]
-        text = render(one, about or Provenance(name=output.name), [p.name for p in written], label=label)
+        text = render(one, origin or Provenance(name=output.name), [p.name for p in written], label=label)
         (staging / CARD).write_text(text, encoding="utf-8")
         _replace(output, staging)
     finally:
@@ -126,7 +126,7 @@ def export_model(
 
 
 def _check(output: Path, formats: Sequence[str], *, overwrite: bool) -> None:
-    """Refuse what cannot succeed before anything is computed."""
+    """Refuse arguments that cannot succeed, before anything is computed."""
     if output.name in ("", ".."):
         raise InputError(f"The output folder {output} has no name of its own: give one to make.")
     if not formats:
@@ -143,7 +143,7 @@ def _why_foreign(names: set[str]) -> str:
 
 
 def _replace(output: Path, staging: Path) -> None:
-    """Put the finished folder in place; what was there stays until then."""
+    """Replace the output folder, if any, by the finished one."""
     old = output.with_name(f".{output.name}.{os.getpid()}.old{TEMPORARY}")
     if output.exists():
         output.rename(old)

@@ -1,4 +1,4 @@
-"""What an exported model can do: functions of tensors that hold the model's variables and no Python of it."""
+"""The functions of an exported model: TensorFlow graphs that hold its variables and need no Python of it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,18 +13,17 @@ from probvae.posteriors import POSTERIORS
 from probvae.seeds import as_seed, split
 
 Outputs = dict[str, tf.Tensor]
-Function = Callable[..., Outputs]
 
 
 def mean_name(vae: VAE) -> str:
-    """Return how the mean of p(x|z) is called: `probabilities` where x is binary, else `mean`."""
+    """Return the name of the mean of p(x|z): `probabilities` where x is binary, else `mean`."""
     return "mean" if vae.architecture is None else likelihood_of(vae.architecture).mean_name
 
 
 def encode(vae: VAE) -> tf.types.experimental.GenericFunction:
-    """Return x [B, *E] -> `loc` and `scale` [B, L], mean and standard deviation of z under q(z|x).
+    """Return a function from x [B, *E] to `loc` and `scale` [B, L], mean and standard deviation of q(z|x).
 
-    For a posterior that is no diagonal normal this is less than q(z|x); `log_prob` uses all of it.
+    They describe q(z|x) fully only if it is a diagonal normal; `log_prob` uses q(z|x) itself.
     """
 
     @tf.function(input_signature=[_spec([None, *vae.event_shape], "x")], autograph=False)
@@ -36,7 +35,7 @@ def encode(vae: VAE) -> tf.types.experimental.GenericFunction:
 
 
 def _moments(vae: VAE, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return mean and standard deviation under q(z|x), each [B, L]."""
+    """Return the mean and standard deviation of q(z|x), each [B, L]."""
     architecture, parts = vae.architecture, vae.encoder_parts
     moments = None if architecture is None else POSTERIORS[architecture.posterior].moments
     if moments is None or parts is None:
@@ -46,7 +45,7 @@ def _moments(vae: VAE, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def decode(vae: VAE) -> tf.types.experimental.GenericFunction:
-    """Return z [B, L] -> the mean of p(x|z), [B, *E], under the name of `mean_name`."""
+    """Return a function from z [B, L] to the mean of p(x|z), [B, *E], under the name of `mean_name`."""
     name = mean_name(vae)
 
     @tf.function(input_signature=[_spec([None, vae.latent_dim], "z")], autograph=False)
@@ -57,9 +56,9 @@ def decode(vae: VAE) -> tf.types.experimental.GenericFunction:
 
 
 def log_prob(vae: VAE) -> tf.types.experimental.GenericFunction:
-    """Return (x [B, *E], num_samples, seed) -> `elbo` and `iwae` [B], in nats, at the same draws of z.
+    """Return a function from (x [B, *E], num_samples, seed) to `elbo` and `iwae` [B], in nats.
 
-    They are `probvae.elbo` and `probvae.iwae` of the same number of draws and seed.
+    They are `probvae.elbo` and `probvae.iwae` at the same draws of z.
     """
     specs = [_spec([None, *vae.event_shape], "x"), _whole("num_samples"), _whole("seed")]
 
@@ -75,7 +74,7 @@ def log_prob(vae: VAE) -> tf.types.experimental.GenericFunction:
 
 
 def sample(vae: VAE) -> tf.types.experimental.GenericFunction:
-    """Return (number, seed) -> `z` ~ p(z) [N, L], `x` ~ p(x|z) [N, *E], and the mean of p(x|z).
+    """Return a function from (number, seed) to z ~ p(z) [N, L], x ~ p(x|z) [N, *E] and the mean of p(x|z).
 
     `x` is `vae.sample(number, seed)`.
     """
@@ -97,7 +96,7 @@ FUNCTIONS: dict[str, Callable[[VAE], Any]] = {
     "log_prob": log_prob,
     "sample": sample,
 }
-# What the formats without randomness hold.
+# The functions of formats without randomness.
 PARTS: dict[str, Callable[[VAE], Any]] = {"encoder": encode, "decoder": decode}
 
 

@@ -16,10 +16,10 @@ PACKAGES = ("onnx", "tf2onnx")
 
 
 def require_packages() -> None:
-    """Refuse where a package that ONNX needs is absent.
+    """Check that the packages that ONNX needs are installed.
 
     Raises:
-      InputError: the first that is absent, and how to install it.
+      InputError: A package is absent; the message says how to install it.
     """
     for name in PACKAGES:
         if importlib.util.find_spec(name) is None:
@@ -32,23 +32,21 @@ def write(vae: VAE, folder: Path, parts: tuple[str, ...] = tuple(PARTS)) -> list
     """Write `encoder.onnx` (x -> loc, scale) and `decoder.onnx` (z -> mean), float32, of any batch size.
 
     Args:
-      vae: the model, not conditional.
-      folder: where to write.
-      parts: which of encoder and decoder.
+      vae: Model without y.
+      folder: Folder to write to.
+      parts: Encoder, decoder or both.
 
     Returns:
-      What was written.
+      The paths that were written.
 
     Raises:
-      InputError: a package is absent, or the model uses an operation that ONNX does not have.
+      InputError: A package is absent, or the model uses an operation that ONNX does not have.
     """
     require_packages()
-    paths = []
-    for name in parts:
-        path = folder / f"{name}.onnx"
+    paths = {name: folder / f"{name}.onnx" for name in parts}
+    for name, path in paths.items():
         path.write_bytes(_convert(name, PARTS[name](vae)))
-        paths.append(path)
-    return paths
+    return list(paths.values())
 
 
 def _convert(name: str, function: Any) -> bytes:
@@ -57,7 +55,8 @@ def _convert(name: str, function: Any) -> bytes:
 
     logger = logging.getLogger("tf2onnx")
     before, logger.disabled = logger.disabled, True
-    levels = {key: logging.getLogger(key).level for key in _loggers()}
+    loggers = [key for key in logging.root.manager.loggerDict if key.split(".")[0] == "tf2onnx"]
+    levels = {key: logging.getLogger(key).level for key in loggers}
     for key in levels:
         logging.getLogger(key).setLevel(logging.CRITICAL)
     try:
@@ -84,10 +83,6 @@ def _convert(name: str, function: Any) -> bytes:
     return content
 
 
-def _loggers() -> list[str]:
-    return [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "tf2onnx"]
-
-
 def _nodes(graph: Any) -> Any:
     for node in graph.node:
         yield node
@@ -97,30 +92,20 @@ def _nodes(graph: Any) -> Any:
 
 
 def _broadcast_args(ctx: Any, node: Any, name: str, args: Any) -> None:
-    """Write the shape that two shapes broadcast to, which tf2onnx does not know, in ONNX's operations."""
+    """Express the broadcast of two shapes, which tf2onnx does not know, in ONNX operations."""
     from onnx import TensorProto
 
-    dtypes, shapes = node.output_dtypes, node.output_shapes
     first, second = (
         ctx.make_node("Cast", [shape], attr={"to": TensorProto.INT64}).output[0] for shape in node.input
     )
     ones = ctx.make_node("ConstantOfShape", [first]).output[0]
     full = ctx.make_node("Expand", [ones, second]).output[0]
     shape = ctx.make_node("Shape", [full]).output[0]
-    ctx.remove_node(node.name)
-    ctx.make_node(
-        "Cast",
-        [shape],
-        attr={"to": dtypes[0]},
-        name=node.name,
-        outputs=node.output,
-        shapes=shapes,
-        dtypes=dtypes,
-    )
+    _replace(ctx, node, "Cast", [shape], attr={"to": node.output_dtypes[0]})
 
 
 def _log1p(ctx: Any, node: Any, name: str, args: Any) -> None:
-    """Write log(1 + x) as x log(u) / (u - 1) with u = 1 + x rounded, which keeps the digits of a small x."""
+    """Express log(1 + x) as x log(u) / (u - 1) with u = 1 + x rounded, which is precise at small x."""
     (x,) = node.input
     one = _like(ctx, node, 1.0)
     u = ctx.make_node("Add", [x, one]).output[0]
@@ -134,7 +119,7 @@ def _log1p(ctx: Any, node: Any, name: str, args: Any) -> None:
 
 
 def _expm1(ctx: Any, node: Any, name: str, args: Any) -> None:
-    """Write exp(x) - 1 as tanh(x / 2) (exp(x) + 1), which keeps the digits of a small x."""
+    """Express exp(x) - 1 as tanh(x / 2) (exp(x) + 1), which is precise at small x."""
     (x,) = node.input
     half = ctx.make_node("Mul", [x, _like(ctx, node, 0.5)]).output[0]
     tanh = ctx.make_node("Tanh", [half]).output[0]
@@ -151,11 +136,12 @@ def _like(ctx: Any, node: Any, value: float) -> str:
     return name
 
 
-def _replace(ctx: Any, node: Any, operation: str, inputs: list[str]) -> None:
-    dtypes, shapes = node.output_dtypes, node.output_shapes
+def _replace(ctx: Any, node: Any, operation: str, inputs: list[str], **options: Any) -> None:
+    options |= {"name": node.name, "outputs": node.output}
+    options |= {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
     ctx.remove_node(node.name)
-    ctx.make_node(operation, inputs, name=node.name, outputs=node.output, shapes=shapes, dtypes=dtypes)
+    ctx.make_node(operation, inputs, **options)
 
 
-# TensorFlow's operations that tf2onnx does not know.
+# TensorFlow operations that tf2onnx does not know.
 HANDLERS = {"BroadcastArgs": _broadcast_args, "Log1p": _log1p, "Expm1": _expm1}

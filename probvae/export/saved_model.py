@@ -1,4 +1,4 @@
-"""TensorFlow's SavedModel: every function as a signature, usable where TensorFlow alone is installed."""
+"""TensorFlow's SavedModel: every function as a signature, for use with TensorFlow alone."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ def write(vae: VAE, folder: Path) -> list[Path]:
     """Write a SavedModel with the signatures `encode`, `decode`, `log_prob` and `sample`.
 
     Args:
-      vae: the model, not conditional.
-      folder: to make, `saved_model` in it.
+      vae: Model without y.
+      folder: Folder in which `saved_model` is made.
 
     Returns:
-      What was written.
+      The paths that were written.
     """
     module = tf.Module(name="probvae_export")
     module.weights = list(vae.variables)  # the graphs refer to these; nothing of Keras or TFP is kept

@@ -1,1 +1,1 @@
-"""A web page that runs the encoder and the decoder itself."""
+"""A web page that runs encoder and decoder in the browser."""

@@ -1,4 +1,4 @@
-"""What an explorer page holds of a model and its test images, all that its script works on."""
+"""The content of an explorer page: the model and its test images, as input of the page's script."""
 
 import base64
 import math
@@ -19,18 +19,18 @@ from probvae.posteriors import POSTERIORS
 
 LIKELIHOOD_NAMES = tuple(name for name, make in LIKELIHOODS.items() if make((1,)).kind.in_browser)
 POSTERIOR_NAMES = tuple(name for name, entry in POSTERIORS.items() if entry.in_browser)
-EXACT_DIMENSIONS = 2  # the most for which log p(x) is exact unless asked for
-TOLERANCE = 0.05  # nats: a colour shows no less
-MAX_LATENT_DIM = 128  # sliders
-MAX_VALUES = 2**26  # of all images of a page
+EXACT_DIMENSIONS = 2  # the most latent dimensions for which log p(x) is exact by default
+TOLERANCE = 0.05  # tolerance of the quadrature, nats, invisible in a colour
+MAX_LATENT_DIM = 128  # the most sliders
+MAX_VALUES = 2**26  # the most values in the images of a page
 CHECKED = 4  # images on which a page compares itself with TensorFlow
 
 
 def refuse_unless_served(architecture: Architecture) -> None:
-    """Refuse a model that the page's script cannot carry out.
+    """Refuse a model that the page's script cannot run.
 
     Raises:
-      InputError: which choice it is, and which would do.
+      InputError: Some choice is not supported; the message names it and those that are.
     """
     if len(architecture.event_shape) != 3 or architecture.event_shape[-1] not in (1, 3):
         raise InputError(
@@ -69,26 +69,26 @@ def describe(
     seed: int = 0,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> dict[str, Any]:
-    """Collect a page's content.
+    """Collect the content of a page.
 
     Args:
-      vae: a model that `refuse_unless_served` lets pass.
-      x: test images [N, H, W, C], without y; N is 1 or more.
-      labels: [N] classes, or None; a conditional model needs them.
-      title: of the page.
-      data: what the test images are called.
-      threshold: whether an image of the visitor's is made black and white.
-      label_names: what the classes are called, where they have names.
-      method: of log p(x): exact, iwae, or auto, which is exact for one or two dimensions.
-      num_samples: K, draws of z for each image of iwae.
-      seed: of these draws.
-      on_progress: called with the fraction done, for iwae.
+      vae: Model that passes `refuse_unless_served`.
+      x: Test images [N, H, W, C], without y; N is 1 or more.
+      labels: Classes [N], or None; a conditional model needs them.
+      title: Title of the page.
+      data: Name of the test images.
+      threshold: Whether an image of the visitor is made black and white.
+      label_names: Names of the classes, if they have any.
+      method: Estimate of log p(x): exact, iwae, or auto, which is exact for one or two dimensions.
+      num_samples: K, the number of draws of z for each image of iwae.
+      seed: Seed of the draws.
+      on_progress: Function called with the fraction done, for iwae.
 
     Returns:
-      A dict that JSON can hold; arrays are base64 of little-endian numbers.
+      A dict for JSON; arrays are base64 of little-endian numbers.
 
     Raises:
-      InputError: a model that cannot be carried out in a browser; more images than a page holds.
+      InputError: A browser cannot run the model, or there are more images than a page can hold.
     """
     architecture = vae.architecture
     assert architecture is not None
@@ -103,7 +103,7 @@ def describe(
     examples = vae.join(x, None if labels is None else np.asarray(labels, np.int32)).numpy()
     mean = encode(vae, examples).loc
     decoded = vae.likelihood_at(mean[:CHECKED], examples[:CHECKED]).mean().numpy()
-    log_prob, how = _log_prob(vae, examples, method, num_samples, seed, on_progress)
+    log_prob, description = _log_prob(vae, examples, method, num_samples, seed, on_progress)
     return {
         "title": title,
         "data": data,
@@ -128,7 +128,7 @@ def describe(
             "labels": None if labels is None else [int(v) for v in labels],
             **_images(x),
         },
-        "log_prob": how,
+        "log_prob": description,
         "decoded": _base64(decoded.astype("<f4").tobytes()),
     }
 
@@ -158,13 +158,13 @@ def _log_prob(
     seed: int,
     on_progress: Callable[[float], None],
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """Return log p(x), nats [N], its short name and what the page says of it."""
+    """Return log p(x) [N], nats, and its name, method and note for the page."""
     density = vae.density_name
     if method == "exact" or (method == "auto" and vae.latent_dim <= EXACT_DIMENSIONS):
-        found = exact_given(vae, x, tolerance=TOLERANCE)
-        missed = int(np.sum(~found.converged))
+        result = exact_given(vae, x, tolerance=TOLERANCE)
+        missed = int(np.sum(~result.converged))
         within = f"within {TOLERANCE:g} nats" + (f", but for {missed} of the images" if missed else "")
-        return found.log_marginal, {
+        return result.log_marginal, {
             "name": density,
             "method": "exact",
             "note": f"{density} is integrated over z by quadrature, {within}.",

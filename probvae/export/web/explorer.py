@@ -56,8 +56,8 @@ def explore(
       observer: Receiver of the progress.
 
     Raises:
-      InputError: no run; its data cannot be read; the page cannot be written; a model that a browser cannot
-        carry out.
+      InputError: There is no run, its data cannot be read, the page cannot be written, or a browser cannot
+        run the model.
     """
     run, observer = as_run(run, data), observer or Observer()
     path = run.folder / PAGE if output is None else Path(output)

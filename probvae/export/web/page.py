@@ -15,7 +15,7 @@ def to_html(content: dict[str, Any]) -> str:
     """Return the page: nothing in it is fetched, and its policy allows it to fetch nothing.
 
     Args:
-      content: of `probvae.export.web.content.describe`.
+      content: Result of `probvae.export.web.content.describe`.
     """
     style = _text("explorer.css")
     script = "\n".join(_text(name) for name in SCRIPTS)

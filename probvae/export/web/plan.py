@@ -1,8 +1,8 @@
-"""Keras layers as a plan: operations that a page's script carries out, with their weights in one array.
+"""Keras layers as a plan: operations for the page's script, with their weights in one array.
 
-A plan is a list of operations, dicts that JSON can hold; `networks.js` says what each computes. Images are
-[height, width, channels], one after the other in memory; kernels are [k, k, in, out]; a weight is named by
-where it begins in the array that `Weights` collects.
+A plan is a list of operations, dicts for JSON; `networks.js` defines each of them. Images are [height, width,
+channels] in row-major order; kernels are [k, k, in, out]; a weight is named by its position in the array that
+`Weights` collects.
 """
 
 import math
@@ -18,20 +18,20 @@ from probvae.models.networks.layers import Gated, Residual
 Shape = tuple[int, ...]
 Plan = list[dict[str, Any]]
 
-MAX_WEIGHTS = 2**24  # 64 MiB, which base64 makes 85
-MAX_PRODUCTS = 2**30  # multiplications of one pass: a second or so in a browser
+MAX_WEIGHTS = 2**24  # 64 MiB, or 85 in base64
+MAX_PRODUCTS = 2**30  # the most multiplications of one pass, about a second in a browser
 ACTIVATIONS = ("linear", "relu", "elu", "gelu", "swish", "tanh", "sigmoid")
 
 
 class Weights:
-    """Arrays of weights, one behind the other."""
+    """Arrays of weights, joined into one."""
 
     def __init__(self) -> None:
         self._parts: list[np.ndarray] = []
         self.size = 0
 
     def add(self, values: Any) -> int:
-        """Append an array and return where it begins, in float32 numbers."""
+        """Append an array and return its position, in float32 numbers."""
         flat = np.asarray(values, "<f4").reshape(-1)
         start, self.size = self.size, self.size + flat.size
         if self.size > MAX_WEIGHTS:
@@ -45,23 +45,23 @@ class Weights:
         return start
 
     def bytes(self) -> bytes:
-        """Return all of them as little-endian float32."""
+        """Return the weights as little-endian float32."""
         return b"".join(part.tobytes() for part in self._parts)
 
 
 def to_plan(layers: list[Any], shape: Shape, weights: Weights) -> tuple[Plan, Shape]:
-    """Translate layers, which may not branch.
+    """Translate a sequence of layers.
 
     Args:
       layers: Keras layers in order, without the distribution layer that ends an encoder or decoder.
-      shape: of the first layer's input, without the batch.
-      weights: collects theirs.
+      shape: Shape of the first layer's input, without the batch.
+      weights: Collection to which the weights are added.
 
     Returns:
-      The plan and the shape of what it gives.
+      The plan and the shape of its output.
 
     Raises:
-      InputError: a layer or activation that the page's script does not know; a model too large for a page.
+      InputError: The page's script does not know a layer or activation, or the model is too large.
     """
     plan: Plan = []
     for layer in layers:
@@ -84,14 +84,14 @@ def to_plan(layers: list[Any], shape: Shape, weights: Weights) -> tuple[Plan, Sh
 def products(plan: Plan) -> int:
     """Count the multiplications of one pass."""
     total = 0
-    for o in plan:
-        if o["op"] == "dense":
-            total += o["in"] * o["out"]
-        elif o["op"] in ("conv", "deconv"):
-            places = o["places_out"] if o["op"] == "conv" else o["height"] * o["width"]
-            total += places * o["size"] ** 2 * o["channels"] * o["filters"]
-        elif o["op"] == "residual":
-            total += products(o["plan"])
+    for step in plan:
+        if step["op"] == "dense":
+            total += step["in"] * step["out"]
+        elif step["op"] in ("conv", "deconv"):
+            places = step["places_out"] if step["op"] == "conv" else step["height"] * step["width"]
+            total += places * step["size"] ** 2 * step["channels"] * step["filters"]
+        elif step["op"] == "residual":
+            total += products(step["plan"])
     return total
 
 
