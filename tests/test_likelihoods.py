@@ -211,6 +211,7 @@ def test_shared_scale_is_trained():
     layer = SharedScaleNormal((4,), name="likelihood")
     model = tf_keras.Sequential([tf_keras.layers.InputLayer((4,)), layer])
     assert [v.name for v in model.trainable_variables] == [layer.raw_scale.name]
+    assert float(layer.scale) == pytest.approx(1.0, rel=1e-5)  # at the start
     x = tf.constant([[0.1, -0.1, 0.1, -0.1]])
     slopes = []
     for scale in (1.0, 0.11, 0.1, 0.09):

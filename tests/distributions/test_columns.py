@@ -10,6 +10,7 @@ from probvae import InputError
 from probvae.distributions import columns as tables
 from probvae.distributions.columns import (
     KINDS,
+    Columns,
     columns_of,
     first_misfit,
     inputs,
@@ -48,6 +49,16 @@ def test_every_column_has_its_own_parameters():
     np.testing.assert_allclose(rows.log_prob(x), expected.sum(axis=1), rtol=1e-5)
     swapped = log_prob_by_hand(p, x[:, [0, 3, 2, 1, 4, 5, 6]].astype(np.float64))
     assert np.abs(swapped - expected).max() > 0.1
+
+
+def test_columns_stand_in_their_places():
+    """Places whose inverse is another order."""
+    parts = [tfd.Normal([20.0, 0.0], 1.0), tfd.Normal([10.0], 1.0)]
+    columns = Columns(parts, [[2, 0], [1]])
+    np.testing.assert_array_equal(columns.mean(), [0, 10, 20])
+    np.testing.assert_allclose(
+        columns.log_prob(tf.constant([0.0, 10.0, 20.0])), -0.5 * np.log(2 * np.pi), rtol=1e-5
+    )
 
 
 def test_draws_fit_their_columns():

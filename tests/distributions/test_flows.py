@@ -94,6 +94,13 @@ def test_transforms(name):
         assert np.all(np.isfinite(moves.forward(edge)[0])) and np.all(np.isfinite(moves.inverse(edge)))
 
 
+def test_gated_is_the_formula():
+    outputs, x = normal(20, 6, scale=2.0), normal(20, 3, seed=1)
+    m, r = np.split(outputs.numpy(), 2, axis=-1)
+    s = 1 / (1 + np.exp(-8 * np.tanh(r / 8)))
+    np.testing.assert_allclose(gated(outputs).forward(x)[0], s * x + (1 - s) * m, rtol=1e-4, atol=1e-5)
+
+
 def test_spline_is_tfps():
     outputs = normal(40, 2 * (3 * SPLINE_BINS - 1), scale=2.0)
     raw = np.split(outputs.numpy().reshape(40, 2, -1), [SPLINE_BINS, 2 * SPLINE_BINS], axis=-1)

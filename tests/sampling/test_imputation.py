@@ -4,7 +4,7 @@ import tensorflow as tf
 import tf_keras
 from linear_gaussian import LinearGaussian
 from scipy import stats
-from statistics_helpers import ALPHA, mean_p_value
+from statistics_helpers import ALPHA, mean_p_value, same_mean_p_value
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
@@ -160,6 +160,17 @@ def test_blocks_and_seeds(imputed, monkeypatch):
     assert np.abs(blocks.mean[:4] - first.mean).max() > 1e-4
     assert blocks.mean.shape == (5, 4) and blocks.draws.shape == (2, 5, 4)
     assert np.abs(missing_of(blocks.mean, gone[:5]) - mean[:5]).max() < 0.6
+
+
+@pytest.mark.filterwarnings("ignore:.* effective sample size below")
+def test_the_effective_sample_size_does_not_depend_on_chunks(imputed, monkeypatch):
+    """Two-sample test over 200 copies of one example: 50 draws at once, and a dozen at a time."""
+    model, x, *_ = imputed
+    copies = np.repeat(x[:1], 200, axis=0)
+    whole = impute(model.vae(), copies, num_samples=50, seed=1).effective_sample_size
+    monkeypatch.setattr(imputation, "BLOCK", 400)
+    chunked = impute(model.vae(), copies, num_samples=50, seed=2).effective_sample_size
+    assert same_mean_p_value(whole, chunked) > ALPHA
 
 
 def test_nothing_seen_gives_the_marginal():

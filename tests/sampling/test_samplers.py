@@ -91,6 +91,21 @@ def test_the_number_of_components_is_chosen_on_held_out_draws(monkeypatch):
     assert asked.mixture_distribution.logits.shape == [2]
 
 
+def test_draws_of_the_held_out_tenth_are_not_fitted(monkeypatch):
+    monkeypatch.setattr(samplers, "POOL", 800)
+    monkeypatch.setitem(SAMPLERS, "mixture", lambda z, validation, **options: (len(z), len(validation)))
+    assert fit_sampler(four_corners(), corners(400), seed=0) == (2 * 360, 2 * 40)
+
+
+def test_the_gain_has_the_standard_error_of_its_mean():
+    vae, x = four_corners(), corners(50)
+    z = posterior_draws(vae, x, seed=3)[0]
+    gain = (truth().log_prob(z) - vae.prior.log_prob(z)).numpy()
+    compared = closeness(vae, truth(), x, seed=3)
+    assert compared.gain == pytest.approx(gain.mean(), rel=1e-4)
+    assert compared.error == pytest.approx(gain.std(ddof=1) / np.sqrt(50), rel=1e-4)
+
+
 def test_the_mixture_is_scikit_learns():
     z = np.random.default_rng(0).standard_normal([300, 3]) * [1, 2, 0.1] + [0, 5, 0]
     theirs = GaussianMixture(3, random_state=0).fit(z)

@@ -33,18 +33,18 @@ ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHO
 for library in ("TF_NUM_INTRAOP", "TF_NUM_INTEROP", "OMP_NUM", "OPENBLAS_NUM"):
     ENVIRONMENT[f"{library}_THREADS"] = "1"
 THREADS = "--threads 1 --inter-threads 1"
+TRAIN = f"--units 16,12 --batch-size 100 --epochs 2 --learning-rate 0.002 --components 7 --seed 5 {THREADS}"
 HEADS = {  # what a command is given in any case, after the run's folder
-    "train": f"--units 16,12 --batch-size 100 --epochs 2 --learning-rate 0.002 --components 7 --seed 5 {THREADS}",
-    "digits": "--data digits --image-size 12 --filters 4,8 --parts 2",
+    "train": TRAIN,
+    "digits": f"{TRAIN} --data digits --image-size 12 --filters 4,8 --parts 2",
     "resume": THREADS,
     "evaluate": f"--limit 12 --num-samples 20 --train-images 60 --gap-images 0 {THREADS}",
     "sample": "--seed 3",
 }
-HEADS["digits"] = f"{HEADS['train']} {HEADS['digits']}"
 
-# A case, which names the folder of its run, and a command, a line. "digits" trains on these images, "train" on
-# other data, "sample" writes into the named folder of the run, and "python" calls a function of this file. The
-# longest cases come first, since two are run at a time.
+# A case, which names the folder of its run, and a command, a line. "digits" trains on these images, "train"
+# on other data, "sample" writes into the named folder of the run, and "python" calls a function of this file.
+# The longest cases come first, since two are run at a time.
 PLAN = """
 diagonal    digits --image-size 28
 diagonal    evaluate --gap-images 2 --ais-images 2 --tolerance 0.5
@@ -55,10 +55,9 @@ diagonal    sample:interpolation --mode interpolation --from 3 --to 8 --steps 3 
 diagonal    sample:traversal --mode traversal --steps 3 --image 2 --pixels draw
 diagonal    python:opened diagonal
 condition   digits --labels condition --posterior tril --prior mixture
-condition   evaluate --ais-images 2 --tolerance 0.5
+condition   evaluate --ais-images 0 --tolerance 0.5
 condition   sample:classes --mode classes --num 2
 condition   sample:prior --num 4 --class 3
-condition   sample:traversal --mode traversal --steps 3 --dimension 1 --class 4
 models      python:fitted
 models      python:architectures
 table       train --data patients.csv --missing --epochs 3 --batch-size 20 --column-kinds visits=poisson
@@ -68,20 +67,19 @@ table       sample:reconstructions --mode reconstructions --num 3 --draws 2
 table       python:imputed table
 rows        python:transformer
 semi        digits --labels semi --labelled 0.1
-semi        evaluate --ais-images 0 --limit 6
 semi        sample:one --class 2 --num 3
 ladder      digits --latent-layers 2,4 --objective iwae --num-samples 2
 ladder      evaluate --ais-images 0
 ladder      sample:flow --num 3 --sampler flow --train-images 200
 iaf_realnvp digits --posterior iaf --prior realnvp --latent-dim 3 --network gated_mlp
 categorical digits --posterior mixture --prior mixture --likelihood categorical --image-size 8 --network mlp
-series      train --data series.npz --missing --posterior spline --prior spline --batch-size 20
-series      sample:interpolation --mode interpolation --num 2 --steps 3
+series      train --data series.npz --kind series --missing --posterior spline --prior spline --batch-size 20
+series      sample:reconstructions --mode reconstructions --num 2 --draws 2
 sphere      digits --posterior von_mises_fisher --prior uniform_sphere --objective iwae --num-samples 3
 sphere      evaluate --ais-images 0
 vamp_stl    digits --prior vamp --likelihood continuous_bernoulli --objective stl --latent-dim 3
 residual    digits --network residual_conv --likelihood discretized_logistic --objective dreg --num-samples 3
-low_rank    digits --posterior low_rank --prior maf --alpha 0.3 --likelihood logistic_mixture --objective renyi
+low_rank    digits --posterior low_rank --likelihood logistic_mixture --objective renyi --num-samples 2
 beta_tc     digits --objective beta_tc --beta 3 --latent-dim 4 --likelihood normal_shared --parts 1
 beta_tc     evaluate --ais-images 0
 mmd         digits --objective mmd --mmd-weight 4 --likelihood normal --network mlp --parts 1
@@ -98,11 +96,8 @@ CASES: dict[str, list[str]] = {}
 for line in PLAN.strip().splitlines():
     CASES.setdefault(line.split()[0], []).append(line.split(maxsplit=1)[1])
 
-# What is no number of the model: times, memory, versions,
-# and the hash of a whole weights.npz, whose arrays are hashed here.
+# What is no number of the model: times, memory, versions.
 DROPPED = {"seconds", "training_seconds", "images_per_second", "peak_memory_mb", "versions", "probvae"}
-DROPPED |= {"weights_sha256"}
-SKIPPED = {"commands.json"}  # command lines and versions
 
 
 def digest(value: Any) -> str:
@@ -158,17 +153,15 @@ def run_case(tree: Path, place: Path, case: str) -> dict[str, str]:
     found = {}
     for step in CASES[case]:
         words = _command(tree, case, step)
-        environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(tree)}
-        done = subprocess.run(
-            [sys.executable, *words], cwd=place, env=environment, capture_output=True, text=True
-        )
+        env = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(tree)}
+        done = subprocess.run([sys.executable, *words], cwd=place, env=env, capture_output=True, text=True)
         if done.returncode:
             tail = "\n".join(done.stderr.splitlines()[-15:])
             raise RuntimeError(f"{case}: {shlex.join(words)} ended with {done.returncode}\n{tail}")
         if step.startswith("python:"):
             found |= {f"{case}/{k}": v for k, v in json.loads(done.stdout.splitlines()[-1]).items()}
     for path in (place / case).rglob("*"):
-        if path.suffix in (".npz", ".json", ".csv") and path.name not in SKIPPED:
+        if path.suffix in (".npz", ".json", ".csv") and path.name != "commands.json":
             found[path.relative_to(place).as_posix()] = file_digest(path)
     return found
 
@@ -210,18 +203,11 @@ def write_data(place: Path) -> None:
     np.savez(place / "series.npz", x_train=np.float32(series[:100]), x_test=np.float32(series[100:]))
 
 
-# ---- public names of the package, in processes of their own ----------------------------------------------
-
-
 def _digits(num: int) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     found = load_digits()
     return np.float32(found.images[:num, ..., np.newaxis] > 8), found.target[:num]
-
-
-def _weights(vae: Any) -> list[np.ndarray]:
-    return [v.numpy() for v in vae.weights]
 
 
 def fitted() -> Iterator[tuple[str, Any]]:
@@ -233,10 +219,10 @@ def fitted() -> Iterator[tuple[str, Any]]:
     x, _ = _digits(300)
     tf_keras.utils.set_random_seed(0)
     vae = probvae.conv_vae((8, 8, 1), latent_dim=2, filters=(4, 8), seed=3)
-    yield "initial", _weights(vae)
+    yield "initial", vae.get_weights()
     vae.compile(tf_keras.optimizers.Adam(2e-3), seed=4)
     yield "history", vae.fit(x, epochs=2, batch_size=50, validation_data=(x[:50],), verbose=0).history
-    yield "weights", _weights(vae)
+    yield "weights", vae.get_weights()
     yield "evaluate", vae.evaluate(x[:60], return_dict=True, verbose=0)
     yield "predict", vae.predict(x[:6], verbose=0)
     x = x[:6]
@@ -251,7 +237,7 @@ def fitted() -> Iterator[tuple[str, Any]]:
     yield "joint", vae.joint().experimental_pin(x=x).unnormalized_log_prob(z=z)
     yield "marginal", [vae.marginal(6, seed=2).log_prob(x), vae.marginal(method="exact").log_prob(x[:2])]
     probvae.save(vae, "saved")
-    yield "loaded", _weights(probvae.load("saved"))
+    yield "loaded", probvae.load("saved").get_weights()
 
 
 def architectures() -> Iterator[tuple[str, Any]]:
@@ -274,7 +260,7 @@ def architectures() -> Iterator[tuple[str, Any]]:
     ):
         vae = probvae.build(probvae.Architecture(latent_dim=3, **{**small, **choices}), seed=2)
         name = " ".join(map(str, choices.values()))
-        yield name, [_weights(vae), probvae.elbo(vae, x[:5], seed=1), vae.sample(2, seed=1)]
+        yield name, [vae.get_weights(), probvae.elbo(vae, x[:5], seed=1), vae.sample(2, seed=1)]
     for classifier in (False, True):
         chosen = probvae.Architecture(context_dim=10, classifier=classifier, **small)
         vae = probvae.build(chosen, seed=2)
@@ -285,7 +271,7 @@ def architectures() -> Iterator[tuple[str, Any]]:
         vae.compile(tf_keras.optimizers.Adam(2e-3), seed=4)
         vae.fit(vae.join(x, labels), epochs=1, batch_size=20, verbose=0)
         draws = [vae.sample(3, seed=1, y=3), vae.given(4).sample(2, seed=1)]
-        yield type(vae).__name__, [_weights(vae), probvae.elbo(vae, vae.join(x, y), seed=1), *draws]
+        yield type(vae).__name__, [vae.get_weights(), probvae.elbo(vae, vae.join(x, y), seed=1), *draws]
     tf_keras.utils.set_random_seed(0)
     layers, relu = tf_keras.layers, "relu"
     encoder = [layers.InputLayer((8, 8, 1)), layers.Flatten(), layers.Dense(9, relu), layers.Dense(5)]
@@ -295,7 +281,7 @@ def architectures() -> Iterator[tuple[str, Any]]:
     vae = probvae.VAE(prior, tf_keras.Sequential([*encoder, q]), tf_keras.Sequential([*decoder, p]))
     vae.compile(tf_keras.optimizers.Adam(2e-3), objective="dreg", seed=4)
     vae.fit(x, epochs=1, batch_size=20, verbose=0)
-    yield "own networks", [_weights(vae), probvae.iwae(vae, x, num_samples=3, seed=1)]
+    yield "own networks", [vae.get_weights(), probvae.iwae(vae, x, num_samples=3, seed=1)]
 
 
 def transformer() -> Iterator[tuple[str, Any]]:
@@ -326,7 +312,7 @@ def opened(folder: str) -> Iterator[tuple[str, Any]]:
 
     run = probvae.open_run(folder)
     x = run.prepared.test[:5]
-    yield "opened model", [_weights(run.model), run.model(x).mean(), probvae.elbo(run.model, x, seed=1)]
+    yield "opened model", [run.model.get_weights(), run.model(x).mean(), probvae.elbo(run.model, x, seed=1)]
     yield "opened data", [np.asarray(x), np.asarray(run.data.test_labels)]
     yield "opened history", {k: v for k, v in run.history.items() if k not in DROPPED}
     yield "opened evaluation", dict(run.evaluation.per_example)
@@ -347,10 +333,10 @@ CHILDREN = {f.__name__: f for f in (fitted, architectures, transformer, opened, 
 def main() -> int:
     """Read the options; print digests, write them, compare them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of a case; all unless given")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a case; all of them unless given")
     parser.add_argument("--tree", type=Path, default=Path(__file__).resolve().parents[2], help="a checkout")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="of digests, to write as JSON")
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="of digests, that an earlier run wrote")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where to write the digests, as JSON")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="digests that an earlier run wrote")
     parser.add_argument("--list", action="store_true", help="print the names of the cases and end")
     parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -401,14 +387,13 @@ def compare(path: Path, found: dict[str, str], cases: list[str]) -> int:
     """Print the names whose digests differ from those recorded, or are in one of the two only."""
     recorded = json.loads(path.read_text("utf-8"))
     recorded = {name: value for name, value in recorded.items() if name.split("/")[0] in cases}
-    differences = 0
-    for name in sorted(recorded.keys() | found.keys()):
-        if recorded.get(name) != found.get(name):
-            differences += 1
-            what = "MISSING" if name not in found else "NEW" if name not in recorded else "DIFFERS"
-            print(f"{what} {name}")
-    print(f"{differences} of {len(recorded.keys() | found.keys())} digests differ")
-    return differences
+    names = sorted(recorded.keys() | found.keys())
+    differing = [name for name in names if recorded.get(name) != found.get(name)]
+    for name in differing:
+        what = "MISSING" if name not in found else "NEW" if name not in recorded else "DIFFERS"
+        print(f"{what} {name}")
+    print(f"{len(differing)} of {len(names)} digests differ")
+    return len(differing)
 
 
 if __name__ == "__main__":
