@@ -1,4 +1,4 @@
-"""Views of a latent space of any size: the plane, use of its dimensions, projection, traversals."""
+"""Views of a latent space: means over a plane or circle, codes, projection, traversals."""
 
 from collections.abc import Callable
 
@@ -20,15 +20,15 @@ from probvae.seeds import Seed
 def latent_manifold(
     mean: Callable[[np.ndarray], np.ndarray], *, n: int = 20, ax: Axes | None = None
 ) -> Figure:
-    """Show p(x|z)'s mean over an n x n grid of a two-dimensional z.
+    """Show the mean of p(x|z) over an n x n grid of a two-dimensional z.
 
-    The grid lies at equal steps of probability, from 5% to 95% of each normal coordinate; z[0] grows to
-    the right and z[1] upwards.
+    The grid has equal steps of probability, from 5% to 95% of each normal coordinate; z[0] grows to the right
+    and z[1] upwards.
 
     Args:
-      mean: from z [N, 2] to images [N, H, W, C] in [0, 1].
-      n: images a side.
-      ax: axes to draw into; by default those of a new figure.
+      mean: Function from z [N, 2] to images [N, H, W, C] in [0, 1].
+      n: Number of images a side.
+      ax: Axes to draw into; by default those of a new figure.
     """
     from scipy.stats import norm
 
@@ -49,11 +49,11 @@ def latent_manifold(
 
 
 def latent_circle(mean: Callable[[np.ndarray], np.ndarray], *, n: int = 48) -> Figure:
-    """Show p(x|z)'s mean at n points z = (cos t, sin t) of the circle, t from 0 on in equal steps, by rows.
+    """Show the mean of p(x|z) at n points z = (cos t, sin t) of the circle, by rows, t from 0 in equal steps.
 
     Args:
-      mean: from z [N, 2] to images [N, H, W, C] in [0, 1].
-      n: images.
+      mean: Function from z [N, 2] to images [N, H, W, C] in [0, 1].
+      n: Number of images.
     """
     angle = 2 * np.pi * np.arange(n) / n
     z = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
@@ -61,9 +61,9 @@ def latent_circle(mean: Callable[[np.ndarray], np.ndarray], *, n: int = 48) -> F
 
 
 def latent_means(loc: np.ndarray, labels: np.ndarray | None = None, *, ax: Axes | None = None) -> Figure:
-    """Show the means of q(z|x), [N, 2], as points, coloured by integer labels [N] where given.
+    """Show the means of q(z|x), [N, 2], as points, coloured by integer labels [N], if any.
 
-    Drawn into `ax`, or into the axes of a new figure.
+    The points are drawn into `ax`, or into a new figure.
     """
     figure, axes = axes_of(ax, (7, 6.2))
     limit = float(np.quantile(np.abs(loc), 0.999)) * 1.1 + 1e-6
@@ -75,10 +75,8 @@ def latent_means(loc: np.ndarray, labels: np.ndarray | None = None, *, ax: Axes 
         colours = matplotlib.colormaps["tab10" if len(classes) <= 10 else "turbo"]
         for i, label in enumerate(classes):
             colour = colours(i if len(classes) <= 10 else i / (len(classes) - 1))
-            points = loc[labels == label]
-            axes.scatter(
-                points[:, 0], points[:, 1], s=size, color=colour, alpha=0.6, linewidths=0, label=str(label)
-            )
+            x, y = loc[labels == label, :2].T
+            axes.scatter(x, y, s=size, color=colour, alpha=0.6, linewidths=0, label=str(label))
         if len(classes) <= 20:
             axes.legend(
                 frameon=False,
@@ -95,9 +93,9 @@ def latent_means(loc: np.ndarray, labels: np.ndarray | None = None, *, ax: Axes 
     return figure
 
 
-EXAMPLES = 2000  # of the test set, at most
-ROWS, STEPS = 8, 11  # of traversals: dimensions, and values of each
-REACH = 2.5  # of a traversal, in standard deviations of q(z)
+EXAMPLES = 2000  # the most examples to encode
+ROWS, STEPS = 8, 11  # dimensions in a picture of traversals, and values of each
+REACH = 2.5  # ends of a traversal, in standard deviations of q(z)
 
 
 def encode(vae: VAE, x: np.ndarray, seed: Seed) -> Codes:
@@ -121,12 +119,12 @@ def projection(loc: np.ndarray, labels: np.ndarray | None) -> Figure:
 def traversals(vae: VAE, codes: Codes) -> Figure | None:
     """Show means of p(x|z) where one dimension of z moves and the others stay at their mean over x.
 
-    The dimensions are those whose means vary most over x, or the first ones. None for x that are no images,
-    and for z on a sphere, where no coordinate moves alone.
+    The dimensions are those whose means vary most over x, or the first ones. The result is None for x that
+    are no images, and for z on a sphere, where no coordinate moves alone.
 
     Args:
-      vae: the model, of one class where it was conditional.
-      codes: of examples.
+      vae: Model without y.
+      codes: Codes of examples.
     """
     if len(vae.event_shape) != 3 or on_sphere(vae.prior):
         return None
