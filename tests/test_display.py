@@ -100,7 +100,7 @@ def own_distributions():
 
 @pytest.mark.parametrize("cls", list(own_distributions()))
 def test_every_distribution_of_ours_shows_itself(cls):
-    assert issubclass(cls, display.Shown) and cls.__repr__ is display.Shown.__repr__
+    assert issubclass(cls, display.ReprMixin) and cls.__repr__ is display.ReprMixin.__repr__
 
 
 @pytest.mark.parametrize(
