@@ -1,7 +1,7 @@
-"""Likelihoods p(x|z): the distribution layer that ends a decoder, and the data that it accepts.
+"""Likelihoods p(x|z): the distribution layer at the end of a decoder, and its support.
 
-Each entry of `LIKELIHOODS` makes a `Likelihood` from the shape of x and options, which `likelihood_of` takes
-from an `Architecture`. `log_prob` comes from the distribution alone.
+Each entry of `LIKELIHOODS` builds a `Likelihood` from the shape of x and options, which `likelihood_of` takes
+from an `Architecture`. `log_prob` is that of the distribution.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,9 +31,13 @@ Make = Callable[[tf.Tensor], tfd.Distribution]
 
 
 def _layer(make: Make, shape: Shape, ndims: int, missing: bool) -> tf_keras.layers.Layer:
-    """Build the layer of `make`, which takes parameters [..., *shape]; its last `ndims` batch axes are x's.
+    """Build a distribution layer of independent values, whose conversion to a tensor takes the mean.
 
-    The mean stands for p(x|z) where a tensor is asked for, so that nothing is drawn in vain.
+    Args:
+      make: Function from parameters [..., *shape] to the distribution of the values.
+      shape: Shape of the parameters of an example.
+      ndims: Number of the last batch axes of this distribution that become event axes.
+      missing: Whether `log_prob` leaves out values that are nan.
     """
 
     def new(params: tf.Tensor) -> tfd.Distribution:
@@ -45,29 +49,29 @@ def _layer(make: Make, shape: Shape, ndims: int, missing: bool) -> tf_keras.laye
 
 
 class IndependentBernoulli(tfpl.IndependentBernoulli):
-    """`tfp.layers.IndependentBernoulli` over logits [..., prod(event shape)], of `values.Bernoulli`.
+    """`tfp.layers.IndependentBernoulli` of `values.Bernoulli`, whose conversion to a tensor takes the mean.
 
-    The mean stands for p(x|z) where a tensor is asked for, so that no pixels are drawn in vain.
+    The input holds the logits, [..., prod(event shape)].
 
     Args:
-      event_shape: E.
-      **kwargs: passed to the Keras layer.
+      event_shape: E, the shape of one x.
+      **kwargs: Keyword arguments of the Keras layer.
     """
 
     def __init__(self, event_shape: Shape, **kwargs: Any) -> None:
-        # Past the parent, whose constructor has TFP's own `new` built in.
+        # The constructor of the parent class would use the `new` of TFP.
         super(tfpl.IndependentBernoulli, self).__init__(
             lambda logits: self.new(logits, event_shape), tfd.Distribution.mean, **kwargs
         )
         self.event_shape = tuple(event_shape)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what rebuilds the layer: no pickled function."""
+        """Return the configuration of the layer, without a pickled function."""
         return {"name": self.name, "dtype": self.dtype, "event_shape": self.event_shape}
 
     @staticmethod
     def new(params: tf.Tensor, event_shape: Shape = (), **kwargs: Any) -> tfd.Distribution:
-        """Build p(x|z), batch [...] and event E, from its logits."""
+        """Build p(x|z), of batch [...] and event E, from its logits."""
         logits = tf.reshape(params, tf.concat([tf.shape(params)[:-1], event_shape], axis=0))
         p = values.Bernoulli(logits=logits, dtype=params.dtype)
         return tfd.Independent(p, reinterpreted_batch_ndims=len(event_shape))
@@ -76,12 +80,12 @@ class IndependentBernoulli(tfpl.IndependentBernoulli):
 class SharedScaleNormal(tfpl.DistributionLambda):
     """Distribution layer of normals with means [..., prod(event shape)], the input, and one trained scale.
 
-    The scale starts at 1 and is bounded below like that of the normal with predicted scale.
+    The initial scale is 1; it has the same lower bound as the scale of `values.normal`.
 
     Args:
-      event_shape: E.
-      missing: whether `log_prob` leaves out values that are nan.
-      **kwargs: passed to the Keras layer.
+      event_shape: E, the shape of one x.
+      missing: Whether `log_prob` leaves out values that are nan.
+      **kwargs: Keyword arguments of the Keras layer.
 
     References:
       Rybkin, Daniilidis & Levine 2021, Simple and effective VAE training with calibrated decoders,
@@ -103,7 +107,7 @@ class SharedScaleNormal(tfpl.DistributionLambda):
 
     @property
     def scale(self) -> tf.Tensor:
-        """The scale that all values share, a scalar."""
+        """Scale of all values, a scalar."""
         return values.positive_scale(self.raw_scale)
 
 
@@ -111,13 +115,13 @@ class SharedScaleNormal(tfpl.DistributionLambda):
 
 
 class Likelihood:
-    """The likelihood of one model: a product over values, each of the same kind of distribution.
+    """Likelihood of a model, a product over values with distributions of the same kind.
 
     Args:
-      kind: The distribution of one value, and what is known of such values.
+      kind: Distribution and properties of one value.
       event_shape: E, the shape of one x.
-      columns: Kinds of the columns of a table, for `mixed` alone: see `probvae.distributions.columns`.
-      classes: K, the number of classes, for `categorical` alone.
+      columns: Kinds of the columns of a table, for `mixed` only: see `probvae.distributions.columns`.
+      classes: K, the number of classes, for `categorical` only.
       missing: Whether `log_prob` leaves out values that are nan.
 
     Attributes:
@@ -140,7 +144,7 @@ class Likelihood:
 
     @property
     def params_shape(self) -> Shape:
-        """The shape of the parameters as a decoder makes them: that of x, with more channels."""
+        """Shape of the output of a decoder: that of x, with `n` parameters for each value."""
         return (*self.event_shape[:-1], self.event_shape[-1] * self.kind.n)
 
     def head(self) -> tf_keras.layers.Layer:
@@ -149,18 +153,18 @@ class Likelihood:
         return _layer(self.kind.make, shape, len(self.event_shape), self.missing)
 
     def accepts(self, x: np.ndarray) -> bool:
-        """Whether all values of x that are not missing lie in the support."""
+        """Return whether all values of x that are not missing lie in the support."""
         return self.kind.accepts(_seen(x))
 
     def describe(self, x: np.ndarray) -> str:
-        """Return what an error message says of data outside the support."""
+        """Return a description of data outside the support, for error messages."""
         seen = _seen(x)
         low, high = np.min(seen), np.max(seen)
         inside = int(np.sum((seen != low) & (seen != high)))
         return f"found values from {low:g} to {high:g}, {inside:,} of {seen.size:,} of them strictly between"
 
     def inputs(self, x: tf.Tensor) -> tf.Tensor:
-        """Return what the encoder sees of x, of the shape of x but for `mixed`; nan stays nan."""
+        """Return the inputs of the encoder, of the shape of x except for `mixed`; nan stays nan."""
         return self.kind.inputs(x)
 
     def to_support(self) -> tfb.Bijector:
@@ -168,16 +172,16 @@ class Likelihood:
         return self.kind.to_support()
 
     def standardizes(self) -> np.ndarray:
-        """Return which values are real numbers of any scale, which may be standardized, bool [*E]."""
+        """Return the mask, bool [*E], of the real numbers of any scale, which may be standardized."""
         return np.full(self.event_shape, self.kind.standardizes)
 
     def white(self, x: np.ndarray) -> float:
-        """Return the value that is shown as white in images x; 0 is black."""
+        """Return the value shown as white in images x; 0 is black."""
         return max(1.0, float(np.nanmax(x))) if self.kind.counts else float(self.kind.largest)
 
     @property
     def mean_name(self) -> str:
-        """The name of the mean of p(x|z)."""
+        """Name of the mean of p(x|z)."""
         return "probabilities" if self.kind.binary else "mean"
 
 
@@ -186,15 +190,15 @@ def _seen(x: np.ndarray) -> np.ndarray:
 
 
 class Bernoulli(Likelihood):
-    """The likelihood of values that are 0 or 1."""
+    """Likelihood of values that are 0 or 1."""
 
     def head(self) -> tf_keras.layers.Layer:
-        """Build `IndependentBernoulli`, or its like where values may be missing."""
+        """Build `IndependentBernoulli`, or the generic layer if values may be missing."""
         return super().head() if self.missing else IndependentBernoulli(self.event_shape, name="likelihood")
 
 
 class NormalShared(Likelihood):
-    """The likelihood of real numbers with one trained scale."""
+    """Likelihood of real numbers with one trained scale."""
 
     def head(self) -> tf_keras.layers.Layer:
         """Build `SharedScaleNormal`."""
@@ -202,11 +206,11 @@ class NormalShared(Likelihood):
 
 
 class LogisticMixture(Likelihood):
-    """The mixture of discretized logistics: of pixels, in images of three channels, else of values."""
+    """Mixture of discretized logistics: of pixels in images of three channels, otherwise of values."""
 
     @property
     def params_shape(self) -> Shape:
-        """The shape of the parameters."""
+        """Shape of the parameters."""
         if not _is_colour(self.event_shape):
             return super().params_shape
         return (*self.event_shape[:-1], 10 * grey_levels.COMPONENTS)
@@ -218,11 +222,11 @@ class LogisticMixture(Likelihood):
         return _layer(grey_levels.colour_mixture, self.params_shape, 2, self.missing)
 
     def accepts(self, x: np.ndarray) -> bool:
-        """Whether all values are grey levels, and no pixel misses some of its channels."""
+        """Return whether all values are grey levels, and no pixel lacks some of its channels."""
         return super().accepts(x) and not _torn_pixels(x)
 
     def describe(self, x: np.ndarray) -> str:
-        """Return what an error message says of data outside the support."""
+        """Return a description of data outside the support, for error messages."""
         torn = _torn_pixels(x)
         return f"found {torn:,} pixels that miss some channels, not all" if torn else super().describe(x)
 
@@ -232,7 +236,7 @@ def _is_colour(event_shape: Shape) -> bool:
 
 
 def _torn_pixels(x: np.ndarray) -> int:
-    """Count the colour pixels of images [N, H, W, 3] of which some values are missing and some are not."""
+    """Return the number of pixels of images [N, H, W, 3] with some but not all channels missing."""
     missing = np.isnan(x)
     if x.ndim != 4 or not _is_colour(x.shape[1:]):
         return 0
@@ -240,7 +244,7 @@ def _torn_pixels(x: np.ndarray) -> int:
 
 
 class Categorical(Likelihood):
-    """The likelihood of classes, written 0 to K - 1."""
+    """Likelihood of classes, the integers from 0 to K - 1."""
 
     has_classes = True
 
@@ -249,12 +253,12 @@ class Categorical(Likelihood):
         super().__init__(kind, event_shape, classes=classes, **options)
 
     def describe(self, x: np.ndarray) -> str:
-        """Return what an error message says of data outside the support."""
+        """Return a description of data outside the support, for error messages."""
         return f"classes is {self.classes:,}; {super().describe(x)}"
 
 
 class Mixed(Likelihood):
-    """The likelihood of a table's rows, a product over columns of different kinds."""
+    """Likelihood of the rows of a table, a product over columns of different kinds."""
 
     def __init__(self, event_shape: Shape, *, columns: Sequence[str] = (), **options: Any) -> None:
         kind = Elementwise(
@@ -270,7 +274,7 @@ class Mixed(Likelihood):
 
     @property
     def params_shape(self) -> Shape:
-        """The shape of the parameters, those of one column after the other."""
+        """Shape of the parameters, in the order of the columns."""
         if self.event_shape != (len(self.columns),):
             raise InputError(
                 "The mixed likelihood needs one kind for each column of x: got "
@@ -283,15 +287,15 @@ class Mixed(Likelihood):
         return _layer(self.kind.make, self.params_shape, 1, self.missing)
 
     def accepts(self, x: np.ndarray) -> bool:
-        """Whether every column holds what its kind allows."""
+        """Return whether all values lie in the support of their column."""
         return self.kind.accepts(x)
 
     def describe(self, x: np.ndarray) -> str:
-        """Return what an error message says of data outside the support."""
+        """Return a description of data outside the support, for error messages."""
         return f"found {first_misfit(x, self.columns)}"
 
     def standardizes(self) -> np.ndarray:
-        """Return which columns may be standardized, bool [D]."""
+        """Return the mask of the columns that may be standardized, bool [D]."""
         return np.array([kind_of(name).standardizes for name in self.columns])
 
 
@@ -311,7 +315,7 @@ LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
 
 
 def likelihood_of(architecture: Architecture) -> Likelihood:
-    """Make the likelihood of an architecture.
+    """Return the likelihood of an architecture.
 
     >>> likelihood_of(Architecture(likelihood="normal")).params_shape
     (28, 28, 2)
@@ -333,18 +337,18 @@ def check_support(
     columns: Sequence[str] = (),
     classes: int = 256,
 ) -> None:
-    """Refuse data outside the support of a likelihood; missing values (nan) are not looked at.
+    """Check that data lie in the support of a likelihood; missing values (nan) are ignored.
 
     Args:
       name: Key of `LIKELIHOODS`.
       x: Data [N, *E].
       what: Name of the data in the message.
-      advice: Last sentence of the message: what to do.
+      advice: Last sentence of the message, with advice.
       columns: Kinds of the columns, for `mixed`.
       classes: K, for `categorical`.
 
     Raises:
-      InputError: Some value lies outside the support; the message describes the data.
+      InputError: A value lies outside the support; the message describes the data.
 
     >>> check_support("bernoulli", np.array([0.0, 1.0, np.nan]))
     """

@@ -22,25 +22,24 @@ from probvae.distributions.flows.transforms import spline as spline_transform
 from probvae.distributions.sphere import VonMisesFisher
 from probvae.errors import InputError
 
-# Keeps exp(log-variance) finite and positive in float32, far outside what training reaches.
+# Bound that keeps exp(log-variance) finite and positive in float32, far beyond the values in training.
 LOG_VARIANCE_LIMIT = 40.0
 
-LOW_RANK = 4  # the most columns of `low_rank`'s factor
+LOW_RANK = 4  # largest number of columns of the factor of `low_rank`
 MIXTURE_COMPONENTS = 4
-SPHERE_CONCENTRATION = 1e4  # the most; draws then lie within about 0.01 sqrt(L) of the mean direction
+SPHERE_CONCENTRATION = 1e4  # limit, at which draws lie within about 0.01 sqrt(L) of the mean direction
 FLOW_STEPS, FLOW_HIDDEN, FLOW_CONTEXT = 4, (128, 128), 64
 
 
 class DiagonalNormal(tfpl.DistributionLambda):
     """Distribution layer of a normal with independent coordinates.
 
-    The input holds the mean and the log-variance, [..., 2 L]; the output is a
-    `tfd.MultivariateNormalDiag` of batch shape [...] and event shape [L], with
-    scale = exp(log-variance / 2).
+    The input holds the mean and the log-variance, [..., 2 L]; the output is a `tfd.MultivariateNormalDiag` of
+    batch shape [...] and event shape [L], with scale = exp(log-variance / 2).
 
     Args:
       latent_dim: L, the size of the event.
-      **kwargs: passed to the Keras layer.
+      **kwargs: Keyword arguments of the Keras layer.
 
     >>> q = DiagonalNormal(2)(tf.constant([[0.0, 1.0, 0.0, 2.0]]))
     >>> q.event_shape.as_list(), q.batch_shape.as_list()
@@ -53,7 +52,7 @@ class DiagonalNormal(tfpl.DistributionLambda):
     def __init__(self, latent_dim: int, **kwargs: Any) -> None:
         self.latent_dim = latent_dim
         kwargs.pop("make_distribution_fn", None)
-        # The mean, and not a draw, stands for q(z|x) where a tensor is asked for: it costs nothing.
+        # Conversion of q(z|x) to a tensor takes the mean, without a draw.
         kwargs.setdefault("convert_to_tensor_fn", tfd.Distribution.mean)
         super().__init__(lambda params: DiagonalNormal.new(params, latent_dim), **kwargs)
 
@@ -69,7 +68,7 @@ class DiagonalNormal(tfpl.DistributionLambda):
         return 2 * latent_dim
 
     def get_config(self) -> dict[str, Any]:
-        """Return what rebuilds the layer: no pickled function."""
+        """Return the configuration of the layer, without a pickled function."""
         return {"name": self.name, "dtype": self.dtype, "latent_dim": self.latent_dim}
 
     @classmethod
@@ -84,7 +83,7 @@ def _dense(units: int, seed: int) -> tf_keras.layers.Layer:
 
 
 def diagonal(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
-    """Build the tutorial's posterior: mean and log-variance of independent normals."""
+    """Build independent normals from their mean and log-variance, as in the tutorial of TFP."""
     params_size = DiagonalNormal.params_size(latent_dim)
     return [_dense(params_size, seed), DiagonalNormal(latent_dim, name="posterior")]
 
@@ -106,7 +105,7 @@ def tril(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
 def tril_moments(params: tf.Tensor, latent_dim: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Return mean and standard deviation of `tfp.layers.MultivariateNormalTriL`, each [B, L].
 
-    In operations that ONNX has: TFP's own take and set the diagonals of matrices.
+    ONNX has all operations used here, unlike those of TFP on the diagonals of matrices.
 
     Args:
       params: Parameters [B, L + L (L + 1) / 2], the mean and a triangle in the order of
@@ -124,7 +123,7 @@ def tril_moments(params: tf.Tensor, latent_dim: int) -> tuple[tf.Tensor, tf.Tens
 
 
 def _unit_tril_params(latent_dim: int) -> np.ndarray:
-    """Return the parameters of `tfp.layers.MultivariateNormalTriL` at loc 0 and scale I."""
+    """Return the parameters of `tfp.layers.MultivariateNormalTriL` with loc 0 and scale I."""
     scale = tfb.FillScaleTriL(diag_shift=np.float32(1e-5)).inverse(np.eye(latent_dim, dtype=np.float32))
     return np.concatenate([np.zeros(latent_dim, np.float32), scale.numpy()])
 
@@ -132,8 +131,8 @@ def _unit_tril_params(latent_dim: int) -> np.ndarray:
 def low_rank(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
     """Build a normal whose covariance is diagonal plus low rank: S (I + V V^T) S.
 
-    S is the diagonal of exp(log-variance / 2) and V is [L, r] with r = min(L, LOW_RANK) and entries bounded
-    softly to -10 .. 10, so that I + V V^T stays well conditioned in float32. The parameters are the mean, the
+    S is the diagonal of exp(log-variance / 2) and V is [L, r] with r = min(L, LOW_RANK) and entries softly
+    bounded to -10 .. 10, so that I + V V^T is well conditioned in float32. The parameters are the mean, the
     log-variance and V row by row: 2 L + L r numbers, where `tril` has L + L (L + 1) / 2.
 
     References:
@@ -151,9 +150,9 @@ def low_rank(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
 
 
 class _Coordinates(ReprMixin, tfd.Independent):
-    """Independent coordinates, with the covariance that `tfd.Independent` does not give.
+    """`tfd.Independent` with a covariance.
 
-    A `tfd.MultivariateNormalDiag` has it, but cannot be reparameterized in a mixture.
+    A `tfd.MultivariateNormalDiag` cannot be reparameterized in a mixture.
     """
 
     wraps = True
@@ -163,11 +162,11 @@ class _Coordinates(ReprMixin, tfd.Independent):
 
 
 def mixture(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
-    """Build a mixture of MIXTURE_COMPONENTS normals with independent coordinates, weights and all from x.
+    """Build a mixture of MIXTURE_COMPONENTS normals with independent coordinates.
 
-    The draws have gradients by implicit reparameterization: `tfd.MixtureSameFamily(...,
-    reparameterize=True)`, whose second derivatives raise an error. The parameters are the logits [K], the
-    means [K, L] and log-variances [K, L].
+    The draws have gradients by implicit reparameterization, `tfd.MixtureSameFamily(...,
+    reparameterize=True)`; second derivatives raise an error. The parameters are the logits [K], the means [K,
+    L] and the log-variances [K, L].
 
     References:
       Figurnov, Mohamed & Mnih 2018, Implicit Reparameterization Gradients, arXiv:1805.08498, section 4.
@@ -186,13 +185,13 @@ def mixture(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
 def von_mises_fisher(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
     """Build a von Mises-Fisher distribution on the unit sphere in R^L, for the prior uniform_sphere.
 
-    The parameters are the mean direction, [L] before it is normalized, and r with concentration 1 +
-    softplus(r), at most SPHERE_CONCENTRATION. `mean` lies inside the sphere, as the mean of points on it
-    does; where a tensor stands for q(z|x), it is the mean direction.
+    The parameters are the mean direction [L] before normalization, and r, with concentration
+    1 + softplus(r), at most SPHERE_CONCENTRATION. `mean` lies inside the sphere; conversion to a tensor takes
+    the mean direction.
 
     Raises:
-      InputError: L is outside 2 .. 100. TFP documents its log-density up to 5 dimensions; against SciPy's
-        Bessel functions it was measured right up to 100 (tests/test_posteriors.py).
+      InputError: L is outside 2 .. 100. The log-density of TFP is documented up to 5 dimensions, and agrees
+        with Bessel functions of SciPy up to 100 (tests/test_posteriors.py).
 
     References:
       Davidson et al. 2018, Hyperspherical Variational Auto-Encoders, arXiv:1804.00891.
@@ -211,7 +210,7 @@ def von_mises_fisher(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Laye
         )
 
     dense, head = _head(latent_dim + 1, new, seed=seed, concrete=tfd.Distribution.mode)
-    # Away from zero, where there is no direction.
+    # The initial direction is not zero.
     start = np.append(np.full(latent_dim, latent_dim**-0.5), 0.0)
     dense.bias_initializer = tf_keras.initializers.Constant(start.astype(np.float32))
     return [dense, head]
@@ -221,14 +220,14 @@ def von_mises_fisher(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Laye
 
 
 class FlowLayer(tfpl.DistributionLambda):
-    """Distribution layer of a flow, which owns the variables of the flow's networks.
+    """Distribution layer of a flow, with the variables of its networks.
 
-    The flow's `centre` stands for q(z|x) where a tensor is asked for.
+    Conversion of q(z|x) to a tensor takes the `centre` of the flow.
 
     Args:
-      new: from parameters [..., P] to q(z|x).
-      networks: modules that `new` uses; trained and saved with the layer.
-      **kwargs: passed to the Keras layer.
+      new: Function from parameters [..., P] to q(z|x).
+      networks: Modules used by `new`, which are trained and saved with the layer.
+      **kwargs: Keyword arguments of the Keras layer.
     """
 
     def __init__(
@@ -241,11 +240,11 @@ class FlowLayer(tfpl.DistributionLambda):
 def iaf(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
     """Build an inverse autoregressive flow.
 
-    The parameters are the mean and the log-variance of a first normal, and a context h, [..., 2 L + C]. Then
-    follow FLOW_STEPS gated autoregressive steps that see h, each in the order that reverses the one before.
+    The parameters are the mean and the log-variance of a base normal, and a context h, [..., 2 L + C].
+    FLOW_STEPS gated autoregressive steps with context h follow, in alternating orders of the coordinates.
 
-    A draw and `log_prob` at that draw cost one pass of each step's network. `log_prob` at another z solves
-    for one coordinate after the other: L passes of each. `mean` and its like: see `distributions.Flow`.
+    A draw and `log_prob` at this draw take one pass of each network, `log_prob` at another z L passes, one
+    for each coordinate. For the moments see `distributions.Flow`.
 
     References:
       Kingma et al. 2016, Improving Variational Inference with Inverse Autoregressive Flow, arXiv:1606.04934,
@@ -257,7 +256,7 @@ def iaf(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
             hidden=FLOW_HIDDEN,
             context_size=FLOW_CONTEXT,
             reverse=bool(step % 2),
-            bias=(0.0, 2.0),  # sigmoid(2) = 0.88: near the identity
+            bias=(0.0, 2.0),  # sigmoid(2) = 0.88, close to the identity
             seed=seed * 100 + step,
         )
         for step in range(FLOW_STEPS)
@@ -273,11 +272,11 @@ def iaf(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
 
 
 def spline(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
-    """Build a neural spline flow: coupling steps on the unit normal, then each x's own location and scale.
+    """Build a neural spline flow: coupling steps on the unit normal, then a location and a scale from x.
 
-    The parameters are loc, log-scale squared and a context h, [..., 2 L + C]. FLOW_STEPS coupling steps see
-    h; z is loc + scale * their output. Draws and `log_prob` anywhere cost one pass of each step's network.
-    With L = 1 the splines see h alone. `mean` and its like: see `distributions.Flow`.
+    The parameters are loc, the log-variance and a context h, [..., 2 L + C]. z is loc + scale * the output of
+    FLOW_STEPS coupling steps with context h. Draws and `log_prob` at any z take one pass of each network.
+    With L = 1 the splines depend on h only. For the moments see `distributions.Flow`.
 
     References:
       Durkan et al. 2019, Neural Spline Flows, arXiv:1906.04032.
@@ -336,11 +335,11 @@ class Posterior(NamedTuple):
     """A family of posteriors.
 
     Attributes:
-      head: `(latent_dim, *, seed) -> [Dense, distribution layer]`, the end of an encoder.
+      head: Function `(latent_dim, *, seed) -> [Dense, distribution layer]`, the end of an encoder.
       on_sphere: Whether z lies on the unit sphere.
-      exact_moments: Whether mean and standard deviation are known in closed form, without draws.
-      moments: `(params [B, P], latent_dim) ->` mean and standard deviation in operations that ONNX has, where
-        TFP's own are no such operations.
+      exact_moments: Whether mean and standard deviation have a closed form.
+      moments: Function `(params [B, P], latent_dim) -> (mean, standard deviation)` in operations of ONNX;
+        None if those of the TFP distribution are operations of ONNX.
       in_browser: Whether the script of the explorer's page can compute the distribution.
     """
 

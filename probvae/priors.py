@@ -1,4 +1,4 @@
-"""Priors p(z): TFP distributions of event shape [L], trained through their `tf.Variable`s.
+"""Priors p(z): TFP distributions of event shape [L] with trained `tf.Variable`s.
 
 Each entry of `PRIORS` is a `Prior`, called as `(latent_dim, *, seed, context) -> tfd.Distribution`.
 """
@@ -27,13 +27,14 @@ FLOW_STEPS, FLOW_HIDDEN = 4, (128, 128)
 
 
 class PriorContext(NamedTuple):
-    """What a prior may need to know of the model around it.
+    """Parts of a model that its prior may use.
 
     Attributes:
-      posterior: x [K, *E] -> q(z|x) of batch [K]: the encoder.
+      posterior: Encoder, a function from x [K, *E] to q(z|x) of batch [K].
       event_shape: E, the shape of one x.
-      components: K, of a mixture.
-      to_support: maps unconstrained pseudo-inputs [K, *E] to the range of x: `tfb.Sigmoid()` for [0, 1].
+      components: K, the number of components of a mixture.
+      to_support: Bijector from unconstrained pseudo-inputs [K, *E] to the range of x: `tfb.Sigmoid()` for
+        [0, 1].
     """
 
     posterior: Callable[[tf.Tensor], tfd.Distribution] | None = None
@@ -48,7 +49,7 @@ NO_CONTEXT = PriorContext()
 def standard_normal(
     latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT
 ) -> tfd.Distribution:
-    """Build the unit normal of event shape [L]; nothing in it is learned, drawn or taken from the context.
+    """Build the unit normal of event shape [L], which has no variables; seed and context are not used.
 
     >>> print(standard_normal(2).log_prob([0.0, 0.0]).numpy().round(4))
     -1.8379
@@ -74,8 +75,8 @@ def uniform_sphere(latent_dim: int, *, seed: int = 0, context: PriorContext = NO
 def mixture(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT) -> tfd.Distribution:
     """Build a learned mixture of `context.components` normals with independent coordinates.
 
-    At the start the components' means are drawn from N(0, I / 2) and their variances are 1/2, so that the
-    whole has about the mean and the variance of the unit normal; the weights are equal.
+    The initial means are drawn from N(0, I / 2), the variances are 1/2 and the weights are equal, so that
+    mean and variance of the mixture are close to those of the unit normal.
     """
     rng = np.random.default_rng([seed, 21])
     shape = (context.components, latent_dim)
@@ -92,7 +93,7 @@ def mixture(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEX
 
 
 def realnvp(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT) -> tfd.Distribution:
-    """Build a real NVP: FLOW_STEPS affine couplings of the unit normal; density and draws in one pass each.
+    """Build a real NVP: FLOW_STEPS affine couplings of the unit normal, with density and draws in one pass.
 
     References:
       Dinh et al. 2017, Density Estimation Using Real NVP, arXiv:1605.08803.
@@ -103,7 +104,7 @@ def realnvp(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEX
 def maf(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT) -> tfd.Distribution:
     """Build a masked autoregressive flow: FLOW_STEPS steps from z to the unit normal, each a MADE.
 
-    The density is quick, and a draw takes L passes of each step.
+    The density takes one pass of each step, a draw L passes.
 
     References:
       Papamakarios, Pavlakou & Murray 2017, Masked Autoregressive Flow for Density Estimation,
@@ -123,8 +124,8 @@ def maf(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT) -
 def spline(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT) -> tfd.Distribution:
     """Build a neural spline flow: FLOW_STEPS spline couplings of the unit normal.
 
-    The splines bend -5 .. 5 and leave what is outside; density and draws take one pass each. Modes that lie
-    apart, which affine flows join by bridges, come out apart.
+    The splines are the identity outside -5 .. 5; density and draws take one pass. Separate modes stay
+    separate, where affine flows join them.
 
     References:
       Durkan et al. 2019, Neural Spline Flows, arXiv:1906.04032.
@@ -142,10 +143,10 @@ def _coupling_prior(latent_dim: int, transform: Any, *, outputs: int, seed: int)
 
 
 def vamp(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT) -> tfd.Distribution:
-    """Build a VampPrior with `context.components` pseudo-inputs, at first unit normal before `to_support`.
+    """Build a VampPrior with `context.components` pseudo-inputs, initially unit normal before `to_support`.
 
     Raises:
-      InputError: the context has no posterior or no `to_support`.
+      InputError: The context has no posterior or no `to_support`.
     """
     if context.posterior is None or context.to_support is None:
         raise InputError(
@@ -165,9 +166,9 @@ class Prior(NamedTuple):
     """A family of priors.
 
     Attributes:
-      build: `(latent_dim, *, seed, context) -> tfd.Distribution`.
+      build: Function `(latent_dim, *, seed, context) -> tfd.Distribution`.
       on_sphere: Whether z lies on the unit sphere.
-      follows_posterior: Whether z lies where the posterior's does.
+      follows_posterior: Whether z lies on the unit sphere if that of the posterior does.
       has_components: Whether `context.components` is used.
     """
 
@@ -195,14 +196,14 @@ PRIORS: dict[str, Prior] = {
 
 
 def compatible(posterior: str, prior: str) -> None:
-    """Refuse a posterior and a prior of which one lies on the sphere and the other does not.
+    """Check that posterior and prior lie both on the unit sphere, or neither.
 
     Args:
-      posterior: a key of `probvae.posteriors.POSTERIORS`.
-      prior: a key of `PRIORS`.
+      posterior: Key of `probvae.posteriors.POSTERIORS`.
+      prior: Key of `PRIORS`.
 
     Raises:
-      InputError: such a pair: each has density zero where the other lives.
+      InputError: Only one of them lies on the sphere.
 
     >>> compatible("iaf", "vamp")
     """
@@ -223,7 +224,7 @@ def compatible(posterior: str, prior: str) -> None:
 
 
 def on_sphere(prior: tfd.Distribution) -> bool:
-    """Whether all draws of a prior lie on the unit sphere.
+    """Return whether all draws of a prior lie on the unit sphere.
 
     >>> on_sphere(tfd.SphericalUniform(3)), on_sphere(tfd.MultivariateNormalDiag(tf.zeros(3)))
     (True, False)
