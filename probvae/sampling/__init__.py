@@ -1,4 +1,4 @@
-"""Draws from a model, paths through its latent space, missing values filled in."""
+"""Draws from a model, paths through its latent space, and imputation of missing values."""
 
 from typing import TYPE_CHECKING
 

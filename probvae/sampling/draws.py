@@ -1,7 +1,4 @@
-"""What a trained VAE generates: prior draws, reconstructions, paths and traversals of the latent space.
-
-Every function returns `Samples`. Each entry of `PATHS` is a function `(z0, z1, t) -> z`.
-"""
+"""Draws from the prior of a VAE and from its posterior predictive distribution."""
 
 from typing import NamedTuple
 
@@ -15,18 +12,18 @@ from probvae.models.vae import VAE
 from probvae.sampling.temperature import tempered
 from probvae.seeds import Seed, fold_in, split
 
-BLOCK = 1 << 20  # values of x that are decoded at once: bounds the memory for any number of draws
+BLOCK = 1 << 20  # number of values of x in a block, which bounds the memory for any number of draws
 
 
 class Samples(NamedTuple):
-    """Values of z and what the model makes of them; [...] are the axes that the function names.
+    """Values of z with their decoded x; the axes [...] depend on the function.
 
     Attributes:
-      z: [..., L].
-      mean: [..., *E], the mean of p(x|z): probabilities, for binary pixels.
-      x: [..., *E], a draw x ~ p(x|z).
-      log_prior: [...], log p(z) in nats, under the model's own prior whatever z was drawn from.
-      log_likelihood: [...], log p(x|z) in nats of the x that was given; None where none was.
+      z: Values of z, [..., L].
+      mean: Mean of p(x|z), [..., *E]; probabilities for binary pixels.
+      x: Draws x ~ p(x|z), [..., *E].
+      log_prior: log p(z) in nats, [...], under the prior of the model also for draws from a sampler.
+      log_likelihood: log p(x|z) of given x in nats, [...]; None without them.
     """
 
     z: np.ndarray
@@ -40,35 +37,35 @@ def decode(vae: VAE, z: np.ndarray, *, x: np.ndarray | None = None, seed: Seed =
     """Decode values of z.
 
     Args:
-      vae: the model.
-      z: [..., L].
-      x: [N, *E], whose log-likelihoods at z [..., N, L] are asked for; or None.
-      seed: of the draws of x.
+      vae: Model.
+      z: Values [..., L].
+      x: Data [N, *E] for log-likelihoods at z [..., N, L], or None.
+      seed: Seed of the draws of x.
 
     Returns:
       `Samples` of axes [...].
 
     Raises:
-      InputError: z is of another size than the model's.
+      InputError: z does not have the size L of the model.
     """
     z = np.asarray(z, np.float32)
     if not z.ndim or z.shape[-1] != vae.latent_dim:
         raise InputError(f"Expected z of shape [..., {vae.latent_dim}]; got {list(z.shape)}.")
     flat = z.reshape(-1, vae.latent_dim)
 
-    def decoded(rows: slice) -> list[tf.Tensor]:
+    def decode_block(rows: slice) -> list[tf.Tensor]:
         p = vae.likelihood(tf.constant(flat[rows]))  # p(x|z)
         parts = [p.mean(), p.sample(seed=fold_in(seed, rows.start)), vae.prior.log_prob(flat[rows])]
         if x is not None:
             parts.append(p.log_prob(x[np.arange(rows.start, rows.stop) % len(x)]))
         return parts
 
-    joined = in_blocks(decoded, len(flat), _block_size(vae))
+    joined = in_blocks(decode_block, len(flat), _block_size(vae))
     return Samples(z, *(values.reshape(*z.shape[:-1], *values.shape[1:]) for values in joined))
 
 
 def _block_size(vae: VAE) -> int:
-    """Return the number of examples that are encoded or decoded at once."""
+    """Return the number of examples in a block."""
     return int(np.clip(BLOCK // np.prod(vae.event_shape), 1, 1000))
 
 
@@ -86,23 +83,23 @@ def prior_draws(
     """Draw z ~ p(z) and x ~ p(x|z).
 
     Args:
-      vae: the model.
-      n: N, how many.
-      temperature: see `tempered`.
-      sampler: a distribution of z to draw from in place of the prior, such as one of `samplers.SAMPLERS`.
-      seed: an int or an int32 pair.
+      vae: Model.
+      n: N, the number of draws.
+      temperature: Temperature of the prior, see `tempered`.
+      sampler: Distribution of z in place of the prior, such as one from `fit_sampler`.
+      seed: Seed of the draws, an int or an int32 pair.
 
     Returns:
       `Samples` of axes [N].
 
     Raises:
-      InputError: n is below 1, or the prior has no temperature.
+      InputError: n is below 1, or the prior cannot be tempered.
     """
     if n < 1:
         raise InputError(f"The number of draws must be 1 or more; got {n}.")
     distribution = tempered(vae.prior if sampler is None else sampler, temperature)
     seed_z, seed_x = split(seed, 2)
-    # A mixture draws from all of its components and keeps one, hence the blocks.
+    # The blocks bound the memory of mixtures, which draw from all components and keep one.
     z = in_blocks(
         lambda rows: distribution.sample(rows.stop - rows.start, seed=fold_in(seed_z, rows.start // 1000)),
         n,
@@ -118,16 +115,16 @@ def posterior_predictive(vae: VAE, x: np.ndarray, *, num_draws: int = 1, seed: S
     """Draw reconstructions of x: z ~ q(z|x), then x' ~ p(x'|z).
 
     Args:
-      vae: the model.
-      x: data [N, *E].
-      num_draws: S, for each example.
-      seed: an int or an int32 pair.
+      vae: Model.
+      x: Data [N, *E].
+      num_draws: S, the number of draws for each example.
+      seed: Seed of the draws, an int or an int32 pair.
 
     Returns:
-      `Samples` of axes [S, N], with log p(x|z) of the x that was given.
+      `Samples` of axes [S, N], with log p(x|z) of the given x.
 
     Raises:
-      InputError: x is of another shape than the model's.
+      InputError: x does not have the shape of the model.
     """
     x = np.asarray(x, np.float32)
     if x.shape[1:] != vae.event_shape or not len(x):
@@ -139,10 +136,10 @@ def posterior_predictive(vae: VAE, x: np.ndarray, *, num_draws: int = 1, seed: S
 
 
 def posterior_draws(vae: VAE, x: np.ndarray, *, num_draws: int = 1, seed: Seed = 0) -> np.ndarray:
-    """Draw z ~ q(z|x), `num_draws` for each of x [N, *E]: [S, N, L], draws of the aggregate posterior."""
+    """Draw z ~ q(z|x), [S, N, L] with S = `num_draws`, for x [N, *E]."""
 
-    def drawn(rows: slice) -> tf.Tensor:
+    def draw_block(rows: slice) -> tf.Tensor:
         q = vae.posterior(tf.constant(x[rows], tf.float32))  # q(z|x)
         return q.sample(num_draws, seed=fold_in(seed, rows.start))
 
-    return in_blocks(drawn, len(x), _block_size(vae), axes=(1,))
+    return in_blocks(draw_block, len(x), _block_size(vae), axes=(1,))

@@ -1,4 +1,4 @@
-"""Imputation: what p(x_missing | x_seen) of a model says of missing values, with its uncertainty."""
+"""Imputation of missing values from p(x_missing | x_seen) of a model, with its uncertainty."""
 
 import warnings
 from collections.abc import Callable
@@ -13,20 +13,19 @@ from probvae.models.vae import VAE
 from probvae.objectives.bound import log_terms
 from probvae.seeds import Seed, fold_in, split
 
-FEW = 10  # an effective sample size below which nothing is to be trusted
-BLOCK = 1 << 20  # values of x that are decoded at once
+FEW = 10  # effective sample size below which an imputation is unreliable
+BLOCK = 1 << 20  # number of values of x in a block
 
 
 class Imputation(NamedTuple):
-    """What p(x_missing | x_seen) says of the missing values; what was seen stands as it is.
+    """Moments and draws from p(x_missing | x_seen); observed values are unchanged.
 
     Attributes:
-      mean: [N, *E], float32: the mean, by self-normalized importance weights.
-      sd: [N, *E], the standard deviation; 0 where a value was seen.
-      draws: [R, N, *E], joint draws of the missing values, by sampling importance resampling; None where none
-        were asked for.
-      effective_sample_size: [N], (sum w)^2 / sum w^2, from 1 to K; where it is small (below 10, say) none of
-        the above is to be trusted.
+      mean: Mean [N, *E], float32, by self-normalized importance weights.
+      sd: Standard deviation [N, *E]; 0 for observed values.
+      draws: Joint draws of the missing values, [R, N, *E], by sampling importance resampling; None for R = 0.
+      effective_sample_size: (sum w)^2 / sum w^2, [N], from 1 to K; where it is small (below 10), all of the
+        above is unreliable.
     """
 
     mean: np.ndarray
@@ -41,22 +40,24 @@ def impute(
     """Impute missing values with their uncertainty, from p(x_missing | x_seen) of the model.
 
     K draws z from q(z|x_seen) have the weights w = p(x_seen|z) p(z) / q(z|x_seen). The mean is the weighted
-    mean of E[x|z], the standard deviation that of draws x ~ p(x|z) with these weights, and the draws come
-    from p(x|z) at values of z redrawn by weight. All are right as K grows, whatever q(z|x); the bias is of
-    order 1/K. They are the model's: what it has not learned does not show in the standard deviation.
+    mean of E[x|z], the standard deviation is that of draws x ~ p(x|z) with these weights, and the draws come
+    from p(x|z) at values of z resampled by weight. All are consistent as K grows, for any q(z|x); the bias is
+    of order 1/K. The standard deviation does not include the error of the model.
 
     Args:
-      vae: a model whose likelihood and encoder take missing values.
-      x: data [N, *E], nan where missing.
-      num_samples: K, draws of z for each example.
-      num_draws: R, draws of the missing values; beyond the effective sample size they repeat values of z.
-      seed: an int or an int32 pair.
+      vae: Model whose likelihood and encoder take missing values.
+      x: Data [N, *E], nan where missing.
+      num_samples: K, the number of draws of z for each example.
+      num_draws: R, the number of draws of the missing values; above the effective sample size they repeat
+        values of z.
+      seed: Seed of the draws, an int or an int32 pair.
 
     Returns:
       `Imputation`.
 
     Raises:
-      InputError: x of another shape, or the likelihood does not take these missing values.
+      InputError: x does not have the shape of the model, or the likelihood does not take these missing
+        values.
 
     References:
       Mattei & Frellsen 2019, MIWAE, arXiv:1812.02633, section 2.4.
@@ -70,10 +71,10 @@ def impute(
     chunk = max(1, decodes // size)
     sizes = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
 
-    def imputed(rows: slice) -> Imputation:
+    def impute_block(rows: slice) -> Imputation:
         return _impute_block(step, redraw, x[rows], sizes, fold_in(seed, rows.start))
 
-    mean, sd, draws, effective = in_blocks(imputed, len(x), size, axes=(0, 0, 1, 0))
+    mean, sd, draws, effective = in_blocks(impute_block, len(x), size, axes=(0, 0, 1, 0))
     few = int(np.sum(effective < FEW))
     if few:
         warnings.warn(
@@ -87,7 +88,7 @@ def impute(
 def _impute_block(
     step: Callable[..., Any], redraw: Callable[..., Any], x: np.ndarray, sizes: list[int], seed: tf.Tensor
 ) -> Imputation:
-    """Impute a few examples; `sizes` are the numbers of draws that are decoded at a time."""
+    """Impute a block of examples, with `sizes` the numbers of draws decoded at a time."""
     moments = _Moments(x.shape)
     log_w, z = [], []
     for i, size in enumerate(sizes):
@@ -113,7 +114,7 @@ def _impute_block(
 
 
 class _Moments:
-    """Weighted sums over draws that come in chunks, relative to the largest weight so far."""
+    """Weighted sums over chunks of draws, relative to the largest weight so far."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.top = np.full(shape[0], -np.inf)
@@ -121,7 +122,7 @@ class _Moments:
         self.mean, self.first, self.second = np.zeros(shape), np.zeros(shape), np.zeros(shape)
 
     def add(self, log_w: np.ndarray, mean: np.ndarray, draw: np.ndarray) -> None:
-        """Add draws: log-weights [S, N], E[x|z] and a draw of x, [S, N, *E]."""
+        """Add draws: log-weights [S, N], E[x|z] and draws of x, [S, N, *E]."""
         log_w, draw = log_w.astype(np.float64), draw.astype(np.float64)
         top = np.maximum(self.top, log_w.max(axis=0))
         shrink, w = np.exp(self.top - top), np.exp(log_w - top)

@@ -10,49 +10,48 @@ from probvae.priors import on_sphere
 from probvae.sampling.draws import Samples, decode
 from probvae.seeds import Seed
 
-# ---- paths and traversals --------------------------------------------------------------------------
-
 
 def linear(z0: np.ndarray, z1: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Return (1 - t) z0 + t z1, [T, ..., L]."""
+    """Return the straight line (1 - t) z0 + t z1, [T, ..., L]."""
     t = _column(t, z0)
     return (1 - t) * z0 + t * z1
 
 
 def spherical(z0: np.ndarray, z1: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Turn z0 at an even pace along the great circle to z1; its norm goes linearly from one to the other.
+    """Return the path from z0 to z1 with uniform rotation along a great circle and a linear norm.
 
-    On a sphere this is Shoemake's slerp. Draws of a unit normal in many dimensions have norms near sqrt(L),
-    and a straight line between two of them passes through norms that no draw has; this path does not. Between
-    opposite directions the circle is one of many. Where a direction is missing, at the origin or in one
-    dimension, the straight line takes its place.
+    On a sphere this is the slerp of Shoemake. Draws of a unit normal in many dimensions have norms near
+    sqrt(L), and so have the points of this path, but not those of a straight line. Between opposite
+    directions the circle is one of many. The path is the straight line in one dimension, or if an end is the
+    origin.
 
     Args:
-      z0: where the path starts, [..., L].
-      z1: where it ends, of the same shape.
-      t: [T], from 0 to 1.
+      z0: Start of the path, [..., L].
+      z1: End of the path, of the same shape.
+      t: Positions on the path [T], from 0 to 1.
 
     Returns:
       [T, ..., L].
 
     References:
       Shoemake 1985, Animating rotation with quaternion curves. White 2016, Sampling generative networks,
-      arXiv:1609.04468, who puts the vectors themselves into slerp's formula, which for equal norms
-      is the same.
+      arXiv:1609.04468, applies slerp to vectors of any norm, which is the same for equal norms.
     """
     norms = [np.linalg.norm(z, axis=-1, keepdims=True) for z in (z0, z1)]
-    a, b = (z / np.maximum(norm, np.finfo(np.float64).tiny) for z, norm in zip((z0, z1), norms, strict=True))
-    cosine = np.sum(a * b, axis=-1, keepdims=True)
-    across = b - cosine * a  # of b, what is at right angles to a
+    start, end = (
+        z / np.maximum(norm, np.finfo(np.float64).tiny) for z, norm in zip((z0, z1), norms, strict=True)
+    )
+    cosine = np.sum(start * end, axis=-1, keepdims=True)
+    across = end - cosine * start  # component of `end` orthogonal to `start`
     sine = np.linalg.norm(across, axis=-1, keepdims=True)
     opposite = (sine < 1e-7) & (cosine < 0)
     across, sine = (
-        np.where(opposite, _at_right_angles(a), across / np.maximum(sine, 1e-300)),
+        np.where(opposite, _orthogonal(start), across / np.maximum(sine, 1e-300)),
         np.where(opposite, 0.0, sine),
     )
     angle = _column(t, z0) * np.arctan2(sine, cosine)
     norm = linear(norms[0], norms[1], t)
-    circle = norm * (np.cos(angle) * a + np.sin(angle) * across)
+    circle = norm * (np.cos(angle) * start + np.sin(angle) * across)
     straight = (z0.shape[-1] == 1) | (norms[0] == 0) | (norms[1] == 0)
     return np.where(straight, linear(z0, z1, t), circle)
 
@@ -61,13 +60,14 @@ def _column(t: np.ndarray, z: np.ndarray) -> np.ndarray:
     return np.asarray(t, np.float64).reshape(-1, *[1] * z.ndim)
 
 
-def _at_right_angles(a: np.ndarray) -> np.ndarray:
-    """Return a unit vector at right angles to each of the unit vectors a [..., L]."""
-    axis = np.eye(a.shape[-1])[np.argmin(np.abs(a), axis=-1)]
-    across = axis - np.sum(axis * a, axis=-1, keepdims=True) * a
+def _orthogonal(vectors: np.ndarray) -> np.ndarray:
+    """Return a unit vector orthogonal to each of the unit vectors [..., L]."""
+    axis = np.eye(vectors.shape[-1])[np.argmin(np.abs(vectors), axis=-1)]
+    across = axis - np.sum(axis * vectors, axis=-1, keepdims=True) * vectors
     return across / np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-300)
 
 
+# Functions `(z0, z1, t) -> z`.
 PATHS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
     "linear": linear,
     "spherical": spherical,
@@ -77,22 +77,22 @@ PATHS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
 def interpolate(
     vae: VAE, z0: np.ndarray, z1: np.ndarray, *, steps: int = 9, path: str = "spherical", seed: Seed = 0
 ) -> Samples:
-    """Decode a path from z0 to z1, both [..., L].
+    """Decode the points of a path from z0 to z1, both [..., L].
 
     Args:
-      vae: the model.
-      z0: where it starts, exactly.
-      z1: where it ends, exactly.
-      steps: T, points of the path, the ends among them.
-      path: a key of `PATHS`.
-      seed: of the draws of x.
+      vae: Model.
+      z0: Start of the path, which is the first point.
+      z1: End of the path, which is the last point.
+      steps: T, the number of points, with start and end.
+      path: Key of `PATHS`.
+      seed: Seed of the draws of x.
 
     Returns:
       `Samples` of axes [T, ...].
 
     Raises:
-      InputError: no such path, fewer than two steps, ends of different shapes, or a straight line where z
-        lies on a sphere.
+      InputError: The path is unknown, there are fewer than two steps, the shapes of the ends differ, or the
+        path is linear and z lies on a sphere.
     """
     z0, z1 = np.asarray(z0, np.float64), np.asarray(z1, np.float64)
     if path not in PATHS:
@@ -110,13 +110,13 @@ def interpolate(
 
 
 def traverse(vae: VAE, z: np.ndarray, *, dimension: int, values: np.ndarray, seed: Seed = 0) -> Samples:
-    """Decode z [..., L] with one of its coordinates replaced by each of some values [V].
+    """Decode z [..., L] with a coordinate replaced by each of the values [V].
 
     Returns:
       `Samples` of axes [V, ...].
 
     Raises:
-      InputError: there is no such dimension, or z lies on a sphere.
+      InputError: The dimension does not exist, or z lies on a sphere.
     """
     z = np.asarray(z, np.float32)
     if on_sphere(vae.prior):

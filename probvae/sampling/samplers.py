@@ -1,7 +1,7 @@
-"""Samplers: distributions of z fitted to the aggregate posterior q(z) = E_x q(z|x), to draw from it.
+"""Samplers: distributions of z fitted to the aggregate posterior q(z) = E_x q(z|x).
 
-A decoder has learnt from draws of q(z) only; where p(z) is high and q(z) is not, nothing says what it does to
-z. Each entry of `SAMPLERS` is a function `(z, validation, *, components, seed) -> tfd.Distribution`.
+A decoder is trained on draws of q(z) only; its output is arbitrary where p(z) is high and q(z) is low. Each
+entry of `SAMPLERS` is a function `(z, validation, *, components, seed) -> tfd.Distribution`.
 
 References:
   Ghosh et al. 2020, From variational to deterministic autoencoders, arXiv:1903.12436.
@@ -27,10 +27,10 @@ from probvae.priors import PRIORS, PriorContext, on_sphere
 from probvae.sampling.draws import posterior_draws
 from probvae.seeds import Seed, as_seed, fold_in, split
 
-POOL = 10_000  # draws of q(z) that a sampler is fitted to, about
-VALIDATION = 0.1  # of the examples: they choose the number of components, or when to stop
-COMPONENTS = (1, 5, 10, 20, 50)  # that are tried where none are asked for
-STEPS, CHECK_EVERY, BATCH, LEARNING_RATE = 3000, 250, 256, 2e-3  # of a flow's training
+POOL = 10_000  # approximate number of draws of q(z) for the fit of a sampler
+VALIDATION = 0.1  # fraction of the examples that choose the number of components or the weights of a flow
+COMPONENTS = (1, 5, 10, 20, 50)  # numbers of components in the search
+STEPS, CHECK_EVERY, BATCH, LEARNING_RATE = 3000, 250, 256, 2e-3  # training of a flow
 
 
 def fit_sampler(
@@ -39,18 +39,18 @@ def fit_sampler(
     """Fit a distribution of z to draws of q(z|x) over data.
 
     Args:
-      vae: the model; it stays as it is.
-      x: data [N, *E], of the training set.
-      kind: a key of `SAMPLERS`.
-      components: of a mixture; 0 takes the number under which held-out draws are likeliest.
-      seed: an int or an int32 pair.
+      vae: Model, which does not change.
+      x: Data [N, *E] of the training set.
+      kind: Key of `SAMPLERS`.
+      components: Number of components of a mixture; 0 chooses it by the log-density of held-out draws.
+      seed: Seed of the fit, an int or an int32 pair.
 
     Returns:
-      A distribution of event shape [L], which can stand in place of the prior:
+      A distribution of event shape [L], which can replace the prior:
       `sampling.prior_draws(vae, n, sampler=...)`, or `VAE(sampler, vae.encoder, vae.decoder)`.
 
     Raises:
-      InputError: no such kind, too few data, or z lies on a sphere.
+      InputError: The kind is unknown, there are too few data, or z lies on a sphere.
     """
     if kind not in SAMPLERS:
         raise InputError(f"sampler must be one of {', '.join(SAMPLERS)}; got {kind!r}.")
@@ -82,11 +82,11 @@ def fit_mixture(z: np.ndarray, validation: np.ndarray, *, components: int = 0, s
     """Fit a mixture of normals with full covariances by scikit-learn's expectation maximization.
 
     Args:
-      z: [M, L], to fit.
-      validation: [V, L]; the number of components with the highest mean log-density here is taken. The search
-        ends where the next larger number is worse.
-      components: K, or 0 for that search over `COMPONENTS`.
-      seed: of the start, by k-means.
+      z: Draws [M, L] for the fit.
+      validation: Draws [V, L] for the search of the number of components by mean log-density, which ends when
+        the next larger number is worse.
+      components: K, the number of components, or 0 for the search over `COMPONENTS`.
+      seed: Seed of the initial means, by k-means++.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -97,7 +97,7 @@ def fit_mixture(z: np.ndarray, validation: np.ndarray, *, components: int = 0, s
         if number > len(z):
             break
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # what it has reached is judged below
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the score below judges the fit
             fit = GaussianMixture(number, reg_covar=1e-5, init_params="k-means++", random_state=seed).fit(
                 z.astype(np.float64)
             )
@@ -126,13 +126,13 @@ def fit_flow(z: np.ndarray, validation: np.ndarray, *, components: int = 0, seed
     """Fit a neural spline flow (the prior `spline`) to standardized z by maximum likelihood.
 
     Args:
-      z: [M, L], to fit.
-      validation: [V, L]; the weights that are best here, looked at every `CHECK_EVERY` steps, are kept.
-      components: not used.
-      seed: of the initial weights and of the batches.
+      z: Draws [M, L] for the fit.
+      validation: Draws [V, L], scored every `CHECK_EVERY` steps; the weights with the best score are kept.
+      components: Not used.
+      seed: Seed of the initial weights and of the batches.
 
     Raises:
-      InputError: the density became infinite or not a number.
+      InputError: The density became infinite or not a number.
     """
     loc, scale = z.mean(axis=0), z.std(axis=0) + np.float32(1e-6)
     flow = PRIORS["spline"](z.shape[1], seed=seed, context=PriorContext())
@@ -151,13 +151,13 @@ def fit_flow(z: np.ndarray, validation: np.ndarray, *, components: int = 0, seed
         return i + 1
 
     @tf.function(autograph=False)
-    def some_steps(start: tf.Tensor) -> tf.Tensor:
+    def train(start: tf.Tensor) -> tf.Tensor:
         tf.while_loop(lambda i: i < start + CHECK_EVERY, step, (start,))
         return tf.reduce_mean(sampler.log_prob(validation))
 
     best, best_score = None, -np.inf
     for start in range(0, STEPS, CHECK_EVERY):
-        score = float(some_steps(tf.constant(start)))
+        score = float(train(tf.constant(start)))
         if score > best_score:
             best, best_score = [v.numpy() for v in variables], score
     if best is None:
@@ -170,17 +170,17 @@ def fit_flow(z: np.ndarray, validation: np.ndarray, *, components: int = 0, seed
 SAMPLERS: dict[str, Callable[..., tfd.Distribution]] = {"mixture": fit_mixture, "flow": fit_flow}
 
 
-# ---- how good --------------------------------------------------------------------------------------
+# ---- closeness -------------------------------------------------------------------------------------
 
 
 class Closeness(NamedTuple):
-    """How likely draws z ~ q(z|x) of held-out data are, in nats: means over examples.
+    """Mean log-densities, in nats, of draws z ~ q(z|x) of held-out data.
 
     Attributes:
       sampler: E log f(z) under the sampler.
-      prior: E log p(z) under the model's prior.
-      gain: their difference, which estimates KL(q(z) || p(z)) - KL(q(z) || f(z)).
-      error: the standard error of the gain over examples.
+      prior: E log p(z) under the prior of the model.
+      gain: Difference of the two, which estimates KL(q(z) || p(z)) - KL(q(z) || f(z)).
+      error: Standard error of the gain over examples.
     """
 
     sampler: float
@@ -190,12 +190,12 @@ class Closeness(NamedTuple):
 
 
 def closeness(vae: VAE, sampler: tfd.Distribution, x: np.ndarray, *, seed: Seed = 0) -> Closeness:
-    """Compare a sampler with the prior at one draw z ~ q(z|x) for each of x [N, *E] that it has not seen."""
+    """Compare a sampler with the prior at one draw z ~ q(z|x) for each x of held-out data [N, *E]."""
     z = posterior_draws(vae, x, seed=seed)[0]
 
     def log_prob(distribution: tfd.Distribution) -> np.ndarray:
         return in_blocks(lambda rows: distribution.log_prob(z[rows]), len(z), 1000).astype(np.float64)
 
-    of_sampler, of_prior = log_prob(sampler), log_prob(vae.prior)
-    gain, error = estimate(of_sampler - of_prior)
-    return Closeness(float(of_sampler.mean()), float(of_prior.mean()), gain, error)
+    log_sampler, log_prior = log_prob(sampler), log_prob(vae.prior)
+    gain, error = estimate(log_sampler - log_prior)
+    return Closeness(float(log_sampler.mean()), float(log_prior.mean()), gain, error)

@@ -1,4 +1,4 @@
-"""The temperature of a prior: its draws keep closer to the centre, or stray further."""
+"""Priors at a temperature."""
 
 import functools
 
@@ -12,18 +12,18 @@ from probvae.errors import InputError
 
 
 def tempered(distribution: tfd.Distribution, temperature: float) -> tfd.Distribution:
-    """Return a distribution of z whose draws keep closer to its centre (T < 1) or stray further (T > 1).
+    """Return a distribution with draws closer to its centre (T < 1) or further from it (T > 1).
 
-    The standard deviation of a normal is multiplied by T, which is p(z)^(1/T^2), normalized. So are those of
-    a mixture's components, of a flow's base distribution and of every conditional of a hierarchy. The weights
-    of a mixture and the map of a flow stay.
+    The standard deviation of a normal is multiplied by T, which is p(z)^(1/T^2), normalized; for mixtures
+    those of the components, for flows that of the base distribution, and for hierarchies those of all
+    conditionals. The weights of a mixture and the map of a flow do not change.
 
     Args:
       distribution: p(z).
-      temperature: T, above 0; 1 returns the distribution as it is.
+      temperature: T, above 0; 1 returns the distribution unchanged.
 
     Raises:
-      InputError: T is not above 0, or the distribution has no scale to multiply.
+      InputError: T is not above 0, or the distribution has no scale.
 
     >>> print(tempered(tfd.Normal(1.0, 2.0), 0.5).stddev().numpy())
     1.0
@@ -38,7 +38,7 @@ def tempered(distribution: tfd.Distribution, temperature: float) -> tfd.Distribu
 
 @functools.singledispatch
 def _scaled(distribution: tfd.Distribution, temperature: float) -> tfd.Distribution:
-    """Multiply the standard deviation of what is normal in a distribution."""
+    """Return the distribution with the standard deviations of its normals multiplied."""
     raise InputError(
         "A temperature multiplies the scale of a normal, of a mixture of normals, of a flow's base or of a "
         f"hierarchy; the prior is a {type(distribution).__name__}: leave the temperature at 1."
@@ -81,7 +81,7 @@ def _lazy(distribution: LazyDistribution, temperature: float) -> tfd.Distributio
     return _scaled(distribution.now(), temperature)
 
 
-# Its base class is what TFP makes of parts that are no composite tensors, as the flows are.
+# TFP returns this base class for parts that are not composite tensors, such as the flows.
 @_scaled.register(tfd.TransformedDistribution.__bases__[0])
 def _flow(distribution: tfd.TransformedDistribution, temperature: float) -> tfd.Distribution:
     return tfd.TransformedDistribution(_scaled(distribution.distribution, temperature), distribution.bijector)
