@@ -90,10 +90,10 @@ def test_a_section_that_was_left_behind_is_told():
 
 def test_a_stale_section_of_readme_is_caught():
     name, source, korean, english = pages()[0]
-    changed = english.replace("Checkpoints carry a checksum", "Checkpoints carry two checksums")
+    changed = english.replace("Every checkpoint has a checksum", "Every checkpoint has two checksums")
     assert changed != english
     (said,) = stale(name, source, korean, changed, recorded())
-    assert "'Never lose a run'" in said
+    assert "'Long runs'" in said
 
 
 def test_what_was_not_translated_anew_is_not_recorded():
