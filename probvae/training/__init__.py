@@ -1,4 +1,4 @@
-"""The compiled training loop, its state, its optimizer, its devices and its trackers."""
+"""Compiled training loop, with its state, optimizer, devices and trackers."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The processes that train one model together: TF_CONFIG, read before TensorFlow reads it."""
+"""Processes that train one model together, as TF_CONFIG describes them before TensorFlow reads it."""
 
 import contextlib
 import dataclasses
@@ -12,16 +12,16 @@ from probvae.files import strict_json
 STRATEGY_NAMES = ("none", "mirrored", "multi_worker")
 VARIABLE = "TF_CONFIG"  # name of the environment variable
 EXAMPLE = '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}'
-WORKER_LOST_EXIT_CODE = 75  # of a process that has lost another: EX_TEMPFAIL, try again
+WORKER_LOST_EXIT_CODE = 75  # exit code after the loss of another process: EX_TEMPFAIL, try again
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """The processes of a training, and the index of this one.
+    """Processes of a training, and the index of this process.
 
     Attributes:
       workers: Address host:port of each process.
-      index: Index of this process; 0 is the chief, which writes the run's files.
+      index: Index of this process; 0 is the chief, which writes the files of the run.
     """
 
     workers: tuple[str, ...]
@@ -29,7 +29,7 @@ class Cluster:
 
 
 class WorkerLostError(RuntimeError):
-    """Another process of the training has ended or can no longer be reached."""
+    """Another process of the training ended or cannot be reached."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -39,10 +39,10 @@ class WorkerLostError(RuntimeError):
 
 
 def parse(text: str | None) -> Cluster:
-    """Read the value of TF_CONFIG, None where it is not set.
+    """Parse the value of TF_CONFIG, None if it is not set.
 
     Raises:
-      InputError: absent or malformed.
+      InputError: The value is missing or malformed.
 
     >>> parse('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}')
     Cluster(workers=('a:1', 'b:1'), index=1)
@@ -69,17 +69,16 @@ def parse(text: str | None) -> Cluster:
 
 
 def wait_for_all(cluster: Cluster, *, pause: float = 0.5) -> None:
-    """Wait until every other process listens, in a way that a signal can end.
+    """Wait until every other process listens; Ctrl-C and SIGTERM end this wait, but not that of TensorFlow.
 
-    TensorFlow would wait too, deaf to Ctrl-C and SIGTERM. Until it takes the port over, this process listens
-    on it for the others.
+    This process listens on its own port for the others until TensorFlow takes the port.
 
     Args:
-      cluster: The processes.
-      pause: Time between two attempts to reach one, seconds.
+      cluster: Processes of the training.
+      pause: Time between two attempts to connect, seconds.
 
     Raises:
-      InputError: another process has this one's port.
+      InputError: The port of this process is in use.
     """
     host, port = _address(cluster.workers[cluster.index])
     left = {worker for i, worker in enumerate(cluster.workers) if i != cluster.index}

@@ -1,23 +1,23 @@
-"""The order of an epoch's examples, and the chunks of steps that one call of the compiled function takes."""
+"""Order of the examples in an epoch, and the chunks of steps for calls of the compiled function."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-CHUNK_SECONDS = 0.5  # time that a chunk should take: between two, the clock, the bar and Ctrl-C are looked at
+CHUNK_SECONDS = 0.5  # target time of a chunk; progress and stop requests are handled between chunks
 
 
 def epoch_order(num_examples: int, *, seed: int, epoch: int) -> np.ndarray:
-    """Return the order of an epoch's examples, [num_examples] int32, a permutation fixed by (seed, epoch)."""
+    """Return the order of the examples in an epoch, [num_examples] int32, determined by (seed, epoch)."""
     rng = np.random.default_rng([seed, 2, epoch])
     return rng.permutation(num_examples).astype(np.int32)
 
 
 class ChunkSize:
-    """The number of steps in a call of the compiled function, adapted to take about `CHUNK_SECONDS`.
+    """Number of steps in a call of the compiled function, adapted to take about `CHUNK_SECONDS`.
 
     Args:
-      fixed: Number of steps that is kept; None adapts it.
+      fixed: Constant number of steps; None adapts it.
     """
 
     def __init__(self, *, fixed: int | None = None) -> None:
@@ -25,21 +25,21 @@ class ChunkSize:
         self.steps = fixed or 8
 
     def adapt(self, steps: int, seconds: float) -> None:
-        """Adapt the size to the time that the last call took."""
+        """Adapt the size to the time of the last call."""
         if self.fixed is None and steps == self.steps:
             self.steps = max(1, min(2 * self.steps, int(self.steps * CHUNK_SECONDS / seconds)))
 
     def chunks(
         self, order: np.ndarray, batch_size: int, *, start: int = 0, every: int | None = None, before: int = 0
     ) -> Iterator[np.ndarray]:
-        """Cut an epoch's order into index arrays [steps, batch size], and a smaller last batch.
+        """Cut the order of an epoch into index arrays [steps, batch size], and a smaller last batch.
 
         Args:
-          order: Indices of the examples in the epoch's order.
+          order: Indices of the examples in the order of the epoch.
           batch_size: Number of examples in a step.
-          start: Number of examples that are done.
-          every: Number of steps; a chunk ends at each multiple of it.
-          before: Number of steps in the epochs before, which `every` counts too.
+          start: Number of examples already used.
+          every: Number of steps; a chunk ends at each of its multiples, counted from the first epoch.
+          before: Number of steps in earlier epochs.
         """
         whole = len(order) - len(order) % batch_size
         while start < whole:

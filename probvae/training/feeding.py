@@ -1,4 +1,4 @@
-"""The way of the examples into the compiled training steps, on one device or on replicas."""
+"""Input of the compiled training steps, on one device or on replicas."""
 
 import math
 from collections.abc import Callable
@@ -10,14 +10,14 @@ import tensorflow as tf
 from probvae.data.binarization import Prepared
 from probvae.training.state import EpochSums
 
-RESIDENT_BYTES = 2 << 30  # size of the largest training set that is held in memory; a larger one is streamed
-STEPS_PER_CALL = 16  # number of steps in a call on replicas, where all processes must take the same number
+RESIDENT_BYTES = 2 << 30  # size of the largest training set held in memory; a larger one is streamed
+STEPS_PER_CALL = 16  # number of steps in a call on replicas, the same for all processes
 
 CompiledLoop = Callable[[np.ndarray, EpochSums], Any]
 
 
 def share(indices: np.ndarray, replica: int, replicas: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a replica's part of batches [steps, B], and weights: 0 for what fills a part up, else 1.
+    """Return the part of a replica in batches [steps, B], and weights: 0 for padding, otherwise 1.
 
     >>> share(np.arange(5)[None], 1, 2)[0].tolist(), share(np.arange(5)[None], 1, 2)[1].tolist()
     ([[3, 4, 4]], [[1.0, 1.0, 0.0]])
@@ -30,31 +30,31 @@ def share(indices: np.ndarray, replica: int, replicas: int) -> tuple[np.ndarray,
 
 
 def _is_resident(data: Prepared) -> bool:
-    """Whether the training set is held in memory by TensorFlow, or read chunk by chunk."""
+    """Return whether TensorFlow holds the training set in memory; otherwise it is read chunk by chunk."""
     plain = isinstance(data.train, np.ndarray) and not isinstance(data.train, np.memmap)
     return plain and data.train.nbytes <= RESIDENT_BYTES
 
 
 def _rows(data: Prepared, indices: np.ndarray) -> np.ndarray:
-    """Read the examples of indices [steps, B] from their file."""
+    """Read the examples with indices [steps, B] from their file."""
     rows = data.train[indices.ravel()]
     return rows.reshape(*indices.shape, *data.train.shape[1:])
 
 
 def _padded(values: np.ndarray) -> tf.Tensor:
-    """Pad values [steps, ...] with zeros to a multiple of `STEPS_PER_CALL`: each length is compiled anew."""
-    more = -len(values) % STEPS_PER_CALL
-    return tf.constant(np.pad(values, [(0, more), *[(0, 0)] * (values.ndim - 1)]))
+    """Pad values [steps, ...] with zeros to a multiple of `STEPS_PER_CALL`, as each length is compiled."""
+    padding = -len(values) % STEPS_PER_CALL
+    return tf.constant(np.pad(values, [(0, padding), *[(0, 0)] * (values.ndim - 1)]))
 
 
 def compile_on_one_device(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> CompiledLoop:
-    """Compile a loop over steps that takes the examples of whole batches.
+    """Compile a loop over steps whose input is the whole batch.
 
     Args:
-      data: The training set.
-      strategy: The `tf.distribute` strategy of one device; not used.
-      loop: `(number, size, sums, batch) -> (number done, sums)`, where `batch(i)` returns the examples of
-        step i and their weights.
+      data: Training set.
+      strategy: `tf.distribute` strategy of one device; not used.
+      loop: Function `(number, size, sums, batch) -> (number done, sums)`, where `batch(i)` returns the
+        examples of step i and their weights.
     """
     sums = EpochSums(*[tf.TensorSpec([], tf.float64)] * len(EpochSums._fields))
     resident = _is_resident(data)
@@ -72,12 +72,12 @@ def compile_on_one_device(data: Prepared, strategy: Any, loop: Callable[..., Any
 
 
 def compile_on_replicas(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> CompiledLoop:
-    """Compile a loop over steps that gives each replica its part of every batch.
+    """Compile a loop over steps whose input on a replica is its part of the batch.
 
     Args:
-      data: The training set.
-      strategy: The `tf.distribute` strategy whose replicas share the batches.
-      loop: As of `compile_on_one_device`; examples and weights are values per replica.
+      data: Training set.
+      strategy: `tf.distribute` strategy whose replicas share the batches.
+      loop: Function as for `compile_on_one_device`; examples and weights are values per replica.
     """
     replicas = strategy.num_replicas_in_sync
     per_replica = strategy.experimental_distribute_values_from_function
@@ -100,8 +100,8 @@ def compile_on_replicas(data: Prepared, strategy: Any, loop: Callable[..., Any])
 
     def run(indices: np.ndarray, sums: EpochSums) -> Any:
         def part(context: Any) -> tf.Tensor:
-            mine, _ = share(indices, context.replica_id_in_sync_group, replicas)
-            return _padded(mine if resident else _rows(data, mine))
+            own, _ = share(indices, context.replica_id_in_sync_group, replicas)
+            return _padded(own if resident else _rows(data, own))
 
         def weight(context: Any) -> tf.Tensor:
             return _padded(share(indices, context.replica_id_in_sync_group, replicas)[1])

@@ -1,4 +1,4 @@
-"""The diagnosis of a number that is not finite: its term, its examples, its gradient."""
+"""Diagnosis of a step that is not finite: its term, examples and gradient."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -24,8 +24,8 @@ class NonFiniteError(ArithmeticError):
     """The objective or its gradient became infinite or not a number.
 
     Attributes:
-      sound: whether the weights before the step are good: most test examples are finite with them. Otherwise
-        the steps before have most likely spoilt them.
+      sound: Whether most test examples have a plausible ELBO with the weights before the step. Otherwise the
+        steps before have most likely made the weights diverge.
     """
 
     def __init__(self, message: str, *, sound: bool = False) -> None:
@@ -34,11 +34,11 @@ class NonFiniteError(ArithmeticError):
 
 
 class Finding(NamedTuple):
-    """What is not finite.
+    """A quantity that is not finite.
 
     Attributes:
-      what: a phrase that names it.
-      examples: places in the batch, empty where it is nothing of single examples.
+      what: Phrase that names the quantity.
+      examples: Positions in the batch of the affected examples; empty if it is not a value per example.
     """
 
     what: str
@@ -48,17 +48,17 @@ class Finding(NamedTuple):
 def diagnose(
     vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor, *, num_samples: int = 1
 ) -> Finding | None:
-    """Find the first number that is not finite in a step: weights, data, terms, objective, gradient.
+    """Find the first quantity that is not finite in a step: weights, terms, objective or gradient.
 
     Args:
-      vae: the model, its weights as they were before the step.
-      objective: `(vae, x, *, seed) -> [B]`.
-      x: the batch, [B, *E].
-      seed: of the step's draws.
-      num_samples: draws of z for each example.
+      vae: Model with the weights before the step.
+      objective: Function `(vae, x, *, seed) -> [B]`.
+      x: Batch [B, *E].
+      seed: Seed of the draws in the step.
+      num_samples: Number of draws of z for each example.
 
     Returns:
-      `Finding`; None where everything is finite.
+      `Finding`; None if everything is finite.
     """
     bad = [name_of(vae, v) for v in vae.variables if not np.all(np.isfinite(v.numpy()))]
     if bad:
@@ -78,7 +78,7 @@ def _terms(vae: VAE, x: tf.Tensor, seed: tf.Tensor, num_samples: int) -> Finding
     if not bad:
         return None
     first = next(iter(bad))
-    if first == TERMS["z"]:  # all that follows from it is no news
+    if first == TERMS["z"]:  # the other terms follow from z
         bad = {first: bad[first]}
     verb = "is" if len(bad) == 1 else "are"
     return Finding(f"{_listed(list(bad))} {verb}", np.flatnonzero(np.any(list(bad.values()), axis=0)))
@@ -92,7 +92,7 @@ def _objective(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) ->
     pairs = [(g, v) for g, v in gradients if g is not None]
     bad = [name_of(vae, v) for g, v in pairs if not np.all(np.isfinite(g))]
     if bad:
-        return Finding(f"the gradient of {_listed(bad)} is", _alone(vae, objective, x, seed))
+        return Finding(f"the gradient of {_listed(bad)} is", _examples_of_gradient(vae, objective, x, seed))
     bad = [name_of(vae, v) for g, v in pairs if not np.isfinite(tf.nn.l2_loss(g))]
     if bad or not np.isfinite(tf.linalg.global_norm([g for g, _ in pairs])):
         return Finding(
@@ -101,21 +101,21 @@ def _objective(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) ->
     return None
 
 
-def _alone(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> np.ndarray:
-    """Return which examples have gradients that are not finite, of their own terms of the objective."""
+def _examples_of_gradient(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> np.ndarray:
+    """Return the positions of examples whose own term of the objective has a gradient that is not finite."""
     variables = vae.trainable_variables
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(variables)
         parts = tf.unstack(objective(vae, x, seed=seed))
     rows = [
         any(g is not None and not np.all(np.isfinite(g)) for g in tape.gradient(part, variables))
-        for part in parts[:256]  # a gradient each: enough to name the first few
+        for part in parts[:256]  # a limit on the number of gradients, enough for the message
     ]
     return np.flatnonzero(rows)
 
 
 def name_of(vae: VAE, variable: Any) -> str:
-    """Return a variable's name with the part of the model that it belongs to."""
+    """Return the name of a variable with its part of the model."""
     for part, module in vae.named_parts().items():
         if any(v is variable for v in module.variables):
             return f"{part}'s {variable.name.removesuffix(':0')}"
@@ -133,17 +133,17 @@ def step_error(
     epoch: int,
     sound: bool,
 ) -> NonFiniteError:
-    """Return the error that says what is not finite in a step, where, and what to try.
+    """Return the error of a step that is not finite, with its diagnosis and advice.
 
     Args:
-      vae: The model, its weights as they were before the step.
-      objective: `(vae, x, *, seed) -> [B]`.
+      vae: Model with the weights before the step.
+      objective: Function `(vae, x, *, seed) -> [B]`.
       inputs: Input of the step on each replica.
-      names: Names of the batch's examples, [B].
+      names: Names of the examples in the batch, [B].
       num_samples: Number of draws of z for each example.
       step: Number of the step, from 1.
       epoch: Number of the epoch, from 1.
-      sound: Whether the weights before the step are good.
+      sound: Whether the weights before the step are sound, see `NonFiniteError`.
     """
     what, which, largest = "the objective or its gradient is", "", 0.0
     for x, seed, places in inputs:
@@ -151,7 +151,7 @@ def step_error(
         finding = diagnose(vae, objective, x, seed, num_samples=num_samples)
         if finding is not None:
             what = finding.what
-            bad = np.unique(places[finding.examples])  # without the example that fills a part up
+            bad = np.unique(places[finding.examples])  # without the padding of a part
             if bad.size:
                 shown = ", ".join(names[place] for place in bad[:5]) + (", ..." if bad.size > 5 else "")
                 which = f" for {bad.size} of {len(names)} examples of the batch ({shown})"
@@ -168,14 +168,14 @@ def step_error(
 
 
 def example_names(data: Prepared, batch: np.ndarray) -> list[str]:
-    """Return names of training examples: their rows in the file, if these are known, else their indices."""
+    """Return names of training examples: their rows in the file if known, otherwise their indices."""
     if isinstance(data.train, Rows):
         return [f"row {n:,} of the file" for n in data.train.indices[batch]]
     return [f"training example {n:,}" for n in batch]
 
 
 def _about_scale(vae: VAE, largest: float) -> str:
-    """Return the advice to rescale x, if its values are large and could be rescaled."""
+    """Return the advice to rescale x if its values are large and can be rescaled."""
     architecture = vae.architecture
     rescalable = architecture is None or architecture.likelihood.startswith("normal")
     if not rescalable or largest <= 20:

@@ -1,4 +1,4 @@
-"""The objective of a run, from its configuration."""
+"""Objective of a training, from its configuration."""
 
 import functools
 from typing import Any
@@ -20,13 +20,13 @@ from probvae.seeds import fold_in
 def make_objective(
     training: Training, *, num_examples: int, iterations: Any = 0, labelled: float | None = None
 ) -> Objective:
-    """Return the run's objective, `(vae, x, *, seed) -> [B]`.
+    """Return the objective of a training, `(vae, x, *, seed) -> [B]`.
 
     Args:
-      training: name and options of the objective.
-      num_examples: size of the training set.
-      iterations: count of the optimizer's steps, a variable, which the warm-up of beta follows.
-      labelled: fraction of labels that are known, for `labels="semi"`; None takes that of `training`.
+      training: Name and options of the objective.
+      num_examples: Size of the training set.
+      iterations: Variable with the number of steps of the optimizer, for the warm-up of beta.
+      labelled: Fraction of known labels, for `labels="semi"`; None takes that of `training`.
     """
     entry, function = choices.OBJECTIVES[training.objective], objectives.OBJECTIVES[training.objective]
     options = {name: getattr(training, name) for name in entry.options if name != "beta_warmup"}
@@ -49,22 +49,22 @@ def make_objective(
 
 
 def in_parts(objective: Objective, parts: int) -> Objective:
-    """Return an objective that cuts a batch into parts of one size, which TensorFlow works on side by side.
+    """Return an objective that cuts a batch into parts of one size, which TensorFlow computes in parallel.
 
-    With one thread for an operation and as many operations at a time as there are parts, that is faster on
-    processors than all threads on one operation after the other: nobody waits for the last thread, and what
-    an operation leaves is still in its core's cache for the next.
+    With one thread per operation and one operation per part at a time, this is faster on CPUs than all
+    threads on one operation after the other: no thread waits for the last one, and the results of an
+    operation stay in the cache of their core.
 
     Args:
-      objective: `(vae, x, *, seed) -> [B]`, a term for each example by itself.
-      parts: their number; each has draws of its own.
+      objective: Function `(vae, x, *, seed) -> [B]` with independent terms of the examples.
+      parts: Number of parts, each with its own draws.
     """
     if parts == 1:
         return objective
 
     def bound(vae: VAE, x: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
         size = tf.shape(x)[0]
-        each = -(-size // parts)  # the last parts are filled up by repeating the last example
+        each = -(-size // parts)  # the last example is repeated as padding
         rows = [tf.minimum(tf.range(i * each, (i + 1) * each), size - 1) for i in range(parts)]
         bounds = [objective(vae, tf.gather(x, r), seed=fold_in(seed, i)) for i, r in enumerate(rows)]
         return tf.concat(bounds, axis=0)[:size]
@@ -73,16 +73,16 @@ def in_parts(objective: Objective, parts: int) -> Objective:
 
 
 def known_fraction(vae: VAE, train: Any) -> float:
-    """Return the fraction of joined examples [N, D + C] whose class is known."""
+    """Return the fraction of joined examples [N, D + C] with a known class."""
     known = sum(int(np.sum(np.any(vae.contexts_of(rows) > 0, axis=1))) for rows in chunks(train))
     return known / len(train)
 
 
 def try_objective(vae: VAE, data: Prepared, training: Training) -> None:
-    """Evaluate the objective of two examples, so that what cannot be trained is refused before it starts.
+    """Evaluate the objective of two examples, to detect errors before training starts.
 
     Raises:
-      InputError: the objective does not serve this posterior and prior.
+      InputError: The objective is not defined for this posterior and prior.
     """
     examples = data.train[np.arange(min(2, len(data.train)))]
     x = data.feed(tf.constant(examples), fold_in(training.seed, 0))

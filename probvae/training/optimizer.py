@@ -1,4 +1,4 @@
-"""The optimizer of a run and its schedules of the learning rate.
+"""Optimizer of a training, and schedules of the learning rate.
 
 Each entry of `SCHEDULES` is a function `(learning_rate, steps) -> learning rate or Keras schedule`.
 """
@@ -14,7 +14,7 @@ from probvae.config.training import Training
 
 
 class FusedAdam(tf_keras.optimizers.Adam):
-    """Keras's Adam, each variable updated by one operation in place of ten."""
+    """`tf_keras.optimizers.Adam` with one operation instead of ten for the update of a variable."""
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         """Update a variable, its momentum and its velocity."""
@@ -41,22 +41,22 @@ LAST_RATE = 0.01  # last learning rate of `exponential`, as a fraction of the fi
 
 
 def constant(learning_rate: float, steps: int) -> Any:
-    """Keep the learning rate."""
+    """Return a constant learning rate."""
     return learning_rate
 
 
 def cosine(learning_rate: float, steps: int) -> Any:
-    """Let the learning rate fall to zero along half a cosine (Loshchilov & Hutter 2017)."""
+    """Return a decay to zero along half a cosine (Loshchilov & Hutter 2017)."""
     return tf_keras.optimizers.schedules.CosineDecay(learning_rate, max(steps, 1))
 
 
 def linear(learning_rate: float, steps: int) -> Any:
-    """Let the learning rate fall to zero in a straight line."""
+    """Return a linear decay to zero."""
     return tf_keras.optimizers.schedules.PolynomialDecay(learning_rate, max(steps, 1), 0.0)
 
 
 def exponential(learning_rate: float, steps: int) -> Any:
-    """Let the learning rate fall by the same factor at every step, to a hundredth at the end."""
+    """Return an exponential decay to a hundredth of the first learning rate."""
     return tf_keras.optimizers.schedules.ExponentialDecay(learning_rate, max(steps, 1), LAST_RATE)
 
 
@@ -69,7 +69,7 @@ SCHEDULES: dict[str, Callable[[float, int], Any]] = {
 
 
 class _Warmup(tf_keras.optimizers.schedules.LearningRateSchedule):
-    """A linear rise from zero over the first steps, and the schedule after it."""
+    """Schedule multiplied by a linear rise from zero over the first steps."""
 
     def __init__(self, schedule: Any, warmup_steps: int) -> None:
         self.schedule = schedule if callable(schedule) else lambda step: schedule
@@ -84,7 +84,7 @@ class _Warmup(tf_keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_optimizer(training: Training, num_examples: int) -> tf_keras.optimizers.Optimizer:
-    """Build Adam with the run's schedule over all of its steps; with loss scaling for `mixed_float16`."""
+    """Build Adam with the schedule over all steps of the training; with loss scaling for `mixed_float16`."""
     steps = training.epochs * math.ceil(num_examples / training.batch_size)
     rate = SCHEDULES[training.schedule](training.learning_rate, steps)
     if training.warmup_steps:
@@ -98,8 +98,8 @@ def make_optimizer(training: Training, num_examples: int) -> tf_keras.optimizers
 def learning_rate(optimizer: Any) -> float:
     """Return the learning rate of the next step.
 
-    Keras's `optimizer.learning_rate` is that of the last step where a schedule sets it; the schedule itself
-    is in its private attribute only.
+    With a schedule, `optimizer.learning_rate` of Keras is that of the last step; the schedule is in a private
+    attribute.
     """
     rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
     return float(tf.convert_to_tensor(rate(optimizer.iterations) if callable(rate) else rate))

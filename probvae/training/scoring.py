@@ -1,4 +1,4 @@
-"""The ELBO of the test set, as one compiled function."""
+"""ELBO of the test set as a compiled function."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from probvae.seeds import fold_in
 
 
 class TestTerms(NamedTuple):
-    """Terms of the ELBO of each test example, [N] in nats, by one draw of z."""
+    """Terms of the ELBO of each test example, [N] in nats, from one draw of z."""
 
     elbo: np.ndarray
     log_likelihood: np.ndarray
@@ -22,13 +22,13 @@ class TestTerms(NamedTuple):
 def compile_test(
     vae: VAE, seed: int, *, batch_size: int = 500, parts: int = 1
 ) -> Callable[[np.ndarray], TestTerms]:
-    """Compile the test-set ELBO; every call repeats the same draws of z, so epochs compare.
+    """Compile the ELBO of a test set; every call has the same draws of z, so that epochs are comparable.
 
     Args:
-      vae: The model.
+      vae: Model.
       seed: Seed of the draws.
-      batch_size: Number of examples that share a seed.
-      parts: Number of batches worked on side by side, which does not change the result.
+      batch_size: Number of examples with the same seed.
+      parts: Number of batches in parallel, which does not change the result.
 
     Returns:
       A function from x [N, *E] to `TestTerms`.
@@ -53,9 +53,9 @@ def compile_test(
         starts, blocks = list(range(0, len(x), batch_size)), []
         while starts:
             number = parts if len(starts) >= parts else 1
-            some, starts = starts[:number], starts[number:]
-            batches = [tf.constant(x[i : i + batch_size].astype(np.float32)) for i in some]
-            blocks += (together if number == parts else alone)(batches, [tf.constant(i) for i in some])
+            group, starts = starts[:number], starts[number:]
+            batches = [tf.constant(x[i : i + batch_size].astype(np.float32)) for i in group]
+            blocks += (together if number == parts else alone)(batches, [tf.constant(i) for i in group])
         return TestTerms(*np.concatenate([block.numpy() for block in blocks], axis=1))
 
     return test

@@ -1,4 +1,4 @@
-"""The state of a training, the rows of its history and the sums of its epoch."""
+"""State of a training, rows of its history, and sums over an epoch."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of the history: the state after an epoch, or after the part of one that was done.
+    """One line of the history: the state after an epoch, or after a part of it.
 
-    ELBO, log-likelihood (reconstruction term) and KL are means over examples in nats, by Monte Carlo
-    with one draw of z; `train_elbo` is the mean of the objective while the weights were changing;
-    `validation_elbo` is None where no validation set was held out. Steps are skipped where something was not
-    finite, and clipped where the gradient was cut to a norm.
+    ELBO, log-likelihood (reconstruction term) and KL are means over examples in nats, by Monte Carlo with one
+    draw of z; `train_elbo` is the mean of the objective over the epoch, while the weights change;
+    `validation_elbo` is None without a validation set. Skipped steps were not finite; clipped steps had a
+    gradient above the limit of its norm.
     """
 
     epoch: float
@@ -31,14 +31,14 @@ class Row:
 
 
 class EpochSums(NamedTuple):
-    """Sums over the steps of an epoch, in float64, so that they do not depend on how it is cut into calls.
+    """Sums over the steps of an epoch, in float64, independent of the division of the epoch into calls.
 
     Attributes:
       objective: Sum of the objective over examples, nats.
-      examples: Number of examples in the steps that were taken.
-      skipped: Number of steps that were not taken, because something was not finite.
-      in_a_row: Number of skipped steps since the last step that was taken.
-      clipped: Number of steps whose gradient was cut to the norm.
+      examples: Number of examples in the steps taken.
+      skipped: Number of skipped steps, which were not finite.
+      in_a_row: Number of skipped steps since the last step taken.
+      clipped: Number of steps with a clipped gradient.
     """
 
     objective: Any = 0.0
@@ -50,19 +50,19 @@ class EpochSums(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """The state of a training: all that it needs to go on as if it had never stopped.
+    """State of a training, from which it continues as if it had not been interrupted.
 
     Attributes:
       weights: Variables of the model, in the order of `vae.variables`.
-      optimizer: Variables of the optimizer, its number of steps first.
-      best: Weights of the epoch that was best on the validation set; empty without one.
-      best_elbo: ELBO of that epoch on the validation set; None without one.
-      stale: Number of epochs since then.
-      epoch: Number of whole epochs done.
-      position: Number of examples of the next epoch that are done.
-      tally: Sums over that part of it.
-      seconds: Time that it took.
-      history: Rows of the whole epochs.
+      optimizer: Variables of the optimizer, with its number of steps first.
+      best: Weights of the epoch with the best ELBO on the validation set; empty without a validation set.
+      best_elbo: Best ELBO on the validation set; None without a validation set.
+      stale: Number of epochs since the best epoch.
+      epoch: Number of completed epochs.
+      position: Number of examples already used in the current epoch.
+      tally: Sums over this part of the epoch.
+      seconds: Time of this part of the epoch.
+      history: Rows of the completed epochs.
     """
 
     weights: list[np.ndarray]
@@ -78,11 +78,11 @@ class State:
 
     @property
     def step(self) -> int:
-        """Number of steps that the optimizer has done."""
+        """Number of steps of the optimizer."""
         return int(self.optimizer[0])
 
 
 def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
-    """Set variables to values of the same number and order."""
+    """Assign values to variables in the same order."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

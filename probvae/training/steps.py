@@ -1,6 +1,6 @@
-"""Training steps: any number in one compiled function, on one device or on the replicas of a strategy.
+"""Compiled training steps, on one device or on the replicas of a strategy.
 
-A step whose objective or gradient is not finite is not taken.
+A step with an objective or a gradient that is not finite is not taken.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from probvae.seeds import fold_in, split
 from probvae.training.feeding import compile_on_one_device, compile_on_replicas, share
 from probvae.training.state import EpochSums
 
-MOST_SKIPPED = 100  # number of skipped steps in a row after which training stops all the same
+MOST_SKIPPED = 100  # largest number of skipped steps in a row before training stops
 
 Steps = Callable[[np.ndarray, EpochSums], tuple[int, EpochSums]]
 
@@ -34,25 +34,24 @@ def compile_steps(
 ) -> Steps:
     """Compile training steps into one function.
 
-    On several replicas each takes its part of every batch, with noise of its own, and the gradient is that of
-    the mean over the whole batch.
+    Each replica takes its part of every batch, with its own noise, and the gradient is that of the mean over
+    the whole batch.
 
     Args:
-      vae: The model to train.
-      optimizer: A Keras optimizer; its number of steps seeds each step.
-      objective: `(vae, x, *, seed) -> [B]`, to be maximised.
-      data: The training set, held in memory as it is, or read from its file chunk by chunk.
+      vae: Model to train.
+      optimizer: Keras optimizer; its number of steps seeds each step.
+      objective: Function `(vae, x, *, seed) -> [B]` to maximise.
+      data: Training set, held in memory or read from its file chunk by chunk.
       seed: Seed of the draws of z and of the binarization.
-      clip_norm: Largest norm of the gradient over all weights, to which it is cut; 0 for no limit.
-      skip: Whether to leave out a step that is not finite and go on, in place of ending there.
-      strategy: The `tf.distribute` strategy that made the model's variables; None takes the one in whose
-        scope this function is called.
+      clip_norm: Limit of the norm of the gradient over all weights; 0 for no limit.
+      skip: Whether to skip a step that is not finite, instead of stopping there.
+      strategy: `tf.distribute` strategy that created the variables of the model; None takes the current one.
 
     Returns:
-      A function from indices [steps, batch size], int32, and `EpochSums` to the number of steps done and the
-      sums after them. The number is smaller than asked for where step after step is not finite; the weights
-      are then those before the first of them that ended it. Results do not depend on how an epoch is cut into
-      calls.
+      A function from indices [steps, batch size], int32, and `EpochSums` to the number of completed steps and
+      the sums after them. The number is smaller than that of the indices if a step that is not finite stops
+      the training; the weights are then those before this step. Results do not depend on the division of an
+      epoch into calls.
     """
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
     with strategy.scope():
@@ -81,7 +80,7 @@ def compile_steps(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Step:
-    """One training step; the attributes are the arguments of `compile_steps`."""
+    """A training step; the attributes are the arguments of `compile_steps`."""
 
     vae: VAE
     optimizer: Any
@@ -94,16 +93,16 @@ class _Step:
 
     @property
     def scales_loss(self) -> bool:
-        """Whether the optimizer scales the loss, for `mixed_float16`, and skips steps of its own."""
+        """Whether the optimizer scales the loss, for `mixed_float16`, and skips steps itself."""
         return hasattr(self.optimizer, "get_scaled_loss")
 
     @property
     def most_skipped(self) -> float:
-        """The number of skipped steps in a row that do not end the training."""
+        """Largest number of skipped steps in a row that does not stop the training."""
         return float(MOST_SKIPPED if self.skip or self.scales_loss else 0)
 
     def __call__(self, sums: EpochSums, size: tf.Tensor, batch: Any, weights: Any) -> EpochSums:
-        """Take the step on a batch of `size` examples, if it is finite; return the sums after it."""
+        """Take the step on a batch of `size` examples if it is finite, and return the sums after it."""
         results = self.strategy.run(self._gradient, args=(batch, weights, size))
         total, finite, clipped = (self.strategy.experimental_local_results(v)[0] for v in results[1:])
         taken = tf.math.is_finite(total) & (tf.constant(True) if self.scales_loss else finite)
@@ -115,7 +114,7 @@ class _Step:
         tf.cond(taken, take, lambda: tf.constant(1))
         counted = tf.cast(taken & finite, tf.float64)
         one = tf.constant(1.0, tf.float64)
-        # Loss scaling mends no objective that is not finite: it ends the training, or the step is skipped.
+        # An objective that is not finite, unlike a gradient, is not due to loss scaling.
         bad_total = tf.constant(1.0 if self.skip else self.most_skipped + 1, tf.float64)
         return EpochSums(
             sums.objective + tf.where(taken, total, 0),
@@ -126,12 +125,12 @@ class _Step:
         )
 
     def _gradient(self, batch: tf.Tensor, weights: tf.Tensor | None, size: tf.Tensor) -> tuple[Any, ...]:
-        """Return the gradient and the objective's sum, over the whole batch, and what was done to them.
+        """Return gradient and sum of the objective over the whole batch, and flags finite and clipped.
 
         Args:
-          batch: This replica's part of the batch.
-          weights: 1 for each of its examples, 0 for what fills it up; None where nothing does.
-          size: The number of examples in the whole batch.
+          batch: Part of the batch on this replica.
+          weights: 1 for each of its examples, 0 for padding; None without padding.
+          size: Number of examples in the whole batch.
         """
         bound, gradients = self._forward_and_back(batch, weights, size)
         total, gradients = self._summed(bound, gradients)
@@ -139,7 +138,7 @@ class _Step:
         return gradients, total, finite, clipped
 
     def _forward_and_back(self, batch: tf.Tensor, weights: tf.Tensor | None, size: tf.Tensor) -> Any:
-        """Return the objective of this replica's examples, [B], and the gradient of its part of the loss."""
+        """Return the objective [B] of the part of this replica, and the gradient of its loss."""
         replicas = self.strategy.num_replicas_in_sync
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         seed_x, seed_z = _seeds(self.seed, self.optimizer.iterations, replica, replicas)
@@ -159,7 +158,7 @@ class _Step:
         return bound, self.optimizer.get_unscaled_gradients(gradients) if self.scales_loss else gradients
 
     def _summed(self, bound: tf.Tensor, gradients: list[tf.Tensor | None]) -> Any:
-        """Return the objective's sum, float64, and the gradient, both over all replicas."""
+        """Return the sum of the objective, float64, and the gradient, both over all replicas."""
         total = tf.reduce_sum(tf.cast(bound, tf.float64))
         if self.strategy.num_replicas_in_sync > 1:
             replica = tf.distribute.get_replica_context()
@@ -175,9 +174,9 @@ class _Step:
 
 
 def _clip(gradients: list[tf.Tensor | None], clip_norm: float) -> Any:
-    """Return gradients cut to the norm, whether they are finite, and whether they were cut."""
+    """Return clipped gradients, whether they are finite, and whether they were above the limit."""
     present = [g for g in gradients if g is not None]
-    norm = tf.linalg.global_norm(present)  # Adam squares the gradient too: its squares must be finite
+    norm = tf.linalg.global_norm(present)  # finite squares, as Adam squares the gradient too
     finite, clipped = tf.math.is_finite(norm), tf.constant(False)
     if clip_norm:
         clipped = norm > clip_norm
@@ -187,12 +186,12 @@ def _clip(gradients: list[tf.Tensor | None], clip_norm: float) -> Any:
 
 
 class StepInput(NamedTuple):
-    """The input of a step on one replica.
+    """Input of a step on a replica.
 
     Attributes:
-      x: The examples as the model sees them, [B, *E].
+      x: Input of the model, [B, *E].
       seed: Seed of the draws of z.
-      places: Places of the examples in the whole batch, [B].
+      places: Positions of the examples in the whole batch, [B].
     """
 
     x: tf.Tensor
@@ -206,8 +205,8 @@ def step_inputs(
     """Return the input of a step on each replica.
 
     Args:
-      data: The training set.
-      batch: Indices of the batch's examples, [B].
+      data: Training set.
+      batch: Indices of the examples in the batch, [B].
       seed: Seed of the training.
       step: Number of steps before this one.
       replicas: Number of replicas that share the batch.
@@ -222,6 +221,6 @@ def step_inputs(
 
 
 def _seeds(seed: int, step: Any, replica: Any, replicas: int) -> list[tf.Tensor]:
-    """Return the seeds of a step's binarization and of its draws of z."""
+    """Return the seeds of the binarization and of the draws of z in a step."""
     pair = fold_in(seed, step)
     return split(pair if replicas == 1 else fold_in(pair, replica), 2)

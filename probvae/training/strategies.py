@@ -1,4 +1,4 @@
-"""Where a training runs: on one device, on all devices of a machine, or on several machines.
+"""Devices of a training: one device, all devices of a machine, or several machines.
 
 Each entry of `STRATEGIES` is a function `() -> tf.distribute.Strategy`.
 """
@@ -19,7 +19,7 @@ from probvae.training import cluster
 from probvae.training.cluster import WorkerLostError
 from probvae.training.workers import LOST_WORKER_ERRORS
 
-PART = 16  # examples of a batch, at least, that a core works on by itself
+PART = 16  # smallest number of examples in a part of a batch
 
 
 def none() -> Any:
@@ -28,7 +28,7 @@ def none() -> Any:
 
 
 def mirrored() -> Any:
-    """Return the strategy of all GPUs of this machine or, without any, all of its CPU devices."""
+    """Return the strategy of all GPUs of this machine, or of all its CPU devices if it has no GPU."""
     if gpus := tf.config.list_logical_devices("GPU"):
         return tf.distribute.MirroredStrategy([device.name for device in gpus])
     cpus = [device.name for device in tf.config.list_logical_devices("CPU")]
@@ -36,25 +36,25 @@ def mirrored() -> Any:
 
 
 def multi_worker() -> Any:
-    """Return the strategy of the processes that TF_CONFIG names; `cluster.wait_for_all` comes before it.
+    """Return the strategy of the processes in TF_CONFIG, after a call of `cluster.wait_for_all`.
 
     Raises:
-      InputError: TF_CONFIG is absent or malformed.
-      WorkerLostError: another process has not come, or has ended.
+      InputError: TF_CONFIG is missing or malformed.
+      WorkerLostError: Another process cannot be reached.
     """
     cluster.parse(os.environ.get(cluster.VARIABLE))
     try:
-        with _signals_end_it():
+        with _default_signals():
             return tf.distribute.MultiWorkerMirroredStrategy()
     except LOST_WORKER_ERRORS:
         raise WorkerLostError from None
 
 
 @contextlib.contextmanager
-def _signals_end_it() -> Iterator[None]:
+def _default_signals() -> Iterator[None]:
     """Let Ctrl-C end the process while TensorFlow starts in C++.
 
-    Afterwards SIGTERM ends it as usual, in place of TensorFlow's handler, which swallows it.
+    Afterwards the default handler of SIGTERM replaces that of TensorFlow, which ignores the signal.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -75,10 +75,10 @@ STRATEGIES: dict[str, Callable[[], Any]] = {
 
 
 def default_parts(training: Training, name: str) -> int:
-    """Return how many parts of a batch are worked on side by side where nobody chose: a core each.
+    """Return the default number of parallel parts of a batch: one for each core.
 
-    A part has 16 examples or more. There is one on a GPU, with replicas, and where the objective looks at the
-    batch as a whole.
+    A part has 16 examples or more. There is one part on a GPU, with replicas, and for objectives of the whole
+    batch.
     """
     if name != "none" or training.whole_batch or tf.config.list_physical_devices("GPU"):
         return 1
@@ -86,37 +86,37 @@ def default_parts(training: Training, name: str) -> int:
 
 
 def make(name: str, *, threads: int | None = None, inter_threads: int | None = None, parts: int = 1) -> Any:
-    """Configure the devices and make a strategy, before TensorFlow has done anything else.
+    """Configure the devices and return a strategy, before any other use of TensorFlow.
 
     Args:
-      name: of the strategy.
-      threads: that one operation may use; None leaves it to TensorFlow.
-      inter_threads: operations that may run at the same time, likewise.
-      parts: of a batch that are worked on side by side; they share the cores out where `threads` is None.
+      name: Key of `STRATEGIES`.
+      threads: Number of threads in an operation; None leaves it to TensorFlow.
+      inter_threads: Number of parallel operations; None leaves it to TensorFlow.
+      parts: Number of parallel parts of a batch, which share the cores if `threads` is None.
 
     Raises:
-      InputError: as `multi_worker`.
-      WorkerLostError: as `multi_worker`.
+      InputError: See `multi_worker`.
+      WorkerLostError: See `multi_worker`.
     """
     if parts > 1 and threads is None:
-        with contextlib.suppress(RuntimeError):  # TensorFlow runs already, in a test or a notebook
+        with contextlib.suppress(RuntimeError):  # TensorFlow is already initialized, in a test or a notebook
             tf.config.threading.set_intra_op_parallelism_threads(max(1, cores() // parts))
     if threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     if inter_threads is not None:
         tf.config.threading.set_inter_op_parallelism_threads(inter_threads)
     for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.enable_op_determinism()  # which processors have in any case
-        with contextlib.suppress(RuntimeError, ValueError):  # it runs already, or is divided
+        tf.config.experimental.enable_op_determinism()  # CPUs are always deterministic
+        with contextlib.suppress(RuntimeError, ValueError):  # the GPU is already initialized, or split
             tf.config.experimental.set_memory_growth(gpu, True)
     return STRATEGIES[name]()
 
 
 def refuse_unless_shared(training: Training, replicas: int) -> None:
-    """Refuse a training that cannot be shared out over so many replicas.
+    """Check that replicas can share the batches of a training.
 
     Raises:
-      InputError: an objective over the batch as a whole; fewer examples in a batch than replicas.
+      InputError: The objective takes the whole batch, or a batch has fewer examples than replicas.
     """
     if replicas == 1:
         return

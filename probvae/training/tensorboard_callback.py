@@ -1,4 +1,4 @@
-"""The TensorBoard callback: scalars, pictures and a projection of the latent space."""
+"""Callback for TensorBoard: scalars, images and a projection of the latent space."""
 
 import math
 from pathlib import Path
@@ -15,14 +15,11 @@ from probvae.models.vae import VAE
 from probvae.seeds import Seed, fold_in
 from probvae.training.trackers import _package
 
-EXAMPLES = 16  # in a picture
-PICTURES = 60  # of each kind, at most, besides those before training and after the last epoch
-POINTS = 2000  # test examples in the projector
-SPRITE_SIDE = 64  # pixels of an image in the projector, at most; 2,000 of them fit into its 8,192 pixels
-AXES = 3  # of the projector's view
-
-
-# ---- TensorBoard -----------------------------------------------------------------------------------
+EXAMPLES = 16  # number of examples in an image
+PICTURES = 60  # largest number of images of a kind, except those before training and after the last epoch
+POINTS = 2000  # number of test examples in the projector
+SPRITE_SIDE = 64  # limit of the pixels along an image in the projector, whose sprite has 8,192 at most
+AXES = 3  # smallest number of dimensions in which the projector shows points
 
 
 def tensorboard(
@@ -34,29 +31,28 @@ def tensorboard(
     epochs: int,
     seed: Seed = 0,
 ) -> list[tf_keras.callbacks.Callback]:
-    """Write scalars, pictures and the latent space for TensorBoard.
+    """Return a callback that writes scalars, images and the latent space for TensorBoard.
 
-    A training that is resumed writes into the same folder: whatever that holds from the first resumed epoch
-    on no longer counts. TensorBoard itself shows ten pictures of each kind unless it is started with
-    `--samples_per_plugin images=100`.
+    A resumed training writes to the same folder and replaces its content from the first resumed epoch on.
+    TensorBoard shows ten images of each kind unless started with `--samples_per_plugin images=100`.
 
     Args:
-      folder: for `tensorboard --logdir`.
-      vae: the model that is trained.
-      test: x as the model sees it, [N, *E]; the first 16 are reconstructed, the first 2,000 projected.
-      labels: their labels [N], or None.
-      epochs: of the whole training, which decide how many epochs lie between two pictures.
-      seed: of the draws of z in the pictures, the same for each.
+      folder: Folder for `tensorboard --logdir`.
+      vae: Model to train.
+      test: Input of the model, [N, *E]; the first 16 are reconstructed, the first 2,000 projected.
+      labels: Labels of the test examples [N], or None.
+      epochs: Number of epochs of the training, which determines the number of epochs between images.
+      seed: Seed of the draws of z for the images, the same for all epochs.
 
     Raises:
-      InputError: tensorboard is not installed.
+      InputError: The package tensorboard is not installed.
     """
     _package("tensorboard.plugins.projector")
     return [_TensorBoard(Path(folder), vae, test, labels, epochs, seed)]
 
 
 class _TensorBoard(tf_keras.callbacks.Callback):
-    """The callback of `tensorboard`; the first epoch opens its file, as it tells where training starts."""
+    """Callback of `tensorboard`, which opens its file in the first epoch, whose number is then known."""
 
     def __init__(
         self, folder: Path, vae: VAE, test: Array, labels: np.ndarray | None, epochs: int, seed: Seed
@@ -92,11 +88,11 @@ class _TensorBoard(tf_keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self.writer is not None:
-            write_projection(self.folder, self.vae, self.test, self.labels)  # of the weights that are kept
+            write_projection(self.folder, self.vae, self.test, self.labels)  # with the weights of the result
             self.writer.close()
 
     def _draw(self, step: int) -> None:
-        """Write the pictures and the latent space in their present state."""
+        """Write the images and the latent space at the current weights."""
         vae, x = self.vae, self.fixed_x
         self._show("reconstructions", vae.reconstruct(x, seed=fold_in(self.seed, 1)).numpy(), step)
         self._show("prior draws", vae.likelihood_at(self.fixed_z, x).mean().numpy(), step)
@@ -112,9 +108,9 @@ class _TensorBoard(tf_keras.callbacks.Callback):
 
 
 def _forget(writer: Any, *, first_step: int) -> None:
-    """Tell TensorBoard that a new start has taken the place of what was written from this step on.
+    """Make TensorBoard discard the events from a step on.
 
-    TensorFlow 1's FileWriter did it for a restarted session; TensorFlow 2 has only the operation left.
+    TensorFlow 1 wrote this event for restarted sessions; TensorFlow 2 has an operation for it only.
     """
     log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
     event = tf.compat.v1.Event(step=first_step, session_log=log)
@@ -122,20 +118,20 @@ def _forget(writer: Any, *, first_step: int) -> None:
 
 
 def write_projection(folder: Path, vae: VAE, x: np.ndarray, labels: np.ndarray | None = None) -> None:
-    """Write the means of q(z|x) for TensorBoard's projector, with labels and images where there are any.
+    """Write the means of q(z|x) for the projector of TensorBoard, with labels and images if available.
 
     Args:
-      folder: TensorBoard's.
-      vae: the model.
-      x: [N, *E] as the model sees it.
-      labels: [N], or None.
+      folder: Folder of TensorBoard.
+      vae: Model.
+      x: Input of the model, [N, *E].
+      labels: Labels [N], or None.
     """
     projector = _package("tensorboard.plugins.projector")
     folder.mkdir(parents=True, exist_ok=True)
     config = projector.ProjectorConfig()
     points = config.embeddings.add(tensor_name="means of q(z|x)", tensor_path="latents.tsv")
     z = encode(vae, x).loc
-    z = np.pad(z, [(0, 0), (0, max(0, AXES - z.shape[1]))])  # else the projector shows no points at all
+    z = np.pad(z, [(0, 0), (0, max(0, AXES - z.shape[1]))])  # no points are shown in fewer dimensions
     write_text(folder / "latents.tsv", "".join("\t".join(map(str, row)) + "\n" for row in z))
     if labels is not None:
         write_text(folder / "metadata.tsv", "".join(f"{label}\n" for label in labels))
@@ -150,7 +146,7 @@ def write_projection(folder: Path, vae: VAE, x: np.ndarray, labels: np.ndarray |
 
 
 def _sprite(images: np.ndarray) -> tuple[bytes, tuple[int, int]]:
-    """Put images [N, H, W, C] into one square PNG, row by row; return it and each one's width and height."""
+    """Return a square PNG of images [N, H, W, C], row by row, and the width and height of an image."""
     from probvae.figures.images import tile
 
     every = math.ceil(max(images.shape[1:3]) / SPRITE_SIDE)

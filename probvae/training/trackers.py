@@ -1,7 +1,7 @@
-"""Keras callbacks that show a training in TensorBoard, Weights & Biases or MLflow.
+"""Keras callbacks that log a training to Weights & Biases or MLflow, which are optional packages.
 
-Each function returns a list for `fit`'s `callbacks`. Steps count epochs as history.csv does: 0 is the state
-before training, 1 the state after the first epoch. The three packages are optional.
+Each function returns a list for the argument `callbacks` of `fit`. Steps are epochs as in history.csv: 1 is
+the state after the first epoch.
 """
 
 import atexit
@@ -15,11 +15,11 @@ import tf_keras
 from probvae.errors import InputError
 from probvae.files.writing import write_text
 
-WANDB_ID, MLFLOW_ID = "wandb.id", "mlflow.id"  # files of a run folder, which say what run goes on there
+WANDB_ID, MLFLOW_ID = "wandb.id", "mlflow.id"  # files of a run folder, each with the id of its run
 
 
 def _package(name: str) -> Any:
-    """Import an optional package; its extra and its option are called as it is."""
+    """Import an optional package, which has an extra and an option of its name."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -29,23 +29,20 @@ def _package(name: str) -> Any:
         raise InputError(f"--{package} needs {package}: pip install 'probvae[{package}]'") from None
 
 
-# ---- Weights & Biases, MLflow ----------------------------------------------------------------------
-
-
 def weights_and_biases(
     project: str, config: Mapping[str, Any], folder: Path | str
 ) -> list[tf_keras.callbacks.Callback]:
-    """Log to Weights & Biases through its own Keras callback, online or as WANDB_MODE says.
+    """Return a callback that logs to Weights & Biases, online or according to WANDB_MODE.
 
-    The run keeps its id in `folder`; a training that is resumed there goes on with that run.
+    `folder` holds the id of the run, so that a resumed training continues it.
 
     Args:
-      project: of Weights & Biases.
-      config: what the run is listed with.
-      folder: of the run; its name is the run's.
+      project: Name of the project.
+      config: Configuration in the list of runs.
+      folder: Run folder, whose name is that of the run.
 
     Raises:
-      InputError: wandb is not installed; when training begins, it does not start.
+      InputError: The package wandb is not installed or, when training begins, does not start.
     """
     wandb = _package("wandb")
     logger = _package("wandb.integration.keras").WandbMetricsLogger
@@ -74,17 +71,17 @@ def weights_and_biases(
 def mlflow(
     experiment: str, config: Mapping[str, Any], folder: Path | str
 ) -> list[tf_keras.callbacks.Callback]:
-    """Log to MLflow through its own Keras callback, to where MLFLOW_TRACKING_URI says.
+    """Return a callback that logs to MLflow, at MLFLOW_TRACKING_URI.
 
-    The run keeps its id in `folder`; a training that is resumed there goes on with that run.
+    `folder` holds the id of the run, so that a resumed training continues it.
 
     Args:
-      experiment: of MLflow, made where there is none.
-      config: what the run is listed with.
-      folder: of the run; its name is the run's.
+      experiment: Name of the experiment, created if missing.
+      config: Parameters of the run.
+      folder: Run folder, whose name is that of the run.
 
     Raises:
-      InputError: mlflow is not installed; when training begins, it does not start.
+      InputError: The package mlflow is not installed or, when training begins, does not start.
     """
     package = _package("mlflow")
     callback = _package("mlflow.tensorflow").MlflowCallback
@@ -104,7 +101,7 @@ def mlflow(
         write_text(folder / MLFLOW_ID, run.info.run_id)
         return callback()
 
-    def fail() -> None:  # at exit MLflow itself would say that a training that broke off is finished
+    def fail() -> None:  # at exit MLflow would mark an interrupted training as finished
         package.end_run("FAILED")
 
     def finish() -> None:
@@ -119,11 +116,11 @@ def _read_id(path: Path) -> str | None:
 
 
 class _Tracker(tf_keras.callbacks.Callback):
-    """Drives a callback written for Keras 3, which tf_keras's `CallbackList` refuses.
+    """Adapter of a callback for Keras 3, which the `CallbackList` of tf_keras rejects.
 
     Args:
-      start: opens the tracker's run and returns the tracker's callback.
-      finish: closes the run.
+      start: Function that opens the run and returns the callback.
+      finish: Function that closes the run.
     """
 
     def __init__(self, start: Callable[[], Any], finish: Callable[[], Any]) -> None:

@@ -1,7 +1,6 @@
-"""The training loop: whole chunks of an epoch in one compiled function, data resident, batches by index.
+"""Training loop of `probvae-train`, with many steps in a call of one compiled function.
 
-`VAE.fit` is Keras's own loop; `fit` here is the fast one, which `probvae-train` uses. Its `State` is all that
-a training needs to go on as if it had never stopped.
+It is faster than that of Keras, `VAE.fit`, and can be interrupted and resumed from its `State`.
 """
 
 import dataclasses
@@ -29,8 +28,8 @@ from probvae.training.strategies import refuse_unless_shared
 from probvae.training.workers import Workers
 
 CHECKPOINT_INTERVAL = Every(seconds=300.0)
-PROBE_EXAMPLES = 200  # number of test examples that tell whether weights are good
-IMPLAUSIBLE_ELBO = 1e9  # size of a test example's ELBO, in nats, that only spoilt weights give
+PROBE_EXAMPLES = 200  # number of test examples in the check of weights
+IMPLAUSIBLE_ELBO = 1e9  # absolute ELBO of a test example, in nats, that shows diverged weights
 
 
 def fit(
@@ -39,18 +38,18 @@ def fit(
     """Train a model: `Trainer(vae, data, training).fit(**options)`.
 
     Args:
-      vae: The model; its weights change in place.
+      vae: Model, whose weights change in place.
       data: Training, test and validation set.
       training: Epochs, batch size, objective, optimizer and seed.
-      state: State of an earlier training, to go on from; None starts from the model's weights. The result is
-        that of one training that was never interrupted, bit for bit.
+      state: State of an interrupted training to resume; None starts with the weights of the model. The result
+        is bit for bit that of an uninterrupted training.
       **options: Options of `Trainer.fit`.
 
     Returns:
-      The history, a row an epoch.
+      The history, one row per epoch.
 
     Raises:
-      NonFiniteError: as `Trainer.fit`.
+      NonFiniteError: See `Trainer.fit`.
     """
     trainer = Trainer(vae, data, training)
     if state is not None:
@@ -59,21 +58,21 @@ def fit(
 
 
 class Trainer:
-    """A training that can be interrupted after any step: its model, optimizer, place and history.
+    """A training that can be interrupted after any step.
 
-    It runs on the `tf.distribute` strategy in whose scope it is made, which must be the one that made the
-    model; all calls must be within that scope, and each step is shared out over its replicas.
+    It runs on the current `tf.distribute` strategy, whose replicas share each step. The model must be created
+    in the scope of the same strategy, and all methods must be called in it.
 
     Args:
-      vae: The model.
+      vae: Model.
       data: Training, test and validation set.
       training: Epochs, batch size, objective, optimizer and seed.
 
     Attributes:
-      progress: The `State` without the variables of model and optimizer, which these hold themselves.
+      progress: `State` without the variables of model and optimizer.
 
     Raises:
-      InputError: the training cannot be shared out over the strategy's replicas.
+      InputError: The replicas of the strategy cannot share the training.
     """
 
     def __init__(self, vae: VAE, data: Prepared, training: Training) -> None:
@@ -110,12 +109,12 @@ class Trainer:
 
     @property
     def history(self) -> list[Row]:
-        """The rows of the whole epochs so far."""
+        """Rows of the completed epochs."""
         return list(self.progress.history)
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or patience has come to its end."""
+        """Whether all epochs are completed, or patience is exhausted."""
         progress, training = self.progress, self.training
         return progress.epoch >= training.epochs or 0 < training.patience <= progress.stale
 
@@ -129,15 +128,15 @@ class Trainer:
         )
 
     def restore(self, state: State) -> None:
-        """Go to the state of a training of the same model, data and configuration."""
+        """Restore the state of a training with the same model, data and configuration."""
         assign(self.vae.variables, state.weights)
         assign(_variables(self.optimizer), state.optimizer)
         if self.training.schedule == "constant" and not self.training.warmup_steps:
-            self.optimizer.learning_rate = self.training.learning_rate  # which may be another than before
+            self.optimizer.learning_rate = self.training.learning_rate  # may differ from that of `state`
         self.progress = dataclasses.replace(state, weights=[], optimizer=[], tally=EpochSums(*state.tally))
 
     def _advance(self, **changes: Any) -> None:
-        """Change fields of the progress."""
+        """Replace fields of the progress."""
         self.progress = dataclasses.replace(self.progress, **changes)
 
     # ---- the loop --------------------------------------------------------------------------------
@@ -152,25 +151,25 @@ class Trainer:
         on_state: Callable[[State], None] = lambda state: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> list[Row]:
-        """Train to the last epoch, from where the training stands.
+        """Train from the current state to the last epoch.
 
         Args:
-          every: How often `on_state` is called within an epoch.
-          callbacks: Keras callbacks; they see the beginning and the end of the training and of each epoch,
-            with the fields of its row as `logs`, and may set `vae.stop_training`.
+          every: Interval between calls of `on_state` within an epoch.
+          callbacks: Keras callbacks, called at the beginning and the end of the training and of each epoch,
+            with the fields of its row as `logs`; they may set `vae.stop_training`.
           on_chunk: Function called about twice a second with the epoch and the number of images just used.
-          on_epoch: Function called with each row as soon as it is known.
-          on_state: Function called with the state after each epoch, within one as `every` says, and before an
-            early end.
-          should_stop: Function asked about twice a second; where it says True, training ends at that step
-            with a row for the part of the epoch that was done.
+          on_epoch: Function called with each row.
+          on_state: Function called with the state after each epoch, within an epoch at intervals `every`, and
+            before an early stop.
+          should_stop: Function called about twice a second; if it returns True, training stops with a row for
+            the completed part of the epoch.
 
         Returns:
-          The history, a row an epoch. Where a validation set was held out, the weights of the epoch with the
-          best ELBO on it are put back.
+          The history, one row per epoch. With a validation set, the weights are those of the epoch with the
+          best ELBO on it.
 
         Raises:
-          NonFiniteError: the objective or its gradient is no longer finite; the weights are those before.
+          NonFiniteError: The objective or its gradient is not finite; the weights are those before the step.
         """
         keras = tf_keras.callbacks.CallbackList(list(callbacks), model=self.vae)
         if callbacks:
@@ -204,7 +203,7 @@ class Trainer:
         on_state: Callable[[State], None],
         should_stop: Callable[[], bool],
     ) -> bool:
-        """Train to the end of the epoch, or until stopped; return whether it was."""
+        """Train to the end of the epoch or until stopped, and return whether it was stopped."""
         for images in self._pieces(every):
             on_chunk(self.progress.epoch, images)
             stopped = self.workers.anyone(should_stop())
@@ -215,7 +214,7 @@ class Trainer:
         return False
 
     def _pieces(self, every: Every) -> Iterator[int]:
-        """Train to the end of the epoch, piece by piece; yield the number of examples of each."""
+        """Train to the end of the epoch, and yield the number of examples after each chunk."""
         training, epoch = self.training, self.progress.epoch
         order = epoch_order(len(self.data.train), seed=training.seed, epoch=epoch)
         for indices in self.chunk_size.chunks(
@@ -230,7 +229,7 @@ class Trainer:
             elapsed = time.perf_counter() - start
             position = self.progress.position + indices[:done].size
             if done < len(indices):
-                skipped = tally.skipped - 1  # the last one, which a resumed training meets again
+                skipped = tally.skipped - 1  # without the last step, which a resumed training repeats
                 self._advance(position=position, tally=tally._replace(skipped=skipped, in_a_row=0.0))
                 raise self._error(indices[done])
             self._advance(position=position, tally=tally, seconds=self.progress.seconds + elapsed)
@@ -238,11 +237,11 @@ class Trainer:
             yield indices.size
 
     def _is_within_epoch(self) -> bool:
-        """Whether examples of the epoch are left."""
+        """Return whether the epoch has more examples."""
         return self.progress.position < len(self.data.train)
 
     def _is_due(self, every: Every) -> bool:
-        """Whether a state is to be handed out within the epoch."""
+        """Return whether `on_state` is due within the epoch."""
         if every.seconds is not None:
             return time.perf_counter() - self.last_state >= every.seconds
         done = math.ceil(self.progress.position / self.training.batch_size)
@@ -256,7 +255,7 @@ class Trainer:
     # ---- the end of an epoch ---------------------------------------------------------------------
 
     def _row(self) -> Row:
-        """Return the history's next row."""
+        """Return the next row of the history."""
         terms = self.test(self.data.test)
         elbo, log_likelihood, kl = (float(np.mean(term, dtype=np.float64)) for term in terms)
         validation = None
@@ -278,7 +277,7 @@ class Trainer:
         )
 
     def _close_epoch(self, row: Row) -> None:
-        """Close an epoch: keep its row, and its weights if they are the best on the validation set."""
+        """Store the row of an epoch, and its weights if they are the best on the validation set."""
         progress = self.progress
         best_elbo = -math.inf if progress.best_elbo is None else progress.best_elbo
         if row.validation_elbo is not None and row.validation_elbo > best_elbo:
@@ -295,12 +294,12 @@ class Trainer:
         )
 
     def _restore_best(self) -> None:
-        """Put the weights of the best epoch back."""
+        """Restore the weights of the best epoch."""
         if self.progress.best:
             assign(self.vae.variables, self.progress.best)
 
     def _error(self, batch: np.ndarray) -> NonFiniteError:
-        """Return the error of a step on a batch that was not finite."""
+        """Return the error of a step that was not finite."""
         training, step = self.training, int(self.optimizer.iterations.numpy())
         with np.errstate(all="ignore"):
             elbo = self.test(self.data.test[:PROBE_EXAMPLES]).elbo
@@ -318,12 +317,12 @@ class Trainer:
 
 
 def _logs(row: Row) -> dict[str, float]:
-    """Return what Keras callbacks see of a row."""
+    """Return the logs of a row for Keras callbacks."""
     fields = dataclasses.asdict(row)
     return {name: value for name, value in fields.items() if name != "epoch" and value is not None}
 
 
 def _variables(optimizer: Any) -> list[Any]:
-    """Return every variable of an optimizer, the number of steps first."""
+    """Return all variables of an optimizer, with the number of steps first."""
     variables = list(optimizer.variables() if callable(optimizer.variables) else optimizer.variables)
     return [optimizer.iterations, *(v for v in variables if v is not optimizer.iterations)]

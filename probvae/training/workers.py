@@ -1,4 +1,4 @@
-"""Several processes that train together: agreement between them, and the loss of one."""
+"""Agreement between the processes of a training, and the loss of a process."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ import tensorflow as tf
 from probvae.errors import InputError
 from probvae.training.cluster import WorkerLostError
 
-LOST_WORKER_ERRORS = (  # errors that TensorFlow raises where another process does not answer
+LOST_WORKER_ERRORS = (  # errors of TensorFlow for another process that does not answer
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -20,12 +20,10 @@ LOST_WORKER_ERRORS = (  # errors that TensorFlow raises where another process do
 
 
 class Workers:
-    """The processes of a strategy, each of which calls these methods in the same order.
-
-    A process that trains alone agrees with itself.
+    """Processes of a strategy, which all call these methods in the same order.
 
     Args:
-      strategy: The `tf.distribute` strategy of the training.
+      strategy: `tf.distribute` strategy of the training.
     """
 
     def __init__(self, strategy: Any) -> None:
@@ -36,50 +34,50 @@ class Workers:
         self._sum = _compile_sum(strategy, self.number)
 
     def gather(self, value: float) -> np.ndarray:
-        """Return every process's value, [number]."""
+        """Return the values of all processes, [number]."""
         if self.number == 1:
             return np.array([value])
-        mine = np.zeros(self.number)
-        mine[self.index] = value
-        return np.asarray(self._sum(tf.constant(mine)))
+        values = np.zeros(self.number)
+        values[self.index] = value
+        return np.asarray(self._sum(tf.constant(values)))
 
-    def anyone(self, wish: bool) -> bool:
-        """Return whether one of the processes wishes it."""
-        return bool(np.any(self.gather(float(wish)) > 0))
+    def anyone(self, value: bool) -> bool:
+        """Return whether the value is true in any process."""
+        return bool(np.any(self.gather(float(value)) > 0))
 
     def wait(self) -> None:
-        """Wait until every process has come here."""
+        """Wait until all processes call this method."""
         self.gather(0.0)
 
     def all_equal(self, value: float) -> bool:
-        """Return whether all processes have the same number."""
+        """Return whether all processes have the same value."""
         return len(set(self.gather(value).tolist())) == 1
 
     def refuse_unless_same(self, what: str, value: Any) -> None:
-        """Refuse values that differ from process to process, of a type with a `repr` that tells all.
+        """Check that all processes have the same value, of a type with a complete `repr`.
 
         Raises:
-          InputError: they do.
+          InputError: The values differ.
         """
         digest = hashlib.sha256(repr(value).encode()).hexdigest()
-        if not self.all_equal(int(digest[:12], 16)):  # below 2^53, as float64 holds it
+        if not self.all_equal(int(digest[:12], 16)):  # below 2^53, exact in float64
             raise InputError(f"The workers differ in {what}: start all of them with the same.")
 
     @contextlib.contextmanager
     def in_step(self) -> Iterator[None]:
-        """Do what each process does for itself, and may refuse; where one does, all end.
+        """Raise an error in all processes if the body raises one in any process.
 
         Raises:
-          InputError: another process has refused.
+          InputError: The body raised an error in another process.
         """
-        refused: Exception | None = None
+        failure: Exception | None = None
         try:
             yield
         except (InputError, OSError) as error:
-            refused = error
-        places = np.flatnonzero(self.gather(float(refused is not None)))
-        if refused is not None:
-            raise refused
+            failure = error
+        places = np.flatnonzero(self.gather(float(failure is not None)))
+        if failure is not None:
+            raise failure
         if places.size:
             raise InputError(
                 f"Worker {places[0]} cannot train: mend what it says, and start all of them again."
@@ -87,26 +85,26 @@ class Workers:
 
 
 def _compile_sum(strategy: Any, number: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Compile the sum over processes of a vector [number]."""
+    """Compile the sum of a vector [number] over processes."""
 
     @tf.function(input_signature=[tf.TensorSpec([number], tf.float64)], autograph=False)
     def over_workers(value: tf.Tensor) -> tf.Tensor:
         def add(value: tf.Tensor) -> tf.Tensor:
-            mine = tf.identity(value)  # on the replica's device
-            return tf.distribute.get_replica_context().all_reduce("SUM", mine)
+            copy = tf.identity(value)  # on the device of the replica
+            return tf.distribute.get_replica_context().all_reduce("SUM", copy)
 
         total = strategy.experimental_local_results(strategy.run(add, args=(value,)))[0]
-        return total * number / strategy.num_replicas_in_sync  # each of a process's replicas has added
+        return total * number / strategy.num_replicas_in_sync  # every replica of a process adds
 
     return over_workers
 
 
 @contextlib.contextmanager
 def watched(number: int) -> Iterator[None]:
-    """Do the work of one of so many processes; where another one is lost, say so.
+    """Convert errors of TensorFlow after the loss of a process, for `number` processes of 2 or more.
 
     Raises:
-      WorkerLostError: another process no longer answers.
+      WorkerLostError: Another process does not answer.
     """
     try:
         yield
