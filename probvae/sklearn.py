@@ -1,4 +1,4 @@
-"""A scikit-learn transformer: a VAE of the rows of a table, for pipelines, grid searches and pickles."""
+"""Scikit-learn transformer with a VAE of the rows of a table, for pipelines, grid searches and pickles."""
 
 import dataclasses
 import zlib
@@ -31,7 +31,7 @@ try:
 except ImportError:  # scikit-learn before 1.6
 
     def validate_data(estimator: Any, X: Any, **options: Any) -> Any:  # noqa: N803
-        """Check X as newer versions of scikit-learn do."""
+        """Validate X as in newer versions of scikit-learn."""
         return estimator._validate_data(X, **options)
 
     FINITE = "force_all_finite"
@@ -40,47 +40,46 @@ except ImportError:  # scikit-learn before 1.6
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A VAE as a scikit-learn transformer: rows of a table to means of q(z|x), and back.
 
-    The fields of `probvae.Architecture` and `probvae.Training` that a table needs are its parameters, by
-    their names. It is cloned, searched over and pickled like any estimator; a pickle holds arrays, no
-    TensorFlow.
+    The parameters are the fields of `probvae.Architecture` and `probvae.Training` that apply to tables. Like
+    any estimator it can be cloned, searched over and pickled; a pickle holds arrays and no TensorFlow object.
 
     Args:
-      latent_dim: L, the number of features that `transform` returns.
-      likelihood: p(x|z): "normal" for real numbers, "bernoulli" for 0 and 1, "continuous_bernoulli" for
+      latent_dim: L, the number of output features of `transform`.
+      likelihood: p(x|z), "normal" for real numbers, "bernoulli" for 0 and 1, "continuous_bernoulli" for
         numbers from 0 to 1, "poisson" for counts, "mixed" for columns of several kinds, or another key of
         `probvae.likelihoods.LIKELIHOODS`.
       posterior: q(z|x), a key of `probvae.posteriors.POSTERIORS`.
       prior: p(z), a key of `probvae.priors.PRIORS`.
-      network: "mlp" or "gated_mlp".
-      units: width of each hidden layer of the encoder; the decoder has the same in reverse.
-      activation: of the hidden layers.
-      components: of a mixture prior, or pseudo-inputs of the VampPrior.
-      columns: kind of each column, for the likelihood mixed.
-      classes: K of the likelihood categorical.
-      missing: whether x may have missing values, NaN.
-      standardize: whether to bring columns of normal likelihoods to mean 0 and standard deviation 1 first;
-        what comes out is in the units of X again.
-      objective: the bound to maximise, a key of `probvae.objectives.registry.OBJECTIVES`.
-      num_samples: draws of z for each row and training step.
-      beta: weight of the KL.
-      epochs: passes over the rows.
-      batch_size: rows a step.
-      learning_rate: Adam's.
-      schedule: of the learning rate, a key of `probvae.training.optimizer.SCHEDULES`.
-      validation: fraction of the rows to hold out; the weights that are best on them are kept.
-      patience: epochs without a better ELBO on these after which training stops; 0 for never.
-      score_num_samples: K, draws of z for each row in `score_samples`.
-      warm_start: whether `fit` goes on from the weights, means and scales of an earlier `fit`.
-      random_state: an int, a `numpy.random.RandomState`, or None for another result at every `fit`.
-      verbose: whether to print a line an epoch.
+      network: Network, "mlp" or "gated_mlp".
+      units: Numbers of units of the hidden layers of the encoder; the decoder has them in reverse order.
+      activation: Activation of the hidden layers.
+      components: Number of components of a mixture prior, or of pseudo-inputs of the VampPrior.
+      columns: Kinds of the columns, for the likelihood mixed.
+      classes: K, the number of classes, for the likelihood categorical.
+      missing: Whether x may have missing values, NaN.
+      standardize: Whether to standardize columns of normal likelihoods to mean 0 and standard deviation 1;
+        results are in the units of X.
+      objective: Bound to maximise, a key of `probvae.objectives.registry.OBJECTIVES`.
+      num_samples: Number of draws of z for each row and training step.
+      beta: Weight of the KL.
+      epochs: Number of passes over the rows.
+      batch_size: Number of rows in a step.
+      learning_rate: Learning rate of Adam.
+      schedule: Schedule of the learning rate, a key of `probvae.training.optimizer.SCHEDULES`.
+      validation: Fraction of rows to hold out; the weights with the best ELBO on them are kept.
+      patience: Number of epochs without a better validation ELBO before training stops; 0 for no limit.
+      score_num_samples: K, the number of draws of z for each row in `score_samples`.
+      warm_start: Whether `fit` starts from the weights, locations and scales of an earlier `fit`.
+      random_state: Seed, an int or a `numpy.random.RandomState`; None gives another result at every `fit`.
+      verbose: Whether to print a line for each epoch.
 
     Attributes:
       architecture_: `probvae.Architecture` of the model.
       training_: `probvae.Training` of the fit.
-      weights_: list of arrays, the model's variables.
-      loc_, scale_: [D], what was subtracted from each column, and then divided by.
-      history_: name -> [epochs]: epoch, objective (mean over the rows, in standardized units) and, with rows
-        held out, validation_elbo.
+      weights_: Variables of the model, a list of arrays.
+      loc_, scale_: Location and scale of each column, [D], in standardization.
+      history_: Dictionary of arrays [epochs]: epoch, objective (mean over the rows, in standardized units)
+        and, with held-out rows, validation_elbo.
 
     >>> x = np.random.default_rng(0).standard_normal([50, 3])
     >>> vae = VAETransformer(latent_dim=2, units=(8,), epochs=1, random_state=0).fit(x)
@@ -153,23 +152,23 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     # ---- fitting ---------------------------------------------------------------------------------
 
     def fit(self, X: Any, y: Any = None) -> "VAETransformer":  # noqa: N803
-        """Train the model on the rows of X, [n, D]; y is not used.
+        """Train the model on the rows of X [n, D]; y is not used.
 
         Raises:
-          InputError: a parameter, or values outside the likelihood's support.
-          NonFiniteError: the objective is no longer finite.
+          InputError: A parameter is invalid, or a value lies outside the support of the likelihood.
+          NonFiniteError: The objective is not finite.
         """
-        going_on = self.warm_start and hasattr(self, "weights_")
-        values = self._checked(X, reset=not going_on, ensure_min_samples=2)
+        resumes = self.warm_start and hasattr(self, "weights_")
+        values = self._checked(X, reset=not resumes, ensure_min_samples=2)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         architecture = Architecture(event_shape=(values.shape[1],), **self._fields_of(Architecture))
         training = Training(binarize="none", seed=seed, **self._fields_of(Training))
-        if going_on and architecture != self.architecture_:
+        if resumes and architecture != self.architecture_:
             raise InputError(
                 "warm_start goes on with the model that is there, and the parameters ask for another: set "
                 "warm_start to False, or the parameters of the model back."
             )
-        loc, scale = (self.loc_, self.scale_) if going_on else self._scaling(values, architecture)
+        loc, scale = (self.loc_, self.scale_) if resumes else self._scaling(values, architecture)
         x = _standardized(values, loc, scale)
         check_support(
             architecture.likelihood,
@@ -180,7 +179,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             classes=architecture.classes,
         )
         vae = build(architecture, seed=seed)
-        if going_on:
+        if resumes:
             assign(vae.variables, self.weights_)
         history = Trainer(vae, _prepared(x, training), training).fit(on_epoch=self._print)
         self.architecture_, self.training_, self.loc_, self.scale_ = architecture, training, loc, scale
@@ -195,7 +194,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self
 
     def _fields_of(self, configuration: type) -> dict[str, Any]:
-        """Return the parameters that are fields of a dataclass, NumPy's numbers as Python's."""
+        """Return the parameters that are fields of a dataclass, as Python numbers and tuples."""
         names = {field.name for field in dataclasses.fields(configuration)}
         fields = {k: _plain(v) for k, v in self.get_params(deep=False).items() if k in names}
         return {k: (v,) if k == "units" and isinstance(v, int) else v for k, v in fields.items()}
@@ -207,7 +206,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return draws
 
     def _scaling(self, values: np.ndarray, architecture: Architecture) -> tuple[np.ndarray, np.ndarray]:
-        """Return location and scale of each column; 0 and 1 where the column is not standardized."""
+        """Return location and scale of each column; 0 and 1 for columns that are not standardized."""
         size = values.shape[1]
         real = likelihood_of(architecture).standardizes()
         loc, scale = np.zeros(size), np.ones(size)
@@ -223,17 +222,17 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             loc[real], deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
         if not np.all(np.isfinite(deviation)):
             raise InputError("The values of X are too large to be standardized: divide them by a number.")
-        varies = deviation > 1e-12 * np.abs(loc[real])  # more than the rounding of a constant column
+        varies = deviation > 1e-12 * np.abs(loc[real])  # larger than the rounding error of a constant column
         scale[real] = np.where(varies, deviation, 1.0)
         return loc, scale
 
     def _print(self, row: Row) -> None:
-        """Print a row of the history, if that is asked for."""
+        """Print a row of the history if verbose."""
         held_out = "" if row.validation_elbo is None else f"  validation ELBO {row.validation_elbo:.3f}"
         if self.verbose:
             print(f"epoch {row.epoch:.4g}  {self.objective} {row.train_elbo:.3f}{held_out}  nats")
 
-    # ---- what the model says -----------------------------------------------------------------------
+    # ---- results ---------------------------------------------------------------------------------
 
     def transform(self, X: Any) -> np.ndarray:  # noqa: N803
         """Return the means of q(z|x), [n, L], for rows X [n, D]."""
@@ -257,11 +256,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def score_samples(self, X: Any) -> np.ndarray:  # noqa: N803
         """Return a lower bound on log p(x) of each row of X [n, D], [n] in nats; higher is likelier.
 
-        The importance-weighted bound with `score_num_samples` draws of z (1 makes it the ELBO), as a density
-        in the units of X: log (1/K) sum_k p(x|z_k) p(z_k) / q(z_k|x). In expectation it is at most log p(x).
-        The draws of a row follow from its values and the seed of the fit, so that a row's bound does not
-        depend on the other rows and is the same again. Missing values are left out: the bound is on
-        log p(x_seen).
+        This is the importance-weighted bound with K = `score_num_samples` draws of z (the ELBO for K = 1), as
+        a density in the units of X: log (1/K) sum_k p(x|z_k) p(z_k) / q(z_k|x). In expectation it is at most
+        log p(x). The draws for a row depend on its values and the seed of the fit only, so that the bound is
+        reproducible and independent of the other rows. With missing values it is a bound on log p(x_seen).
         """
         check_is_fitted(self)
         values = self._checked(X)
@@ -278,7 +276,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
         Args:
           n_samples: Number of rows.
-          random_state: Seed of the draws; None takes the estimator's, so that an int there repeats them.
+          random_state: Seed of the draws; None takes that of the estimator.
         """
         check_is_fitted(self)
         n_samples = _plain(n_samples)
@@ -290,26 +288,26 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     @property
     def vae_(self) -> VAE:
-        """The fitted `probvae.VAE`, of standardized rows: x = (X - loc_) / scale_."""
+        """Fitted `probvae.VAE` of standardized rows x = (X - loc_) / scale_."""
         check_is_fitted(self)
         return self._model().vae
 
     def _model(self) -> "RowModel":
-        """Return the model in TensorFlow, made from its weights where it came from a pickle."""
+        """Return the model in TensorFlow, built from `weights_` after unpickling."""
         if getattr(self, "_live", None) is None or self._live.draws != self._score_draws():
             vae = build(self.architecture_)
             assign(vae.variables, self.weights_)
             self._live = RowModel(vae, self._score_draws())
         return self._live
 
-    # ---- what scikit-learn asks ------------------------------------------------------------------------
+    # ---- scikit-learn ----------------------------------------------------------------------------
 
     @property
     def _n_features_out(self) -> int:
         return self.architecture_.latent_dim
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave TensorFlow out of pickles: the weights rebuild the model."""
+        """Return the state without the model in TensorFlow, for pickles."""
         return {name: value for name, value in super().__getstate__().items() if name != "_live"}
 
     def __sklearn_tags__(self) -> Any:
@@ -327,7 +325,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
 
 def _plain(value: Any) -> Any:
-    """Return NumPy's numbers and arrays as Python's numbers and tuples."""
+    """Return NumPy numbers and arrays as Python numbers and tuples."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray | list | tuple):
@@ -336,7 +334,7 @@ def _plain(value: Any) -> Any:
 
 
 def _standardized(values: np.ndarray, loc: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return (values - loc) / scale as float32, with no negative zero and with NaN of one bit pattern."""
+    """Return (values - loc) / scale as float32, without negative zeros and with NaN of one bit pattern."""
     with np.errstate(over="ignore"):
         x = ((values.astype(np.float64) - loc) / scale).astype(np.float32) + np.float32(0)
     if np.any(np.isinf(x)):
@@ -345,27 +343,27 @@ def _standardized(values: np.ndarray, loc: np.ndarray, scale: np.ndarray) -> np.
 
 
 def _prepared(x: np.ndarray, training: Training) -> Prepared:
-    """Hold rows out for validation, in an order that the seed fixes."""
+    """Return training data with rows held out for validation, in an order determined by the seed."""
     if not training.validation:
-        return Prepared(x, x[:1], _as_they_are, None)
+        return Prepared(x, x[:1], _identity, None)
     rest, held = split_off(len(x), training.validation, [training.seed, 4])
     if not len(rest):
         raise InputError(f"validation of {training.validation} leaves no row of {len(x)} to train on.")
-    return Prepared(x[np.sort(rest)], x[held], _as_they_are, x[held])
+    return Prepared(x[np.sort(rest)], x[held], _identity, x[held])
 
 
-def _as_they_are(batch: tf.Tensor, seed: Any) -> tf.Tensor:
+def _identity(batch: tf.Tensor, seed: Any) -> tf.Tensor:
     return batch
 
 
-BLOCK = 256  # number of rows in a block, a constant, as sums are rounded by the shape of a batch
+BLOCK = 256  # number of rows in a block, a constant because the rounding of sums depends on the batch shape
 
 
 class RowModel:
     """A model in TensorFlow and its compiled bound.
 
     Args:
-      vae: The model.
+      vae: Model.
       draws: Number of draws of z for each row.
     """
 
@@ -382,14 +380,14 @@ class RowModel:
         )
 
     def bounds(self, x: np.ndarray, seed: int) -> np.ndarray:
-        """Return the bound of each row [n, D] by itself, with draws that its values choose; [n] float64."""
-        chosen = [zlib.crc32(row.tobytes()) for row in x]
-        seeds = np.stack([np.full(len(x), seed), np.array(chosen, np.uint32).view(np.int32)], axis=1)
+        """Return the bound of each row [n, D], [n] float64, with draws that depend on its values."""
+        hashes = [zlib.crc32(row.tobytes()) for row in x]
+        seeds = np.stack([np.full(len(x), seed), np.array(hashes, np.uint32).view(np.int32)], axis=1)
         return self._bounds(tf.constant(x), tf.constant(seeds, tf.int32)).numpy().astype(np.float64)
 
 
 def _in_whole_blocks(function: Callable[[tf.Tensor], tf.Tensor], x: np.ndarray) -> np.ndarray:
-    """Apply a function of rows to blocks of `BLOCK`, the last one filled up with its last row."""
+    """Apply a function of rows to blocks of `BLOCK` rows, the last one padded with its last row."""
     return in_blocks(
         lambda rows: function(tf.constant(padded(x[rows], BLOCK)))[: rows.stop - rows.start], len(x), BLOCK
     )
