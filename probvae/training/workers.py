@@ -79,9 +79,7 @@ class Workers:
         if failure is not None:
             raise failure
         if places.size:
-            raise InputError(
-                f"Worker {places[0]} cannot train: mend what it says, and start all of them again."
-            )
+            raise InputError(f"Worker {places[0]} cannot train: fix its error, and start all workers again.")
 
 
 def _compile_sum(strategy: Any, number: int) -> Callable[[tf.Tensor], tf.Tensor]:

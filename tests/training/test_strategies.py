@@ -352,7 +352,7 @@ def test_what_one_worker_refuses_ends_all(case, images, tmp_path):
     if case == "other data":
         assert all("The workers differ in their data" in text for text in err)
     else:
-        assert "Worker 1 cannot train: mend what it says" in err[0] and "images.npz" in err[1]
+        assert "Worker 1 cannot train: fix its error" in err[0] and "images.npz" in err[1]
     assert not folder.exists()
 
 

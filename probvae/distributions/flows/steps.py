@@ -71,7 +71,7 @@ class AutoregressiveStep(_Step):
     Args:
       network: Network from `made`.
       order: Order [L] of the coordinates, from `made`.
-      context: h [..., C], or None.
+      context: Context h [..., C], or None.
       transform: Function from the outputs [..., 2 L] of the network to a map of each coordinate.
     """
 
@@ -108,7 +108,7 @@ class CouplingStep(_Step):
     Args:
       network: Network from the unchanged part [..., L - n] and the context to the inputs of `transform`.
       changed: Changed part of z, (start, stop), with start = 0 or stop = L.
-      context: h [..., C], or None.
+      context: Context h [..., C], or None.
       transform: Function from the outputs of the network to a map of each of the n changed coordinates.
 
     References:
