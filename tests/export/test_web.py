@@ -283,7 +283,7 @@ def test_the_command_writes_a_page(run, tmp_path):
 
 
 BAD = {
-    "no run": (["absent"], "no such file"),
+    "no run": (["absent"], "There is no run folder"),
     "a folder": (["RUN", "--output", "TMP"], "is a folder"),
     "no page": (["RUN", "--output", "TMP/a.png"], "ending in .html"),
     "no such folder": (["RUN", "--output", "TMP/b/a.html"], "There is no folder"),
