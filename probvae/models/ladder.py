@@ -25,7 +25,7 @@ from probvae.errors import InputError
 
 FLOOR = 1e-4  # lower limit of a scale
 LARGEST = 1e4  # upper limit of a scale, about
-UNIT = float(np.log(np.e - 1))  # softplus of it is 1
+UNIT = float(np.log(np.e - 1))  # softplus(UNIT) is 1
 
 
 def normal(params: tf.Tensor) -> tfd.Distribution:

@@ -49,35 +49,24 @@ class VAE(tf_keras.Model):
     has_log_terms = True  # whether `objectives.log_terms` is defined for every example
 
     def __init__(
-        self,
-        prior: tfd.Distribution,
-        encoder: tf_keras.Model,
-        decoder: tf_keras.Model,
-        **kwargs: Any,
+        self, prior: tfd.Distribution, encoder: tf_keras.Model, decoder: tf_keras.Model, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.prior = prior
-        self.encoder = encoder
-        self.decoder = decoder
+        self.prior, self.encoder, self.decoder = prior, encoder, decoder
         _refuse_kl_regularizers([*encoder.submodules, *decoder.submodules])
         self.latent_dim = int(prior.event_shape[-1])
-        self._folded_encoder = FoldedModel(encoder)
-        self._folded_decoder = FoldedModel(decoder)
+        self._folded_encoder, self._folded_decoder = FoldedModel(encoder), FoldedModel(decoder)
         p = self.likelihood(tf.zeros([self.latent_dim]))  # p(x|z = 0)
         self.event_shape = tuple(p.event_shape.as_list())
-        self.kinds = (self._check_encoder(), kind(unwrap(p)))  # the families of q(z|x) and p(x|z), as text
-        self.built = True
-        self._means = _Means(("loss", "objective", "elbo", "log_likelihood", "kl"))
-
-    def _check_encoder(self) -> str:
         q = self.posterior(tf.zeros((1, *self.event_shape)))  # q(z|x = 0)
-        event_shape = q.event_shape
-        if event_shape.as_list() != [self.latent_dim]:
+        if q.event_shape.as_list() != [self.latent_dim]:
             raise ValueError(
                 f"The encoder must return q(z|x) of event shape [{self.latent_dim}], that of the "
-                f"prior; it returned event shape {event_shape.as_list()}."
+                f"prior; it returned event shape {q.event_shape.as_list()}."
             )
-        return kind(unwrap(q))
+        self.kinds = kind(unwrap(q)), kind(unwrap(p))  # the families of q(z|x) and p(x|z), as text
+        self.built = True
+        self._means = _Means(("loss", "objective", "elbo", "log_likelihood", "kl"))
 
     def __repr__(self) -> str:
         return display.model_text(self) if hasattr(self, "kinds") else super().__repr__()
@@ -205,12 +194,7 @@ class VAE(tf_keras.Model):
         return self.likelihood_at(self.posterior(x, training).mean(), x, training)
 
     def compile(
-        self,
-        optimizer: Any = "adam",
-        objective: Objective | str = "elbo",
-        *,
-        seed: int = 0,
-        **kwargs: Any,
+        self, optimizer: Any = "adam", objective: Objective | str = "elbo", *, seed: int = 0, **kwargs: Any
     ) -> None:
         """Prepare `fit` and `evaluate`; there is no loss to choose, the bound is the objective.
 
@@ -260,9 +244,7 @@ class VAE(tf_keras.Model):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Take one step of gradient ascent on the bound; Keras calls it in `fit`."""
-        x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
-        self._check_batch(x)
-        seed = fold_in(self.seed, self.optimizer.iterations)
+        x, seed = self._batch(data), fold_in(self.seed, self.optimizer.iterations)
         bound = ascend(self, self.optimizer, self.objective, x, seed)
         return self._means.update({"loss": -bound, "objective": bound})
 
@@ -271,9 +253,7 @@ class VAE(tf_keras.Model):
 
         Every call of `evaluate` repeats the same draws: two calls give the same numbers.
         """
-        x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
-        self._check_batch(x)
-        seed = fold_in(fold_in(self.seed, -1), self._test_counter)
+        x, seed = self._batch(data), fold_in(fold_in(self.seed, -1), self._test_counter)
         terms = objectives.log_terms(self, x, seed=seed)
         return self._means.update(
             {
@@ -284,12 +264,14 @@ class VAE(tf_keras.Model):
             }
         )
 
-    def _check_batch(self, x: tf.Tensor) -> None:
+    def _batch(self, data: Any) -> tf.Tensor:
+        x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
         if not x.shape[1:].is_compatible_with(self.event_shape):
             raise ValueError(
                 f"A batch must have the shape [B, {', '.join(map(str, self.event_shape))}]; got {x.shape}. "
                 "A `tf.data.Dataset` of single examples needs `.batch(...)`."
             )
+        return x
 
     def predict_step(self, data: Any) -> tf.Tensor:
         """Return the mean of p(x|z); Keras calls it in `predict`."""

@@ -68,13 +68,7 @@ def encoder_layers(
 ) -> Layers:
     """Build the layers of an encoder from joined examples [B, D + C] to [B, features].
 
-    Args:
-      kind: Entry of `probvae.models.networks.registry.NETWORKS`.
-      value_shape: E, the shape of x.
-      context_dim: C, the size of y.
-      options: Options of the network.
-      seed: Seed of the initial weights.
-      inputs: Function from x [B, *E] to the encoder's view of it; it is not applied to y.
+    The arguments are those of `WithContext`, and a kind of network, its options and the seed of its weights.
     """
     front = WithContext(
         value_shape, context_dim, inputs=inputs, flat=not kind.event_ranks, name="with_context"

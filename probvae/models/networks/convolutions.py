@@ -53,7 +53,7 @@ def conv_decoder(
 
     Args:
       output_shape: Shape (height, width, parameters of p(x|z) at each pixel).
-      input_dim: Size of z, and of what it is joined with.
+      input_dim: Size of z, or of z and y.
       options: Sizes; `filters`, here in reverse, `activation`, `base_channels` and `precision` are used.
       seed: Seed of the initial weights.
       residual: Whether a residual block follows each convolution.
@@ -78,11 +78,6 @@ def residual_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) 
     kind, initializer = tf_keras.layers.Conv2D, initializers(seed)
     layers = _convolutions(kind, "conv", options.filters, 3, options, initializer, residual=True)
     return _encoder(input_shape, layers, options)
-
-
-def residual_decoder(output_shape: Shape, input_dim: int, *, options: NetworkOptions, seed: int) -> Layers:
-    """Build `conv_decoder` with residual blocks."""
-    return conv_decoder(output_shape, input_dim, options=options, seed=seed, residual=True)
 
 
 def conv1d_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) -> Layers:

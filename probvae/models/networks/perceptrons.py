@@ -28,7 +28,7 @@ def _hidden(units: Shape, options: NetworkOptions, initializer: Iterator[Any], g
 
 
 def mlp_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int, gated: bool = False) -> Layers:
-    """Build dense layers of the widths `options.units` on the flattened x, of any shape."""
+    """Build dense layers of the widths `options.units` on the flattened x, of any shape; `Gated` or not."""
     hidden = _hidden(options.units, options, initializers(seed), gated)
     return [
         tf_keras.layers.InputLayer(input_shape),
@@ -50,13 +50,3 @@ def mlp_decoder(
         dtype="float32",
     )
     return [tf_keras.layers.InputLayer((input_dim,)), *hidden, last]
-
-
-def gated_mlp_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) -> Layers:
-    """Build `mlp_encoder` with gated layers in place of an activation."""
-    return mlp_encoder(input_shape, options=options, seed=seed, gated=True)
-
-
-def gated_mlp_decoder(output_shape: Shape, input_dim: int, *, options: NetworkOptions, seed: int) -> Layers:
-    """Build `mlp_decoder` with gated layers in place of an activation."""
-    return mlp_decoder(output_shape, input_dim, options=options, seed=seed, gated=True)

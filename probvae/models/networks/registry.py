@@ -7,6 +7,7 @@ at each place. The first entry is the stack of TensorFlow's tutorial "Convolutio
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from probvae.errors import InputError
@@ -15,11 +16,10 @@ from probvae.models.networks.convolutions import (
     conv1d_encoder,
     conv_decoder,
     conv_encoder,
-    residual_decoder,
     residual_encoder,
 )
 from probvae.models.networks.layers import Layers, Shape
-from probvae.models.networks.perceptrons import gated_mlp_decoder, gated_mlp_encoder, mlp_decoder, mlp_encoder
+from probvae.models.networks.perceptrons import mlp_decoder, mlp_encoder
 
 
 class Network(NamedTuple):
@@ -37,10 +37,10 @@ class Network(NamedTuple):
 
 NETWORKS: dict[str, Network] = {
     "conv": Network(conv_encoder, conv_decoder, (3,)),
-    "residual_conv": Network(residual_encoder, residual_decoder, (3,)),
+    "residual_conv": Network(residual_encoder, partial(conv_decoder, residual=True), (3,)),
     "conv1d": Network(conv1d_encoder, conv1d_decoder, (2,)),
     "mlp": Network(mlp_encoder, mlp_decoder, ()),
-    "gated_mlp": Network(gated_mlp_encoder, gated_mlp_decoder, ()),
+    "gated_mlp": Network(partial(mlp_encoder, gated=True), partial(mlp_decoder, gated=True), ()),
 }
 
 
