@@ -26,8 +26,7 @@ from probvae.config.training import Training
 from probvae.distributions import base, chain, columns, mixtures, sphere, values
 from probvae.distributions.flows import flow, steps
 from probvae.errors import InputError
-from probvae.figures import curves, panels
-from probvae.figures import posterior as posterior_
+from probvae.figures import curves, panels, posterior, theme
 from probvae.inference import marginal
 from probvae.models import conditional, saving
 
@@ -287,7 +286,7 @@ FIGURES = {
 }
 SEVERAL = {
     "learning_curves": lambda **where: figures.learning_curves(CURVES, [1, 2], **where),
-    "contours": lambda **where: posterior_.posterior_contours(
+    "contours": lambda **where: posterior.posterior_contours(
         tiny_vae(), np.zeros([2, 8, 8, 1]), points=20, **where
     ),
 }
@@ -337,9 +336,9 @@ def test_settings_decide_letters_resolution_and_colours():
     with matplotlib.rc_context(settings):
         after = figures.learning_curves(CURVES, [1, 2])
     label = [f.axes[0].xaxis.label.get_fontsize() for f in (before, after)]
-    assert label[1] == 2 * label[0] and (before.dpi, after.dpi) == (figures.DPI, 50)
+    assert label[1] == 2 * label[0] and (before.dpi, after.dpi) == (theme.DPI, 50)
     assert after.axes[0].lines[0].get_color() == "#ff0000"
-    assert before.axes[0].lines[0].get_color() == figures.ACCENT
+    assert before.axes[0].lines[0].get_color() == theme.ACCENT
 
 
 def test_drawn_grids_follow_a_style():

@@ -6,8 +6,7 @@ from conditional_models import ConditionalLinearGaussian, tiny, tiny_m2
 from scipy.special import logsumexp
 
 from probvae.errors import InputError
-from probvae.evaluation import contexts as classes_
-from probvae.evaluation import state
+from probvae.evaluation import contexts, state
 from probvae.evaluation.stages import STAGES, run_stages
 from probvae.models import conditional
 
@@ -103,4 +102,4 @@ def test_outliers_of_a_conditional_model_are_scored_by_x():
 def test_too_many_different_y_for_quadrature(oracle):
     vae = oracle.vae()
     with pytest.raises(InputError, match="100 at most; there are 101"):
-        classes_.exact_given(vae, np.random.default_rng(0).standard_normal([101, 8]).astype(np.float32))
+        contexts.exact_given(vae, np.random.default_rng(0).standard_normal([101, 8]).astype(np.float32))

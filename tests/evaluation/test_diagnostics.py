@@ -18,7 +18,7 @@ from tensorflow_probability import layers as tfpl
 
 import probvae
 from probvae.evaluation import aggregation, latents
-from probvae.evaluation import checks as checks_
+from probvae.evaluation import checks as evaluation_checks
 from probvae.inference.estimates import Estimate, estimate
 from probvae.objectives import bound
 
@@ -325,10 +325,10 @@ def test_predictive_check_passes_the_models_own_data_and_catches_other_data(data
     vae = MODEL.vae()
 
     def p_values(x, **options):
-        checks = checks_.predictive_check(vae, x, num_draws=1101, seed=0, **options)
+        checks = evaluation_checks.predictive_check(vae, x, num_draws=1101, seed=0, **options)
         return {name: check.p_value for name, check in checks.items()}
 
-    assert list(p_values(data)) == list(checks_.STATISTICS)
+    assert list(p_values(data)) == list(evaluation_checks.STATISTICS)
     assert min(p_values(data).values()) > ALPHA / 4
     assert p_values(data + 1)["mean"] < ALPHA
     noisy = data + 2 * np.random.default_rng(0).standard_normal(data.shape)
@@ -340,25 +340,25 @@ def test_predictive_check_passes_the_models_own_data_and_catches_other_data(data
 
 def test_predictive_check_reports_both_means_and_uniform_quantiles(data):
     """The model's mean and the quantiles' uniformity, each at `ALPHA`."""
-    check = checks_.predictive_check(MODEL.vae(), data, num_draws=2000, seed=1)["mean"]
+    check = evaluation_checks.predictive_check(MODEL.vae(), data, num_draws=2000, seed=1)["mean"]
     np.testing.assert_allclose(check.data.value, data.mean(), rtol=1e-5)
     assert p_value(check.model, MODEL.bias.mean()) > ALPHA
     assert p_value(check.model, MODEL.bias.sum()) < ALPHA
     assert check.quantiles.shape == (N,)
     assert stats.ks_2samp(check.quantiles, np.linspace(0, 1, 2000), method="asymp").pvalue > ALPHA
-    far = checks_.predictive_check(MODEL.vae(), data + 50, num_draws=2000, seed=1)["mean"]
+    far = evaluation_checks.predictive_check(MODEL.vae(), data + 50, num_draws=2000, seed=1)["mean"]
     assert far.quantiles.min() == 1 and far.distance == 1
 
 
 def test_statistics_of_images_by_hand():
     image = np.zeros([2, 2, 2, 1])
     image[0, 0] = 1  # a row on, the other off
-    values = {name: statistic(image).tolist() for name, statistic in checks_.STATISTICS.items()}
+    values = {name: statistic(image).tolist() for name, statistic in evaluation_checks.STATISTICS.items()}
     assert values == {"mean": [0.5, 0], "number_on": [2, 0], "spread": [0.5, 0], "roughness": [0.5, 0]}
 
 
 def test_ties_count_half():
-    check = checks_._compare(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 1.0, 1.0]))
+    check = evaluation_checks._compare(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 1.0, 1.0]))
     np.testing.assert_allclose(check.quantiles, [0.125, 0.625, 1.0])
     np.testing.assert_allclose(check.distance, 1 / 3)
 
@@ -372,7 +372,7 @@ def test_labels_of_blobs_are_guessed_and_random_labels_are_not():
 
     def accuracy(labels):
         (train, test) = ((codes[part], labels[part]) for part in half)
-        return checks_.label_accuracy(*train, *test)
+        return evaluation_checks.label_accuracy(*train, *test)
 
     good = accuracy(labels)
     assert good.nearest_neighbours.value == good.linear_probe.value == 1 and good.majority.value < 0.35
@@ -389,5 +389,5 @@ def test_the_two_guessers_differ_where_they_should():
     radius = np.where(np.arange(400) % 2, 5.0, 1.0)
     codes = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     labels = np.arange(400) % 2
-    result = checks_.label_accuracy(codes[:300], labels[:300], codes[300:], labels[300:])
+    result = evaluation_checks.label_accuracy(codes[:300], labels[:300], codes[300:], labels[300:])
     assert result.nearest_neighbours.value == 1 and result.linear_probe.value < 0.7

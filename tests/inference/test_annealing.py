@@ -17,8 +17,7 @@ from scipy.special import logsumexp
 from statistics_helpers import ALPHA, mean_p_value
 
 from probvae import InputError, seeds
-from probvae.inference import annealing as annealing_
-from probvae.inference import annealing_path
+from probvae.inference import annealing, annealing_path
 from probvae.inference.annealing import ais, bdmc, reverse_ais
 from probvae.inference.annealing_path import INITIALS, Annealing, sigmoidal_schedule
 from probvae.inference.blocks import Stopped
@@ -155,13 +154,13 @@ def test_standard_error_is_the_spread(estimates):
 def test_summary_by_hand():
     log_w = np.array([[-1000.0, -1001.0, -1003.0], [5.0, 5.0, 5.0]])
     acceptance = np.array([0.5, 0.6], np.float32)
-    forward = annealing_._summary(log_w, acceptance, sign=1.0)
+    forward = annealing._summary(log_w, acceptance, sign=1.0)
     np.testing.assert_allclose(forward.log_marginal, logsumexp(log_w, axis=1) - np.log(3))
     np.testing.assert_allclose(forward.standard_error[1], 0, atol=1e-12)
     w = np.exp(log_w[0] + 1000)
     np.testing.assert_allclose(forward.standard_error[0], stats.sem(w) / w.mean())
     np.testing.assert_allclose(forward.effective_sample_size, [w.sum() ** 2 / (w**2).sum(), 3])
-    reverse = annealing_._summary(log_w, acceptance, sign=-1.0)
+    reverse = annealing._summary(log_w, acceptance, sign=-1.0)
     np.testing.assert_allclose(reverse.log_marginal, np.log(3) - logsumexp(-log_w, axis=1))
     assert forward.log_marginal.dtype == forward.acceptance.dtype == np.float64
 

@@ -13,7 +13,7 @@ from probvae import InputError
 from probvae.config.architecture import Architecture
 from probvae.data.labels import join_rows
 from probvae.models.building import build
-from probvae.runs import folder as folder_
+from probvae.runs import folder as run_folder
 from probvae.training import tensorboard_callback, trackers
 
 X = np.random.default_rng(3).integers(0, 2, [20, 8, 8, 1]).astype(np.float32)
@@ -302,7 +302,7 @@ def test_the_real_wandb_offline(monkeypatch, tmp_path):
     assert [summary["epoch/test_elbo"] for _, summary in seen] == [-50, -47, -44]
     assert [summary["epoch/epoch"] for _, summary in seen] == [1, 2, 3]
     assert seen[0][1]["epoch/learning_rate"] == pytest.approx(1e-3)
-    assert {name for name, _ in seen} == {(tmp_path / folder_.WANDB_ID).read_text()}
+    assert {name for name, _ in seen} == {(tmp_path / run_folder.WANDB_ID).read_text()}
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 2
 
 
@@ -316,7 +316,7 @@ def test_the_real_mlflow_offline(monkeypatch, tmp_path):
         drive(trackers.mlflow("digits", CONFIG, tmp_path / "first"), vae, epochs)
     client = mlflow.MlflowClient()
     (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
-    assert run.info.run_id == (tmp_path / "first" / folder_.MLFLOW_ID).read_text()
+    assert run.info.run_id == (tmp_path / "first" / run_folder.MLFLOW_ID).read_text()
     assert run.info.run_name == "first" and run.info.status == "FINISHED"
     assert {name: str(value) for name, value in CONFIG.items()}.items() <= run.data.params.items()
     history = client.get_metric_history(run.info.run_id, "test_elbo")
