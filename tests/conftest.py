@@ -1,13 +1,17 @@
 """Tiny models and images that the tests share."""
 
+import ctypes
+import functools
+import gc
 import os
 import shutil
 import signal
+import sys
+import typing
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import probvae
 from probvae.environment import cores
@@ -18,7 +22,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # where a shell runs the 
 # Each worker has its share of the cores, and so has a process that a test starts.
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, cores() // WORKERS)))
-tf.zeros([])  # starts the devices: no command that a test runs in this process shall set its threads
+
+# TensorFlow asks for a protocol's attributes at every operation; Python 3.12 and later keep the answer.
+if sys.version_info < (3, 12):
+    typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)
+gc.set_threshold(20_000, 20, 20)  # fewer collections: `clear` collects after each file
 
 # Chromium that is installed, else (None) the one that playwright installs.
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -26,6 +34,7 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
+C_LIBRARY = ctypes.CDLL(None)
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist.npz"
 
 
@@ -42,14 +51,46 @@ def tiny_vae(
     return vae
 
 
+@pytest.fixture(scope="module", autouse=True)
+def clear():
+    """Free the models and compiled functions of a file when it ends, so that they do not pile up."""
+    import tensorflow as tf  # here, so that the process that hands the tests out does without
+    import tf_keras
+
+    tf.zeros([])  # starts the devices: no command that a test runs in this process shall set its threads
+    gc.freeze()  # what is imported by now stays: no collection looks at it again
+    yield
+    tf_keras.backend.clear_session()
+    gc.collect()
+    if hasattr(C_LIBRARY, "malloc_trim"):
+        C_LIBRARY.malloc_trim(0)
+
+
+@pytest.fixture(scope="module")
+def built():
+    """The models that the fixture `vae` keeps for one file."""
+    return {}
+
+
 @pytest.fixture(params=["diagonal", "tril"])
-def vae(request):
-    return tiny_vae(request.param)
+def vae(request, built):
+    """A tiny model, built once a file; after a test that gave it new attributes, built again."""
+    if request.param not in built:
+        model = tiny_vae(request.param)
+        built[request.param] = model, model.get_weights(), dict(vars(model))
+    model, weights, attributes = built[request.param]
+    yield model
+    if vars(model).keys() == attributes.keys() and all(vars(model)[k] is v for k, v in attributes.items()):
+        model.set_weights(weights)
+    else:
+        del built[request.param]
 
 
 @pytest.fixture
 def x():
     """Five binary images of 8x8."""
+    import tensorflow as tf
+
     return tf.constant(np.random.default_rng(7).integers(0, 2, [5, 8, 8, 1]), tf.float32)
 
 

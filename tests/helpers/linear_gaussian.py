@@ -23,6 +23,7 @@ class LinearGaussian:
         self.weights = rng.standard_normal([observed, latent])
         self.bias = rng.standard_normal(observed)
         self.noise, self.latent = noise, latent
+        self._vaes: dict[tuple[float, float], probvae.VAE] = {}
         precision = np.eye(latent) + self.weights.T @ self.weights / noise**2
         self.covariance = np.linalg.inv(precision)
         self.marginal = stats.multivariate_normal(
@@ -33,7 +34,15 @@ class LinearGaussian:
         return self.marginal.rvs(n, random_state=seed).astype(np.float32)
 
     def vae(self, *, shift: float = 0.0, stretch: float = 1.0) -> probvae.VAE:
-        """The VAE of the caller's own networks, whose posterior is exact but for shift and stretch."""
+        """The VAE of the caller's own networks, whose posterior is exact but for shift and stretch.
+
+        It is built once, and returned again to whoever asks again.
+        """
+        if (shift, stretch) not in self._vaes:
+            self._vaes[shift, stretch] = self._build(shift, stretch)
+        return self._vaes[shift, stretch]
+
+    def _build(self, shift: float, stretch: float) -> probvae.VAE:
         observed = len(self.bias)
         gain = self.covariance @ self.weights.T / self.noise**2  # z's mean is gain @ (x - b)
         scale = tfb.FillScaleTriL(diag_shift=np.float32(1e-5))

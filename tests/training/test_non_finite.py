@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras
 from conditional_models import tiny_m2
 from conftest import tiny_vae
+from marked_cases import cases
 
 import probvae
 from probvae.config.architecture import Architecture
@@ -184,7 +185,7 @@ def test_a_state_after_the_error_goes_on_where_it_stopped():
     np.testing.assert_array_equal(flat(mended.vae), flat(whole.vae))
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 8])
+@pytest.mark.parametrize("batch_size", cases([1, 2], slow=[2]))
 def test_weights_are_judged_by_other_examples(batch_size):
     """However small the batch, one bad example does not condemn the weights."""
     training = Training(**{**vars(TRAINING), "batch_size": batch_size})
@@ -247,14 +248,18 @@ IMAGES = {
 }
 
 
+EXTREMES = [(images, "bernoulli") for images in IMAGES]
+EXTREMES += [
+    (images, likelihood)
+    for images in ("zeros", "one example")
+    for likelihood in ("continuous_bernoulli", "normal", "logistic_mixture")
+]
+QUICK_EXTREMES = [("zeros", "bernoulli"), ("zeros", "continuous_bernoulli")]
+QUICK_EXTREMES += [("one example", "normal"), ("one example", "logistic_mixture")]
+
+
 @pytest.mark.parametrize(
-    ("images", "likelihood"),
-    [(images, "bernoulli") for images in IMAGES]
-    + [
-        (images, likelihood)
-        for images in ("zeros", "one example")
-        for likelihood in ("continuous_bernoulli", "normal", "logistic_mixture")
-    ],
+    ("images", "likelihood"), cases(EXTREMES, slow=[case for case in EXTREMES if case not in QUICK_EXTREMES])
 )
 def test_extreme_images_train(images, likelihood):
     x = IMAGES[images]
