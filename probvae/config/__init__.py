@@ -1,4 +1,4 @@
-"""The configuration of a run, `Architecture` and `Training`: declaration, checks and JSON, without TensorFlow."""
+"""The configuration of a run, `Architecture` and `Training`: checks and JSON, without TensorFlow."""
 
 from typing import TYPE_CHECKING
 

@@ -16,7 +16,7 @@ class Architecture(Settings):
     """The settings that rebuild a model.
 
     Raises:
-      InputError: A field has the wrong type, is out of range or no such choice; choices do not go together;
+      InputError: A field has the wrong type, is out of range or an unknown choice; choices do not agree;
         the model is larger than `probvae.config.limits` allows.
 
     >>> Architecture(latent_dim=0)

@@ -17,7 +17,7 @@ class Training(Settings):
     """The settings of a training; the defaults are the tutorial's.
 
     Raises:
-      InputError: A field has the wrong type, is out of range or no such choice, or would have no effect.
+      InputError: A field has the wrong type, is out of range, is an unknown choice, or has no effect.
     """
 
     MAIN = ("data", "objective", "batch_size", "epochs", "learning_rate", "seed")
@@ -92,8 +92,8 @@ class Training(Settings):
         0,
         0,
         2**31 - 1,
-        help="Seed of weights, order, dynamic binarization and draws of z. What is drawn once for all runs "
-        "(a held-out tenth, static binarization) does not depend on it.",
+        help="Seed of weights, order, dynamic binarization and draws of z. Draws that all runs share (a "
+        "held-out tenth, static binarization) do not depend on it.",
     )
 
     def __post_init__(self) -> None:

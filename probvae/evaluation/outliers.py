@@ -159,7 +159,7 @@ def save_scores(path: str | os.PathLike[str], scores: Mapping[str, np.ndarray]) 
       scores: Columns by name, each [N].
 
     Raises:
-      InputError: Another suffix, no such folder, or columns that do not fit together.
+      InputError: The suffix is another, the folder is absent, or the columns do not fit together.
     """
     path = Path(path)
     if path.suffix != ".csv":

@@ -106,10 +106,7 @@ def gaps(evaluation: Evaluation) -> None:
             continue
         log_p, error = evaluation.known(len(x)) if name == "test" else evaluation.best(x, stream=stream + 10)
         optimized = optimize_posteriors(
-            evaluation.vae,
-            x[: len(log_p)],
-            seed=evaluation.seed(stream),
-            on_progress=evaluation.on_progress,
+            evaluation.vae, x[: len(log_p)], seed=evaluation.seed(stream), on_progress=evaluation.on_progress
         )
         n = len(optimized.elbo)
         parts = decompose(log_p[:n], optimized)

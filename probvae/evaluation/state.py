@@ -98,33 +98,17 @@ class Evaluation:
     importance: Importance | None = None
 
     def add(
-        self,
-        key: str,
-        name: str,
-        values: np.ndarray,
-        errors: np.ndarray | None = None,
-        *,
-        unit: str = "nats",
-        note: str = "",
+        self, key: str, name: str, values: np.ndarray, errors: np.ndarray | None = None, **texts: str
     ) -> None:
-        """Add a mean over examples to the table."""
+        """Add a mean over examples to the table; `texts` are the unit and the note of its line."""
         if len(values) > 1:
-            self.lines.append(Line(key, name, mean_estimate(values, errors), unit, note))
+            self.lines.append(Line(key, name, mean_estimate(values, errors), **texts))
 
-    def add_number(
-        self,
-        key: str,
-        name: str,
-        estimate: Estimate,
-        n: int,
-        *,
-        unit: str = "nats",
-        note: str = "",
-    ) -> None:
+    def add_number(self, key: str, name: str, estimate: Estimate, n: int, **texts: str) -> None:
         """Add a number of another kind to the table, with its standard error."""
         value, error = estimate
         summary = MeanEstimate(value, error, None, value - 1.96 * error, value + 1.96 * error, n)
-        self.lines.append(Line(key, name, summary, unit, note))
+        self.lines.append(Line(key, name, summary, **texts))
 
     def seed(self, stream: int) -> Seed:
         """Return a seed for one purpose."""

@@ -104,14 +104,7 @@ def _row(key: str, value: dict[str, Any]) -> Row | None:
 
 
 def render(vae: VAE, origin: Provenance, files: Sequence[str], *, label: int | None = None) -> str:
-    """Return the text of a model card.
-
-    Args:
-      vae: Exported model.
-      origin: Origin of the model.
-      files: Names of the exported files.
-      label: Class of a conditional model that is filled in.
-    """
+    """Return the text of a model card, from the names of the exported files and the class, if any."""
     sections = [
         _metadata(vae, origin),
         f"# {text(origin.name)}",
@@ -272,8 +265,8 @@ def _limits(vae: VAE, origin: Provenance, label: int | None) -> str:
     points = [
         f"For research and teaching: to draw from, compress, compare or score data like {text(data)}. It "
         "knows nothing of other data.",
-        "What it draws repeats what its training data hold, their errors and biases too, and may come close "
-        "to single examples.",
+        "Its draws repeat the training data, their errors and biases included, and may come close to single "
+        "examples.",
         "The ELBO and the importance-weighted bound are lower bounds on log p(x) in expectation, and noisy "
         "ones. A high log p(x) alone does not tell that x belongs to the data: other data may have a higher "
         "one.",

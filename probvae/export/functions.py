@@ -1,4 +1,4 @@
-"""The functions of an exported model: TensorFlow graphs that hold its variables and need no Python of it."""
+"""The functions of an exported model: TensorFlow graphs that hold its variables and no Python."""
 
 from collections.abc import Callable
 from typing import Any

@@ -31,14 +31,6 @@ def require_packages() -> None:
 def write(vae: VAE, folder: Path, parts: tuple[str, ...] = tuple(PARTS)) -> list[Path]:
     """Write `encoder.onnx` (x -> loc, scale) and `decoder.onnx` (z -> mean), float32, of any batch size.
 
-    Args:
-      vae: Model without y.
-      folder: Folder to write to.
-      parts: Encoder, decoder or both.
-
-    Returns:
-      The paths that were written.
-
     Raises:
       InputError: A package is absent, or the model uses an operation that ONNX does not have.
     """
@@ -75,7 +67,7 @@ def _convert(name: str, function: Any) -> bytes:
     )
     if unknown:
         raise InputError(
-            f"The {name} cannot be written as ONNX, which lacks what it computes ({', '.join(unknown)}): "
+            f"The {name} cannot be written as ONNX, which lacks its operations ({', '.join(unknown)}): "
             "export the other part alone, or as SavedModel."
         )
     onnx.checker.check_model(model, full_check=True)

@@ -9,15 +9,7 @@ from probvae.models.vae import VAE
 
 
 def write(vae: VAE, folder: Path) -> list[Path]:
-    """Write a SavedModel with the signatures `encode`, `decode`, `log_prob` and `sample`.
-
-    Args:
-      vae: Model without y.
-      folder: Folder in which `saved_model` is made.
-
-    Returns:
-      The paths that were written.
-    """
+    """Write a SavedModel with the signatures `encode`, `decode`, `log_prob` and `sample`; return its path."""
     module = tf.Module(name="probvae_export")
     module.weights = list(vae.variables)  # the graphs refer to these; nothing of Keras or TFP is kept
     signatures = {name: function(vae) for name, function in FUNCTIONS.items()}

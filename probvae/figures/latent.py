@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from probvae.figures import images, theme
 from probvae.figures.images import image_grid, show, tile
 from probvae.figures.theme import DPI, INK, accent, axes_of, ink, letters, style
 from probvae.models import encoding
@@ -41,11 +40,15 @@ def latent_manifold(
     labels = [f"{quantiles[i]:.2f}" for i in ticks]
     axes.set_xticks(ticks + 0.5, labels)
     axes.set_yticks(ticks + 0.5, labels)
+    _label(axes, "Mean of p(x|z) over the latent plane")
+    return figure
+
+
+def _label(axes: Axes, title: str) -> None:
     axes.set_xlabel("z[0]", color=ink())
     axes.set_ylabel("z[1]", color=ink())
-    axes.set_title("Mean of p(x|z) over the latent plane", fontsize=letters(10), color=ink())
+    axes.set_title(title, fontsize=letters(10), color=ink())
     style(axes)
-    return figure
 
 
 def latent_circle(mean: Callable[[np.ndarray], np.ndarray], *, n: int = 48) -> Figure:
@@ -78,18 +81,16 @@ def latent_means(loc: np.ndarray, labels: np.ndarray | None = None, *, ax: Axes 
             x, y = loc[labels == label, :2].T
             axes.scatter(x, y, s=size, color=colour, alpha=0.6, linewidths=0, label=str(label))
         if len(classes) <= 20:
+            scale = (30 / size) ** 0.5
             axes.legend(
                 frameon=False,
                 loc="center left",
                 bbox_to_anchor=(1, 0.5),
                 fontsize=letters(9),
-                markerscale=(30 / size) ** 0.5,
+                markerscale=scale,
             )
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
-    axes.set_xlabel("z[0]", color=ink())
-    axes.set_ylabel("z[1]", color=ink())
-    axes.set_title("Means of q(z|x), test images", fontsize=letters(10), color=ink())
-    style(axes)
+    _label(axes, "Means of q(z|x), test images")
     return figure
 
 
@@ -140,16 +141,16 @@ def traversals(vae: VAE, codes: Codes) -> Figure | None:
 
 def _rows(x: np.ndarray, rows: list[str], columns: list[str]) -> Figure:
     height, width = x.shape[1:3]
-    picture = images.tile(x / max(1.0, float(np.nanmax(x, initial=1.0))), len(columns))
+    picture = tile(x / max(1.0, float(np.nanmax(x, initial=1.0))), len(columns))
     size = 5.0 * picture.shape[0] / picture.shape[1]
     figure = Figure(figsize=(5.7, size + 0.6), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
-    images.show(axes, picture)
+    show(axes, picture)
     axes.set_xticks(np.arange(len(columns)) * (width + 1) + width / 2, columns)
     axes.set_yticks(np.arange(len(rows)) * (height + 1) + height / 2, rows)
     axes.set_xlabel("standard deviations of q(z)", color=INK, fontsize=9)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
-    theme.style(axes)
+    style(axes)
     axes.tick_params(length=0)
     return figure

@@ -45,13 +45,13 @@ def refuse_unless_served(architecture: Architecture) -> None:
         raise InputError(
             f"The explorer has sliders for up to {MAX_LATENT_DIM} dimensions, not {architecture.latent_dim}."
         )
-    for what, name, served in (
+    for part, name, served in (
         ("likelihood", architecture.likelihood, LIKELIHOOD_NAMES),
         ("posterior", architecture.posterior, POSTERIOR_NAMES),
     ):
         if name not in served:
             raise InputError(
-                f"The explorer cannot compute the {what} {name} in a browser: it can {', '.join(served)}."
+                f"The explorer cannot compute the {part} {name} in a browser: it can {', '.join(served)}."
             )
 
 
@@ -151,12 +151,7 @@ def plans(vae: VAE, architecture: Architecture, weights: Weights) -> tuple[Plan,
 
 
 def _log_prob(
-    vae: VAE,
-    x: np.ndarray,
-    method: str,
-    num_samples: int,
-    seed: int,
-    on_progress: Callable[[float], None],
+    vae: VAE, x: np.ndarray, method: str, num_samples: int, seed: int, on_progress: Callable[[float], None]
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Return log p(x) [N], nats, and its name, method and note for the page."""
     density = vae.density_name

@@ -50,15 +50,9 @@ class Weights:
 
 
 def to_plan(layers: list[Any], shape: Shape, weights: Weights) -> tuple[Plan, Shape]:
-    """Translate a sequence of layers.
+    """Translate Keras layers, without the last of an encoder or decoder, for inputs [B, *shape].
 
-    Args:
-      layers: Keras layers in order, without the distribution layer that ends an encoder or decoder.
-      shape: Shape of the first layer's input, without the batch.
-      weights: Collection to which the weights are added.
-
-    Returns:
-      The plan and the shape of its output.
+    The weights are added to `weights`; the result is the plan and the shape of its output.
 
     Raises:
       InputError: The page's script does not know a layer or activation, or the model is too large.
@@ -191,23 +185,11 @@ def _cropping(layer: Any, shape: Shape, weights: Weights) -> tuple[Plan, Shape]:
 
 
 def _with_context(layer: WithContext, shape: Shape, weights: Weights) -> tuple[Plan, Shape]:
-    """Translate x with y beside it, at every place of an image; what the encoder sees of x comes before."""
+    """Translate `WithContext`: x with y beside it, at every place of an image, without its `inputs`."""
     places = 1 if layer.flat else math.prod(layer.output_dims[:-1])
     values = math.prod(layer.value_shape)
     operation = {"op": "context", "places": places, "channels": values // places}
     return [operation | {"out": math.prod(layer.output_dims)}], layer.output_dims
-
-
-def _nothing(layer: Any, shape: Shape, weights: Weights) -> tuple[Plan, Shape]:
-    return [], shape
-
-
-def _flatten(layer: Any, shape: Shape, weights: Weights) -> tuple[Plan, Shape]:
-    return [], (math.prod(shape),)
-
-
-def _reshape(layer: Any, shape: Shape, weights: Weights) -> tuple[Plan, Shape]:
-    return [], tuple(layer.target_shape)
 
 
 TRANSLATE: dict[type, Any] = {
@@ -216,9 +198,9 @@ TRANSLATE: dict[type, Any] = {
     tf_keras.layers.Conv2D: _convolution,
     tf_keras.layers.Activation: _pointwise,
     tf_keras.layers.Cropping2D: _cropping,
-    tf_keras.layers.Flatten: _flatten,
-    tf_keras.layers.Reshape: _reshape,
-    tf_keras.layers.InputLayer: _nothing,
+    tf_keras.layers.Flatten: lambda layer, shape, weights: ([], (math.prod(shape),)),
+    tf_keras.layers.Reshape: lambda layer, shape, weights: ([], tuple(layer.target_shape)),
+    tf_keras.layers.InputLayer: lambda layer, shape, weights: ([], shape),
     Gated: _gated,
     Residual: _residual,
     WithContext: _with_context,
