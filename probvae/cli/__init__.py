@@ -1,1 +1,1 @@
-"""The commands: thin, and quick to answer --help because they load TensorFlow only to work."""
+"""The commands. They load TensorFlow only when they begin to work, so that --help is quick."""

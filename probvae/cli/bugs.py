@@ -1,4 +1,4 @@
-"""What to say of an error that nobody foresaw: what a report of it should hold."""
+"""The message on an unexpected error: a request to report it, with all that the report needs."""
 
 import platform
 import traceback
@@ -11,11 +11,11 @@ ROOT = Path(__file__).parents[1]
 
 
 def advice(error: BaseException, command: str) -> str:
-    """Return one line that says what to report: versions, the command, and where in probvae it happened.
+    """Return one line that asks for a report, with the versions, the place in probvae and the command.
 
     Args:
-      error: that was raised.
-      command: as it was typed.
+      error: Error that was raised.
+      command: Command line as it was typed.
     """
     known = versions()
     python = known.pop("python")
@@ -28,7 +28,7 @@ def advice(error: BaseException, command: str) -> str:
 
 
 def place(error: BaseException) -> str:
-    """Return the innermost place of probvae that an error came through."""
-    frames = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+    """Return the file and line of the innermost frame of probvae in the traceback of an error."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     own = [f"{file.relative_to(ROOT.parent)}:{line}" for file, line in frames if ROOT in file.parents]
     return own[-1] if own else "outside of probvae"

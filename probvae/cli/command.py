@@ -1,4 +1,4 @@
-"""The command class of all commands: errors of one line, exit codes."""
+"""The class of all commands, which turns errors into one line and an exit code."""
 
 import shlex
 import sys
@@ -12,11 +12,11 @@ from probvae.errors import InputError, one_line
 from probvae.training import cluster
 from probvae.training.cluster import WorkerLostError
 
-COMMAND_LINE = "probvae.command_line"  # of a context: the line that was typed, in `meta`
+COMMAND_LINE = "probvae.command_line"  # key of the typed command line in `Context.meta`
 
 
 class Failure(click.ClickException):
-    """An error that the user can mend: one line on standard error, exit code 2."""
+    """An error that the user can correct: one line on standard error, exit code 2."""
 
     exit_code = 2
 
@@ -24,8 +24,8 @@ class Failure(click.ClickException):
         super().__init__(one_line(message))
 
 
-class TryAgain(click.ClickException):
-    """A failure that is not the run's: the same command with --resume may do."""
+class LostWorkerFailure(click.ClickException):
+    """The loss of a worker, after which the same command with --resume may succeed."""
 
     exit_code = cluster.WORKER_LOST_EXIT_CODE
 
@@ -33,7 +33,7 @@ class TryAgain(click.ClickException):
 class Command(click.Command):
     """A command that reports bad input and a full or read-only disk in one line, without a traceback.
 
-    An error of any other kind is a bug: a traceback, and a line that says what to report; exit code 1.
+    Any other error is a bug: the command prints a traceback and a line for the report, with exit code 1.
     """
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **kwargs: Any) -> Any:
@@ -41,7 +41,7 @@ class Command(click.Command):
         typed = shlex.join([str(self.name), *(sys.argv[1:] if args is None else args)])
         try:
             return super().main(args, *rest, **kwargs)
-        except click.ClickException:  # where click was asked not to end the process
+        except click.ClickException:  # raised with standalone_mode=False
             raise
         except Exception as error:
             from probvae.cli import bugs
@@ -51,7 +51,7 @@ class Command(click.Command):
             sys.exit(1)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Parse the options; a mistake in them is one line too."""
+        """Parse the options, and report a mistake in them in one line."""
         given = list(args[1] if len(args) > 1 else kwargs["args"])  # parsing empties the list
         try:
             context = super().make_context(*args, **kwargs)
@@ -75,4 +75,4 @@ class Command(click.Command):
         except OSError as error:
             raise Failure(f"{error.strerror or error}: {error.filename or 'file'}.") from None
         except WorkerLostError as error:
-            raise TryAgain(str(error)) from None
+            raise LostWorkerFailure(str(error)) from None

@@ -26,11 +26,11 @@ EVALUATION_HEADER = f"{'':44}{'mean':>12}{'± images':>10}{'± draws':>10}{'imag
 
 
 class Console(Observer):
-    """A progress bar on a terminal; Ctrl-C stops the work from the moment on that it has begun.
+    """A progress bar on a terminal. Once the work has begun, Ctrl-C ends it early.
 
     Args:
       quiet: Whether no progress is shown.
-      stopping: What is being done once Ctrl-C has come, in words.
+      stopping: Words for the work that follows Ctrl-C, which are printed then.
     """
 
     def __init__(self, *, quiet: bool, stopping: str = "") -> None:
@@ -51,7 +51,7 @@ class Console(Observer):
         click.echo(f"stopping: {words} (Ctrl-C again to abandon it)", err=True)
 
     def progress(self, fraction: float) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         if self.quiet:
             return
         if self.bar is None:
@@ -65,13 +65,13 @@ class Console(Observer):
         click.echo(f"Warning: {message}", err=True)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
 
     def exit(self, default: int) -> NoReturn:
-        """End the process with the exit code of the signal that has stopped it, or of a default one."""
+        """End the process with the exit code of the signal that was received, or of a default signal."""
         sys.exit(128 + (self.stop.received or default))
 
 
@@ -79,19 +79,19 @@ class Console(Observer):
 
 
 class EvaluationConsole(Console):
-    """A progress bar for each stage on a terminal, and the table's lines as they come."""
+    """A progress bar for each stage on a terminal, and the lines of the table as they are computed."""
 
     def __init__(self, run: Any, *, quiet: bool) -> None:
         super().__init__(quiet=quiet, stopping="giving what is known")
         self.run = run
 
     def begin(self, words: str) -> None:
-        """Print the head of the table."""
+        """Print the header of the table."""
         click.echo(f"{self.run}, {words}\n\n{EVALUATION_HEADER}")
         self.stop.begin()
 
     def stage(self, name: str) -> None:
-        """Show the name of the stage at the bar."""
+        """Show the name of the stage beside the bar."""
         self.close()
         self.name = name
 
@@ -103,24 +103,24 @@ class EvaluationConsole(Console):
 
 
 class PageConsole(Console):
-    """A progress bar on a terminal for a page that is being made."""
+    """A progress bar on a terminal while a web page is made."""
 
     def __init__(self, run: Any, *, quiet: bool) -> None:
         super().__init__(quiet=quiet)
         self.run = run
 
     def begin(self, words: str) -> None:
-        """Say of what the page is."""
+        """Print the run and the contents of the page."""
         if not self.quiet:
             click.echo(f"{self.run}, {words}")
 
 
 def print_comparison(comparison: Comparison, other: Any) -> None:
-    """Print the paired difference of the best estimate that two evaluations have."""
+    """Print the paired difference of the best estimate that two evaluations have in common."""
     method, mean, n = comparison.method, comparison.difference, comparison.num_examples
-    what = "log p(x), exact," if method == "exact" else "IWAE bound (not log p(x): each misses its own part)"
+    name = "log p(x), exact," if method == "exact" else "IWAE bound (below log p(x), by gaps that differ)"
     click.echo(
-        f"\n{what} minus that of {other}, paired over {n:,} images: {mean.mean:+.3f} nats, 95% interval "
+        f"\n{name} minus that of {other}, paired over {n:,} images: {mean.mean:+.3f} nats, 95% interval "
         f"{mean.low:+.3f} to {mean.high:+.3f}; higher on {mean.first_better:.0%} of them"
     )
 
@@ -140,11 +140,11 @@ def _as_text(line: Line) -> str:
 
 
 class TrainingConsole(Console):
-    """A progress bar on a terminal, a line an epoch everywhere, nothing if quiet.
+    """A progress bar on a terminal, and one line for each epoch.
 
     Args:
       recipe: Name of the recipe to show.
-      quiet: Whether the closing line alone is printed.
+      quiet: Whether only the closing line is printed.
     """
 
     def __init__(self, recipe: str, *, quiet: bool) -> None:
@@ -152,7 +152,7 @@ class TrainingConsole(Console):
         self.recipe = recipe
 
     def begin_training(self, job: Job, place: str) -> None:
-        """Say what is about to be trained on what, and from which place on where a run is resumed."""
+        """Print the model, the data, the recipe and the folder, and the step at which a run is resumed."""
         self.job, self.quiet = job, self.quiet or not job.workers.is_chief
         if not self.quiet:
             self._introduce(job, place)
@@ -187,7 +187,7 @@ class TrainingConsole(Console):
         click.echo(f"\n{TRAINING_HEADER}   (nats per {'image' if image else 'example'})")
 
     def chunk(self, epoch: int, examples: int) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         if self.quiet:
             return
         if self.bar is None:
@@ -202,7 +202,7 @@ class TrainingConsole(Console):
         self.bar.update(examples)
 
     def epoch(self, row: Row) -> None:
-        """Replace the bar by the epoch's line."""
+        """Replace the bar by the line of the epoch."""
         self.close()
         if not self.quiet:
             done = f"{row.epoch:.4g}/{self.job.training.epochs}"
@@ -212,7 +212,7 @@ class TrainingConsole(Console):
             )
 
     def conclude(self, run: Run) -> None:
-        """Print the closing line; end the process where the training was stopped."""
+        """Print the closing line, and end the process if the training was stopped."""
         if self.job.workers.is_chief:
             click.echo(_conclusion(run))
             if run.interrupted:
@@ -222,9 +222,9 @@ class TrainingConsole(Console):
 
 
 def _counts(row: Row) -> str:
-    """Say how many steps of an epoch were skipped and clipped, if any were."""
+    """Return the numbers of skipped and clipped steps of an epoch in words; empty if there were none."""
     counts = ((row.skipped_steps, "skipped"), (row.clipped_steps, "clipped"))
-    parts = [f"{number:,} {what}" for number, what in counts if number]
+    parts = [f"{number:,} {word}" for number, word in counts if number]
     return f"   steps: {', '.join(parts)}" if parts else ""
 
 

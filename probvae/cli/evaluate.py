@@ -1,4 +1,4 @@
-"""probvae-evaluate: what a trained model is worth, with an error on every number."""
+"""probvae-evaluate: the evaluation of a trained model, with an error on every number."""
 
 import functools
 import signal
@@ -8,73 +8,86 @@ from typing import Any
 import click
 
 from probvae.cli.command import Command
-from probvae.cli.start import AT_LEAST_ONE, make_strategy, quiet_start, thread_options
+from probvae.cli.start import (
+    AT_LEAST_NONE,
+    AT_LEAST_ONE,
+    data_option,
+    make_strategy,
+    quiet_start,
+    run_argument,
+    seed_option,
+    thread_options,
+)
 from probvae.environment import __version__
-
-AT_LEAST_NONE = click.IntRange(min=0)
 
 
 @click.command("probvae-evaluate", cls=Command, context_settings={"max_content_width": 100})
-@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
-@click.option("--data", metavar="NAME|PATH", help="Other data than the run was trained on. [the run's]")
+@run_argument
+@data_option
 @click.option("--limit", type=click.IntRange(min=2), metavar="N", help="Use the first N test images. [all]")
 @click.option(
     "--num-samples",
     type=AT_LEAST_ONE,
     default=100,
     metavar="K",
-    help="Draws of z for each image in the importance-weighted bound. [100]",
+    help="Number of draws of z for each image in the importance-weighted bound. [100]",
 )
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=1e-6, max=1),
     default=6e-3,
     metavar="NATS",
-    help="Of exact log p(x), for up to 3 latent dimensions. [0.006]",
+    help="Tolerance of exact log p(x), for up to 3 latent dimensions. [0.006]",
 )
 @click.option(
     "--train-images",
     type=AT_LEAST_NONE,
     default=2000,
     metavar="N",
-    help="Training images to compare with, at random. [2000]",
+    help="Number of training images, chosen at random, to compare with. [2000]",
 )
 @click.option(
     "--gap-images",
     type=AT_LEAST_NONE,
     default=50,
     metavar="N",
-    help="Test and training images whose own posterior is optimized. [50]",
+    help="Number of test and of training images for which q(z|x) is optimized individually. [50]",
 )
 @click.option(
     "--ais-images",
     type=AT_LEAST_NONE,
     default=20,
     metavar="N",
-    help="Images for annealed importance sampling, and up to 20 simulated ones for its bracket. [20]",
+    help="Number of images for annealed importance sampling, and of simulated ones (20 at most) for its "
+    "bracket. [20]",
 )
-@click.option("--outliers", metavar="NAME|PATH", help="Another data set to tell from the test images.")
+@click.option(
+    "--outliers", metavar="NAME|PATH", help="Another data set, whose images are scored as outliers."
+)
 @click.option(
     "--compare",
     type=click.Path(path_type=Path),
     metavar="RUN_DIR",
-    help="Another evaluated run, paired by image.",
+    help="Another evaluated run to compare with, image by image.",
 )
 @click.option("--force", is_flag=True, help="Compare runs that were evaluated under different conditions.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar="N", help="Of every draw. [0]")
+@seed_option
 @click.option(
-    "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Where to write. [RUN_DIR/evaluation]"
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder to write. [RUN_DIR/evaluation]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an evaluation that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing evaluation.")
 @click.option(
     "--strategy",
     type=click.Choice(("none", "mirrored")),
     default="none",
-    help="mirrored: share the importance sampling out over all GPUs of this machine, or its CPU devices. "
+    help="mirrored: divide the importance sampling among all GPUs of this machine, or its CPU devices. "
     "[none]",
 )
 @thread_options
-@click.option("--quiet", is_flag=True, help="Print the table only.")
+@click.option("--quiet", is_flag=True, help="Print only the table.")
 @click.version_option(__version__, prog_name="probvae-evaluate")
 def main(
     run: Path,
@@ -95,10 +108,11 @@ def main(
     probvae-evaluate runs/mine --outliers fashion_mnist
 
     Prints a table and writes metrics.json, per_example.npz, scores.csv and pictures. Each number has a
-    standard error over images (another test set would differ so much) and, apart from it, a Monte Carlo
-    error (other draws of z would). Ctrl-C ends it early and gives what it has.
+    standard error over images (the deviation of another test set) and, separately, a Monte Carlo error
+    (the deviation of other draws of z). Ctrl-C ends it early and keeps the results so far.
     """  # noqa: D301
-    # Importance sampling and quadrature work on a core each; annealing's long chain uses all for each step.
+    # Importance sampling and quadrature run in parts, one for each core. The long chain of annealing uses all
+    # cores in each step.
     parts = 1 if options["ais_images"] or strategy != "none" else None
     with quiet_start(functools.partial(make_strategy, strategy, threads, inter_threads, parts)) as devices:
         from probvae.cli.console import EvaluationConsole, print_comparison
@@ -108,8 +122,8 @@ def main(
     with (console := EvaluationConsole(run, quiet=quiet)):
         options |= {"strategy": devices, "observer": console, "should_stop": console.stop}
         results = evaluate(run, compare=compare, output=output, **options)
-    for stage, why in results.skipped.items():
-        click.echo(f"skipped: {stage}, because {why}", err=True)
+    for stage, reason in results.skipped.items():
+        click.echo(f"skipped: {stage}, because {reason}", err=True)
     if other is not None and "iwae" in results.per_example:
         print_comparison(compare_evaluations(results, other, force=True), compare)
     folder = output or run / "evaluation"

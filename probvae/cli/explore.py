@@ -1,4 +1,4 @@
-"""probvae-explore: a web page in which a trained model decodes under the pointer."""
+"""probvae-explore: a web page that decodes the point of the latent plane under the pointer."""
 
 from pathlib import Path
 from typing import Any
@@ -6,40 +6,40 @@ from typing import Any
 import click
 
 from probvae.cli.command import Command
-from probvae.cli.start import AT_LEAST_ONE, quiet_start
+from probvae.cli.start import AT_LEAST_ONE, data_option, quiet_start, run_argument, seed_option
 from probvae.environment import __version__
 
 
 @click.command("probvae-explore", cls=Command, context_settings={"max_content_width": 100})
-@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@run_argument
 @click.option(
     "--points",
     type=click.IntRange(1, 5000),
     default=500,
     metavar="N",
-    help="Test images to show, the first ones. [500]",
+    help="Number of test images to show, the first ones. [500]",
 )
 @click.option(
     "--log-prob",
     type=click.Choice(("auto", "exact", "iwae")),
     default="auto",
-    help="Their log p(x): by quadrature (up to 3 dimensions), or the importance-weighted bound. auto: exact "
-    "for 1 or 2 dimensions. [auto]",
+    help="Method for their log p(x): exact is quadrature (up to 3 dimensions), iwae the importance-weighted "
+    "bound. auto: exact for 1 or 2 dimensions. [auto]",
 )
 @click.option(
     "--num-samples",
     type=AT_LEAST_ONE,
     default=100,
     metavar="K",
-    help="Draws of z for each image in the bound. [100]",
+    help="Number of draws of z for each image in the bound. [100]",
 )
-@click.option("--data", metavar="NAME|PATH", help="Other data than the run was trained on. [the run's]")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar="N", help="Of every draw. [0]")
+@data_option
+@seed_option
 @click.option(
     "--output", type=click.Path(path_type=Path), metavar="FILE", help="Page to write. [RUN_DIR/explorer.html]"
 )
-@click.option("--overwrite", is_flag=True, help="Replace a page that is there.")
-@click.option("--quiet", is_flag=True, help="Print the last line only.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing page.")
+@click.option("--quiet", is_flag=True, help="Print only the last line.")
 @click.version_option(__version__, prog_name="probvae-explore")
 def main(run: Path, quiet: bool, **options: Any) -> None:
     """Write a web page to explore a run of probvae-train.
@@ -48,9 +48,10 @@ def main(run: Path, quiet: bool, **options: Any) -> None:
     probvae-explore runs/mine
     probvae-explore runs/mine --points 2000 --output mine.html
 
-    Open the page in any browser: the decoder and the encoder are in it, and nothing is fetched. Move over the
-    latent plane to see the mean of p(x|z); the test images lie in it, coloured by log p(x); an image of your
-    own is encoded too. For images, with the networks conv, residual_conv, mlp and gated_mlp.
+    Open the page in any browser: it holds the encoder and the decoder and needs no network. Move the pointer
+    over the latent plane to see the mean of p(x|z). The test images are points of the plane, coloured by
+    log p(x), and the page encodes images of your own. For models of images with the networks conv,
+    residual_conv, mlp and gated_mlp.
     """  # noqa: D301
     with quiet_start():
         from probvae.cli.console import PageConsole

@@ -1,11 +1,11 @@
-"""probvae-export: a trained model for use without probvae, and its model card."""
+"""probvae-export: the export of a trained model for use without probvae, and its model card."""
 
 from pathlib import Path
 
 import click
 
 from probvae.cli.command import Command
-from probvae.cli.start import quiet_start
+from probvae.cli.start import quiet_start, run_argument
 from probvae.environment import __version__
 
 FORMATS = ("savedmodel", "onnx")
@@ -13,15 +13,15 @@ PARTS = ("encoder", "decoder")
 
 
 @click.command("probvae-export", cls=Command, context_settings={"max_content_width": 100})
-@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@run_argument
 @click.option(
     "--format",
     "formats",
     type=click.Choice(FORMATS),
     multiple=True,
     default=("savedmodel",),
-    help="savedmodel: encode, decode, log_prob and sample, for TensorFlow alone. onnx: encoder and "
-    "decoder. Repeatable. [savedmodel]",
+    help="Format, which may be repeated. savedmodel: encode, decode, log_prob and sample, for TensorFlow "
+    "alone. onnx: encoder and decoder. [savedmodel]",
 )
 @click.option(
     "--part",
@@ -29,7 +29,7 @@ PARTS = ("encoder", "decoder")
     type=click.Choice(PARTS),
     multiple=True,
     default=PARTS,
-    help="Of onnx: this part alone. [both]",
+    help="Part of the model to export as onnx. [both]",
 )
 @click.option(
     "--class",
@@ -42,12 +42,12 @@ PARTS = ("encoder", "decoder")
     "--license",
     default="unknown",
     metavar="NAME",
-    help="Of the model, for its card: mit, apache-2.0, cc-by-4.0, ... [unknown]",
+    help="License of the model, for its card: mit, apache-2.0, cc-by-4.0, ... [unknown]",
 )
 @click.option(
-    "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Where to write. [RUN_DIR/export]"
+    "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Folder to write. [RUN_DIR/export]"
 )
-@click.option("--overwrite", is_flag=True, help="Replace an export that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing export.")
 @click.version_option(__version__, prog_name="probvae-export")
 def main(
     run: Path,
@@ -65,8 +65,8 @@ def main(
     probvae-export runs/mine --format savedmodel --format onnx --license mit
     probvae-export runs/classes --class 3 --output three
 
-    The card (model_card.md) says what the model is, how it was trained, how it was evaluated (by
-    probvae-evaluate, if it was) and how it is loaded.
+    The card (model_card.md) describes the model, its training, its evaluation (if probvae-evaluate has
+    evaluated it) and how to load it.
     """  # noqa: D301
     with quiet_start():
         from probvae.export.folder import export_run

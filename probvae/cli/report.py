@@ -1,4 +1,4 @@
-"""probvae-report: a run as one page of HTML, and runs side by side."""
+"""probvae-report: an HTML report of each run, and a comparison of runs."""
 
 from pathlib import Path
 
@@ -15,18 +15,18 @@ from probvae.errors import InputError
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Where the comparison goes; a report that is there is replaced. [comparison.html]",
+    help="File of the comparison; an existing report is replaced. [comparison.html]",
 )
 @click.version_option(__version__, prog_name="probvae-report")
 def main(runs: tuple[Path, ...], output: Path | None) -> None:
-    """Rebuild the report.html of runs, and compare them where there are two or more.
+    """Write the report.html of each run again, and compare two or more runs.
 
     \b
     probvae-report runs/mine
     probvae-report runs/a runs/b runs/c --output abc.html
 
-    probvae-train and probvae-evaluate make the report of a run by themselves. Runs are compared example by
-    example where probvae-evaluate has evaluated them in the same way. Needs no TensorFlow and no network.
+    probvae-train and probvae-evaluate write the report of their run, too. Runs that probvae-evaluate has
+    evaluated under the same conditions are compared example by example. Needs no TensorFlow and no network.
     """  # noqa: D301
     from probvae.runs.folder import REPORT
     from probvae.runs.reports.page import report

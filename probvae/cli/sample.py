@@ -1,4 +1,4 @@
-"""probvae-sample: what a trained model generates, as arrays and pictures."""
+"""probvae-sample: samples of a trained model, as arrays and pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -6,15 +6,13 @@ from typing import Any
 import click
 
 from probvae.cli.command import Command
-from probvae.cli.start import AT_LEAST_ONE, quiet_start
+from probvae.cli.start import AT_LEAST_NONE, AT_LEAST_ONE, data_option, quiet_start, run_argument, seed_option
 from probvae.environment import __version__
 from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
 
-AT_LEAST_NONE = click.IntRange(min=0)
-
 
 @click.command("probvae-sample", cls=Command, context_settings={"max_content_width": 100})
-@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@run_argument
 @click.option(
     "--mode",
     type=click.Choice(tuple(MODE_OPTIONS)),
@@ -27,12 +25,13 @@ AT_LEAST_NONE = click.IntRange(min=0)
     "--num",
     type=AT_LEAST_ONE,
     metavar="N",
-    help="Draws [prior 64, classes 8], test images [reconstructions 8] or pairs of them [interpolation 6].",
+    help="Number of draws [prior 64, classes 8], of test images [reconstructions 8] or of pairs of them "
+    "[interpolation 6].",
 )
 @click.option(
     "--pixels",
     type=click.Choice(CHOICES["pixels"]),
-    help="What to show: the mean of p(x|z), or a draw x ~ p(x|z). [mean; draw for rows of a table]",
+    help="Values to show: the mean of p(x|z), or a draw x ~ p(x|z). [mean; draw for rows of a table]",
 )
 @click.option(
     "--temperature",
@@ -43,17 +42,20 @@ AT_LEAST_NONE = click.IntRange(min=0)
 @click.option(
     "--sampler",
     type=click.Choice(CHOICES["sampler"]),
-    help="prior: draw z from p(z), or from a mixture of normals or a flow that is fitted to q(z|x) of the "
+    help="prior: distribution of z: p(z), or a mixture of normals or a flow fitted to q(z|x) of the "
     "training data. [prior]",
 )
 @click.option(
     "--components",
     type=AT_LEAST_ONE,
     metavar="K",
-    help="prior: of the mixture. [as many as held-out data want]",
+    help="prior: number of components of the mixture. [chosen by held-out data]",
 )
 @click.option(
-    "--train-images", type=AT_LEAST_ONE, metavar="N", help="prior: that a sampler is fitted to. [10000]"
+    "--train-images",
+    type=AT_LEAST_ONE,
+    metavar="N",
+    help="prior: number of training images that the mixture or flow is fitted to. [10000]",
 )
 @click.option(
     "--class",
@@ -66,19 +68,24 @@ AT_LEAST_NONE = click.IntRange(min=0)
     "--draws",
     type=AT_LEAST_ONE,
     metavar="S",
-    help="reconstructions: draws of z for each image. [6]",
+    help="reconstructions: number of draws of z for each image. [6]",
 )
 @click.option(
-    "--from", "start", type=AT_LEAST_NONE, metavar="I", help="interpolation: index of a test image."
+    "--from", "start", type=AT_LEAST_NONE, metavar="I", help="interpolation: index of the first test image."
 )
-@click.option("--to", "end", type=AT_LEAST_NONE, metavar="J", help="interpolation: index of another.")
+@click.option(
+    "--to", "end", type=AT_LEAST_NONE, metavar="J", help="interpolation: index of the second test image."
+)
 @click.option(
     "--path",
     type=click.Choice(CHOICES["path"]),
-    help="interpolation: a straight line, or along a great circle. [spherical]",
+    help="interpolation: a straight line or a great circle. [spherical]",
 )
 @click.option(
-    "--steps", type=click.IntRange(min=2), metavar="T", help="interpolation, traversal: points of a path. [9]"
+    "--steps",
+    type=click.IntRange(min=2),
+    metavar="T",
+    help="interpolation, traversal: number of points of a path. [9]",
 )
 @click.option("--image", type=AT_LEAST_NONE, metavar="I", help="traversal: index of a test image. [0]")
 @click.option(
@@ -86,24 +93,24 @@ AT_LEAST_NONE = click.IntRange(min=0)
     type=AT_LEAST_NONE,
     multiple=True,
     metavar="L",
-    help="traversal: of z; may be repeated. [the 10 that tell most of x]",
+    help="traversal: dimension of z, may be repeated. [the 10 whose posterior means vary most]",
 )
-@click.option("--data", metavar="NAME|PATH", help="Other data than the run was trained on. [the run's]")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar="N", help="Of every draw. [0]")
+@data_option
+@seed_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Where to write. [RUN_DIR/samples/MODE]",
+    help="Folder to write. [RUN_DIR/samples/MODE]",
 )
-@click.option("--images", is_flag=True, help="Write every picture as a .png of its own too.")
-@click.option("--overwrite", is_flag=True, help="Replace the samples that are there.")
-@click.option("--quiet", is_flag=True, help="Print the closing line only.")
+@click.option("--images", is_flag=True, help="Write each picture to a .png file, too.")
+@click.option("--overwrite", is_flag=True, help="Replace existing samples.")
+@click.option("--quiet", is_flag=True, help="Print only the closing line.")
 @click.version_option(__version__, prog_name="probvae-sample")
 def main(
     run: Path, mode: str, output: Path | None, images: bool, overwrite: bool, quiet: bool, **options: Any
 ) -> None:
-    """Generate from a run of probvae-train.
+    """Generate samples from a run of probvae-train.
 
     \b
     probvae-sample runs/mine
@@ -113,8 +120,8 @@ def main(
     probvae-sample runs/mine --mode interpolation --from 3 --to 8
     probvae-sample runs/mine --mode traversal
 
-    Writes samples.npz (z, the mean of p(x|z), a draw x, log p(z)), a picture and, of paths, an animation;
-    for series and tables samples.csv too.
+    Writes samples.npz (z, the mean of p(x|z), a draw x, log p(z)), a picture and, for paths, an animation;
+    for series and tables also samples.csv.
     """  # noqa: D301
     SampleOptions(**options).refuse_unless_used(mode)
     with quiet_start():

@@ -1,4 +1,4 @@
-"""The start of a command: TensorFlow loaded quietly, devices, Ctrl-C."""
+"""The start of a command: the quiet import of TensorFlow, its devices, and Ctrl-C."""
 
 import contextlib
 import os
@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import click
@@ -13,24 +14,38 @@ import click
 from probvae.errors import InputError
 from probvae.training.cluster import WorkerLostError
 
-AT_LEAST_ONE = click.IntRange(min=1)
+AT_LEAST_NONE, AT_LEAST_ONE = click.IntRange(min=0), click.IntRange(min=1)
+
+run_argument = click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+data_option = click.option(
+    "--data", metavar="NAME|PATH", help="Data to use instead of those of the run. [the run's]"
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar="N", help="Seed of all draws. [0]"
+)
 
 
 def thread_options(command: Any) -> Any:
     """Give a command the options --threads and --inter-threads."""
     operations = click.option(
-        "--inter-threads", type=AT_LEAST_ONE, metavar="N", help="Operations at the same time. [all]"
+        "--inter-threads",
+        type=AT_LEAST_ONE,
+        metavar="N",
+        help="Number of operations that run in parallel. [all]",
     )
-    threads = click.option("--threads", type=AT_LEAST_ONE, metavar="N", help="That one operation uses. [all]")
+    threads = click.option(
+        "--threads", type=AT_LEAST_ONE, metavar="N", help="Number of threads of one operation. [all]"
+    )
     return threads(operations(command))
 
 
 @contextlib.contextmanager
 def quiet_start(setup: Callable[[], Any] = lambda: None) -> Iterator[Any]:
-    """Load TensorFlow without what its C++ parts print; where loading fails, show it after all.
+    """Load TensorFlow without the output of its C++ parts, which is shown only if loading fails.
 
     Args:
-      setup: called before TensorFlow starts the devices, which it may configure; `with` gives its result.
+      setup: Function that is called before TensorFlow starts the devices, which it may configure. The
+        context manager returns its result.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
@@ -39,9 +54,9 @@ def quiet_start(setup: Callable[[], Any] = lambda: None) -> Iterator[Any]:
             import tensorflow as tf
 
             tf.get_logger().setLevel("ERROR")
-            found = setup()
+            result = setup()
             tf.zeros([])  # the first operation starts the devices, which print too
-            yield found
+            yield result
         except (InputError, WorkerLostError):
             raise
         except BaseException:
@@ -51,9 +66,9 @@ def quiet_start(setup: Callable[[], Any] = lambda: None) -> Iterator[Any]:
 
 
 def make_strategy(name: str, threads: int | None, inter_threads: int | None, parts: int | None = 1) -> Any:
-    """Make the strategy and configure the devices, for `parts` side by side or, None, as many as cores.
+    """Return the strategy, and configure the devices for parallel parts: as many as cores if None.
 
-    It is a `setup` of `quiet_start`.
+    It serves as `setup` of `quiet_start`.
     """
     from probvae.environment import cores
     from probvae.training import strategies
@@ -74,7 +89,7 @@ def _stderr_into(target: int) -> Iterator[int]:
 
 
 class StopOnSignal:
-    """Turns the first Ctrl-C (or SIGTERM) into a wish that the work looks at; the second one kills.
+    """A request to stop, made by the first Ctrl-C or SIGTERM; the second one ends the process.
 
     Args:
       on_stop: Function that is called at the first signal.
@@ -85,21 +100,21 @@ class StopOnSignal:
     def __init__(self, on_stop: Callable[[], None]) -> None:
         self.on_stop = on_stop
         self.received: int | None = None
-        self.before: dict[int, Any] = {}
+        self.handlers: dict[int, Any] = {}
 
     def __call__(self) -> bool:
-        """Return whether a signal has come."""
+        """Return whether a signal was received."""
         return self.received is not None
 
     def begin(self) -> None:
-        """Take the signals over."""
-        self.before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
+        """Install the handlers of the signals."""
+        self.handlers = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
 
     def end(self) -> None:
-        """Give the signals back to what had them before."""
-        for number, handler in self.before.items():
+        """Restore the earlier handlers of the signals."""
+        for number, handler in self.handlers.items():
             signal.signal(number, handler)
-        self.before = {}
+        self.handlers = {}
 
     def _receive(self, number: int, frame: Any) -> None:
         self.received = number

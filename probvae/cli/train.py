@@ -1,4 +1,4 @@
-"""probvae-train: train a VAE on images and keep everything about the run in a folder."""
+"""probvae-train: the training of a VAE, with all its results in a run folder."""
 
 import contextlib
 import functools
@@ -33,7 +33,7 @@ def _as_option(name: str) -> str:
 
 
 def _setting(name: str) -> Callable[[Any], Any]:
-    """Make the option of one field of `Architecture` or `Training`; absent, the recipe decides it."""
+    """Return the option of a field of `Architecture` or `Training`, whose default the recipe decides."""
     default, about = SETTINGS[name].default, SETTINGS[name].metadata
     options: dict[str, Any] = {"type": type(default), "metavar": about["metavar"] or None}
     if name in CHOICES:
@@ -75,42 +75,44 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
     "--recipe",
     type=click.Choice(tuple(RECIPES)),
     default="tutorial",
-    help="tutorial: exactly TensorFlow's tutorial. tuned: the same networks, better trained in the same "
-    "10 epochs. Every other option overrides it. [tutorial]",
+    help="tutorial: exactly TensorFlow's tutorial. tuned: the same networks, trained better in the same "
+    "10 epochs. All other options override the recipe. [tutorial]",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Run folder to make. [runs/DATA-TIME]",
+    help="Run folder to create. [runs/DATA-TIME]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the run in --output.")
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Run to go on with from its last checkpoint, as if it had never stopped. Of its settings only "
-    f"{', '.join(map(_as_option, CHANGEABLE))} can change; --data says where the same data are now.",
+    help="Run to continue from its last checkpoint, as if it had never stopped. Of its settings only "
+    f"{', '.join(map(_as_option, CHANGEABLE))} can change; --data is the new place of the same data.",
 )
 @click.option(
     "--checkpoint-every",
     default="5m",
     metavar="N|30s|5m|2h",
-    help="Steps, or time, from one checkpoint to the next within an epoch; there is one after each. [5m]",
+    help="Number of steps, or time, between checkpoints within an epoch; each epoch ends with one. [5m]",
 )
 @_settings
-@click.option("--tensorboard", is_flag=True, help="Write FOLDER/tensorboard: terms, pictures, latent space.")
+@click.option(
+    "--tensorboard", is_flag=True, help="Write terms, pictures and the latent space to FOLDER/tensorboard."
+)
 @click.option("--wandb", default="", metavar="PROJECT", help="Report to Weights & Biases.")
 @click.option("--mlflow", default="", metavar="EXPERIMENT", help="Report to MLflow.")
 @click.option(
     "--strategy",
     type=click.Choice(cluster.STRATEGY_NAMES),
     default="none",
-    help="mirrored: all GPUs of this machine, or its CPU devices. multi_worker: the processes that TF_CONFIG "
-    "names, one a machine or GPU. Each batch is shared out over them. [none]",
+    help="Devices among which each batch is divided. mirrored: all GPUs of this machine, or its CPU devices. "
+    "multi_worker: the processes that TF_CONFIG names, one for each machine or GPU. [none]",
 )
 @thread_options
-@click.option("--quiet", is_flag=True, help="Print the closing line only.")
+@click.option("--quiet", is_flag=True, help="Print only the closing line.")
 @click.version_option(__version__, prog_name="probvae-train")
 def main(
     recipe: str,
@@ -136,7 +138,7 @@ def main(
     probvae-train --resume runs/digits-20261125-120000
 
     The run folder holds config.json, weights.npz, history.csv, metrics.json, checkpoints and pictures. Ctrl-C
-    ends a run early and keeps what it has learnt. [Defaults in brackets.]
+    ends a run early and saves its weights. [Defaults in brackets.]
     """  # noqa: D301
     given = {name: value for name, value in options.items() if value is not None}
     conduct: dict[str, Any] = {
@@ -195,7 +197,7 @@ def _set_up(
 
 
 def _parts_of(folder: Path) -> int:
-    """Return the parts of a batch in a run's configuration, or 1: what is wrong with it is said later."""
+    """Return the number of parts of a batch in a run; 1 if its configuration cannot be read."""
     from probvae.runs import files
 
     with contextlib.suppress(OSError, InputError):
@@ -204,18 +206,18 @@ def _parts_of(folder: Path) -> int:
 
 
 def _wait(strategy: str, *, quiet: bool) -> None:
-    """Wait for the other processes, if several train together."""
+    """Wait for the other workers, with the strategy multi_worker."""
     if strategy != "multi_worker":
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a lost worker is told in one line
-    found = cluster.parse(os.environ.get(cluster.VARIABLE))
-    if found.index == 0 and len(found.workers) > 1 and not quiet:
-        click.echo(f"waiting for {len(found.workers)} workers: {', '.join(found.workers)}", err=True)
-    cluster.wait_for_all(found)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a lost worker is reported in one line
+    parsed = cluster.parse(os.environ.get(cluster.VARIABLE))
+    if parsed.index == 0 and len(parsed.workers) > 1 and not quiet:
+        click.echo(f"waiting for {len(parsed.workers)} workers: {', '.join(parsed.workers)}", err=True)
+    cluster.wait_for_all(parsed)
 
 
 def _refuse_changes(given: dict[str, Any], recipe: str, output: Path | None, overwrite: bool) -> None:
-    """Refuse what a resumed run cannot change."""
+    """Refuse options that a resumed run cannot change."""
     fixed = [name for name in given if name not in CHANGEABLE]
     fixed += [name for name, set_ in (("output", output), ("overwrite", overwrite)) if set_]
     fixed += ["recipe"] if recipe != "tutorial" else []
@@ -225,15 +227,15 @@ def _refuse_changes(given: dict[str, Any], recipe: str, output: Path | None, ove
 
 
 def _check(architecture: dict[str, Any], training: Training) -> None:
-    """Refuse bad choices before anything heavy is loaded; what the data decide is made up."""
-    made_up: dict[str, Any] = {}
+    """Refuse bad settings before TensorFlow is loaded; fields that the data decide get examples."""
+    placeholders: dict[str, Any] = {}
     if "latent_layers" in architecture:
-        made_up["latent_dim"] = sum(architecture["latent_layers"])
+        placeholders["latent_dim"] = sum(architecture["latent_layers"])
     if architecture.get("likelihood") == "mixed":
-        made_up |= {"columns": ("normal",), "event_shape": (1,)}
+        placeholders |= {"columns": ("normal",), "event_shape": (1,)}
     if training.uses_labels:
-        made_up["context_dim"] = 2
-    Architecture(**{**made_up, **architecture})
+        placeholders["context_dim"] = 2
+    Architecture(**{**placeholders, **architecture})
 
 
 if __name__ == "__main__":
