@@ -1,4 +1,4 @@
-"""How grey levels become the values that the likelihood models.
+"""Binarization: from grey levels to the values that the likelihood models.
 
 Each entry of `BINARIZATIONS` is a `Binarization`.
 """
@@ -20,14 +20,13 @@ Feed = Callable[[tf.Tensor, Seed], tf.Tensor]
 
 
 class Prepared(NamedTuple):
-    """Data as the model sees them.
+    """Data prepared for a model.
 
     Attributes:
-      train: [N, *E], what is gathered by index: an array, or `probvae.data.arrays.Rows` of a file. Both have
-        a length, a shape, a dtype, nbytes, slices and indexing by an int array.
-      test: [M, *E], fixed values of x; a memory-mapped array where they are many.
-      feed: (gathered batch, seed) -> x, float32: what each training step does to its batch.
-      validation: [V, *E], fixed values of x, or None.
+      train: Training examples [N, *E], gathered by index: an array, or `Rows` of a file.
+      test: Values of x for the test, [M, *E]; a memory-mapped array if they are many.
+      feed: Function (gathered batch, seed) -> x, float32, of each training step.
+      validation: Values of x for the validation, [V, *E], or None.
     """
 
     train: Array
@@ -40,11 +39,11 @@ Binarize = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 class Binarization(NamedTuple):
-    """How grey levels in [0, 1] become x.
+    """A way from grey levels in [0, 1] to x.
 
     Attributes:
-      train, test: (grey levels, generator) -> values to keep; None keeps the grey levels.
-      redraw: whether every training step draws 0 or 1 anew, with the grey level as probability.
+      train, test: Functions (grey levels, generator) -> values to keep; None keeps the grey levels.
+      redraw: Whether every training step draws 0 or 1 anew, with the grey level as probability.
     """
 
     train: Binarize | None
@@ -60,8 +59,8 @@ def _draw(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.random(grey.shape, np.float32) < grey
 
 
-# threshold: the tutorial's. static: drawn once (Larochelle & Murray 2011; Salakhutdinov & Murray
-# 2008). dynamic: drawn at every step (Burda et al. 2016), the test set once. none: as it is.
+# threshold: the tutorial's; static: drawn once (Larochelle & Murray 2011; Salakhutdinov & Murray 2008);
+# dynamic: drawn at every step (Burda et al. 2016), the test set once; none: unchanged.
 BINARIZATIONS: dict[str, Binarization] = {
     "threshold": Binarization(_above_half, _above_half, redraw=False),
     "static": Binarization(_draw, _draw, redraw=False),
@@ -81,17 +80,17 @@ def prepare(
     """Turn examples into the values that a likelihood models.
 
     Args:
-      data: the examples.
-      binarize: a key of `BINARIZATIONS`; "none" for all but images.
-      likelihood: a key of `probvae.likelihoods.LIKELIHOODS`, whose support is checked.
-      classes: K of the likelihood categorical; the kinds of a table's columns are known.
-      seed: of the draws that are made once.
+      data: The examples.
+      binarize: Name of the binarization, a key of `BINARIZATIONS`; "none" for all but images.
+      likelihood: Name of the likelihood whose support is checked, a key of `LIKELIHOODS`.
+      classes: K, the number of classes of the likelihood categorical.
+      seed: Seed of the draws that are made once.
 
     Returns:
-      `Prepared`. Its `train` is `data.train` itself with "dynamic" and "none". Missing values stay NaN.
+      `Prepared`. Its `train` is `data.train` itself for "dynamic" and "none". Missing values stay NaN.
 
     Raises:
-      InputError: the values lie outside the likelihood's support, or are no grey levels.
+      InputError: The values lie outside the support of the likelihood, or are no grey levels.
     """
     how = BINARIZATIONS[binarize]
     image = len(data.event_shape) == 3
@@ -125,12 +124,12 @@ def prepare(
     )
     if how.train is not None:
         return Prepared(gather(train), test, _as_float, validation)
-    collections.deque(train, maxlen=0)  # checks them, and keeps nothing
+    collections.deque(train, maxlen=0)  # checks the values and keeps none
     return Prepared(data.train, test, _scale(levels), validation)
 
 
 def _present(examples: Array) -> Array:
-    """Return what stands for 8-bit examples in a check: the levels that they have, [n, 1, ..., 1]."""
+    """Return the distinct levels of 8-bit examples, [n, 1, ..., 1], which are enough for a check."""
     if examples.dtype != np.uint8:
         return examples
     seen = np.zeros(256, bool)
@@ -144,7 +143,7 @@ def _present(examples: Array) -> Array:
 def _values(
     examples: Array, levels: int, missing: bool, how: Binarize | None, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Yield x chunk by chunk: 0 or 1 as uint8, all else, and what has missing values, as float32."""
+    """Yield x chunk by chunk: binary values as uint8, others, and those with missing values, as float32."""
     for chunk in chunks(examples):
         grey = np.divide(chunk, levels, dtype=np.float32)
         if how is None:

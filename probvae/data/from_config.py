@@ -1,4 +1,4 @@
-"""The data of a run: from its configuration to what its model sees."""
+"""The data of a run, read and prepared as its configuration says."""
 
 from typing import Any
 
@@ -15,15 +15,15 @@ from probvae.likelihoods import likelihood_of
 
 
 def read(training: Training, *, missing: bool, source: str | None = None) -> DataSet:
-    """Load a run's data, or other data read in the same way.
+    """Load the data of a run, or other data in the same way.
 
     Args:
-      training: says how.
-      missing: whether values may be missing.
-      source: in place of the run's own.
+      training: Configuration of the run.
+      missing: Whether values may be missing.
+      source: Name or path of other data, in place of the run's own.
 
     Raises:
-      InputError: as `probvae.data.loading.load`.
+      InputError: As for `probvae.data.load`.
     """
     return loading.load(
         source or training.data,
@@ -42,7 +42,7 @@ def shape_fields(examples: DataSet, training: Training, likelihood: str) -> dict
     """Return the fields of `Architecture` that the data decide.
 
     Raises:
-      InputError: labels are asked for and the data have none.
+      InputError: The run uses labels and the data have none.
     """
     fields: dict[str, Any] = {"event_shape": examples.event_shape}
     if likelihood == "mixed":
@@ -57,31 +57,31 @@ def shape_fields(examples: DataSet, training: Training, likelihood: str) -> dict
 
 
 def prepare(examples: DataSet, training: Training, architecture: Architecture) -> Prepared:
-    """Turn examples into what the model sees: binarized as asked, joined with their labels where it has y.
+    """Binarize examples as configured, and join them with their labels if the model is conditional.
 
     Raises:
-      InputError: values outside the likelihood's support; labels that are absent or of other classes.
+      InputError: Values lie outside the support of the likelihood, or labels are absent or of other classes.
     """
-    a = architecture
     prepared = binarization.prepare(
-        examples, binarize=training.binarize, likelihood=a.likelihood, classes=a.classes
+        examples, binarize=training.binarize, likelihood=architecture.likelihood, classes=architecture.classes
     )
-    if not a.context_dim:
+    num_classes = architecture.context_dim
+    if not num_classes:
         return prepared
-    found = _num_classes(examples)
-    if found > a.context_dim:
+    labelled = _num_classes(examples)
+    if labelled > num_classes:
         raise InputError(
-            f"The model knows {a.context_dim} classes; {examples.name} holds labels up to {found - 1}."
+            f"The model knows {num_classes} classes; {examples.name} holds labels up to {labelled - 1}."
         )
     train, test = (
-        labels.one_hot(np.asarray(y), a.context_dim) for y in (examples.train_labels, examples.test_labels)
+        labels.one_hot(np.asarray(y), num_classes) for y in (examples.train_labels, examples.test_labels)
     )
     if training.labels == "semi":
         train = forget_labels(train, training.labelled)
     joined = labels.join_prepared(prepared, train, test)
     if prepared.validation is None:
         return joined
-    y = labels.one_hot(np.asarray(examples.validation_labels), a.context_dim)
+    y = labels.one_hot(np.asarray(examples.validation_labels), num_classes)
     return joined._replace(validation=labels.join_rows(prepared.validation, y))
 
 
@@ -98,7 +98,7 @@ def _num_classes(examples: DataSet) -> int:
 
 
 def defaults(examples: DataSet) -> dict[str, str]:
-    """Return the likelihood and the network for data of this shape, where nobody chose them."""
+    """Return the default likelihood and network for data of this shape."""
     rank = len(examples.event_shape)
     likelihood = {1: "normal", 2: "normal", 3: "bernoulli"}[rank]
     network = {1: "mlp", 2: "conv1d", 3: "conv"}[rank]
@@ -106,13 +106,13 @@ def defaults(examples: DataSet) -> dict[str, str]:
 
 
 def default_binarize(architecture: Architecture) -> str:
-    """Return how images are binarized where nobody chose: as the tutorial for Bernoulli pixels, else not."""
+    """Return the default binarization: the tutorial's threshold for Bernoulli pixels, else none."""
     binary = len(architecture.event_shape) == 3 and likelihood_of(architecture).kind.binary
     return "threshold" if binary else "none"
 
 
 def describe(examples: DataSet) -> str:
-    """Say in a few words how many examples there are, and of what shape.
+    """Return a short text on the numbers of examples and their shape.
 
     >>> describe(data.load("digits"))
     'digits: 1,500 training and 297 test images of 28x28x1'
