@@ -61,9 +61,7 @@ from probvae.environment import __version__
     help="Number of images for annealed importance sampling, and of simulated ones (20 at most) for its "
     "bracket. [20]",
 )
-@click.option(
-    "--outliers", metavar="NAME|PATH", help="Another data set, whose images are scored as outliers."
-)
+@click.option("--outliers", metavar="NAME|PATH", help="Another data set, scored as outliers.")
 @click.option(
     "--compare",
     type=click.Path(path_type=Path),
@@ -73,10 +71,7 @@ from probvae.environment import __version__
 @click.option("--force", is_flag=True, help="Compare runs that were evaluated under different conditions.")
 @seed_option
 @click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Folder to write. [RUN_DIR/evaluation]",
+    "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Output folder. [RUN_DIR/evaluation]"
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing evaluation.")
 @click.option(

@@ -36,7 +36,7 @@ from probvae.environment import __version__
 @data_option
 @seed_option
 @click.option(
-    "--output", type=click.Path(path_type=Path), metavar="FILE", help="Page to write. [RUN_DIR/explorer.html]"
+    "--output", type=click.Path(path_type=Path), metavar="FILE", help="Output page. [RUN_DIR/explorer.html]"
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing page.")
 @click.option("--quiet", is_flag=True, help="Print only the last line.")

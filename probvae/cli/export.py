@@ -45,7 +45,7 @@ PARTS = ("encoder", "decoder")
     help="License of the model, for its card: mit, apache-2.0, cc-by-4.0, ... [unknown]",
 )
 @click.option(
-    "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Folder to write. [RUN_DIR/export]"
+    "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Output folder. [RUN_DIR/export]"
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing export.")
 @click.version_option(__version__, prog_name="probvae-export")

@@ -55,7 +55,7 @@ from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
     "--train-images",
     type=AT_LEAST_ONE,
     metavar="N",
-    help="prior: number of training images that the mixture or flow is fitted to. [10000]",
+    help="prior: number of training images to fit to. [10000]",
 )
 @click.option(
     "--class",
@@ -71,10 +71,10 @@ from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
     help="reconstructions: number of draws of z for each image. [6]",
 )
 @click.option(
-    "--from", "start", type=AT_LEAST_NONE, metavar="I", help="interpolation: index of the first test image."
+    "--from", "start", type=AT_LEAST_NONE, metavar="I", help="interpolation: index of the first image."
 )
 @click.option(
-    "--to", "end", type=AT_LEAST_NONE, metavar="J", help="interpolation: index of the second test image."
+    "--to", "end", type=AT_LEAST_NONE, metavar="J", help="interpolation: index of the second image."
 )
 @click.option(
     "--path",
@@ -82,10 +82,7 @@ from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
     help="interpolation: a straight line or a great circle. [spherical]",
 )
 @click.option(
-    "--steps",
-    type=click.IntRange(min=2),
-    metavar="T",
-    help="interpolation, traversal: number of points of a path. [9]",
+    "--steps", type=click.IntRange(min=2), metavar="T", help="interpolation, traversal: points per path. [9]"
 )
 @click.option("--image", type=AT_LEAST_NONE, metavar="I", help="traversal: index of a test image. [0]")
 @click.option(
@@ -101,7 +98,7 @@ from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
     "--output",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Folder to write. [RUN_DIR/samples/MODE]",
+    help="Output folder. [RUN_DIR/samples/MODE]",
 )
 @click.option("--images", is_flag=True, help="Write each picture to a .png file, too.")
 @click.option("--overwrite", is_flag=True, help="Replace existing samples.")

@@ -28,14 +28,9 @@ seed_option = click.option(
 def thread_options(command: Any) -> Any:
     """Give a command the options --threads and --inter-threads."""
     operations = click.option(
-        "--inter-threads",
-        type=AT_LEAST_ONE,
-        metavar="N",
-        help="Number of operations that run in parallel. [all]",
+        "--inter-threads", type=AT_LEAST_ONE, metavar="N", help="Number of parallel operations. [all]"
     )
-    threads = click.option(
-        "--threads", type=AT_LEAST_ONE, metavar="N", help="Number of threads of one operation. [all]"
-    )
+    threads = click.option("--threads", type=AT_LEAST_ONE, metavar="N", help="Threads per operation. [all]")
     return threads(operations(command))
 
 

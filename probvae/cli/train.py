@@ -100,7 +100,7 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
 )
 @_settings
 @click.option(
-    "--tensorboard", is_flag=True, help="Write terms, pictures and the latent space to FOLDER/tensorboard."
+    "--tensorboard", is_flag=True, help="Write terms, pictures, latent space to FOLDER/tensorboard."
 )
 @click.option("--wandb", default="", metavar="PROJECT", help="Report to Weights & Biases.")
 @click.option("--mlflow", default="", metavar="EXPERIMENT", help="Report to MLflow.")

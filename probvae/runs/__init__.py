@@ -1,4 +1,4 @@
-"""A run: its folder, and all that is done with it. Reading a run loads no TensorFlow.
+"""Runs: training, evaluation, samples and reports in one folder. Reading a run loads no TensorFlow.
 
 >>> from probvae import runs
 >>> run = runs.train({"latent_dim": 3}, {"epochs": 5}, data="digits", output="runs/digits")  # doctest: +SKIP

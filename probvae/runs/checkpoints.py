@@ -1,6 +1,6 @@
-"""Checkpoints of a training: its `State` in one file with a checksum, the last two kept.
+"""Checkpoints of a training: its `State` in a file with a checksum, of which the last two are kept.
 
-A file is one line, `probvae state 1` with the SHA-256 and the number of bytes of what follows: a line of
+A file begins with a line of `probvae state 1`, the SHA-256 and the number of bytes of the content: a line of
 JSON, and an .npz of the arrays.
 """
 
@@ -25,19 +25,19 @@ from probvae.training.state import EpochSums, Row, State
 
 MAGIC = b"probvae state 1"
 MAX_TEXT = 2**28  # bytes of the line of JSON
-KEPT = 2  # files; the older one is for the case that the newer one is damaged
+KEPT = 2  # number of files kept; the older one is read if the newer one is damaged
 GROUPS = ("weights", "optimizer", "best")
-DAMAGED, SPOILT = ".damaged", ".spoilt"  # how the names of checkpoints end that are not used
+DAMAGED, SPOILT = ".damaged", ".spoilt"  # endings of the names of checkpoints that are not read
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What a state belongs to.
+    """The data and devices of a training.
 
     Attributes:
-      fingerprint: of the data, `DataSet.fingerprint()`.
-      replicas: that trained it.
-      threads: that an operation used; 0 for all.
+      fingerprint: Fingerprint of the data, `DataSet.fingerprint()`.
+      replicas: Number of replicas.
+      threads: Number of threads of an operation; 0 for all.
     """
 
     fingerprint: str
@@ -46,13 +46,10 @@ class Origin:
 
 
 def save_state(folder: str | os.PathLike[str], state: State, origin: Origin) -> Path:
-    """Write a checkpoint into a run folder; then remove all but the last `KEPT`.
-
-    Returns:
-      The file.
-    """
+    """Write a checkpoint into a run folder, remove all but the last `KEPT`, and return its path."""
     folder = Path(folder)
-    fields = {f.name: getattr(state, f.name) for f in dataclasses.fields(State) if f.name not in GROUPS}
+    names = [field.name for field in dataclasses.fields(State) if field.name not in GROUPS]
+    fields = {name: getattr(state, name) for name in names}
     fields["history"] = [dataclasses.asdict(row) for row in state.history]
     content = io.BytesIO()
     content.write(json.dumps({"origin": dataclasses.asdict(origin), **fields}).encode() + b"\n")
@@ -70,17 +67,17 @@ def save_state(folder: str | os.PathLike[str], state: State, origin: Origin) -> 
 def load_state(folder: str | os.PathLike[str], like: State) -> tuple[State, Origin] | None:
     """Read the last good checkpoint of a run folder.
 
-    A damaged one is set aside, with a warning, and the one before it is read.
+    A damaged one is renamed, with a warning, and the one before it is read.
 
     Args:
-      folder: of the run.
-      like: a state of the same model and optimizer, for the number and shapes of the arrays.
+      folder: Folder of the run.
+      like: State of the same model and optimizer, for the number and shapes of the arrays.
 
     Returns:
-      None where there is no checkpoint at all: the run was interrupted before its first.
+      State and origin; None for a run that was interrupted before its first checkpoint.
 
     Raises:
-      InputError: there are checkpoints and all are damaged, or the last does not fit the model.
+      InputError: All checkpoints are damaged, or the last one does not fit the model.
     """
     folder = Path(folder)
     files = _files(folder)
@@ -91,7 +88,7 @@ def load_state(folder: str | os.PathLike[str], like: State) -> tuple[State, Orig
             raise InputError(f"{path} cannot be read: {error.strerror}.") from None
         except ValueError as error:
             warnings.warn(f"{path} is damaged ({error}): the checkpoint before it is used.", stacklevel=2)
-            with contextlib.suppress(OSError):  # it stays where it is, and is passed over again
+            with contextlib.suppress(OSError):  # without the new name, it is skipped again next time
                 _set_aside(path, DAMAGED)
             continue
         try:
@@ -105,7 +102,7 @@ def load_state(folder: str | os.PathLike[str], like: State) -> tuple[State, Orig
 
 
 def set_aside_last(folder: Path, step: int) -> None:
-    """Keep the checkpoint of a step from being read again: its weights are spoilt."""
+    """Rename the checkpoint of a step, whose weights are spoilt, so that it is not read again."""
     path = _file(folder, step)
     if path.exists():
         _set_aside(path, SPOILT)
@@ -124,14 +121,14 @@ def _set_aside(path: Path, ending: str) -> None:
 
 
 def _arrays(state: State) -> dict[str, Any]:
-    return {f"{name}/{i}": a for name in GROUPS for i, a in enumerate(getattr(state, name))}
+    return {f"{name}/{i}": array for name in GROUPS for i, array in enumerate(getattr(state, name))}
 
 
 def _verified(path: Path) -> bytes:
-    """Return the line of JSON of a file that is what its first line says.
+    """Return the line of JSON of a file, after a check of its size and checksum.
 
     Raises:
-      ValueError: it is not.
+      ValueError: The file is not as its first line says.
     """
     with path.open("rb") as file:
         words = file.readline(200).removesuffix(b"\n").split(b" ")
@@ -153,13 +150,13 @@ def _verified(path: Path) -> bytes:
 def _parse(path: Path, text: bytes, like: State) -> tuple[State, Origin]:
     fields = json.loads(text)
     state = dataclasses.replace(like, best=[] if fields["best_elbo"] is None else like.weights)
-    expected = {key: (a.shape, a.dtype) for key, a in _arrays(state).items()}
-    found = npz.read_expected(path, "a checkpoint", expected)
+    expected = {key: (array.shape, array.dtype) for key, array in _arrays(state).items()}
+    arrays = npz.read_expected(path, "a checkpoint", expected)
     origin = Origin(**fields.pop("origin"))
     fields["history"] = tuple(Row(**row) for row in fields.pop("history"))
     fields["tally"] = tuple(fields.pop("tally"))
     for name in GROUPS:
-        fields[name] = [found[f"{name}/{i}"] for i in range(len(getattr(state, name)))]
+        fields[name] = [arrays[f"{name}/{i}"] for i in range(len(getattr(state, name)))]
     state = State(**fields)
     _check(state)
     return state, origin

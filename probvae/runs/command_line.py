@@ -1,4 +1,4 @@
-"""The command lines that make and go on with a run. No TensorFlow."""
+"""The command lines that start and resume a run. No TensorFlow."""
 
 import dataclasses
 import shlex
@@ -7,12 +7,12 @@ from pathlib import Path
 from probvae.config.architecture import DECIDED_BY_DATA, Architecture
 from probvae.config.training import Training
 
-# Options whose absence may mean another value than the default.
+# Options that are always given, because the command may choose another value than the default
 ALWAYS = ("data", "binarize", "parts", "seed")
 
 
 def resume_command(folder: Path) -> str:
-    """Return the command line that goes on with a run."""
+    """Return the command line that resumes a run."""
     return f"probvae-train --resume {shlex.quote(str(folder))}"
 
 

@@ -1,4 +1,4 @@
-"""The evaluation of a run: its model and data, all stages, and the files that it writes."""
+"""The evaluation of a run: its input, its stages and its files."""
 
 import dataclasses
 import io
@@ -59,19 +59,19 @@ def evaluate(
       run: Run, or its folder.
       data: Name or path of other data than the run was trained on.
       limit: Number of test images to use, the first ones.
-      outliers: Name or path of another data set to tell from the test images.
+      outliers: Name or path of another data set, whose images are scored as outliers.
       compare: Folder of another evaluated run, whose conditions must be the same.
       force: Whether the conditions may differ from those of `compare`.
       output: Folder to write; RUN/evaluation unless given, which the report of the run shows.
-      overwrite: Whether an evaluation that is there is replaced.
-      strategy: `tf.distribute` strategy, whose replicas share importance sampling out.
-      observer: Receiver of the stages, their progress and their lines.
-      should_stop: Function that is asked often; where it returns True, the evaluation ends with the results
-        that it has, and `unfinished` names the other stages.
+      overwrite: Whether an existing evaluation is replaced.
+      strategy: `tf.distribute` strategy, whose replicas share the importance sampling.
+      observer: Observer of the stages, their progress and their lines.
+      should_stop: Function that is called often. If it returns True, the evaluation ends with the results so
+        far, and `unfinished` names the other stages.
       **options: Fields of `probvae.evaluation.state.Options`.
 
     Raises:
-      InputError: no run; its data cannot be read or do not fit; the folder is in use.
+      InputError: The folder holds no run, its data cannot be read or do not fit, or `output` is in use.
     """
     chosen, observer = state.Options(**options), observer or Observer()
     strategy = strategy or tf.distribute.get_strategy()
@@ -110,7 +110,7 @@ def evaluate(
 
 
 class _Subject(NamedTuple):
-    """A model, its test and training images, the conditions of the evaluation, and a remark on them."""
+    """The model, test and training images of an evaluation, its conditions, and a remark on them."""
 
     vae: VAE
     test: state.Images
@@ -125,7 +125,7 @@ def _subject(run: Run, strategy: Any, limit: int | None, options: state.Options)
     with strategy.scope():
         vae = saving.load(run.folder)
     images = run.examples
-    all_known = dataclasses.replace(training, labelled=1.0)  # the labels that training did not see, too
+    all_known = dataclasses.replace(training, labelled=1.0)  # including the labels that training did not see
     prepared = from_config.prepare(images, all_known, architecture)
     fingerprint = images.fingerprint()
     conditions: dict[str, Any] = {
@@ -145,8 +145,9 @@ def _subject(run: Run, strategy: Any, limit: int | None, options: state.Options)
     other = _trained_on(run) not in (None, fingerprint)
     note = " (NOT the data that the run was trained on)" if other else ""
     note += "; p(x) stands for p(x|y)" if architecture.is_conditional else ""
+    # random rows, because the first ones may all be of one class
     rows = np.sort(np.random.default_rng(0).permutation(len(prepared.train))[: options.train_images])
-    x = prepared.feed(prepared.train[rows], fold_in(0, 0)).numpy()  # the first ones may be of one class
+    x = prepared.feed(prepared.train[rows], fold_in(0, 0)).numpy()
     labels = None if images.train_labels is None else images.train_labels[rows]
     test_labels = None if images.test_labels is None else images.test_labels[:limit]
     test = state.Images(prepared.test[:limit].astype(np.float32), test_labels)
@@ -154,7 +155,7 @@ def _subject(run: Run, strategy: Any, limit: int | None, options: state.Options)
 
 
 def _trained_on(run: Run) -> str | None:
-    """Return the fingerprint of the run's data; None where its metrics were not written, or are damaged."""
+    """Return the fingerprint of the data of a run; None if its metrics are absent or damaged."""
     try:
         return run.fingerprint
     except InputError:
@@ -183,7 +184,8 @@ def _results(
     evaluation: state.Evaluation, conditions: dict[str, Any], unfinished: list[str]
 ) -> EvaluationResults:
     if "elbo" in evaluation.arrays:
-        conditions = {**conditions, "num_images": len(evaluation.arrays["elbo"])}  # fewer where stopped
+        # fewer images in an evaluation that was stopped
+        conditions = {**conditions, "num_images": len(evaluation.arrays["elbo"])}
     metrics = {
         "conditions": conditions,
         "unfinished": unfinished,
@@ -210,7 +212,7 @@ def _write(folder: Path, evaluation: state.Evaluation, results: EvaluationResult
 
 
 def _figures(evaluation: state.Evaluation) -> dict[str, Any]:
-    """Return the figures of what is known, by the names of their files."""
+    """Return the figures of the results, by the names of their files."""
     figures = {}
     if evaluation.importance is not None:
         n = evaluation.importance.curve.shape[1]

@@ -1,6 +1,6 @@
-"""The files of a run folder, read as if made to do harm. No TensorFlow.
+"""Readers of the files of a run folder, which may be malicious. No TensorFlow.
 
-Each function reads one kind of file and raises `InputError` where it is damaged.
+Each function reads one kind of file and raises `InputError` if it is damaged.
 """
 
 import csv
@@ -27,7 +27,7 @@ MAX_JSON = 2**24  # bytes of a JSON file
 MAX_HISTORY = 2**26  # bytes of history.csv
 MAX_PICTURE = 2**23  # bytes of a picture
 MAX_PIXELS = 2**25  # pixels of a picture
-MAX_COMMANDS = 1000  # commands that are read, the last ones
+MAX_COMMANDS = 1000  # number of commands that are read, the last ones
 LEVELS = 10  # depth of objects and lists in a JSON file
 
 
@@ -35,7 +35,7 @@ def read_config(folder: Path) -> tuple[Architecture, Training]:
     """Read config.json of a run folder.
 
     Raises:
-      InputError: no run folder; a model without a training; a damaged file.
+      InputError: The folder holds no run, or a model without a training, or the file is damaged.
     """
     require_run(folder)
     text = read_text(folder / CONFIG, "a run's configuration", json_file.MAX_CONFIG)
@@ -70,7 +70,7 @@ def _json(path: Path) -> Any:
 
 
 def read_history(path: Path) -> dict[str, np.ndarray]:
-    """Read history.csv: column -> [epochs] float64, NaN where a cell is empty; empty without any epoch."""
+    """Read history.csv: column -> [epochs] float64, NaN for an empty cell; empty before the first epoch."""
     text = read_text(path, "a run's history", MAX_HISTORY)
     with refusals(path, "a run's history"):
         header, *rows = list(csv.reader(io.StringIO(text), strict=True)) or [[]]
@@ -111,7 +111,7 @@ def number(value: Any, *keys: str) -> float | None:
 
 
 def read_picture(path: Path) -> bytes:
-    """Read a PNG, which a browser is going to show."""
+    """Read a PNG that a browser will show."""
     with refusals(path, "a picture"):
         with path.open("rb") as file:
             content = file.read(MAX_PICTURE + 1)
@@ -123,10 +123,10 @@ def read_picture(path: Path) -> bytes:
 
 
 def _is_sound(png: bytes) -> bool:
-    """Whether bytes are a whole PNG that is not made to fill the memory."""
+    """Return whether bytes are a complete PNG of at most `MAX_PIXELS` pixels."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of many pixels
+            warnings.simplefilter("ignore")  # Pillow's warning on many pixels
             with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
                 if image.width * image.height > MAX_PIXELS:
                     return False
@@ -137,14 +137,14 @@ def _is_sound(png: bytes) -> bool:
 
 
 class EpochPicture(NamedTuple):
-    """The number of whole epochs before a picture was made, and its path."""
+    """The path of a picture, and the number of whole epochs before it."""
 
     epochs: int
     path: Path
 
 
 def epoch_pictures(folder: Path, kind: str) -> list[EpochPicture]:
-    """Return the pictures of a kind (image or prior) through the epochs of a run, in their order."""
+    """Return the pictures of a kind (image or prior) of a run, in the order of the epochs."""
     pictures = []
     for path in (folder / IMAGES).glob(f"{kind}_at_epoch_*.png"):
         digits = path.stem.rpartition("_")[2]
@@ -157,11 +157,11 @@ def epoch_pictures(folder: Path, kind: str) -> list[EpochPicture]:
 
 
 class EvaluationResults(NamedTuple):
-    """The files that `probvae-evaluate` wrote.
+    """The results that `probvae-evaluate` wrote.
 
     Attributes:
       metrics: Content of metrics.json: means with their errors, and the conditions.
-      per_example: name -> array over the test examples, in nats.
+      per_example: Arrays over the test examples by name, in nats.
     """
 
     metrics: dict[str, Any]
@@ -174,28 +174,28 @@ class EvaluationResults(NamedTuple):
 
     @property
     def results(self) -> dict[str, dict[str, Any]]:
-        """Lines of the table, by key."""
+        """Rows of the table, by key."""
         rows = part(self.metrics, "results", dict)
         return {key: row for key, row in rows.items() if isinstance(row, dict)}
 
     @property
     def unfinished(self) -> list[str]:
-        """Names of the stages that were stopped or not begun."""
+        """Names of the stages that were stopped or not started."""
         return [str(name) for name in part(self.metrics, "unfinished", list)]
 
     @property
     def skipped(self) -> dict[str, str]:
-        """Stages that could not be done, and why."""
+        """Reasons why stages were skipped, by the name of the stage."""
         return {key: str(value) for key, value in part(self.metrics, "skipped", dict).items()}
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """Vectors of real numbers among the per-example results."""
         arrays = self.per_example.items()
-        return {key: a for key, a in arrays if a.ndim == 1 and a.dtype.kind == "f" and len(a)}
+        return {key: x for key, x in arrays if x.ndim == 1 and x.dtype.kind == "f" and len(x)}
 
 
 def part(content: dict[str, Any], name: str, kind: type) -> Any:
-    """Return a value of an object if it is of a kind, else an empty one."""
+    """Return a value of a JSON object if it has the given type, else an empty value of that type."""
     value = content.get(name)
     return value if isinstance(value, kind) else kind()

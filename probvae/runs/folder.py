@@ -1,4 +1,4 @@
-"""The folder of a run: made or taken over, and locked while a process works in it."""
+"""The folder of a run: its creation, its checks, and the lock of the process that writes into it."""
 
 import fcntl
 import os
@@ -26,7 +26,7 @@ PICTURES = (
     "traversals.png",
     "learning_curves.png",
 )
-WRITTEN = {  # the patterns of all that a run writes but its configuration, by folder
+WRITTEN = {  # patterns of the files of a run without its configuration, by folder
     ".": (*PICTURES, WEIGHTS, "wandb.id", "mlflow.id", f".*{TEMPORARY}", METRICS, HISTORY, COMMANDS, REPORT),
     IMAGES: ("image_at_epoch_*.png", "prior_at_epoch_*.png", f".*{TEMPORARY}"),
     CHECKPOINTS: ("step-*", f".*{TEMPORARY}"),
@@ -36,15 +36,14 @@ WRITTEN = {  # the patterns of all that a run writes but its configuration, by f
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run folder, which is made if absent.
+    """Lock a run folder, which is created if absent.
 
-    The lock is the operating system's: it ends with the process that holds it, however that ends, so that a
-    lock file left behind is no lock.
+    The operating system releases the lock when the process ends, even if its lock file stays behind.
 
     Raises:
-      InputError: another process holds it, or the folder cannot be used.
+      InputError: Another process holds the lock, or the folder cannot be used.
     """
-    made = not folder.exists()
+    is_new = not folder.exists()
     with usable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = _lock(folder / LOCK)
@@ -53,9 +52,9 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         try:
             (folder / LOCK).unlink(missing_ok=True)
-            if made and not any(folder.iterdir()):
+            if is_new and not any(folder.iterdir()):
                 folder.rmdir()
-        except OSError:  # a folder that became read-only, say; the lock ends all the same
+        except OSError:  # the folder became read-only, for example; the lock ends nevertheless
             pass
         os.close(handle)
 
@@ -66,7 +65,7 @@ def _lock(path: Path) -> int:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):  # else just removed
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):  # not just removed
                 os.ftruncate(handle, 0)
                 os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
                 return handle
@@ -83,17 +82,18 @@ def _lock(path: Path) -> int:
 
 
 def prepare_folder(folder: Path, config: str | None = None, *, overwrite: bool = False) -> None:
-    """Make a run folder, or clear one.
+    """Create a run folder, or clear one.
 
-    In an order in which no `--resume` takes what is left of the old run for the new one, whenever it ends.
+    The order of the steps keeps `--resume` from taking the rest of an old run for the new one, even if the
+    process is killed in between.
 
     Args:
-      folder: must be absent or empty, unless `overwrite`.
-      config: the text of the new run's config.json.
-      overwrite: empty an existing *run* folder of the files that a run writes; other files stay.
+      folder: Folder of the run, absent or empty unless `overwrite`.
+      config: Text of config.json of the new run.
+      overwrite: Whether the files of a run in the folder are removed; other files stay.
 
     Raises:
-      InputError: the folder is in use, or cannot be made.
+      InputError: The folder is in use, or cannot be created.
     """
     with usable(folder):
         in_use = folder.exists() and (not folder.is_dir() or not _is_bare(folder))
@@ -112,7 +112,7 @@ def prepare_folder(folder: Path, config: str | None = None, *, overwrite: bool =
         _remove(folder / CHECKPOINTS, WRITTEN[CHECKPOINTS])
         if config is not None:
             write_text(folder / CONFIG, config)
-        for name in (IMAGES, TENSORBOARD, "."):  # last of all what says that there was a run
+        for name in (IMAGES, TENSORBOARD, "."):  # the top folder last, whose files show that there was a run
             _remove(folder / name, WRITTEN[name])
 
 
@@ -122,7 +122,7 @@ def _remove(folder: Path, patterns: tuple[str, ...]) -> None:
 
 
 def _is_bare(folder: Path) -> bool:
-    """Whether a folder is empty, or holds only what a run that came to nothing leaves."""
+    """Return whether a folder is empty, or holds only the remains of a run that never started."""
     ours = {LOCK, IMAGES, CHECKPOINTS}
     return all(
         path.name in ours or (path.name.startswith(".") and path.suffix == TEMPORARY)
@@ -131,10 +131,10 @@ def _is_bare(folder: Path) -> bool:
 
 
 def require_run(folder: Path) -> None:
-    """Refuse what is no run folder.
+    """Refuse a path that is not a run folder.
 
     Raises:
-      InputError: it is absent, no folder, or has no config.json.
+      InputError: The path is absent, a file, or a folder without config.json.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give the folder of a run.")
@@ -147,10 +147,10 @@ def require_run(folder: Path) -> None:
 
 
 def require_untrained(folder: Path) -> None:
-    """Refuse a run folder whose training has begun, where there is no checkpoint to go on from.
+    """Refuse to train from the start in a run folder that has results but no checkpoint.
 
     Raises:
-      InputError: it has a history.
+      InputError: The folder has a history or metrics.
     """
     if (folder / HISTORY).exists() or (folder / METRICS).exists():
         raise InputError(
@@ -160,7 +160,7 @@ def require_untrained(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the files that a killed process had not finished writing."""
+    """Remove the temporary files of a process that was killed."""
     for name, patterns in WRITTEN.items():
         for pattern in (*patterns, CONFIG):
             for path in (folder / name).glob(f".{pattern}.*{TEMPORARY}"):

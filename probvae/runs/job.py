@@ -1,4 +1,4 @@
-"""A training that is about to begin: its model, its data, its folder and its options."""
+"""The job of a training: its model, data, folder and options."""
 
 import dataclasses
 from pathlib import Path
@@ -18,16 +18,16 @@ from probvae.training.workers import Workers
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """Options of how a run is carried out, which do not change its result.
+    """Options of the execution of a run, which do not change its result.
 
     Attributes:
       every: Time or number of steps between two checkpoints within an epoch.
-      overwrite: Whether the run that is in the folder is replaced.
+      overwrite: Whether an existing run in the folder is replaced.
       tensorboard: Whether files for TensorBoard are written into the folder.
       wandb: Project of Weights & Biases to report to; empty for none.
       mlflow: Experiment of MLflow to report to; empty for none.
       strategy: `tf.distribute` strategy, whose replicas share the work; None for the current one.
-      command: Command line that was typed, to be kept; empty where there was none.
+      command: Command line to record; empty for none.
     """
 
     every: Every = CHECKPOINT_INTERVAL
@@ -41,18 +41,18 @@ class RunOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A training with all that it needs.
+    """The input of a training.
 
     Attributes:
       folder: Folder of the run.
       vae: Model to train.
       architecture: Configuration of the model.
       training: Settings of the training.
-      examples: Examples as they were read.
-      prepared: Examples as the model sees them.
-      first_draws: Draws of the model's first p(z), for the pictures.
-      origin: Data and devices, to be kept with each checkpoint.
-      options: How the run is carried out.
+      examples: Examples as read.
+      prepared: Examples as the model takes them.
+      first_draws: Draws of p(z) of the new model, for the pictures.
+      origin: Data and devices, which are saved with each checkpoint.
+      options: Options of the execution.
       workers: Processes that train together.
     """
 

@@ -21,19 +21,19 @@ def test_results(vae: VAE, terms: TestTerms, x: np.ndarray) -> dict[str, Any]:
 
     Args:
       vae: Model.
-      terms: ELBO of the test examples and its parts, by the model's weights.
+      terms: ELBO of the test examples and its terms.
       x: Test examples.
     """
     values = {f"test_{name}": value for name, value in terms._asdict().items()} | vae.test_metrics(x)
     architecture = vae.architecture
     if architecture is not None and likelihood_of(architecture).kind.grey_levels:
-        # for 8-bit images, minus the ELBO in bits for each value of x: at least what coding them costs
+        # for 8-bit images, the negative ELBO in bits per value of x: a bound on the cost of coding them
         values["test_bits_per_dimension"] = bits_per_dimension(terms.elbo, architecture.event_shape)
     return {name: mean_and_error(value) for name, value in values.items()}
 
 
 def history_results(history: Sequence[Row]) -> dict[str, Any]:
-    """Return the sums over the epochs of a training, and its best epoch on a validation set."""
+    """Return the totals over the epochs of a training, and its best epoch on the validation set."""
     seconds = sum(row.seconds for row in history)
     examples = sum(row.images_per_second * row.seconds for row in history)
     return {
@@ -56,12 +56,12 @@ def _best_epoch(history: Sequence[Row]) -> dict[str, Any]:
 
 
 def mean_and_error(values: np.ndarray) -> dict[str, float | None]:
-    """Return a mean over examples and its standard error; None where one example tells nothing of it."""
+    """Return the mean over examples and its standard error, None for a single example."""
     mean, error = estimate(values)
     return {"mean": mean, "standard_error": error if len(values) > 1 else None}
 
 
 def peak_memory_mb() -> float:
-    """Return the largest resident size of this process so far, in 10^6 bytes."""
+    """Return the peak resident memory of this process so far, in 10^6 bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6

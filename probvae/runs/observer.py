@@ -1,4 +1,4 @@
-"""The observer of a training or an evaluation: what it is told while they run. No TensorFlow."""
+"""The observer of the progress of a training or an evaluation. No TensorFlow."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,45 +11,45 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Receives the progress of a training or an evaluation; this one shows nothing.
+    """Base class of the observers of a training or an evaluation; its methods show nothing.
 
     A subclass overrides the methods that it needs.
     """
 
     def begin_training(self, job: "Job", place: str) -> None:
-        """Take note of a training that begins.
+        """Handle the start of a training.
 
         Args:
           job: Model, data, settings and folder of the training.
-          place: Step and epoch at which a resumed run goes on, in words; empty for a new run.
+          place: Step and epoch from which a run is resumed, in words; empty for a new run.
         """
 
     def chunk(self, epoch: int, examples: int) -> None:
-        """Take note of the examples of an epoch that were just used, about twice a second."""
+        """Handle the number of examples that were just used, about twice a second."""
 
     def epoch(self, row: "Row") -> None:
-        """Take note of an epoch that has ended."""
+        """Handle the end of an epoch."""
 
     def begin(self, words: str) -> None:
-        """Take note of an evaluation that begins, or of a page that is being made: of what, in words."""
+        """Handle the start of an evaluation or a web page, with its content in words."""
 
     def stage(self, name: str) -> None:
-        """Take note of a stage of an evaluation that begins."""
+        """Handle the start of a stage of an evaluation."""
 
     def progress(self, fraction: float) -> None:
-        """Take note of the fraction of a stage that is done."""
+        """Handle the fraction of a stage that is done."""
 
     def lines(self, lines: "Sequence[Line]") -> None:
-        """Take note of the lines of the table that a stage has added."""
+        """Handle the lines of the table that a stage has added."""
 
     def warn(self, message: str) -> None:
-        """Take note of something that the user should know; by default a Python warning."""
+        """Handle a message to the user, by default as a Python warning."""
         warnings.warn(message, stacklevel=2)
 
     def close(self) -> None:
-        """End a display of progress, because work has ended or other output comes."""
+        """Remove the display of progress, before other output or at the end."""
 
 
 def never() -> bool:
-    """Return False: a `should_stop` that never stops."""
+    """Return False, as the default of `should_stop`."""
     return False

@@ -1,4 +1,4 @@
-"""The pictures of a run: test images and prior draws through the epochs, and views of the latent space."""
+"""The picture files of a run: reconstructions and prior draws by epoch, and views of the latent space."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -20,24 +20,24 @@ from probvae.runs.run import draw_history
 from probvae.seeds import fold_in
 from probvae.training.state import Row
 
-GRID = 16  # images of the tutorial's picture
+GRID = 16  # number of images in the picture of the tutorial
 
 
 def first_draws(vae: VAE, training: Training) -> np.ndarray:
-    """Return draws of the p(z) of a new model, [GRID, L], which the pictures show through all epochs."""
+    """Return draws of p(z) of the new model, [GRID, L], which the pictures of all epochs show."""
     return vae.prior.sample(GRID, seed=fold_in(training.seed, -2)).numpy()  # z ~ p(z)
 
 
 class PictureFiles:
-    """Writes the pictures of a run.
+    """Writer of the pictures of a run.
 
     Args:
       folder: Folder of the run.
-      vae: Model of the run; each picture shows it with the weights of that moment.
+      vae: Model of the run; each picture shows it with its current weights.
       training: Settings of the training.
-      x: Test examples as the model sees them.
-      labels: Labels of these, or None.
-      z: Draws of p(z) as of `first_draws`.
+      x: Test examples as the model takes them.
+      labels: Labels of the test examples, or None.
+      z: Draws of p(z), as `first_draws` returns them.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class PictureFiles:
         self._write("originals.png", figures.example_grid(x, title="Test images"))
 
     def after_epoch(self, epochs: int, words: str) -> None:
-        """Write the tutorial's picture, and one of prior draws, after so many epochs."""
+        """Write the pictures of reconstructions, as in the tutorial, and of prior draws after an epoch."""
         reconstructions = self.vae.reconstruct(self.fixed_x, seed=fold_in(self.training.seed, -3)).numpy()
         arguments, columns, title = self.draws
         images = {
@@ -75,13 +75,13 @@ class PictureFiles:
             self._write(f"{IMAGES}/{kind}_at_epoch_{epochs:04d}.png", figure)
 
     def remove_after(self, epochs: int) -> None:
-        """Remove the pictures of epochs that are going to be trained again."""
+        """Remove the pictures of later epochs, which will be trained again."""
         for picture in (*self._of("image"), *self._of("prior")):
             if picture.epochs > epochs:
                 picture.path.unlink()
 
     def animations(self) -> None:
-        """Write the pictures through the epochs as animations."""
+        """Write the pictures of all epochs as animations."""
         for kind, name in (("image", "reconstructions.gif"), ("prior", "prior.gif")):
             if pictures := self._of(kind):
                 gif = figures.to_gif([picture.path.read_bytes() for picture in pictures])
@@ -91,12 +91,13 @@ class PictureFiles:
         return epoch_pictures(self.folder, kind)
 
     def learning_curves(self, history: Sequence[Row]) -> None:
-        """Write the test ELBO and its two parts over the epochs."""
-        columns = {f.name: [getattr(row, f.name) for row in history] for f in dataclasses.fields(Row)}
+        """Write the curves of the test ELBO and its two terms over the epochs."""
+        names = [field.name for field in dataclasses.fields(Row)]
+        columns = {name: [getattr(row, name) for row in history] for name in names}
         self._write("learning_curves.png", draw_history(columns))
 
     def latent_space(self) -> list[float] | None:
-        """Write the views of the latent space; return Var_x(E_q[z]) by dimension, where it is known."""
+        """Write the views of the latent space; return Var_x(E_q[z]) by dimension, None if unknown."""
         vae = self.vae.unconditional(self.x)
         if self.vae.latent_dim == 2:
             self._latent_plane(
@@ -109,10 +110,10 @@ class PictureFiles:
         figure = latent.traversals(vae, codes)
         if figure is not None:
             self._write("traversals.png", figure)
-        return None if codes.variance is None else [float(v) for v in codes.variance]
+        return None if codes.variance is None else [float(value) for value in codes.variance]
 
     def _latent_plane(self, mean: Callable[[np.ndarray], np.ndarray], *, on_images: bool) -> None:
-        """Write the plane of z, decoded, and the means of q(z|x) in it."""
+        """Write the decoded latent plane, and the means of q(z|x) in it."""
         if on_images:
             manifold = figures.latent_circle if on_sphere(self.vae.prior) else figures.latent_manifold
             self._write("latent_manifold.png", manifold(mean))

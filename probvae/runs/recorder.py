@@ -1,4 +1,4 @@
-"""The recorder of a training: it writes the files of the run folder."""
+"""The recorder of a training, which writes the files of the run folder."""
 
 import csv
 import dataclasses
@@ -26,20 +26,20 @@ from probvae.runs.picture_files import PictureFiles
 from probvae.training.scoring import TestTerms
 from probvae.training.state import Row
 
-PICTURES_A_RUN = 60  # pictures of each kind, at most; after every epoch where there are no more epochs
+PICTURES_A_RUN = 60  # largest number of pictures of each kind; one after each epoch if they suffice
 
 
 class Recorder:
-    """Writes a run's files: configuration, commands, history, weights, pictures, metrics.
+    """Writer of the files of a run: configuration, commands, history, weights, pictures, metrics.
 
     Args:
-      folder: Folder of the run, where a process may write nothing but these files.
+      folder: Folder of the run.
       vae: Model.
       training: Settings of the training.
-      data: Examples as they were read.
-      prepared: Examples as the model sees them.
+      data: Examples as read.
+      prepared: Examples as the model takes them.
       fingerprint: SHA-256 of the data.
-      z: Draws of the first p(z), as of `probvae.runs.picture_files.first_draws`.
+      z: Draws of p(z), as `probvae.runs.picture_files.first_draws` returns them.
     """
 
     def __init__(
@@ -59,15 +59,15 @@ class Recorder:
         self.history: list[Row] = []
 
     def start(self, history: Sequence[Row] = (), *, step: int = 0, command: str = "") -> None:
-        """Write what is known before training: the configuration, the command and the first pictures.
+        """Write the files that precede training: the configuration, the command and the first pictures.
 
         Args:
-          history: Rows of the epochs that are done, where a run is resumed.
+          history: Rows of the epochs before a run was resumed.
           step: Number of steps that are done.
-          command: Command line that started or resumed the run; empty where there was none.
+          command: Command line that started or resumed the run; empty for none.
         """
         self.history = list(history)
-        (self.folder / METRICS).unlink(missing_ok=True)  # those of a run that has ended
+        (self.folder / METRICS).unlink(missing_ok=True)  # the metrics of a run that had ended
         saving.save(self.vae, self.folder, self.training)
         if command:
             self._record(command)
@@ -77,21 +77,21 @@ class Recorder:
             self.pictures.after_epoch(0, "before training")
 
     def _record(self, command: str) -> None:
-        """Add a command to those that have trained the run."""
+        """Append a command line to commands.json."""
         path = self.folder / COMMANDS
         try:
-            before = read_commands(path) if path.exists() else []
-        except InputError:  # damaged: nothing but the report needs it
-            before = []
-        commands = [*before, {"command": command, "versions": versions()}]
+            earlier = read_commands(path) if path.exists() else []
+        except InputError:  # a damaged file, which only the report needs
+            earlier = []
+        commands = [*earlier, {"command": command, "versions": versions()}]
         writing.write_text(path, json.dumps(commands, indent=2) + "\n")
 
     def save_weights(self) -> None:
-        """Write the weights as they are."""
+        """Write the current weights."""
         saving.save_weights(self.vae, self.folder / writing.WEIGHTS)
 
     def epoch(self, row: Row) -> None:
-        """Write everything that an epoch has changed."""
+        """Write the weights and the history after an epoch, and its pictures if they are due."""
         self.history.append(row)
         self.save_weights()
         writing.write_text(self.folder / HISTORY, _as_csv(self.history))
@@ -104,17 +104,17 @@ class Recorder:
         """Write the closing pictures and metrics.json.
 
         Args:
-          terms: ELBO of the test set and its parts, by the weights as they are.
+          terms: ELBO of the test set and its terms, with the current weights.
           interrupted: Whether the training was stopped before its end.
 
         Returns:
-          The content of metrics.json.
+          Content of metrics.json.
         """
         self.pictures.animations()
         if self.history:
             self.pictures.learning_curves(self.history)
         variance = self.pictures.latent_space()
-        if self.training.validation:  # the best epoch's weights are back
+        if self.training.validation:  # the weights of the best epoch are restored
             self.save_weights()
         content = {
             **metrics.test_results(self.vae, terms, self.pictures.x),
@@ -140,7 +140,7 @@ class Recorder:
 
 def _as_csv(history: list[Row]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in dataclasses.fields(Row)], lineterminator="\n")
+    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Row)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in history)
     return text.getvalue()

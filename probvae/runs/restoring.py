@@ -1,4 +1,4 @@
-"""The last checkpoint of a run: a training is brought back to it."""
+"""The return of a training to the last checkpoint of its run."""
 
 import warnings
 from collections.abc import Callable
@@ -14,16 +14,16 @@ Warn = Callable[[str], None]
 
 
 def keep_last_good(trainer: Trainer, recorder: Recorder | None, job: Job, *, sound: bool) -> int:
-    """Save a run that met numbers that are not finite; where its weights are spoilt, as it was before.
+    """Save a run after numbers that are not finite; if its weights are spoilt, save its last checkpoint.
 
     Args:
-      trainer: The training.
-      recorder: The writer of the run's files; None in a process that writes none.
-      job: The run.
-      sound: Whether the weights are good.
+      trainer: Trainer of the model.
+      recorder: Writer of the files of the run; None in a process that writes none.
+      job: Job of the training.
+      sound: Whether the weights are sound, see `NonFiniteError`.
 
     Returns:
-      The step that a resumed run goes on from.
+      Step from which the run can be resumed.
     """
     state = trainer.state()
     if recorder is None:
@@ -44,11 +44,11 @@ def keep_last_good(trainer: Trainer, recorder: Recorder | None, job: Job, *, sou
 
 
 def restore(trainer: Trainer, job: Job, warn: Warn) -> str:
-    """Bring a training to the last checkpoint of its run; return its step and epoch, in words."""
+    """Restore a training from the last checkpoint of its run; return its step and epoch, in words."""
     place = ""
-    for turn in (True, False):  # the chief first, which sets damaged files aside
+    for chief in (True, False):  # the chief first, which renames damaged files
         with job.workers.in_step():
-            if job.workers.is_chief is turn:
+            if job.workers.is_chief is chief:
                 place = _load(trainer, job, warn)
     job.workers.refuse_unless_same("the checkpoints that they find", trainer.state().step)
     return place
@@ -64,25 +64,25 @@ def _load(trainer: Trainer, job: Job, warn: Warn) -> str:
     if saved is None:
         require_untrained(folder)
         return "there is no checkpoint yet: from the first step"
-    state, before = saved
-    if before.fingerprint != origin.fingerprint:
+    state, earlier = saved
+    if earlier.fingerprint != origin.fingerprint:
         raise InputError(
             f"The data {trainer.training.data} are not those that the run in {folder} has begun with: give "
             "those by --data, or train anew."
         )
-    if before.replicas != origin.replicas and job.workers.is_chief:
+    if earlier.replicas != origin.replicas and job.workers.is_chief:
         warn(
-            f"the run had {before.replicas} replicas and goes on with {origin.replicas}: the noise of its "
+            f"the run had {earlier.replicas} replicas and goes on with {origin.replicas}: the noise of its "
             "steps is another from here on."
         )
-    if before.threads != origin.threads and job.workers.is_chief:
+    if earlier.threads != origin.threads and job.workers.is_chief:
         warn(
-            f"the run used {before.threads or 'all'} threads and goes on with {origin.threads or 'all'}: "
+            f"the run used {earlier.threads or 'all'} threads and goes on with {origin.threads or 'all'}: "
             "sums are rounded in another order from here on."
         )
-    begun = state.epoch + (state.position > 0)
-    if trainer.training.epochs < begun:
-        raise InputError(f"epochs must be {begun} or more, as the run is in its epoch {begun}; got fewer.")
+    least = state.epoch + (state.position > 0)
+    if trainer.training.epochs < least:
+        raise InputError(f"epochs must be {least} or more, as the run is in its epoch {least}; got fewer.")
     trainer.restore(state)
     epoch = state.epoch + state.position / len(trainer.data.train)
     left = "; nothing is left to train: give more --epochs" if trainer.finished else ""

@@ -1,4 +1,4 @@
-"""A run: the files of its folder, its model and its data, each read when it is first asked for."""
+"""A run: the files of its folder, its model and its data, each read on first access."""
 
 import dataclasses
 import functools
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
 
 
 class Examples(NamedTuple):
-    """Examples x [N, *E] and their labels [N], None where there are none."""
+    """Examples x [N, *E] and their labels [N], or None."""
 
     x: np.ndarray
     labels: np.ndarray | None
 
 
 def open_run(folder: str | os.PathLike[str]) -> "Run":
-    """Open a run folder that `probvae-train` made, also while it is being trained.
+    """Open a run folder of `probvae-train`, also during its training; only config.json is read.
 
     Args:
       folder: Folder of the run.
 
     Returns:
-      `Run`. Opening reads config.json alone.
+      `Run`.
 
     Raises:
-      InputError: no run folder, or its config.json is damaged.
+      InputError: The folder is not a run folder, or its config.json is damaged.
     """
     return Run(folder)
 
 
 def as_run(run: "Run | str | os.PathLike[str]", source: str | None = None) -> "Run":
-    """Return a run, or the run of a folder; one of other data where there is a source."""
+    """Return a run or the run of a folder, with other data if a source is given."""
     return run if isinstance(run, Run) and source is None else Run(run, source)
 
 
@@ -56,7 +56,7 @@ def require_shape(examples: "DataSet", event_shape: tuple[int, ...]) -> None:
     """Refuse examples of another shape than a model takes.
 
     Raises:
-      InputError: their shape is another one.
+      InputError: The shapes differ.
     """
     if examples.event_shape != event_shape:
         raise InputError(
@@ -66,10 +66,10 @@ def require_shape(examples: "DataSet", event_shape: tuple[int, ...]) -> None:
 
 
 def draw_history(history: Mapping[str, Any]) -> "Figure":
-    """Draw the test ELBO and its two parts over the epochs, from the columns of a history.
+    """Draw the test ELBO and its two terms over the epochs, from the columns of a history.
 
     Raises:
-      InputError: there is no epoch yet.
+      InputError: The history has no epoch yet.
     """
     from probvae.figures.curves import learning_curves
 
@@ -84,13 +84,12 @@ def draw_history(history: Mapping[str, Any]) -> "Figure":
 class Run:
     """A run: its model, configuration, history, metrics, data and pictures.
 
-    Files are read when they are first asked for, as files that may be damaged, and kept; open the folder
-    again to see what a training has written since.
+    Files are read once, on first access; open the folder again to read what a training has written since.
 
     Args:
       folder: Folder of the run.
       source: Name or path of other data than the run was trained on; None for the run's own.
-      lenient: Whether a damaged file counts as absent and is told in `problems`, in place of an error.
+      lenient: Whether a damaged file counts as absent and is listed in `problems` instead of an error.
 
     Attributes:
       folder: Path of the folder.
@@ -99,7 +98,7 @@ class Run:
       training: Configuration of the training.
 
     Raises:
-      InputError: no run folder; or, from an attribute, a file that is absent or damaged.
+      InputError: The folder is not a run folder or, on access to an attribute, a file is absent or damaged.
     """
 
     def __init__(
@@ -118,7 +117,7 @@ class Run:
     # ---- files -------------------------------------------------------------------------------------
 
     def _read(self, name: str, read: Callable[[Path], Any], default: Any) -> Any:
-        """Read a file of the folder; return the default where it is absent, or damaged in a lenient run."""
+        """Read a file of the folder; return the default if it is absent, or damaged in a lenient run."""
         path = self.folder / name
         if not path.exists():
             return default
@@ -132,12 +131,12 @@ class Run:
 
     @property
     def problems(self) -> list[str]:
-        """Sentences on the damaged files of a lenient run, among those that have been read."""
+        """Error messages of the damaged files that a lenient run has read."""
         return list(self._problems.values())
 
     @functools.cached_property
     def history(self) -> dict[str, np.ndarray]:
-        """history.csv: column -> [epochs] float64, NaN where a cell is empty; empty before the first epoch.
+        """history.csv: column -> [epochs] float64, NaN for an empty cell; empty before the first epoch.
 
         ELBO, log-likelihood and KL are means over the test set in nats per example; see
         `probvae.training.state.Row`.
@@ -146,26 +145,26 @@ class Run:
 
     @functools.cached_property
     def metrics(self) -> dict[str, Any]:
-        """metrics.json: the results of the training; empty while it has not ended."""
+        """metrics.json: the results of the training; empty before its end."""
         return self._read(METRICS, files.read_object, {})
 
     def metric(self, *keys: str) -> float | None:
-        """Return a finite number of metrics.json by its path of keys, or None."""
+        """Return the finite number of metrics.json at a path of keys, or None."""
         return files.number(self.metrics, *keys)
 
     @property
     def interrupted(self) -> bool:
-        """Whether the training was stopped before its end, and has not gone on since."""
+        """True if the training was stopped before its end and not resumed since."""
         return self.metrics.get("interrupted") is True
 
     @property
     def versions(self) -> dict[str, str]:
-        """Versions of Python and of the packages that trained the run; empty while it has not ended."""
+        """Versions of Python and the packages that trained the run; empty before its end."""
         return files.part(self.metrics, "versions", dict)
 
     @property
     def fingerprint(self) -> str | None:
-        """SHA-256 of the data that the run was trained on; None while it has not ended."""
+        """SHA-256 of the training data; None before the end of the training."""
         return files.part(self.metrics, "data", dict).get("fingerprint_sha256")
 
     @functools.cached_property
@@ -175,7 +174,7 @@ class Run:
 
     @functools.cached_property
     def evaluation(self) -> EvaluationResults | None:
-        """Files of `probvae-evaluate`; None where the run has not been evaluated."""
+        """Results of `probvae-evaluate`; None if the run has not been evaluated."""
         metrics = self._read(f"{EVALUATION}/{METRICS}", files.read_object, {})
         if not metrics:
             return None
@@ -183,30 +182,30 @@ class Run:
 
     @functools.cached_property
     def weights_sha256(self) -> str:
-        """SHA-256 of weights.npz; empty where it is absent."""
+        """SHA-256 of weights.npz; empty if it is absent."""
         return self._read(WEIGHTS, files.sha256, "")
 
     @property
     def is_evaluation_stale(self) -> bool:
-        """Whether the evaluation is of other weights than the run has now."""
+        """True if the evaluation is of other weights than the current ones."""
         if self.evaluation is None:
             return False
         return self.evaluation.conditions.get("weights_sha256") != self.weights_sha256
 
     @property
     def pictures(self) -> dict[str, Path]:
-        """Name -> path of the pictures that are there; those of single epochs as images/NAME."""
+        """Paths of the existing pictures by name; the names of those of an epoch are images/NAME."""
         names = [*PICTURES, *sorted(f"{IMAGES}/{p.name}" for p in (self.folder / IMAGES).glob("*.png"))]
         return {name: self.folder / name for name in names if (self.folder / name).is_file()}
 
     def picture(self, name: str) -> bytes:
-        """Return a PNG of the folder by its path in it; empty where it is absent."""
+        """Return a PNG of the folder by its relative path; empty if it is absent."""
         if name not in self._pictures:
             self._pictures[name] = self._read(name, files.read_picture, b"")
         return self._pictures[name]
 
     def read_all(self, pictures: Iterable[str] = ()) -> None:
-        """Read all files but the model and the data now, and the pictures of these names."""
+        """Read all files but the model and the data, and the given pictures."""
         for name in ("history", "metrics", "commands", "is_evaluation_stale"):
             getattr(self, name)
         for name in pictures:
@@ -216,23 +215,23 @@ class Run:
 
     @functools.cached_property
     def model(self) -> "VAE":
-        """The trained model, as `probvae.load` gives it."""
+        """The trained model, as `probvae.load` returns it."""
         from probvae.models.saving import load
 
         return load(self.folder)
 
     def model_of(self, label: int | None = None) -> "VAE":
-        """Return the model, of one class where it is conditional.
+        """Return the model, for one class if it is conditional.
 
         Raises:
-          InputError: a class is missing, is none of the model's, or is given for a model without.
+          InputError: The class is missing or unknown, or given for a model without classes.
         """
         if label not in self._models:
             self._models[label] = self.model.of_class(label)
         return self._models[label]
 
     def encode(self, index: int) -> np.ndarray:
-        """Return the mean of q(z|x) of a test example, [L]; on a sphere its direction, of a flow a draw."""
+        """Return the mean of q(z|x) of a test example, [L]; its direction on a sphere, a draw for a flow."""
         from probvae.priors import on_sphere
         from probvae.sampling.draws import posterior_draws
 
@@ -248,10 +247,10 @@ class Run:
 
     @functools.cached_property
     def examples(self) -> "DataSet":
-        """Examples and labels, read anew from `source` or, without one, from where the run's data were.
+        """Examples and labels, read from `source` or else from the place of the data of the run.
 
         Raises:
-          InputError: they cannot be read, or are of another shape.
+          InputError: The examples cannot be read, or have another shape.
         """
         from probvae.data import from_config
 
@@ -265,10 +264,10 @@ class Run:
 
     @functools.cached_property
     def data(self) -> "DataSet":
-        """The examples and labels that the run was trained and tested on, read anew from where they were.
+        """Examples and labels of the training and the test of the run, read from their place.
 
         Raises:
-          InputError: they are no longer there, or are others: their fingerprint is not the run's.
+          InputError: The data are no longer there, or their fingerprint is not that of the run.
         """
         if self.source is None and self.fingerprint not in (None, self.examples.fingerprint()):
             raise InputError(
@@ -279,14 +278,14 @@ class Run:
 
     @functools.cached_property
     def prepared(self) -> "Prepared":
-        """The data as the model sees them: `prepared.test` is x, [M, *E]."""
+        """The data as the model takes them; `prepared.test` is x, [M, *E]."""
         from probvae.data import from_config
 
         return from_config.prepare(self.data, self.training, self.architecture)
 
     @functools.cached_property
     def _values(self) -> "Prepared":
-        """The data without y, whatever their fingerprint."""
+        """The data without y; their fingerprint is not checked."""
         from probvae.data import from_config
 
         without_y = dataclasses.replace(self.architecture, context_dim=0, classifier=False)
@@ -307,7 +306,7 @@ class Run:
         return Examples(x[labels == label], labels[labels == label])
 
     def train_examples(self, n: int, label: int | None = None) -> np.ndarray:
-        """Return the first n training examples as the model sees them, of one class where it is given."""
+        """Return the first n training examples as the model takes them, of one class if it is given."""
         from probvae.seeds import fold_in
 
         prepared, labels = self._values, self.examples.train_labels
@@ -319,7 +318,7 @@ class Run:
         return prepared.feed(prepared.train[rows[:n]], fold_in(0, 0)).numpy()
 
     def label_of(self, index: int, label: int | None = None) -> int | None:
-        """Return the class of a test example, or `label` where given; None for a model without classes."""
+        """Return the class of a test example, or `label` if given; None for a model without classes."""
         if label is not None or not self.architecture.is_conditional:
             return label
         if self.test.labels is None:
@@ -333,7 +332,7 @@ class Run:
 
     @functools.cached_property
     def units(self) -> "DataSet | None":
-        """The data where they are a table at hand, in whose units rows can be written; else None."""
+        """The data if they are a readable table, which has the units of rows; else None."""
         try:
             return self.examples if self.examples.columns else None
         except InputError:
@@ -344,16 +343,16 @@ class Run:
     # ---- display -----------------------------------------------------------------------------------
 
     def learning_curves(self) -> "Figure":
-        """Draw the test ELBO and its two parts over the epochs, nats per example.
+        """Draw the test ELBO and its two terms over the epochs, nats per example.
 
         Raises:
-          InputError: there is no epoch yet.
+          InputError: The history has no epoch yet.
         """
         return draw_history(self.history)
 
     @property
     def command(self) -> str:
-        """A command line that trains the same model anew, all that matters spelt out but the output folder.
+        """A command line that trains the same model again, without the output folder.
 
         >>> from probvae import Architecture, Training
         >>> run = Run.__new__(Run)
@@ -370,7 +369,7 @@ class Run:
             ended = "" if self.metrics else ", not ended"
             rows.append(("epochs", f"{done.sum():.4g} of {self.training.epochs}{ended}"))
             rows += [("test_elbo", f"{elbo:.2f} nats") for elbo in self.history.get("test_elbo", [])[-1:]]
-        except InputError as error:  # to be shown must not fail
+        except InputError as error:  # repr() must not fail
             rows.append(("damaged", error))
         evaluated = (self.folder / EVALUATION / METRICS).exists()
         return [*rows, ("evaluation", "yes" if evaluated else "none")]

@@ -1,4 +1,4 @@
-"""The modes of probvae-sample: from a run and the options to samples, a picture and a few words."""
+"""The modes of probvae-sample, which make samples, a picture and remarks from a run and its options."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +16,14 @@ from probvae.sampling.draws import Samples, decode, posterior_draws, posterior_p
 from probvae.sampling.paths import interpolate, traverse
 from probvae.seeds import fold_in
 
-SHOWN = 144  # draws in one picture
-FRAMES = 25  # points of a path in an animation
-MOST_VALUES = 2**30  # of all x that are drawn; as many are kept of their means
-LOOKED_AT = 1000  # test examples that tell the spread of z, or how close a sampler is
+SHOWN = 144  # largest number of draws in a picture
+FRAMES = 25  # number of points of a path in an animation
+MOST_VALUES = 2**30  # largest number of values of all draws x, and of their means
+TEST_EXAMPLES = 1000  # number of test examples for the spread of z and the closeness of a sampler
 
 
 class Picture(NamedTuple):
-    """Panels [R, C, *E], words at their rows and columns, and the frames [F, R', C', *E] of an animation."""
+    """Panels [R, C, *E], titles of their rows and columns, and frames [F, R', C', *E] of an animation."""
 
     values: np.ndarray
     title: str
@@ -55,12 +55,9 @@ class Result(NamedTuple):
 
 
 def prior(run: Run, options: SampleOptions) -> Result:
-    """Draw z from the prior, or from a distribution fitted to the aggregate posterior."""
-    vae, num, temperature = (
-        run.model_of(options.label),
-        options.num or 64,
-        1.0 if options.temperature is None else options.temperature,
-    )
+    """Draw z from the prior, or from a distribution that is fitted to the aggregate posterior."""
+    vae, num = run.model_of(options.label), options.num or 64
+    temperature = 1.0 if options.temperature is None else options.temperature
     fitted, lines, arrays = None, [], {}
     _refuse_too_many(run, num)
     if options.sampler in samplers.SAMPLERS:
@@ -68,40 +65,38 @@ def prior(run: Run, options: SampleOptions) -> Result:
         fitted = samplers.fit_sampler(
             vae, x, kind=options.sampler, components=options.components or 0, seed=fold_in(options.seed, 1)
         )
-        test = run.of_class(options.label).x[:LOOKED_AT]
-        lines = _closeness(
+        test = run.of_class(options.label).x[:TEST_EXAMPLES]
+        lines = _closeness_lines(
             options.sampler, fitted, samplers.closeness(vae, fitted, test, seed=fold_in(options.seed, 2))
         )
     samples = prior_draws(vae, num, temperature=temperature, sampler=fitted, seed=options.seed)
     if fitted is not None:
         arrays["log_sampler"] = fitted.log_prob(samples.z).numpy()
     name = "prior" if fitted is None else options.sampler
-    title = f"{_what(run, options)}, z from the {name}" + (
+    title = f"{_kind_of_values(run, options)}, z from the {name}" + (
         "" if options.label is None else f", class {options.label}"
     )
     title += "" if temperature == 1 else f", temperature {temperature:g}"
     picture = Picture(_in_rows(_chosen(samples, options, run)), title)
-    return Result(samples, ("draw",), picture, [*lines, _over("log p(z)", samples.log_prior)], arrays)
+    return Result(samples, ("draw",), picture, [*lines, _summary("log p(z)", samples.log_prior)], arrays)
 
 
-def _closeness(kind: str, fitted: Any, found: samplers.Closeness) -> list[str]:
-    what = (
-        f"a mixture of {fitted.mixture_distribution.logits.shape[-1]} normals"
-        if kind == "mixture"
-        else "a flow"
-    )
+def _closeness_lines(kind: str, fitted: Any, distance: samplers.Closeness) -> list[str]:
+    name = "a flow"
+    if kind == "mixture":
+        name = f"a mixture of {fitted.mixture_distribution.logits.shape[-1]} normals"
     return [
-        f"fitted {what} to q(z|x) of the training set",
-        f"mean log-density at z ~ q(z|x) of the test set: {found.sampler:.3f} nats; of the prior "
-        f"{found.prior:.3f}; difference {found.gain:+.3f} ± {found.error:.3f}",
+        f"fitted {name} to q(z|x) of the training set",
+        f"mean log-density at z ~ q(z|x) of the test set: {distance.sampler:.3f} nats; of the prior "
+        f"{distance.prior:.3f}; difference {distance.gain:+.3f} ± {distance.error:.3f}",
     ]
 
 
 def classes(run: Run, options: SampleOptions) -> Result:
-    """Draw z from the prior, and decode each under every class."""
+    """Draw z from the prior, and decode each z under every class."""
     number = run.architecture.num_classes
     if not number:
-        run.model_of(0)  # says that there are no classes
+        run.model_of(0)  # raises the error that there are no classes
     temperature = 1.0 if options.temperature is None else options.temperature
     _refuse_too_many(run, number * (options.num or 8))
     first = prior_draws(run.model_of(0), options.num or 8, temperature=temperature, seed=options.seed)
@@ -110,14 +105,14 @@ def classes(run: Run, options: SampleOptions) -> Result:
     columns = [str(k) for k in range(number)]
     picture = Picture(
         _chosen(samples, options, run)[:12],
-        f"{_what(run, options)}, one z in each row, under each class",
+        f"{_kind_of_values(run, options)}, one z in each row, under each class",
         columns=columns,
     )
-    return Result(samples, ("draw", "class"), picture, [_over("log p(z)", first.log_prior)])
+    return Result(samples, ("draw", "class"), picture, [_summary("log p(z)", first.log_prior)])
 
 
 def reconstructions(run: Run, options: SampleOptions) -> Result:
-    """Draw z ~ q(z|x) for test examples, and decode."""
+    """Draw z ~ q(z|x) for test examples, and decode z."""
     num, draws = min(options.num or 8, len(run.test.x)), options.draws or 6
     _refuse_too_many(run, num * draws)
     x = np.asarray(run.test.x[:num], np.float32)
@@ -125,17 +120,17 @@ def reconstructions(run: Run, options: SampleOptions) -> Result:
     groups = [(int(k), np.flatnonzero(labels == k)) for k in np.unique(labels)]
     parts = [
         posterior_predictive(
-            run.model_of(None if k < 0 else k), x[which], num_draws=draws, seed=fold_in(options.seed, k + 1)
+            run.model_of(None if k < 0 else k), x[rows], num_draws=draws, seed=fold_in(options.seed, k + 1)
         )
-        for k, which in groups
+        for k, rows in groups
     ]
-    order = np.argsort(np.concatenate([which for _, which in groups]))
+    order = np.argsort(np.concatenate([rows for _, rows in groups]))
     samples = Samples(*(np.concatenate(arrays, axis=1)[:, order] for arrays in zip(*parts, strict=True)))
     shown = np.moveaxis(_chosen(samples, options, run), 0, 1)[:12]  # [N, S, *E]
     values = np.concatenate([x[:12, np.newaxis], shown], axis=1)
-    title = f"Test examples, and {_what(run, options, capital=False)} at {draws} draws z ~ q(z|x)"
+    title = f"Test examples, and {_kind_of_values(run, options, capital=False)} at {draws} draws z ~ q(z|x)"
     columns = ["test", *[""] * draws]
-    lines = [_over("log p(x|z)", np.asarray(samples.log_likelihood).mean(axis=0))]
+    lines = [_summary("log p(x|z)", np.asarray(samples.log_likelihood).mean(axis=0))]
     picture = Picture(values, title, [str(i) for i in range(len(values))], columns)
     return Result(samples, ("draw", "example"), picture, lines, {"data": x})
 
@@ -171,10 +166,10 @@ def interpolation(run: Run, options: SampleOptions) -> Result:
     values = np.concatenate([x[:, :1], inner, x[:, 1:]], axis=1)[:12]
     columns = ["test", *(f"{t:.2f}" for t in np.linspace(0, 1, steps)), "test"]
     frames = _chosen(paths(FRAMES), options, run)[:, np.newaxis, :12]
-    title = f"{_what(run, options)} along {options.path or 'spherical'} paths between test examples"
+    title = f"{_kind_of_values(run, options)} along {options.path or 'spherical'} paths between test examples"
     rows = [f"{i} to {j}" for i, j in pairs]
     picture = Picture(values, title, rows[:12], columns, frames, rows[:12])
-    lines = [_over("log p(z) along the paths", samples.log_prior)]
+    lines = [_summary("log p(z) along the paths", samples.log_prior)]
     return Result(samples, ("step", "pair"), picture, lines, {"pairs": np.array(pairs)})
 
 
@@ -183,8 +178,9 @@ def traversal(run: Run, options: SampleOptions) -> Result:
     index, steps = options.image or 0, options.steps or 9
     _refuse_too_many(run, steps * (len(options.dimension) or min(10, run.architecture.latent_dim)))
     z = run.encode(index)
-    vae, x = run.model_of(run.label_of(index, options.label)), run.of_class(run.label_of(index)).x[:LOOKED_AT]
-    encoder = run.model_of(run.label_of(index))
+    label = run.label_of(index)
+    vae, encoder = run.model_of(run.label_of(index, options.label)), run.model_of(label)
+    x = run.of_class(label).x[:TEST_EXAMPLES]
     variances = posterior_moments(encoder, x).mean.var(axis=0)
     dimensions = list(dict.fromkeys(options.dimension)) or list(np.argsort(-variances)[:10])
     low, high = np.quantile(
@@ -193,7 +189,7 @@ def traversal(run: Run, options: SampleOptions) -> Result:
 
     def traversals(steps: int) -> Samples:
         if max(dimensions) >= vae.latent_dim:
-            traverse(vae, z, dimension=max(dimensions), values=np.zeros(1))  # says what is wrong
+            traverse(vae, z, dimension=max(dimensions), values=np.zeros(1))  # raises the error
         values = [np.linspace(low[d], high[d], steps) for d in dimensions]
         parts = [
             traverse(vae, z, dimension=int(d), values=v, seed=fold_in(options.seed, int(d)))
@@ -204,7 +200,7 @@ def traversal(run: Run, options: SampleOptions) -> Result:
     samples = traversals(steps)
     rows = [f"z[{d}] {low[d]:+.1f} to {high[d]:+.1f}" for d in dimensions]
     frames = np.moveaxis(_chosen(traversals(FRAMES), options, run), 1, 0)[:, np.newaxis, :12]
-    title = f"{_what(run, options)}, one coordinate of z changed, from test example {index}"
+    title = f"{_kind_of_values(run, options)}, one coordinate of z changed, from test example {index}"
     names = [f"z[{d}]" for d in dimensions]
     picture = Picture(_chosen(samples, options, run)[:20], title, rows[:20], (), frames, names[:12])
     lines = [f"z[{d}]: variance of its posterior means {variances[d]:.3f}" for d in dimensions]
@@ -221,7 +217,7 @@ MODES: dict[str, Callable[[Run, SampleOptions], Result]] = {
 }
 
 
-# ---- what they share -------------------------------------------------------------------------------
+# ---- helpers ---------------------------------------------------------------------------------------
 
 
 def _refuse_too_many(run: Run, count: int) -> None:
@@ -234,17 +230,17 @@ def _refuse_too_many(run: Run, count: int) -> None:
 
 
 def _stack(parts: Sequence[Samples], axis: int) -> Samples:
-    """Put samples of equal shapes side by side along a new axis; none has a log-likelihood."""
+    """Stack samples of equal shapes without log-likelihood along a new axis."""
     names = ("z", "mean", "x", "log_prior")
     return Samples(*(np.stack([getattr(part, name) for part in parts], axis=axis) for name in names))
 
 
 def pixels(run: Run, options: SampleOptions) -> str:
-    """Return which values are shown: "mean", or "draw" of rows of a table, whose mean is no row."""
+    """Return the kind of values to show: "mean", or "draw" for rows of a table, whose mean is no row."""
     return options.pixels or ("draw" if len(run.architecture.event_shape) == 1 else "mean")
 
 
-def _what(run: Run, options: SampleOptions, capital: bool = True) -> str:
+def _kind_of_values(run: Run, options: SampleOptions, capital: bool = True) -> str:
     words = "means of p(x|z)" if pixels(run, options) == "mean" else "draws x ~ p(x|z)"
     return words[0].upper() + words[1:] if capital else words
 
@@ -254,7 +250,7 @@ def _chosen(samples: Samples, options: SampleOptions, run: Run) -> np.ndarray:
 
 
 def _in_rows(values: np.ndarray) -> np.ndarray:
-    """Arrange [N, *E] in rows of about as many columns, [R, C, *E], the last row filled up with nan."""
+    """Arrange [N, *E] in a nearly square grid [R, C, *E], whose last row is padded with nan."""
     values = values[:SHOWN]
     columns = min(len(values), max(8, math.ceil(math.sqrt(len(values)))))
     rows = math.ceil(len(values) / columns)
@@ -263,5 +259,5 @@ def _in_rows(values: np.ndarray) -> np.ndarray:
     return full.reshape(rows, columns, *values.shape[1:])
 
 
-def _over(what: str, values: np.ndarray) -> str:
-    return f"{what}: mean {values.mean():.2f} nats, from {values.min():.2f} to {values.max():.2f}"
+def _summary(name: str, values: np.ndarray) -> str:
+    return f"{name}: mean {values.mean():.2f} nats, from {values.min():.2f} to {values.max():.2f}"

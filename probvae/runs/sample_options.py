@@ -1,10 +1,10 @@
-"""The options of a sample, and the modes that each belongs to. No TensorFlow."""
+"""The options of probvae-sample, and the modes of each. No TensorFlow."""
 
 import dataclasses
 
 from probvae.errors import InputError
 
-# The options of each mode; those that are not named here are for every mode.
+# Options of each mode; options that are not named here apply to every mode
 MODE_OPTIONS: dict[str, tuple[str, ...]] = {
     "prior": ("num", "temperature", "sampler", "components", "train_images", "label"),
     "classes": ("num", "temperature"),
@@ -18,25 +18,25 @@ CHOICES = {
     "sampler": ("prior", "mixture", "flow"),
     "path": ("linear", "spherical"),
 }
-LEAST = {"num": 1, "components": 1, "train_images": 1, "draws": 1, "steps": 2}  # integers from these on
+LEAST = {"num": 1, "components": 1, "train_images": 1, "draws": 1, "steps": 2}  # smallest integers
 LEAST |= {"label": 0, "start": 0, "end": 0, "image": 0, "seed": 0}
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleOptions:
-    """Options of a sample; None stands for the default of the mode.
+    """Options of `sample`; None stands for the default of the mode.
 
     Attributes:
-      num: Number of draws, of test examples or of pairs of them.
+      num: Number of draws, test examples or pairs of test examples.
       pixels: Values to show, mean of p(x|z) or draw x ~ p(x|z).
       temperature: Factor of the prior's standard deviation.
-      sampler: Distribution of z: prior, or mixture or flow, which are fitted to q(z|x) of the training set.
+      sampler: Distribution of z: prior, or a mixture or flow that is fitted to q(z|x) of the training set.
       components: Number of components of the mixture; None lets held-out data choose it.
       train_images: Number of training examples that a sampler is fitted to.
       label: Class to decode as, for conditional models.
       draws: Number of draws of z for each example.
       start: Index of the test example at which a path begins.
-      end: Index of the test example at which it ends.
+      end: Index of the test example at which a path ends.
       path: Kind of path between two z, linear or spherical.
       steps: Number of points of a path.
       image: Index of the test example to traverse from.
@@ -45,7 +45,7 @@ class SampleOptions:
       seed: Seed of the draws.
 
     Raises:
-      InputError: a value is out of range, or no such choice.
+      InputError: A value is out of range, or not among the choices.
     """
 
     num: int | None = None
@@ -76,15 +76,15 @@ class SampleOptions:
                 raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
 
     def refuse_unless_used(self, mode: str) -> None:
-        """Refuse an option that the mode would leave unused, and half of a pair.
+        """Refuse options that the mode does not use, and an incomplete pair of options.
 
         Raises:
-          InputError: there is such an option, or no such mode.
+          InputError: An option does not fit the mode, or the mode does not exist.
         """
         if mode not in MODE_OPTIONS:
             raise InputError(f"mode must be one of {', '.join(MODE_OPTIONS)}; got {mode!r}.")
         for name, value in dataclasses.asdict(self).items():
-            modes = [m for m, names in MODE_OPTIONS.items() if name in names]
+            modes = [key for key, names in MODE_OPTIONS.items() if name in names]
             if modes and mode not in modes and value not in (None, ()):
                 raise InputError(
                     f"--{FLAGS.get(name, name)} is for --mode {' or '.join(modes)}; the mode is {mode}."

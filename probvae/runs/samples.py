@@ -1,4 +1,4 @@
-"""The samples of a run: generated, drawn and written into a folder."""
+"""The samples of a run, as files in a folder."""
 
 import csv
 import dataclasses
@@ -27,17 +27,17 @@ SAMPLES, TABLE, SETTINGS = "samples.npz", "samples.csv", "settings.json"
 GRID, ANIMATION, IMAGES = "grid.png", "animation.gif", "images"
 IMAGE_PATTERNS = [f"{IMAGES}/{axis}_*.png" for axis in ("draw", "step", "dimension")]
 WRITTEN = (SAMPLES, TABLE, SETTINGS, GRID, ANIMATION, *IMAGE_PATTERNS)
-FRAME_CELL = 140  # size of an image in an animation, about, pixels
+FRAME_CELL = 140  # approximate size of an image in an animation, pixels
 
 
 class SampleFiles(NamedTuple):
-    """The samples that were written.
+    """Samples with their files.
 
     Attributes:
       folder: Folder of the files.
       names: Names of the files in it.
       samples: Arrays z, mean, x and log-densities.
-      lines: Remarks on the samples, a line each.
+      lines: Remarks on the samples.
     """
 
     folder: Path
@@ -55,19 +55,19 @@ def sample(
     overwrite: bool = False,
     **options: Any,
 ) -> SampleFiles:
-    """Generate from the model of a run, and write the samples.
+    """Generate samples from the model of a run, and write them.
 
     Args:
       run: Run, or its folder.
-      mode: prior, classes, reconstructions, interpolation or traversal, as of `probvae-sample`.
+      mode: Mode of `probvae-sample`: prior, classes, reconstructions, interpolation or traversal.
       output: Folder to write; RUN/samples/MODE unless given.
-      images: Whether each picture is written as a .png of its own, too.
-      overwrite: Whether samples that are there are replaced.
+      images: Whether each picture is also written to a .png file.
+      overwrite: Whether existing samples are replaced.
       **options: Fields of `probvae.runs.sample_options.SampleOptions`.
 
     Raises:
-      InputError: no run, no such option, or one that the mode does not use; the folder is in use; the data
-        cannot be read.
+      InputError: The folder holds no run, an option is wrong or unused by the mode, `output` is in use, or
+        the data cannot be read.
     """
     chosen = SampleOptions(**options)
     chosen.refuse_unless_used(mode)
@@ -101,7 +101,7 @@ def _npz(result: Result) -> bytes:
 
 
 def _pictures(run: Run, result: Result) -> dict[str, bytes]:
-    """Return the picture, and the animation of a path."""
+    """Return the files of the picture and, for a path, of the animation."""
     picture = result.picture
     if picture.values.ndim - 2 not in PANELS:
         return {}
@@ -112,23 +112,23 @@ def _pictures(run: Run, result: Result) -> dict[str, bytes]:
         shown = _scaled(picture.frames, picture.values, run)
         limits = float(np.nanmin(shown)), float(np.nanmax(shown))
         frames = [
-            figures.to_png(grid(f, columns=picture.frame_columns, limits=limits, cell=FRAME_CELL))
-            for f in shown
+            figures.to_png(grid(frame, columns=picture.frame_columns, limits=limits, cell=FRAME_CELL))
+            for frame in shown
         ]
-        files[ANIMATION] = figures.to_gif(frames + frames[-2:0:-1])  # there and back
+        files[ANIMATION] = figures.to_gif(frames + frames[-2:0:-1])  # forwards and backwards
     return files
 
 
-def _scaled(x: np.ndarray, of: np.ndarray, run: Run) -> np.ndarray:
-    """Bring images of counts or classes to 0 .. 1, counts by the highest in `of`; leave all else."""
+def _scaled(x: np.ndarray, reference: np.ndarray, run: Run) -> np.ndarray:
+    """Scale images of counts or classes to 0 .. 1, counts by the highest of `reference`."""
     architecture = run.architecture
     if len(architecture.event_shape) != 3:
         return x
-    return x / likelihood_of(architecture).white(of)
+    return x / likelihood_of(architecture).white(reference)
 
 
 def _single_images(run: Run, options: SampleOptions, result: Result) -> dict[str, bytes]:
-    """Return every picture by its place along the axes: images/step_0_pair_2.png."""
+    """Return the files of single images, named by their indices: images/step_0_pair_2.png."""
     values = result.samples.mean if pixels(run, options) == "mean" else result.samples.x
     values = _scaled(values, values, run)
     files = {}
@@ -140,7 +140,7 @@ def _single_images(run: Run, options: SampleOptions, result: Result) -> dict[str
 
 
 def _table(run: Run, options: SampleOptions, result: Result) -> dict[str, bytes]:
-    """Return samples.csv of vectors, a row each, or of series, a row for each time."""
+    """Return the file samples.csv, with a row for each vector, or for each time of a series."""
     shape = run.architecture.event_shape
     if len(shape) == 3:
         return {}
@@ -160,7 +160,7 @@ def _series(values: np.ndarray, result: Result) -> tuple[list[str], Iterator[lis
 
 
 def _vectors(run: Run, values: np.ndarray, result: Result) -> tuple[list[str], Iterator[list[Any]]]:
-    """Return the columns of a table in the units of its file; vectors as they are."""
+    """Return names and rows of a table in the units of its file, or of vectors as they are."""
     flat = values.reshape(-1, values.shape[-1])
     columns = {f"x_{i}": flat[:, i] for i in range(flat.shape[1])}
     if run.units is not None:

@@ -1,4 +1,4 @@
-"""The training of a run: begun or gone on with, and written into its folder."""
+"""The training of a run, which starts or resumes it and writes its folder."""
 
 import contextlib
 import dataclasses
@@ -46,25 +46,25 @@ def train(
     observer: Observer | None = None,
     should_stop: Callable[[], bool] = never,
 ) -> Run:
-    """Train a model as `probvae-train` does: the same settings give the same weights, bit for bit.
+    """Train a model as `probvae-train` does; the same settings give the same weights, bit for bit.
 
     Args:
-      architecture: Configuration of the model, or its fields that differ from what suits the data.
-      training: Configuration of the training, or its fields that differ from the defaults; the data decide
-        whether they are binarized, unless `binarize` is among these.
-      data: Name or path of the data, in place of `training.data`.
+      architecture: Configuration of the model, or the fields that differ from the defaults for the data.
+      training: Configuration of the training, or the fields that differ from the defaults; without `binarize`
+        among these, the data decide it.
+      data: Name or path of the data, instead of `training.data`.
       output: Folder of the run; runs/DATA-TIME unless given.
-      options: How the run is carried out.
-      observer: Receiver of the progress.
-      should_stop: Function that is asked about twice a second; where it returns True, the training ends and
-        keeps what it has learnt: `run.interrupted` is then True, and `resume` goes on.
+      options: Options of the execution.
+      observer: Observer of the progress.
+      should_stop: Function that is called about twice a second. If it returns True, the training ends and
+        saves its state: `run.interrupted` is then True, and `resume` continues it.
 
     Returns:
-      The run.
+      Trained run.
 
     Raises:
-      InputError: a setting is refused, the data cannot be read or do not fit, or the folder is in use.
-      NonFiniteError: the objective or its gradient is no longer finite.
+      InputError: A setting is refused, the data cannot be read or do not fit, or the folder is in use.
+      NonFiniteError: The objective or its gradient is no longer finite.
 
     >>> run = probvae.runs.train({"latent_dim": 3}, {"epochs": 5}, data="digits")  # doctest: +SKIP
     """
@@ -88,7 +88,7 @@ def train(
         try_objective(job.vae, job.prepared, complete)
         callbacks = _trackers(job)
         text = to_json(full, complete)
-        with _held(folder, workers, lambda: prepare_folder(folder, text, overwrite=options.overwrite)):
+        with _exclusive(folder, workers, lambda: prepare_folder(folder, text, overwrite=options.overwrite)):
             _train(job, callbacks, observer, should_stop)
     return Run(folder)
 
@@ -101,21 +101,21 @@ def resume(
     should_stop: Callable[[], bool] = never,
     **changes: Any,
 ) -> Run:
-    """Go on with a run from its last checkpoint, as if it had never stopped.
+    """Resume a run from its last checkpoint, as if it had never stopped.
 
     Args:
-      folder: Folder of the run, or the run.
-      options: How the run is carried out.
-      observer: Receiver of the progress.
-      should_stop: As of `train`.
-      **changes: Fields of `Training` to change, such as `epochs`; `data` says where the same data are now.
+      folder: Folder of the run, or a `Run`.
+      options: Options of the execution.
+      observer: Observer of the progress.
+      should_stop: Function as in `train`.
+      **changes: Fields of `Training` to change, such as `epochs`; `data` is the new place of the same data.
 
     Returns:
-      The run, read anew.
+      Trained run.
 
     Raises:
-      InputError: no run, no checkpoint, other data, or a setting that cannot change.
-      NonFiniteError: as of `train`.
+      InputError: The run or its checkpoint is missing, the data differ, or a setting cannot change.
+      NonFiniteError: The objective or its gradient is no longer finite.
     """
     folder, options, observer = Path(folder), _with_strategy(options), observer or Observer()
     if fixed := [name for name in changes if name not in CHANGEABLE]:
@@ -126,7 +126,7 @@ def resume(
         workers.refuse_unless_same("their options", {**changes, "data": "", "resume": True})
         with workers.in_step():
             require_run(folder)
-        with _held(folder, workers, lambda: remove_unfinished(folder)):
+        with _exclusive(folder, workers, lambda: remove_unfinished(folder)):
             with workers.in_step():
                 run = Run(folder, changes.get("data"))
                 training, examples = dataclasses.replace(run.training, **changes), run.examples
@@ -138,7 +138,7 @@ def resume(
 
 
 def default_folder(training: Training) -> Path:
-    """Return the folder of a new run for which nobody named one."""
+    """Return the default folder of a new run."""
     return Path("runs") / f"{Path(training.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
@@ -151,7 +151,7 @@ def _with_strategy(options: RunOptions | None) -> RunOptions:
 
 
 def _named(cls: Any, fields: Any) -> dict[str, Any]:
-    """Return the fields of a configuration that are given, by their names."""
+    """Return the given fields of a configuration, by name."""
     names = [field.name for field in dataclasses.fields(cls)]
     if isinstance(fields, cls):
         return {name: getattr(fields, name) for name in names}
@@ -161,10 +161,10 @@ def _named(cls: Any, fields: Any) -> dict[str, Any]:
 
 
 def _complete(named: dict[str, Any], examples: DataSet, training: Training) -> Architecture:
-    """Return an architecture: the given fields, and the others as they suit the data.
+    """Return the architecture of the given fields, completed from the data.
 
     Raises:
-      InputError: a field that the data decide is given and another one.
+      InputError: A given field contradicts the data.
     """
     fields = {**from_config.defaults(examples), **named}
     decided = {f.name: f.default for f in dataclasses.fields(Architecture) if f.name in DECIDED_BY_DATA}
@@ -180,25 +180,25 @@ def _complete(named: dict[str, Any], examples: DataSet, training: Training) -> A
 
 @contextlib.contextmanager
 def _workers(options: RunOptions) -> Iterator[Workers]:
-    """Be one of the processes that train together, or the only one."""
+    """Join the processes that train together, or train alone."""
     workers = Workers(options.strategy)
     with watched(workers.number), options.strategy.scope():
         yield workers
 
 
 @contextlib.contextmanager
-def _held(folder: Path, workers: Workers, prepare: Callable[[], None]) -> Iterator[None]:
-    """Hold the run folder's lock, and prepare it, if this is the process that writes."""
-    with contextlib.ExitStack() as held:
+def _exclusive(folder: Path, workers: Workers, prepare: Callable[[], None]) -> Iterator[None]:
+    """Lock and prepare the run folder, in the process that writes."""
+    with contextlib.ExitStack() as stack:
         with workers.in_step():
             if workers.is_chief:
-                held.enter_context(locked(folder))
+                stack.enter_context(locked(folder))
                 prepare()
         yield
 
 
 def _origin(examples: DataSet, options: RunOptions, workers: Workers) -> checkpoints.Origin:
-    """Return the origin of a training; the fingerprint takes a look at all data."""
+    """Return the origin of a training; its fingerprint reads all data."""
     fingerprint = examples.fingerprint()
     workers.refuse_unless_same("their data", fingerprint)
     return checkpoints.Origin(
@@ -217,7 +217,7 @@ def _job(
     options: RunOptions,
     workers: Workers,
 ) -> Job:
-    """Prepare the data and build the model."""
+    """Prepare the data, build the model, and return the job."""
     prepared = from_config.prepare(examples, training, architecture)
     vae = build(architecture, seed=training.seed, precision=training.precision)
     z = first_draws(vae, training)
@@ -225,7 +225,7 @@ def _job(
 
 
 def _trackers(job: Job) -> list[Any]:
-    """Return the callbacks of the trackers that are asked for; refuse one that is not installed."""
+    """Return the callbacks of the trackers of the options; refuse one that is not installed."""
     options, training = job.options, job.training
     callbacks: list[Any] = []
     if not job.workers.is_chief:
@@ -258,7 +258,7 @@ def _train(
     *,
     resumed: bool = False,
 ) -> None:
-    """Train from the beginning or the last checkpoint to the end, and write the run's files."""
+    """Train from the start or the last checkpoint to the end, and write the files of the run."""
     folder, training, workers = job.folder, job.training, job.workers
     trainer = Trainer(job.vae, job.prepared, training)
     recorder = None
@@ -307,12 +307,12 @@ def _train(
         if recorder is not None:
             recorder.finish(trainer.test(job.prepared.test), interrupted=stopped)
             renew_report(folder, observer.warn)
-        workers.wait()  # for the files
+        workers.wait()  # until the chief has written the files
 
 
 @contextlib.contextmanager
 def _advice_on_disks(folder: Path, observer: Observer) -> Iterator[None]:
-    """Say what to do where a file cannot be written."""
+    """Raise an error with advice if a file cannot be written."""
     try:
         yield
     except OSError as error:

@@ -1,1 +1,1 @@
-"""A run as one page of HTML, and runs side by side. No TensorFlow."""
+"""HTML reports of runs and comparisons of runs. No TensorFlow."""

@@ -1,6 +1,6 @@
-"""Charts as SVG whose colours are the page's own, so that they follow light and dark.
+"""Charts as SVG in the colours of the page, light or dark.
 
-matplotlib draws them in placeholder colours that are replaced by CSS variables. No text of a run is drawn.
+matplotlib draws them in placeholder colours, which are replaced by CSS variables. No text of a run is drawn.
 """
 
 import io
@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-POINTS = 1000  # of a line, at most
-BARS = 64  # at most
+POINTS = 1000  # largest number of points of a curve
+BARS = 64  # largest number of bars
 INK, GRID, DEAD = "#010101", "#020202", "#030303"
-SERIES = tuple(f"#0404{i:02x}" for i in range(8))  # a colour each; further lines begin again
+SERIES = tuple(f"#0404{i:02x}" for i in range(8))  # colours of the lines, which repeat after the last
 VARIABLES = {
     INK: "var(--muted)",
     GRID: "var(--line)",
@@ -35,7 +35,7 @@ SETTINGS: dict[Any, Any] = {
 
 
 class Line(NamedTuple):
-    """A curve: x [N], y [N] with nan where it has no value, and the number of its colour."""
+    """A curve: x [N], y [N] with nan for missing values, and the index of its colour."""
 
     x: np.ndarray
     y: np.ndarray
@@ -49,7 +49,7 @@ def curves(lines: Sequence[Line]) -> Markup:
         figure, axes = _axes()
         for line in lines:
             every = max(1, -(-len(line.x) // POINTS))
-            x, y = line.x[::-1][::every][::-1], line.y[::-1][::every][::-1]  # with the last point
+            x, y = line.x[::-1][::every][::-1], line.y[::-1][::every][::-1]  # including the last point
             y = np.where(np.abs(y) < 1e30, y, np.nan)
             axes.plot(
                 x,
@@ -67,7 +67,7 @@ def curves(lines: Sequence[Line]) -> Markup:
 
 
 def bars(values: np.ndarray, threshold: float) -> Markup:
-    """Draw bars on a logarithmic axis; those at or below the threshold, a line, in the warning's colour."""
+    """Draw bars and a threshold on a logarithmic axis; bars not above it have the colour of warnings."""
     with matplotlib.rc_context(SETTINGS):
         figure, axes = _axes()
         shown = np.clip(values[:BARS], 1e-6, 1e6)
@@ -96,7 +96,7 @@ def _axes() -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure) -> Markup:
-    """Return the element svg alone: no size, no names that two charts of a page would share, no metadata."""
+    """Return the svg element without its size, metadata, and ids that could occur twice in a page."""
     buffer = io.StringIO()
     figure.savefig(
         buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}

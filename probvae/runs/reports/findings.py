@@ -1,4 +1,4 @@
-"""What a reader of a run should know before believing its numbers, in plain words.
+"""Findings on the reliability of the results of a run.
 
 Each entry of `CHECKS` is a function `(Run) -> Finding or None`.
 """
@@ -14,15 +14,15 @@ from probvae.runs.files import number
 from probvae.runs.run import Run
 
 ACTIVE = 0.01  # Var_x(E_q[z]) above which a dimension is used (Burda et al. 2016, arXiv:1509.00519)
-NAMED = 20  # dimensions that a sentence names, at most
-USED = 0.1  # nats: of KL, less than which a latent space carries nothing to speak of
-FEW_DRAWS = 10  # effective draws, fewer than which a bound is not to be trusted
-MANY = 0.1  # the fraction of images with a large Pareto k that is worth a warning
-FALL = 0.5  # of the test ELBO, in its standard errors, that is taken for over-fitting
+NAMED = 20  # largest number of dimensions in a sentence
+USED = 0.1  # KL in nats below which the latent space carries almost no information
+FEW_DRAWS = 10  # number of effective draws below which a bound is unreliable
+MANY = 0.1  # fraction of images with a large Pareto k above which there is a warning
+FALL = 0.5  # fall of the test ELBO, in standard errors, above which it indicates over-fitting
 
 
 class Finding(NamedTuple):
-    """A level (problem, warning or note), a heading of a few words, a sentence or two."""
+    """A level (problem, warning or note), a short title, and a text of one or two sentences."""
 
     level: str
     title: str
@@ -30,27 +30,27 @@ class Finding(NamedTuple):
 
 
 def findings_of(run: Run) -> list[Finding]:
-    """Return what is to be said of a run, the gravest first."""
-    found = [Finding("problem", "A file cannot be read", text) for text in run.problems]
-    found += [finding for check in CHECKS if (finding := check(run)) is not None]
-    return sorted(found, key=lambda finding: ("problem", "warning", "note").index(finding.level))
+    """Return the findings on a run, the most severe first."""
+    findings = [Finding("problem", "A file cannot be read", text) for text in run.problems]
+    findings += [finding for check in CHECKS if (finding := check(run)) is not None]
+    return sorted(findings, key=lambda finding: ("problem", "warning", "note").index(finding.level))
 
 
 # ---- the latent space --------------------------------------------------------------------------------
 
 
 def latent_variance(run: Run) -> np.ndarray | None:
-    """Return Var_x(E_q[z_l]) for each latent dimension, [L]; None where unknown or on a sphere."""
+    """Return Var_x(E_q[z_l]) for each latent dimension, [L]; None if unknown or on a sphere."""
     if run.architecture.prior == "uniform_sphere":
         return None
     fresh = None if run.is_evaluation_stale else run.evaluation
     evaluated = fresh and fresh.arrays.get("latent_variance")
     if isinstance(evaluated, np.ndarray) and len(evaluated) == run.architecture.latent_dim:
         return evaluated
-    found = run.metrics.get("latent_variance")
-    if not isinstance(found, list) or len(found) != run.architecture.latent_dim:
+    recorded = run.metrics.get("latent_variance")
+    if not isinstance(recorded, list) or len(recorded) != run.architecture.latent_dim:
         return None
-    values = np.array([math.nan if (v := number(f)) is None else v for f in found])
+    values = np.array([math.nan if (value := number(entry)) is None else value for entry in recorded])
     return values if np.all(np.isfinite(values)) else None
 
 
@@ -182,7 +182,7 @@ def _stale(run: Run) -> Finding | None:
 
 
 def _weights(run: Run) -> Finding | None:
-    """Tell of importance weights that a few draws dominate."""
+    """Return a warning if a few draws dominate the importance weights."""
     if run.evaluation is None:
         return None
     draws = number(run.evaluation.conditions, "num_samples")
@@ -208,16 +208,16 @@ def _weights(run: Run) -> Finding | None:
 
 
 def _generalization(run: Run) -> Finding | None:
-    """Compare log p(x) of training and test images, where the evaluation has both by one method."""
+    """Return a warning if log p(x) of training images exceeds that of test images by the same method."""
     if run.evaluation is None:
         return None
     results = run.evaluation.results
     test, train = results.get("exact", results.get("iwae")), results.get("train_log_marginal")
-    numbers = [number(r, key) for r in (test, train) for key in ("mean", "standard_error")]
+    numbers = [number(row, key) for row in (test, train) for key in ("mean", "standard_error")]
     if None in numbers:
         return None
-    a, error_a, b, error_b = (float(n) for n in numbers if n is not None)
-    gap, error = b - a, math.hypot(error_a, error_b)
+    test_mean, test_error, train_mean, train_error = (float(n) for n in numbers if n is not None)
+    gap, error = train_mean - test_mean, math.hypot(test_error, train_error)
     if gap <= 3 * error:
         return None
     return Finding(
@@ -234,7 +234,9 @@ def _evaluation_unfinished(run: Run) -> Finding | None:
     parts = []
     if run.evaluation.unfinished:
         parts.append(f"stopped before all of: {', '.join(run.evaluation.unfinished)}")
-    parts += [f"without {name}, because {why.rstrip('.')}" for name, why in run.evaluation.skipped.items()]
+    parts += [
+        f"without {name}, because {reason.rstrip('.')}" for name, reason in run.evaluation.skipped.items()
+    ]
     return Finding("note", "The evaluation is not complete", f"{_sentence(parts)}.")
 
 

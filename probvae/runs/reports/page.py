@@ -1,4 +1,4 @@
-"""From what a run folder holds to a page of HTML that needs nothing else."""
+"""Reports of runs as HTML pages, each in one file."""
 
 import base64
 import hashlib
@@ -18,8 +18,8 @@ from probvae.runs.folder import REPORT
 from probvae.runs.reports import findings, tables
 from probvae.runs.run import Run
 
-MARK = b'<meta name="generator" content="probvae-report">'  # by which a page is known for ours
-MOST_RUNS = 8  # side by side: as many as there are colours
+MARK = b'<meta name="generator" content="probvae-report">'  # mark of a page of probvae
+MOST_RUNS = 8  # largest number of runs in a comparison, the number of colours
 
 
 def report(*runs: Run | str | os.PathLike[str], output: str | os.PathLike[str] = "comparison.html") -> Path:
@@ -27,15 +27,15 @@ def report(*runs: Run | str | os.PathLike[str], output: str | os.PathLike[str] =
 
     Args:
       *runs: Runs, or their folders.
-      output: Path of the comparison; a report that is there is replaced.
+      output: Path of the comparison; an existing report is replaced.
 
     Returns:
-      The path of the comparison or, for one run, of its report.
+      Path of the comparison or, for one run, of its report.
 
     Raises:
-      InputError: a run cannot be read or is given twice; more than `MOST_RUNS` runs; `output` is a file of
-        somebody else.
-      OSError: a page cannot be written.
+      InputError: A run cannot be read or is given twice, there are more than `MOST_RUNS` runs, or `output` is
+        a file of another kind.
+      OSError: A page cannot be written.
     """
     folders = [Path(run) for run in runs]
     if len({folder.resolve() for folder in folders}) < len(folders):
@@ -47,10 +47,10 @@ def report(*runs: Run | str | os.PathLike[str], output: str | os.PathLike[str] =
 
 
 def read_run(folder: Path) -> Run:
-    """Open a run and read all that its report shows; a damaged file is told in its `problems`.
+    """Open a run and read all files of its report; `problems` lists the damaged ones.
 
     Raises:
-      InputError: no run folder, or its config.json is damaged.
+      InputError: The folder is not a run folder, or its config.json is damaged.
     """
     run = Run(folder, lenient=True)
     run.read_all(tables.picture_names(run))
@@ -61,18 +61,18 @@ def write_report(folder: Path) -> Path:
     """Write report.html into a run folder.
 
     Raises:
-      InputError: as `read_run`.
-      OSError: it cannot be written.
+      InputError: The folder is not a run folder, or its config.json is damaged.
+      OSError: The report cannot be written.
     """
     write_text(folder / REPORT, run_page(read_run(folder)))
     return folder / REPORT
 
 
 def renew_report(folder: Path, warn: Callable[[str], None]) -> None:
-    """Write report.html into a run folder; on an error, warn and do nothing else."""
+    """Write report.html into a run folder; an error becomes a warning."""
     try:
         write_report(folder)
-    except Exception as error:  # a report is never worth a run
+    except Exception as error:  # a report must not end a run
         reason = " ".join(str(error).split()) or type(error).__name__
         warn(f"no report was written: {reason}")
 
@@ -81,8 +81,9 @@ def write_comparison(folders: Sequence[Path], output: Path) -> None:
     """Write a page that compares runs.
 
     Raises:
-      InputError: as `read_run`; not from two to `MOST_RUNS` runs; `output` is a file of somebody else.
-      OSError: it cannot be written.
+      InputError: A run cannot be read, there are not 2 to `MOST_RUNS` runs, or `output` is a file of another
+        kind.
+      OSError: The page cannot be written.
     """
     if not 2 <= len(folders) <= MOST_RUNS:
         raise InputError(f"A comparison is of 2 to {MOST_RUNS} runs; got {len(folders)}.")
@@ -94,7 +95,7 @@ def write_comparison(folders: Sequence[Path], output: Path) -> None:
 
 
 def run_page(run: Run) -> str:
-    """Return the report of a run; the same files give the same text."""
+    """Return the HTML of the report of a run; the same files give the same text."""
     variance = findings.latent_variance(run)
     names, rows = tables.history(run)
     return _render(
@@ -120,7 +121,7 @@ def run_page(run: Run) -> str:
 
 
 def comparison_page(runs: Sequence[Run]) -> str:
-    """Return a page of runs side by side; runs of the same name are numbered."""
+    """Return the HTML of a comparison; runs of the same name are numbered."""
     for i, run in enumerate(runs):
         if sum(other.name == run.name for other in runs) > 1:
             run.name = f"{run.folder.resolve().parent.name}/{run.name} ({i + 1})"
@@ -140,10 +141,10 @@ def comparison_page(runs: Sequence[Run]) -> str:
 
 
 def _side_by_side(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """Return the numbers of the headline by name, with each run's value."""
-    found = [{name: value for name, value, _ in tables.headline(run)} for run in runs]
-    names = list(dict.fromkeys(name for values in found for name in values))
-    return [(name, [values.get(name, "–") for values in found]) for name in names]
+    """Return the names of the headline, each with its values in all runs."""
+    headlines = [{name: value for name, value, _ in tables.headline(run)} for run in runs]
+    names = dict.fromkeys(name for values in headlines for name in values)
+    return [(name, [values.get(name, "–") for values in headlines]) for name in names]
 
 
 def _original(run: Run) -> tables.Picture | None:

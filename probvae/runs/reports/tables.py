@@ -1,7 +1,8 @@
-"""What the tables and pictures of a report hold: plain rows of text, which the templates escape."""
+"""Contents of the tables, charts and pictures of a report, as plain text that the templates escape."""
 
 import base64
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,9 +18,9 @@ from probvae.runs.folder import EVALUATION, IMAGES
 from probvae.runs.reports import charts
 from probvae.runs.run import Run
 
-LONGEST = 300  # characters of a value
-ROWS = 200  # rows of the history's table, at most
-FRAMES = 24  # pictures of a kind through the epochs, at most
+LONGEST = 300  # largest number of characters of a value
+ROWS = 200  # largest number of rows in the table of the history
+FRAMES = 24  # largest number of pictures of a kind over the epochs
 ORIGINALS = "originals.png"
 MINUS = "\N{MINUS SIGN}"
 TERMS = {  # title of a chart -> column of the history and its name in the legend
@@ -48,14 +49,14 @@ EVALUATION_CAPTIONS = {
 
 
 class Picture(NamedTuple):
-    """A picture with its caption, which is also what a reader hears who does not see it."""
+    """A picture with its caption, which is also its alternative text."""
 
     source: str
     caption: str
 
 
 class Chart(NamedTuple):
-    """A drawing, its title, a legend of colour number, name and last value, and what it shows in words."""
+    """A drawing, its title, a legend of colour index, name and last value, and a description in words."""
 
     title: str
     drawing: Any
@@ -71,14 +72,14 @@ class Reel(NamedTuple):
 
 
 class Slider(NamedTuple):
-    """Reels that one slider moves, and the words for its positions."""
+    """Reels that one slider moves, and the titles of its positions."""
 
     positions: list[str]
     reels: list[Reel]
 
 
 def shown(value: Any, digits: int = 4) -> str:
-    """Write a value for people.
+    """Format a value for readers.
 
     >>> shown(-12.3456), shown(True), shown((3, 4)), shown(None)
     ('−12.35', 'yes', '3, 4', '–')
@@ -98,7 +99,7 @@ def shown(value: Any, digits: int = 4) -> str:
 
 
 def with_error(mean: float | None, error: float | None) -> str:
-    """Write a mean with its standard error."""
+    """Format a mean with its standard error."""
     if error is None or mean is None:
         return shown(mean)
     return (
@@ -109,7 +110,7 @@ def with_error(mean: float | None, error: float | None) -> str:
 
 
 def headline(run: Run) -> list[tuple[str, str, str]]:
-    """Return the numbers at the top: a name, a value, a remark."""
+    """Return the results at the top of a report: name, value and remark."""
     last = {name: float(column[-1]) for name, column in run.history.items()}
 
     def test(name: str) -> str:
@@ -147,16 +148,16 @@ def _speed(run: Run) -> str:
 # ---- configuration -----------------------------------------------------------------------------------
 
 
-def settings(part: Architecture | Training) -> list[tuple[str, str, bool]]:
-    """Return the fields of a configuration: name, value, whether it differs from the default."""
+def settings(config: Architecture | Training) -> list[tuple[str, str, bool]]:
+    """Return the fields of a configuration: name, value, and True if it differs from the default."""
     return [
-        (f.name, shown(getattr(part, f.name)), getattr(part, f.name) != f.default)
-        for f in dataclasses.fields(part)
+        (field.name, shown(getattr(config, field.name)), getattr(config, field.name) != field.default)
+        for field in dataclasses.fields(config)
     ]
 
 
 def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """Return the fields that are not the same in all runs, with each run's value."""
+    """Return the fields that differ between runs, each with its values in all runs."""
     rows = []
     for part in ("architecture", "training"):
         for f in dataclasses.fields(getattr(runs[0], part)):
@@ -170,7 +171,7 @@ def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 
 
 def history(run: Run) -> tuple[list[str], list[list[str]]]:
-    """Return the head and the rows of the history, at equal steps where there are many."""
+    """Return the header and the rows of the history, evenly thinned to at most `ROWS`."""
     names = list(run.history)
     n = len(run.history[names[0]]) if names else 0
     chosen = range(n) if n <= ROWS else [round(i * (n - 1) / (ROWS - 1)) for i in range(ROWS)]
@@ -178,7 +179,7 @@ def history(run: Run) -> tuple[list[str], list[list[str]]]:
 
 
 def evaluation_rows(evaluation: EvaluationResults) -> list[list[str]]:
-    """Return the table: name, mean, error over examples, of draws, interval, examples, unit, note."""
+    """Return the rows: name, mean, error over examples, error of draws, interval, examples, unit, note."""
     rows = []
     for key, line in evaluation.results.items():
         mean, error, drawn, low, high, n = (
@@ -187,7 +188,7 @@ def evaluation_rows(evaluation: EvaluationResults) -> list[list[str]]:
         )
         interval = "" if low is None or high is None else f"{shown(low)} to {shown(high)}"
         texts = [shown(line.get(name, "")) if line.get(name) else "" for name in ("unit", "note")]
-        numbers = ["" if v is None else shown(v, 3) for v in (error, drawn)]
+        numbers = ["" if value is None else shown(value, 3) for value in (error, drawn)]
         count = "" if n is None else f"{n:,.0f}"
         rows.append([shown(line.get("name") or key), shown(mean), *numbers, interval, count, *texts])
     return rows
@@ -197,8 +198,8 @@ def evaluation_rows(evaluation: EvaluationResults) -> list[list[str]]:
 
 
 def learning_curves(runs: Sequence[Run]) -> list[Chart]:
-    """Draw every term of the history: one run's curves, or each term of several runs over each other."""
-    found = []
+    """Draw the curves of the history of one run, or each term of several runs in one chart."""
+    drawn = []
     for title, columns in TERMS.items():
         for column, name in columns.items() if len(runs) > 1 else [("", "")]:
             chosen = {column: name} if column else columns
@@ -220,12 +221,12 @@ def learning_curves(runs: Sequence[Run]) -> list[Chart]:
             if lines:
                 head = f"{title}: {name}" if column and len(columns) > 1 else title
                 ends = "; ".join(f"{label} ends at {value}" for _, label, value in legend)
-                found.append(Chart(head, charts.curves(lines), legend, f"{head} by epoch. {ends}."))
-    return found
+                drawn.append(Chart(head, charts.curves(lines), legend, f"{head} by epoch. {ends}."))
+    return drawn
 
 
 def dimensions(variance: np.ndarray | None, active: float) -> Chart | None:
-    """Draw how much of each latent dimension is used."""
+    """Draw the variance of E[z|x] of each latent dimension."""
     if variance is None:
         return None
     n, used = len(variance), int(np.sum(variance > active))
@@ -240,30 +241,30 @@ def dimensions(variance: np.ndarray | None, active: float) -> Chart | None:
 
 
 def picture(png: bytes, caption: str) -> Picture:
-    """Put a PNG into the page itself."""
+    """Return a PNG as a picture that is embedded in the page."""
     return Picture("data:image/png;base64," + base64.b64encode(png).decode(), caption)
 
 
 def pictures(run: Run, captions: dict[str, str]) -> list[Picture]:
-    """Return the pictures of a run that are there, in the order of the captions."""
+    """Return the existing pictures of a run, in the order of the captions."""
     return [picture(png, caption) for name, caption in captions.items() if (png := run.picture(name))]
 
 
 def picture_names(run: Run) -> list[str]:
-    """Return the names of the pictures that a report of the run shows, if they are there."""
-    through_epochs = [name for kind in KINDS for _, name in _frame_names(run, kind)]
-    return [ORIGINALS, *CAPTIONS, *through_epochs, *EVALUATION_CAPTIONS]
+    """Return the names of the pictures that a report of the run shows if they exist."""
+    by_epoch = [name for kind in KINDS for _, name in _frame_names(run, kind)]
+    return [ORIGINALS, *CAPTIONS, *by_epoch, *EVALUATION_CAPTIONS]
 
 
 class Frame(NamedTuple):
-    """A picture that was made after so many epochs."""
+    """A picture and its epoch."""
 
     epoch: float
     png: bytes
 
 
 def slider(runs: Sequence[Run]) -> Slider | None:
-    """Return the pictures through the epochs of one run, or of several on one axis of epochs."""
+    """Return the pictures of one or several runs over the epochs, on one axis of epochs."""
     frames = {(run, kind): _frames(run, kind) for run in runs for kind in KINDS}
     epochs = sorted({frame.epoch for of_kind in frames.values() for frame in of_kind})
     if not epochs:
@@ -277,19 +278,19 @@ def slider(runs: Sequence[Run]) -> Slider | None:
 
 
 def _frames(run: Run, kind: str) -> list[Frame]:
-    """Return the pictures of a kind through the epochs of a run."""
+    """Return the pictures of a kind of a run over the epochs."""
     named = _frame_names(run, kind)
     return [Frame(_epoch(run, number), png) for number, name in named if (png := run.picture(name))]
 
 
 def _frame_names(run: Run, kind: str) -> list[tuple[int, str]]:
-    """Return the number of epochs and the name of at most `FRAMES` pictures of a kind."""
+    """Return the epochs and names of at most `FRAMES` pictures of a kind."""
     chosen = _evenly(epoch_pictures(run.folder, kind), FRAMES)
     return [(picture.epochs, f"{IMAGES}/{picture.path.name}") for picture in chosen]
 
 
 def _evenly(items: list[Any], most: int) -> list[Any]:
-    """Choose at most so many items at equal steps, the first and the last among them.
+    """Return at most `most` items at equal steps, including the first and the last.
 
     >>> _evenly(list(range(10)), 4)
     [0, 3, 6, 9]
@@ -300,7 +301,7 @@ def _evenly(items: list[Any], most: int) -> list[Any]:
 
 
 def _epoch(run: Run, n: int) -> float:
-    """Return the epoch of the n-th row of the history, which is less than n where a run was stopped."""
+    """Return the epoch of the n-th row of the history, less than n if the run was stopped."""
     epochs = run.history.get("epoch", np.empty(0))
     known = 0 < n <= len(epochs) and math.isfinite(epochs[n - 1])
     return float(epochs[n - 1]) if known else float(n)
@@ -318,7 +319,7 @@ def _when(epoch: float) -> str:
 
 
 class Pair(NamedTuple):
-    """First minus second over the same examples, or why they cannot be compared."""
+    """The difference of two runs over the same examples, or the reason why there is none."""
 
     first: str
     second: str
@@ -327,30 +328,30 @@ class Pair(NamedTuple):
     interval: str = ""
     better: str = ""
     num_examples: str = ""
-    clear: bool = False  # whether the interval leaves zero out
+    clear: bool = False  # True if the interval excludes zero
     refused: str = ""
 
 
 def pairs(runs: Sequence[Run]) -> list[Pair]:
-    """Compare every two runs by their evaluations, example by example."""
-    return [_pair(a, b) for i, a in enumerate(runs) for b in runs[i + 1 :]]
+    """Compare each pair of runs by their evaluations, example by example."""
+    return [_pair(first, second) for first, second in itertools.combinations(runs, 2)]
 
 
 def _pair(first: Run, second: Run) -> Pair:
     try:
-        method, d, n = compare_evaluations(_fresh_evaluation(first), _fresh_evaluation(second))
-        if not math.isfinite(d.mean):
+        method, difference, n = compare_evaluations(_fresh_evaluation(first), _fresh_evaluation(second))
+        if not math.isfinite(difference.mean):
             raise InputError("a value is not finite.")
     except InputError as error:
         return Pair(first.name, second.name, refused=str(error).removesuffix(", or add --force."))
     return Pair(
         *(first.name, second.name),
         what="log p(x), exact" if method == "exact" else "importance-weighted bound",
-        difference=_signed(d.mean),
-        interval=f"{_signed(d.low)} to {_signed(d.high)}",
-        better=f"{d.first_better:.0%}",
+        difference=_signed(difference.mean),
+        interval=f"{_signed(difference.low)} to {_signed(difference.high)}",
+        better=f"{difference.first_better:.0%}",
         num_examples=f"{n:,}",
-        clear=d.low > 0 or d.high < 0,
+        clear=difference.low > 0 or difference.high < 0,
     )
 
 
