@@ -82,18 +82,14 @@ class ReprMixin:
 
 def model_text(vae: Any) -> str:
     """Describe the parts of a `VAE` on a few lines."""
-    rows = _model_rows(vae)
+    rows = model_rows(vae)
     width = max(len(name) for name, _ in rows)
     lines = [f"<{type(vae).__name__}", *(f"  {name:{width}}  {_short(value)}" for name, value in rows)]
     return "\n".join(lines) + ">"
 
 
-def model_html(vae: Any) -> str:
-    """Describe the parts of a `VAE` in an HTML table."""
-    return table(type(vae).__name__, _model_rows(vae))
-
-
-def _model_rows(vae: Any) -> list[tuple[str, Any]]:
+def model_rows(vae: Any) -> list[tuple[str, Any]]:
+    """Return the parts of a `VAE` as rows of a table."""
     architecture = vae.architecture
     posterior, likelihood = vae.kinds
     parts = (("prior", kind(vae.prior)), ("posterior", posterior), ("likelihood", likelihood))

@@ -169,11 +169,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
             "name": line.name.strip(),
             "unit": line.unit,
             "note": line.note,
-            **{k: _or_none(v) for k, v in line.estimate._asdict().items()},
+            **{k: v if v is None or np.isfinite(v) else None for k, v in line.estimate._asdict().items()},
         }
         for line in evaluation.lines
     }
-
-
-def _or_none(value: float | None) -> float | None:
-    return value if value is not None and np.isfinite(value) else None

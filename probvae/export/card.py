@@ -196,7 +196,11 @@ def _settings(config: Any, *, idle: Sequence[str] = ()) -> list[tuple[str, str]]
     """Return the fields of a configuration with their values, without idle and empty ones."""
     values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     empty = [name for name, value in values.items() if isinstance(value, tuple | str | bool) and not value]
-    return [(name, code(_shown(value))) for name, value in values.items() if name not in (*idle, *empty)]
+    return [
+        (name, code(", ".join(map(str, value)) if isinstance(value, tuple) else value))
+        for name, value in values.items()
+        if name not in (*idle, *empty)
+    ]
 
 
 def _idle_in_architecture(architecture: Architecture) -> list[str]:
@@ -215,10 +219,6 @@ def _idle_in_training(training: Training) -> list[str]:
     """Return the options that the objective does not have, and minor settings with default values."""
     hidden = [f for f in dataclasses.fields(training) if f.name not in ALWAYS]
     return [*training.idle_options(), *(f.name for f in hidden if getattr(training, f.name) == f.default)]
-
-
-def _shown(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _training(origin: Provenance) -> str:

@@ -72,7 +72,7 @@ class VAE(tf_keras.Model):
         return display.model_text(self) if hasattr(self, "kinds") else super().__repr__()
 
     def _repr_html_(self) -> str:
-        return display.model_html(self)
+        return display.table(type(self).__name__, display.model_rows(self))
 
     def _details(self) -> dict[str, Any]:
         return {"latent_dim": self.latent_dim, "event_shape": self.event_shape}

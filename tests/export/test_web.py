@@ -211,8 +211,8 @@ def test_log_prob_is_exact_or_a_bound():
     x = tf.constant(images("flat classes"), tf.float32)
     vae = build(Architecture(**CASES["flat classes"] | {"latent_dim": 1}), seed=1)
     joined = vae.join(x, 1).numpy()
-    exact, how = contents._log_prob(vae, joined, "auto", 50, 0, lambda fraction: None)
-    bound, note = contents._log_prob(vae, joined, "iwae", 500, 0, lambda fraction: None)
+    exact, how = contents._log_prob(vae, joined, "auto", num_samples=50)
+    bound, note = contents._log_prob(vae, joined, "iwae", num_samples=500, seed=0)
     assert how["method"] == "exact" and how["name"] == "log p(x|y)" and note["method"] == "iwae"
     assert "500 draws" in note["note"] and "bound" in note["name"]
     np.testing.assert_allclose(bound, exact, atol=1)

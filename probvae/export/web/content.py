@@ -2,7 +2,6 @@
 
 import base64
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,9 +64,7 @@ def describe(
     threshold: bool = False,
     label_names: tuple[str, ...] = (),
     method: str = "auto",
-    num_samples: int = 100,
-    seed: int = 0,
-    on_progress: Callable[[float], None] = lambda fraction: None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Collect the content of a page.
 
@@ -80,9 +77,7 @@ def describe(
       threshold: Whether an image of the visitor is made black and white.
       label_names: Names of the classes, if they have any.
       method: Estimate of log p(x): exact, iwae, or auto, which is exact for one or two dimensions.
-      num_samples: K, the number of draws of z for each image of iwae.
-      seed: Seed of the draws.
-      on_progress: Function called with the fraction done, for iwae.
+      **options: Options of `importance`, for iwae.
 
     Returns:
       A dict for JSON; arrays are base64 of little-endian numbers.
@@ -103,7 +98,7 @@ def describe(
     examples = vae.join(x, None if labels is None else np.asarray(labels, np.int32)).numpy()
     mean = encode(vae, examples).loc
     decoded = vae.likelihood_at(mean[:CHECKED], examples[:CHECKED]).mean().numpy()
-    log_prob, description = _log_prob(vae, examples, method, num_samples, seed, on_progress)
+    log_prob, description = _log_prob(vae, examples, method, **options)
     return {
         "title": title,
         "data": data,
@@ -151,7 +146,7 @@ def plans(vae: VAE, architecture: Architecture, weights: Weights) -> tuple[Plan,
 
 
 def _log_prob(
-    vae: VAE, x: np.ndarray, method: str, num_samples: int, seed: int, on_progress: Callable[[float], None]
+    vae: VAE, x: np.ndarray, method: str, *, num_samples: int = 100, **options: Any
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Return log p(x) [N], nats, and its name, method and note for the page."""
     density = vae.density_name
@@ -164,7 +159,7 @@ def _log_prob(
             "method": "exact",
             "note": f"{density} is integrated over z by quadrature, {within}.",
         }
-    bound = importance(vae, x, num_samples=num_samples, seed=seed, on_progress=on_progress).bound
+    bound = importance(vae, x, num_samples=num_samples, **options).bound
     return bound, {
         "name": f"bound on {density}",
         "method": "iwae",
