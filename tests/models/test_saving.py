@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -107,10 +108,17 @@ def test_a_model_that_does_not_fit_is_refused_and_left_alone(tmp_path):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "run"
+    probvae.save(tiny_vae(), folder)
+    return folder
+
+
 @pytest.mark.parametrize("damage", ["absent", "empty", "half", "flipped", "text"])
 @pytest.mark.parametrize("name", ["config.json", "weights.npz"])
-def test_damaged_files_are_refused_in_one_sentence(name, damage, tmp_path):
-    probvae.save(tiny_vae(), tmp_path)
+def test_damaged_files_are_refused_in_one_sentence(name, damage, saved, tmp_path):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     path = tmp_path / name
     content = bytearray(path.read_bytes())
     path.unlink()
@@ -125,8 +133,8 @@ def test_damaged_files_are_refused_in_one_sentence(name, damage, tmp_path):
         probvae.load(tmp_path)
 
 
-def test_a_pickle_is_never_loaded(tmp_path):
-    probvae.save(tiny_vae(), tmp_path)
+def test_a_pickle_is_never_loaded(saved, tmp_path):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     weights = npz.read_arrays(tmp_path / "weights.npz")
     weights["encoder/0/kernel"] = np.array([print], dtype=object)
     np.savez(tmp_path / "weights.npz", **weights)
@@ -148,9 +156,9 @@ KEY = "decoder/2/kernel"
         (lambda w: {"other": w[KEY]}, r"it lacks \[\] and has the unknown \['other'\]"),
     ],
 )  # fmt: skip
-def test_weights_that_are_refused(change, message, tmp_path):
-    model = tiny_vae()
-    probvae.save(model, tmp_path)
+def test_weights_that_are_refused(change, message, saved, tmp_path):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    model = probvae.load(tmp_path)
     before = model.get_weights()
     weights = npz.read_arrays(tmp_path / "weights.npz")
     np.savez(tmp_path / "weights.npz", **{**weights, **change(weights)})
@@ -169,9 +177,9 @@ def test_weights_of_the_other_byte_order_are_the_same(tmp_path):
         np.testing.assert_array_equal(old, new)
 
 
-def test_headers_are_compared_before_values_are_read(tmp_path, monkeypatch):
+def test_headers_are_compared_before_values_are_read(saved, tmp_path, monkeypatch):
     """A member of the wrong shape is refused although its values cannot be had."""
-    probvae.save(tiny_vae(), tmp_path)
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     weights = npz.read_arrays(tmp_path / "weights.npz")
     np.savez(tmp_path / "weights.npz", **{**weights, KEY: np.zeros([2**20], np.float32)})
 
@@ -186,8 +194,8 @@ def test_headers_are_compared_before_values_are_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["config.json", "weights.npz"])
-def test_a_pipe_is_not_waited_for(name, tmp_path):
-    probvae.save(tiny_vae(), tmp_path)
+def test_a_pipe_is_not_waited_for(name, saved, tmp_path):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
     with pytest.raises(InputError, match="is no regular file"):
