@@ -92,9 +92,17 @@ def test_the_number_of_components_is_chosen_on_held_out_draws(monkeypatch):
 
 
 def test_draws_of_the_held_out_tenth_are_not_fitted(monkeypatch):
+    """400 examples with two draws each, which here are the examples themselves."""
+    parts = []
     monkeypatch.setattr(samplers, "POOL", 800)
-    monkeypatch.setitem(SAMPLERS, "mixture", lambda z, validation, **options: (len(z), len(validation)))
-    assert fit_sampler(four_corners(), corners(400), seed=0) == (2 * 360, 2 * 40)
+    monkeypatch.setattr(
+        samplers, "posterior_draws", lambda vae, x, num_draws, seed: np.stack([x] * num_draws)
+    )
+    monkeypatch.setitem(SAMPLERS, "mixture", lambda z, validation, **options: parts.extend([z, validation]))
+    fit_sampler(four_corners(), np.float32(np.arange(800).reshape(400, 2)), seed=0)
+    fitted, held_out = ({tuple(row) for row in part} for part in parts)
+    assert [len(part) for part in parts] == [2 * 360, 2 * 40] and len(held_out) == 40
+    assert not fitted & held_out
 
 
 def test_the_gain_has_the_standard_error_of_its_mean():

@@ -11,7 +11,7 @@ first, since a test that fails anyway proves nothing. Each mutant is then
 
 - caught: a test failed;
 - SURVIVED: all of its tests passed, so that nothing would notice this mistake;
-- not applicable: the text was not found exactly once, a test is gone, or the tests fail without the change.
+- not applicable: the text was not found exactly once, its tests are gone, or fail without the change.
 
 A mutant names the definition that it changes and its tests by their names, never by their files, so the table
 outlives a move of code to other files. The exit code is 1 if any mutant survived or could not be applied.
@@ -133,13 +133,16 @@ class Checkout:
         return text
 
     def addresses(self, mutant: Mutant) -> list[str]:
-        """Return what pytest calls a mutant's tests; a name in several files stands for all of them."""
+        """Return what pytest calls a mutant's tests; a name in several files stands for all of them.
+
+        Tests that the checkout lacks, as one from before they were written does, are left out.
+        """
         found: list[str] = []
         for test in mutant.tests:
             name, bracket, case = test.partition("[")
-            if name not in self.tests:
-                raise Inapplicable(f"there is no {name}")
-            found += [f"{address}{bracket}{case}" for address in self.tests[name]]
+            found += [f"{address}{bracket}{case}" for address in self.tests.get(name, ())]
+        if not found:
+            raise Inapplicable(f"there is no {' and no '.join(mutant.tests)}")
         return found
 
 

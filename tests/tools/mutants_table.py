@@ -617,7 +617,7 @@ MUTANTS = [
         (
             "test_what_was_seen_stands",
             "test_blocks_and_seeds",
-            "test_the_effective_sample_size_does_not_depend_on_chunks",
+            "test_moments_of_chunks_are_those_of_all",
         ),
     ),
     Mutant(
