@@ -95,7 +95,7 @@ def labels(evaluation: Evaluation) -> None:
     result = label_accuracy(codes[0], train.labels, codes[1], test.labels, k=k)
     note = f"majority class {result.majority.value:.3f}; from {len(train.x):,} labelled images"
     if evaluation.vae.contexts_of(test.x[:1]) is not None:
-        note += "; q(z|x, y) is given y: the lower, the less z repeats it"
+        note += "; q(z|x, y) is told y: the less z says of it, the better y was used"
     name = f"{k} nearest neighbours in z"
     evaluation.add_number("knn_accuracy", name, result.nearest_neighbours, n, unit="right", note=note)
     evaluation.add_number("probe_accuracy", "linear probe on z", result.linear_probe, n, unit="right")
