@@ -24,7 +24,7 @@ class _Arrays(pickle.Unpickler):
         """Return what an array needs.
 
         Raises:
-          ValueError: anything else.
+          ValueError: The pickle names any other function.
         """
         if (module, name) not in NUMPY:
             raise ValueError(f"a batch of CIFAR-10 must hold arrays; it asks for {module}.{name}")

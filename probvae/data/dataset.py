@@ -27,7 +27,7 @@ class DataSet:
         [0, 1].
       train_labels, test_labels: [N] int, or None.
       levels: 255 for 8-bit images, 1 for values that are taken as they are.
-      validation, validation_labels: a part of the training set that no run trains on, or None.
+      validation, validation_labels: Part of the training set that no run trains on, or None.
       label_names: Names of the labels 0, 1, ...; empty if the labels stand for themselves.
       missing: Whether some values are NaN.
       columns: Names of the D columns of a table; empty for other data.
@@ -36,7 +36,7 @@ class DataSet:
         themselves.
       loc, scale: [D] float64; a column's value in the file is scale * x + loc. Mean and standard
         deviation of the training set in normal columns, 0 and 1 in all others.
-      skipped: names of files that could not be read as images and are left out.
+      skipped: Names of the files that cannot be read as images and are left out.
     """
 
     name: str

@@ -41,27 +41,27 @@ def load(
     """Load data by name or path.
 
     Args:
-      source: a key of `SOURCES`; "tfds:NAME", any name that TensorFlow Datasets knows; the path of a file
-        that a key of `READERS` ends; or a folder of images. Of data that name no test set a tenth is
+      source: A key of `SOURCES`; "tfds:NAME", any name that TensorFlow Datasets knows; the path of a file
+        whose ending is a key of `READERS`; or a folder of images. Of data that name no test set a tenth is
         held out.
       seed: Seed of the draws of the test set and of the validation set.
       kind: Kind of the examples in arrays: "image" [N, H, W] or [N, H, W, C], integers from 0 to 255 or
         floats from 0 to 1; "series" [N, T] or [N, T, C]; "vector" [N, D]; "auto" takes two axes as vectors,
         all else as images.
-      image_size: pixels, or (height, width), to bring images to.
+      image_size: Size of the images: pixels, or (height, width).
       crop: Crop of images, a key of `CROPS`.
       color: Colours of folders of images: "rgb", "grey", or "auto", RGB if any image has colours.
-      missing: allow NaN, and empty cells of a table, which stand for missing values.
-      validation: fraction of the training set to hold out.
-      label: the column of a table that holds the labels.
-      kinds: column of a table -> "normal", "poisson", "bernoulli", "categorical", "categorical:K" or
-        "ignore", in place of what `probvae.data.tables.columns.guess` finds.
+      missing: Whether values may be missing: NaN, and empty cells of a table.
+      validation: Fraction of the training set that is held out for validation.
+      label: Column of a table that holds the labels.
+      kinds: Kinds of the columns of a table by name: "normal", "poisson", "bernoulli", "categorical",
+        "categorical:K" or "ignore", in place of what `probvae.data.tables.columns.guess` finds.
 
     Returns:
       `DataSet`.
 
     Raises:
-      InputError: no such source, or one that cannot be used.
+      InputError: There is no such source, or it cannot be used.
     """
     options = Options(seed, kind, image_size, crop, color, missing, validation, label, kinds or {})
     source = str(source)

@@ -19,7 +19,7 @@ def numpy_file(path: Path, options: Options) -> DataSet:
       options: Kind of the arrays and choice of the splits.
 
     Raises:
-      InputError: a file that cannot be used.
+      InputError: The file cannot be used.
     """
     options.refuse(path.name, "folders of images", "color")
     return assemble(path.name, read_arrays(path), options)

@@ -121,7 +121,7 @@ class PixelLogistic(_Levels):
     Args:
       loc: Locations [..., 3].
       log_scale: Log-scales [..., 3], as in `DiscretizedLogistic`.
-      coefficients: c, [..., 3], from -1 to 1.
+      coefficients: Coefficients c, [..., 3], from -1 to 1.
       levels: Number of levels.
 
     References:

@@ -34,7 +34,7 @@ def refuse_folder_in_use(
         returns an empty text; by default, run folders are not replaced.
 
     Raises:
-      InputError: the folder is in use, or cannot be read.
+      InputError: The folder is in use, or cannot be read.
     """
     with usable(folder):
         names = {path.name for path in folder.iterdir()} if folder.exists() else set()
@@ -50,7 +50,7 @@ def clear_folder(folder: Path, patterns: Sequence[str]) -> None:
     """Make an output folder, or remove the files of earlier results from it.
 
     Raises:
-      InputError: the folder cannot be made or written to.
+      InputError: The folder cannot be made or written to.
     """
     with usable(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -21,14 +21,14 @@ def path_log_prob(q: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
     log q at z. The latter is taken at a copy of z, as a flow's cache would hide it at its own draw.
 
     Args:
-      q: a distribution of event shape [L].
+      q: Distribution of event shape [L].
       z: [..., L], draws of q that depend on its parameters.
 
     Returns:
       [...], nats, of first derivatives only.
 
     Raises:
-      InputError: the draws of q have no gradient, so that none would be left.
+      InputError: The draws of q have no gradient.
 
     >>> loc, z = tf.constant([2.0]), tf.constant([3.0])
     >>> with tf.GradientTape() as tape:

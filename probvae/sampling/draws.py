@@ -93,7 +93,7 @@ def prior_draws(
       `Samples` of axes [N].
 
     Raises:
-      InputError: n is below 1, or the prior cannot be tempered.
+      InputError: The number n is below 1, or the prior cannot be tempered.
     """
     if n < 1:
         raise InputError(f"The number of draws must be 1 or more; got {n}.")

@@ -113,7 +113,7 @@ def in_units(data: DataSet, x: Array) -> dict[str, np.ndarray]:
       of a column whose levels have names are rounded to the nearest level.
 
     Raises:
-      InputError: the data are no table.
+      InputError: The data are no table.
     """
     if data.loc is None or data.scale is None:
         raise InputError(f"{data.name} is no table: its values are in their own units already.")
