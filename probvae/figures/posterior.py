@@ -1,5 +1,7 @@
 """Contours of p(z|x) and q(z|x) in two dimensions."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
@@ -25,9 +27,14 @@ def posterior_contours(vae: VAE, x: np.ndarray, *, points: int = 120, figure: Fi
       figure: Figure or `SubFigure` to draw into; by default a new figure.
     """
     figure = figure or Figure(figsize=(3.0 * ((len(x) + 1) // 2), 6.4), dpi=dpi(), layout="constrained")
+
+    @tf.function(reduce_retracing=True)
+    def log_joint(z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:  # log p(z) + log p(x|z), compiled once
+        return vae.prior.log_prob(z) + vae.likelihood(z).log_prob(x)
+
     for i, image in enumerate(np.asarray(x, np.float32)):
         axes = figure.add_subplot(2, (len(x) + 1) // 2, i + 1)
-        axis_0, axis_1, log_p, log_q = _densities(vae, image[None], points)
+        axis_0, axis_1, log_p, log_q = _densities(vae, log_joint, image[None], points)
         for density, colour, line in ((log_p, accent(), "solid"), (log_q, RED, "dashed")):
             levels, widths = _levels(density), (0.8, 1.2, 1.6)
             axes.contour(
@@ -54,19 +61,17 @@ def posterior_contours(vae: VAE, x: np.ndarray, *, points: int = 120, figure: Fi
     return figure
 
 
-def _densities(vae: VAE, x: np.ndarray, points: int) -> tuple[np.ndarray, ...]:
+def _densities(
+    vae: VAE, log_joint: Callable[..., tf.Tensor], x: np.ndarray, points: int
+) -> tuple[np.ndarray, ...]:
     """Both log-densities on a grid that holds what matters of either: two axes and two [P, P]."""
     q = vae.posterior(x)  # q(z|x)
     mean, stddev = q.mean()[0].numpy(), q.stddev()[0].numpy()
 
-    @tf.function(reduce_retracing=True)
-    def log_p(z: tf.Tensor) -> tf.Tensor:  # log p(z) + log p(x|z)
-        return vae.prior.log_prob(z) + vae.likelihood(z).log_prob(x)
-
     def on_grid(low: np.ndarray, high: np.ndarray, n: int) -> tuple[np.ndarray, ...]:
         axes = [np.linspace(a, b, n, dtype=np.float32) for a, b in zip(low, high, strict=True)]
         z = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
-        density = in_blocks(lambda rows: log_p(tf.constant(z[rows])), len(z), 500)
+        density = in_blocks(lambda rows: log_joint(tf.constant(z[rows]), tf.constant(x)), len(z), 500)
         log_q = q.log_prob(z[:, None])[:, 0].numpy()
         return axes[0], axes[1], density.reshape(n, n), log_q.reshape(n, n)
 
