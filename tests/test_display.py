@@ -182,7 +182,8 @@ def run_folder(tmp_path_factory):
     options = ["--data", str(folder / "rows.npy"), "--output", str(folder / "run"), "--epochs", "2"]
     options += ["--units", "6,5", "--validation", "0.2", "--parts", "1", "--latent-dim", "3"]
     invoke(train.main, [*options, "--quiet"])
-    invoke(evaluate.main, [str(folder / "run"), "--num-samples", "5", "--train-images", "0", "--quiet"])
+    few = ["--num-samples", "5", "--train-images", "0", "--gap-images", "0", "--ais-images", "0"]
+    invoke(evaluate.main, [str(folder / "run"), *few, "--quiet"])
     return folder / "run"
 
 
