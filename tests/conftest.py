@@ -55,12 +55,20 @@ def tiny_vae(
 def clear():
     """Free the models and compiled functions of a file when it ends, so that they do not pile up."""
     import tensorflow as tf  # here, so that the process that hands the tests out does without
+    import tensorflow_probability as tfp
     import tf_keras
+    from tensorflow.python.framework.ops import gradient_registry
 
     tf.zeros([])  # starts the devices: no command that a test runs in this process shall set its threads
     gc.freeze()  # what is imported by now stays: no collection looks at it again
     yield
     tf_keras.backend.clear_session()
+    # Two tables that are never emptied hold compiled functions: custom gradients and what bijectors gave.
+    for name in [name for name in gradient_registry.list() if name.startswith("CustomGradient-")]:
+        del gradient_registry._registry[name]
+    storage = tfp.bijectors.Bijector._cache.storage
+    storage.update(dict.fromkeys(storage))  # values first: what goes with them looks for its key here
+    storage.clear()
     gc.collect()
     if hasattr(C_LIBRARY, "malloc_trim"):
         C_LIBRARY.malloc_trim(0)
