@@ -74,7 +74,14 @@ def assert_same(found, truth):
 # ---- SavedModel ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("choices", CASES)
+# the export of a convolutional model: also `test_it_works_in_another_process_with_tensorflow_alone`
+@pytest.mark.parametrize(
+    "choices",
+    [
+        case._replace(marks=[pytest.mark.slow]) if case.values == ({"network": "conv"},) else case
+        for case in CASES
+    ],
+)
 def test_saved_model_computes_what_the_model_does(choices, tmp_path):
     vae, x, z = tiny(**choices)
     export_model(vae, tmp_path / "out")
@@ -346,7 +353,9 @@ def test_an_evaluation_goes_before_the_metrics_of_training(run, tmp_path):
 def test_nothing_in_a_card_is_taken_for_markup():
     evil = "<script>x</script>\n# [a](http://b) `c` | d"
     row = card.Row("elbo", evil, -1.0, None, None, evil, evil)
-    about = card.Provenance(evil, data={"name": evil, "k": evil}, commands=(evil,), rows=(row,), license="mit")
+    about = card.Provenance(
+        evil, data={"name": evil, "k": evil}, commands=(evil,), rows=(row,), license="mit"
+    )
     text = card.render(tiny()[0], about, [])
     assert metadata(text)["model-index"][0]["name"] == evil
     body = text.split("\n---\n", 1)[1]
