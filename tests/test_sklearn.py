@@ -29,8 +29,6 @@ QUICK = {  # of scikit-learn's checks: those that fit at most once; `pytest -m s
     "check_fit1d",
     "check_fit2d_1sample",
     "check_methods_subset_invariance",
-    "check_methods_sample_order_invariance",
-    "check_dict_unchanged",
     "check_set_params",
 }
 
@@ -47,6 +45,11 @@ def wine():
 @pytest.fixture(scope="module")
 def fitted(wine):
     return VAETransformer(3, units=(16,), epochs=20, random_state=0).fit(wine)
+
+
+@pytest.fixture(scope="module")
+def tiny(wine):
+    return VAETransformer(**TINY).fit(wine)
 
 
 def checks():
@@ -101,13 +104,10 @@ def test_the_bound_approaches_the_density_of_the_model():
     assert abs(one + np.log(x.std(0)).sum() - exact.mean()) > 0.5  # and without the units, wrong
 
 
-def test_scores_do_not_depend_on_units(wine):
-    small = VAETransformer(**TINY).fit(wine)
+def test_scores_do_not_depend_on_units(wine, tiny):
     large = VAETransformer(**TINY).fit(wine * 1000)
     change = wine.shape[1] * np.log(1000)
-    np.testing.assert_allclose(
-        large.score_samples(wine * 1000), small.score_samples(wine) - change, atol=0.01
-    )
+    np.testing.assert_allclose(large.score_samples(wine * 1000), tiny.score_samples(wine) - change, atol=0.01)
 
 
 def test_a_score_is_that_of_the_row_alone(wine, fitted):
@@ -132,8 +132,8 @@ def test_samples_are_in_the_units_of_x(wine, fitted):
     ("likelihood", "options"),
     [
         ("bernoulli", {}),
-        ("continuous_bernoulli", {}),
-        ("poisson", {}),
+        pytest.param("continuous_bernoulli", {}, marks=pytest.mark.slow),
+        pytest.param("poisson", {}, marks=pytest.mark.slow),
         ("categorical", {"classes": 2}),
         ("mixed", {"columns": ["bernoulli", "normal", "categorical:2"]}),
     ],
@@ -181,10 +181,11 @@ def test_clone_and_pickle(wine, fitted):
     np.testing.assert_array_equal(again.score_samples(wine), fitted.score_samples(wine))
 
 
-def test_the_seed_decides(wine):
-    a, b, c = (VAETransformer(**{**TINY, "random_state": s}).fit(wine).transform(wine) for s in (0, 0, 1))
-    np.testing.assert_array_equal(a, b)
-    assert np.any(a != c)
+def test_the_seed_decides(wine, tiny):
+    first = tiny.transform(wine)
+    again, other = (VAETransformer(**{**TINY, "random_state": s}).fit(wine).transform(wine) for s in (0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != other)
 
 
 @pytest.mark.slow
