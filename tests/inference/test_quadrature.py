@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 from conftest import tiny_vae
 from linear_gaussian import LinearGaussian
+from marked_cases import cases
 from scipy import stats
 from statistics_helpers import ALPHA
 from tensorflow_probability import distributions as tfd
@@ -145,7 +146,7 @@ def log_weights_of(vae, x, *, fast, points=16):
     return module.log_weights_function(vae, fast=fast)(z, x, every, [0, len(x)], known)[1].numpy()
 
 
-@pytest.mark.parametrize("latent", [1, 2, 3])
+@pytest.mark.parametrize("latent", cases([1, 2, 3], slow=[1]))
 def test_matrix_product_equals_log_prob(x, latent):
     vae = tiny_vae(latent_dim=latent)
     fast, generic = (log_weights_of(vae, x, fast=fast) for fast in (True, False))
@@ -224,7 +225,7 @@ def test_the_fast_path_is_chosen_by_the_distribution():
 # ---- narrow posteriors, wide boxes and honest errors ---------------------------------------------
 
 
-@pytest.mark.parametrize("loc", [0.0, 1.234567])
+@pytest.mark.parametrize("loc", cases([0.0, 1.234567], slow=[0.0]))
 @pytest.mark.parametrize("noise", [1e-1, 1e-3])
 def test_narrow_posterior_is_resolved(noise, loc):
     vae = scalar_vae(gaussian_head(noise), event_shape=(1,), prior=normal_prior())

@@ -261,7 +261,7 @@ def test_chi_needs_an_order_above_one():
 # ---- the encoder's gradient in the mean ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", cases(NAMES, slow=["mixture", "iaf", "spline", "von_mises_fisher"]))
 @pytest.mark.parametrize(("ours", "theirs", "k"), [(stl, elbo, 1), (dreg, iwae, 3)])
 def test_gradient_has_the_plain_estimators_mean(name, ours, theirs, k):
     """Two unbiased estimates with independent draws: z-test over all parameters of q at `ALPHA`.
