@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from marked_cases import cases
+
 from probvae import Architecture, InputError, Training
+from probvae.config.choices import OBJECTIVES
 from probvae.inference.importance_sampling import importance
 from probvae.inference.quadrature import exact
 from probvae.likelihoods import LIKELIHOODS
-from probvae.config.choices import OBJECTIVES
 from probvae.models import building, saving
 from probvae.models.networks.registry import NETWORKS
 from probvae.models.vae import ascend
