@@ -119,7 +119,7 @@ def unpack(case: bytes) -> tuple[list[str], str, bytes]:
     return arguments, name, content
 
 
-def spoil(command: str, case: bytes, rng: random.Random) -> bytes:
+def spoil_case(command: str, case: bytes, rng: random.Random) -> bytes:
     """Spoil the file, the options, or now and then take the file away."""
     arguments, name, content = unpack(case)
     if rng.random() < 0.4:
@@ -218,7 +218,7 @@ def state() -> dict[str, str]:
 LOADERS = {
     f"probvae-{name}": Loader(
         partial(seeds, name),
-        [partial(spoil, name)],
+        [partial(spoil_case, name)],
         "case",
         partial(load, name),
         0.2 if name == "report" else 0.05,

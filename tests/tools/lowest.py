@@ -1,6 +1,6 @@
 """Print the lowest version of every dependency as constraints for pip; see CONTRIBUTING.md.
 
-    python tests/tools/lowest.py > lowest.txt && pip install --editable '.[test]' --constraint lowest.txt
+python tests/tools/lowest.py > lowest.txt && pip install --editable '.[test]' --constraint lowest.txt
 """
 
 import configparser
