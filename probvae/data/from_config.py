@@ -114,7 +114,7 @@ def default_binarize(architecture: Architecture) -> str:
 def describe(examples: DataSet) -> str:
     """Return a short text on the numbers of examples and their shape.
 
-    >>> describe(data.load("digits"))
+    >>> describe(loading.load("digits"))
     'digits: 1,500 training and 297 test images of 28x28x1'
     """
     what = {1: "rows", 2: "series", 3: "images"}[len(examples.event_shape)]
