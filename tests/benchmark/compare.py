@@ -26,7 +26,7 @@ CONTESTANTS = {
     "matmul": "matrix products",
 }
 TESTS = Path(__file__).resolve().parents[1]
-ENVIRONMENT = {  # of the contestants' processes, which find this checkout first
+ENVIRONMENT = {  # variables of the contestants' processes, which import from this checkout first
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "OMP_WAIT_POLICY": "PASSIVE",
     "JAX_PLATFORMS": "cpu",

@@ -51,8 +51,8 @@ def run(source: str, cases: list[Case], peers: list[str], rounds: int, seconds: 
 def _write(output: Path, results: list[table.Result], about: dict[str, Any]) -> None:
     """Write what is known so far, so that a run that is stopped loses its last case only."""
     writing.write_text(output / "benchmark.md", table.table(results))
-    found = {**about, "results": table.as_json(results)}
-    writing.write_text(output / "benchmark.json", json.dumps(found, indent=2) + "\n")
+    content = {**about, "results": table.as_json(results)}
+    writing.write_text(output / "benchmark.json", json.dumps(content, indent=2) + "\n")
     png = to_png(table.figure(results))
     writing.write_atomic(output / "benchmark.png", lambda file: file.write(png))
 

@@ -48,7 +48,7 @@ def test_intervals_of_a_paired_difference_cover():
 def test_difference_by_hand():
     d = paired_difference(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, 4.0]))
     assert d.mean == pytest.approx(2 / 3) and d.first_better == pytest.approx(2 / 3)
-    error = np.sqrt((1 + 16 + 25) / 9 / 2 / 3)  # of the differences 1, 2 and -1
+    error = np.sqrt((1 + 16 + 25) / 9 / 2 / 3)  # the standard error of the mean of 1, 2 and -1
     assert d.standard_error == pytest.approx(error)
     assert d.high - d.mean == pytest.approx(4.302653 * error)  # the t quantile of two degrees of freedom
     with pytest.raises(InputError, match=r"shape \[3\] and \[2\]"):

@@ -132,7 +132,7 @@ def test_rhat_and_ess_see_chains_that_disagree():
     z = rng.standard_normal([400, 4, 1, 2])
     apart = z + 3 * np.arange(4)[:, None, None]
     assert np.all(hmc._rhat(z) < 1.02)
-    between = np.var(np.repeat(3 * np.arange(4), 2), ddof=1)  # of the means of the half chains
+    between = np.var(np.repeat(3 * np.arange(4), 2), ddof=1)  # the variance of the means of the half chains
     np.testing.assert_allclose(hmc._rhat(apart), np.sqrt(1 + between), rtol=0.15)
     assert np.all(hmc._effective_sample_size(z) > 1000)
     assert np.all(hmc._effective_sample_size(apart) < 100)

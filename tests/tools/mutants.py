@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 from mutants_table import MUTANTS, Mutant
 
 COPIED = ("probvae", "tests", "bin", "docs", "README.md", "pyproject.toml", "setup.cfg")
-COPIES = 2  # of the checkout, and mutants at a time
+COPIES = 2  # copies of the checkout, each with one mutant at a time
 TIMEOUT = 600  # seconds for the tests of one mutant
 BROKEN = re.compile(
     r"\b(NameError|ImportError|ModuleNotFoundError|SyntaxError): .*"
@@ -58,7 +58,7 @@ class Place(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of a mutant: "caught", "SURVIVED" or "not applicable", and by which test or why."""
+    """The outcome of a mutant, "caught", "SURVIVED" or "not applicable", and the test or the reason."""
 
     outcome: str
     reason: str
@@ -137,13 +137,13 @@ class Checkout:
 
         Tests that the checkout lacks, as one from before they were written does, are left out.
         """
-        found: list[str] = []
+        addresses: list[str] = []
         for test in mutant.tests:
             name, bracket, case = test.partition("[")
-            found += [f"{address}{bracket}{case}" for address in self.tests.get(name, ())]
-        if not found:
+            addresses += [f"{address}{bracket}{case}" for address in self.tests.get(name, ())]
+        if not addresses:
             raise Inapplicable(f"there is no {' and no '.join(mutant.tests)}")
-        return found
+        return addresses
 
 
 # ---- tests ---------------------------------------------------------------------------------------

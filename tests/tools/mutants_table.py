@@ -7,16 +7,16 @@ class Mutant(NamedTuple):
     """One change of the code, and the tests that should notice it.
 
     Attributes:
-      name: of the mutant.
-      definition: the class or function whose text is changed, by its name or the last parts of its
+      name: Name of the mutant.
+      definition: Class or function whose text is changed, by its name or the last parts of its
         qualified name; or several names, where code is one or the other. The text must stand there once, over
         all of them.
-      old: the text that is changed, which may be cut into lines elsewhere than in the code; or several, where
+      old: Text that is changed, which may be cut into lines elsewhere than in the code; or several, where
         the code has one or the other.
-      new: what takes its place, or several, one for each text of `old`.
-      tests: names of test functions, a case of a parametrized one as "test_name[case]"; those that a checkout
+      new: Text in its place, or several, one for each text of `old`.
+      tests: Names of test functions, a case of a parametrized one as "test_name[case]"; those that a checkout
         lacks are left out.
-      slow: whether a test is marked as slow.
+      slow: Whether a test is marked as slow.
     """
 
     name: str

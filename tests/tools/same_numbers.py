@@ -102,28 +102,28 @@ DROPPED = {"seconds", "training_seconds", "images_per_second", "peak_memory_mb",
 
 def digest(value: Any) -> str:
     """Return the SHA-256 of arrays, numbers, text, and dictionaries and sequences of these."""
-    found = hashlib.sha256()
-    _update(found, value)
-    return found.hexdigest()
+    digest = hashlib.sha256()
+    _update(digest, value)
+    return digest.hexdigest()
 
 
-def _update(found: Any, value: Any) -> None:
+def _update(digest: Any, value: Any) -> None:
     if isinstance(value, dict):
         for name in sorted(value):
-            found.update(f"{name}:".encode())
-            _update(found, value[name])
+            digest.update(f"{name}:".encode())
+            _update(digest, value[name])
     elif isinstance(value, list | tuple):
-        found.update(f"{len(value)} values".encode())
+        digest.update(f"{len(value)} values".encode())
         for part in value:
-            _update(found, part)
+            _update(digest, part)
     elif value is None or isinstance(value, str):
-        found.update(repr(value).encode())
+        digest.update(repr(value).encode())
     else:
         array = np.ascontiguousarray(value)
         if array.dtype.hasobject:
             raise TypeError(f"{type(value).__name__} holds Python objects, which have no bytes to hash")
-        found.update(f"{array.dtype.str}{array.shape}".encode())
-        found.update(array.tobytes())
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.tobytes())
 
 
 def file_digest(path: Path) -> str:
@@ -150,7 +150,7 @@ def run_case(tree: Path, place: Path, case: str) -> dict[str, str]:
     Raises:
       RuntimeError: a command failed.
     """
-    found = {}
+    digests = {}
     for step in CASES[case]:
         words = _command(tree, case, step)
         env = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(tree)}
@@ -159,11 +159,11 @@ def run_case(tree: Path, place: Path, case: str) -> dict[str, str]:
             tail = "\n".join(done.stderr.splitlines()[-15:])
             raise RuntimeError(f"{case}: {shlex.join(words)} ended with {done.returncode}\n{tail}")
         if step.startswith("python:"):
-            found |= {f"{case}/{k}": v for k, v in json.loads(done.stdout.splitlines()[-1]).items()}
+            digests |= {f"{case}/{k}": v for k, v in json.loads(done.stdout.splitlines()[-1]).items()}
     for path in (place / case).rglob("*"):
         if path.suffix in (".npz", ".json", ".csv") and path.name != "commands.json":
-            found[path.relative_to(place).as_posix()] = file_digest(path)
-    return found
+            digests[path.relative_to(place).as_posix()] = file_digest(path)
+    return digests
 
 
 def _command(tree: Path, case: str, step: str) -> list[str]:
@@ -206,8 +206,8 @@ def write_data(place: Path) -> None:
 def _digits(num: int) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    return np.float32(found.images[:num, ..., np.newaxis] > 8), found.target[:num]
+    data = load_digits()
+    return np.float32(data.images[:num, ..., np.newaxis] > 8), data.target[:num]
 
 
 def fitted() -> Iterator[tuple[str, Any]]:
@@ -299,11 +299,11 @@ def transformer() -> Iterator[tuple[str, Any]]:
         ("wine", x, {"posterior": "tril", "validation": 0.2}),
         ("mixed", mixed, {"likelihood": "mixed", "columns": kinds, "missing": True, "prior": "realnvp"}),
     ):
-        found = probvae.VAETransformer(latent_dim=3, **options, **more).fit(rows)
-        z = found.transform(rows)
-        yield f"{name} fit", [found.weights_, found.loc_, found.scale_, found.history_]
-        yield f"{name} transform", [z, found.inverse_transform(z), found.sample(5, random_state=2)]
-        yield f"{name} score", [found.score_samples(rows), found.score(rows)]
+        fitted = probvae.VAETransformer(latent_dim=3, **options, **more).fit(rows)
+        z = fitted.transform(rows)
+        yield f"{name} fit", [fitted.weights_, fitted.loc_, fitted.scale_, fitted.history_]
+        yield f"{name} transform", [z, fitted.inverse_transform(z), fitted.sample(5, random_state=2)]
+        yield f"{name} score", [fitted.score_samples(rows), fitted.score(rows)]
 
 
 def opened(folder: str) -> Iterator[tuple[str, Any]]:
@@ -349,12 +349,12 @@ def main() -> int:
     if not CASES.keys() >= set(chosen.names):
         parser.error(f"no such case among {chosen.names}: --list names them")
     cases = [case for case in CASES if case in chosen.names or not chosen.names]
-    found, failed = run_cases(tree, cases)
-    for name, value in found.items():
+    digests, failed = run_cases(tree, cases)
+    for name, value in digests.items():
         print(name, value)
     if chosen.output:
-        chosen.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    differences = compare(chosen.compare, found, cases) if chosen.compare else 0
+        chosen.output.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
+    differences = compare(chosen.compare, digests, cases) if chosen.compare else 0
     return 1 if failed or differences else 0
 
 
@@ -370,27 +370,27 @@ def run_child(tree: Path, child: str, arguments: list[str]) -> int:
 
 def run_cases(tree: Path, cases: list[str]) -> tuple[dict[str, str], bool]:
     """Run cases, two at a time; return name -> digest, and whether one failed."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     failed = False
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         write_data(Path(folder))
         for future in [pool.submit(run_case, tree, Path(folder), case) for case in cases]:
             try:
-                found |= future.result()
+                digests |= future.result()
             except RuntimeError as error:
                 failed = True
                 print(error, file=sys.stderr, flush=True)
-    return dict(sorted(found.items())), failed
+    return dict(sorted(digests.items())), failed
 
 
-def compare(path: Path, found: dict[str, str], cases: list[str]) -> int:
+def compare(path: Path, digests: dict[str, str], cases: list[str]) -> int:
     """Print the names whose digests differ from those recorded, or are in one of the two only."""
     recorded = json.loads(path.read_text("utf-8"))
     recorded = {name: value for name, value in recorded.items() if name.split("/")[0] in cases}
-    names = sorted(recorded.keys() | found.keys())
-    differing = [name for name in names if recorded.get(name) != found.get(name)]
+    names = sorted(recorded.keys() | digests.keys())
+    differing = [name for name in names if recorded.get(name) != digests.get(name)]
     for name in differing:
-        what = "MISSING" if name not in found else "NEW" if name not in recorded else "DIFFERS"
+        what = "MISSING" if name not in digests else "NEW" if name not in recorded else "DIFFERS"
         print(f"{what} {name}")
     print(f"{len(differing)} of {len(names)} digests differ")
     return len(differing)
