@@ -62,6 +62,13 @@ def test_a_wrong_arrow_is_caught(code):
     assert list(against(ORDER, MODULES | wrong).values()) == [["probvae.objectives.bound"]]
 
 
+def test_the_stub_of_a_face_counts_as_an_import():
+    assert "probvae.objectives.bound" in house.imports("probvae.objectives", MODULES)
+    assert "probvae.runs.reports.page" in house.imports("probvae.runs", MODULES)
+    wrong = {"probvae.objectives": ast.parse("from ..runs.run import Run as Run")}
+    assert list(against(ORDER, MODULES | wrong).values()) == [["probvae.objectives"]]
+
+
 def test_imports_have_no_circle():
     faces = {module for module in MODULES if (ROOT.parent / module.replace(".", "/")).is_dir()}
     files = {module: MODULES[module] for module in MODULES if module not in faces}  # faces load on first use
@@ -87,40 +94,26 @@ def test_importing_starts_no_device():
 # ---- faces ---------------------------------------------------------------------------------------
 
 
-def lazy_names(tree, module):
-    """The names of a face's table as (name, module that defines it)."""
-    call = next(
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy_loader.attach"
-    )
-    given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-    names = {(name, module) for name in given.get("submodules", ())}
-    return names | {
-        (name, f"{module}.{file}") for file, names in given["submod_attrs"].items() for name in names
-    }
+FACES = [module for module, tree in MODULES.items() if "lazy_loader.attach_stub" in ast.unparse(tree)]
 
 
-def typed_names(tree):
-    """The names of a face's `TYPE_CHECKING` block, likewise."""
-    (block,) = [
-        node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-    ]
-    assert all(alias.asname == alias.name for node in block.body for alias in node.names)
-    return {(alias.name, node.module) for node in block.body for alias in node.names}
-
-
-FACES = [module for module, tree in MODULES.items() if "lazy_loader.attach" in ast.unparse(tree)]
+def stub(module):
+    """The names of a face's stub as (name, module that defines it)."""
+    nodes = ast.parse((ROOT.parent / module.replace(".", "/") / "__init__.pyi").read_text()).body
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    assert all(alias.asname == alias.name for node in imports for alias in node.names)
+    places = {node: ".".join(filter(None, [module, node.module])) for node in imports}
+    return {(alias.name, places[node]) for node in imports for alias in node.names}
 
 
 @pytest.mark.parametrize("module", FACES)
 def test_a_face_lists_names_that_load(module):
     face = importlib.import_module(module)
-    names = lazy_names(MODULES[module], module)
-    assert names == typed_names(MODULES[module])
+    names = stub(module)
     assert set(face.__all__) == {name for name, _ in names} <= set(dir(face))
     for name, place in names:
         assert getattr(face, name) is getattr(importlib.import_module(place), name), name
+        assert f"{place}.{name}" in MODULES or place in MODULES.keys() - {module}, name
     with pytest.raises(AttributeError, match="nothing"):
         _ = face.nothing
 

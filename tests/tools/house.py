@@ -18,12 +18,13 @@ Trees = dict[str, ast.Module]  # module: its syntax tree
 
 
 def read(package: Path) -> Trees:
-    """Return the modules of a package."""
-    names = {path: path.relative_to(package.parent).with_suffix("") for path in sorted(package.rglob("*.py"))}
-    return {
-        ".".join(name.parts).removesuffix(".__init__"): ast.parse(path.read_text())
-        for path, name in names.items()
-    }
+    """Return the modules of a package; what the stub of a face imports belongs to the face."""
+    trees: Trees = {}
+    for path in sorted(package.rglob("*.py*")):
+        if path.suffix in (".py", ".pyi"):
+            name = ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
+            trees.setdefault(name, ast.Module([], [])).body += ast.parse(path.read_text()).body
+    return trees
 
 
 def room_of(module: str) -> str:
@@ -34,11 +35,13 @@ def room_of(module: str) -> str:
 def imports(module: str, modules: Trees, *, head: bool = False) -> set[str]:
     """Return the modules of the package that a module imports: anywhere, or at its head alone."""
     names: set[str] = set()
+    is_package = any(other.startswith(f"{module}.") for other in modules)
+    package = module.split(".") if is_package else module.split(".")[:-1]
     for node in modules[module].body if head else ast.walk(modules[module]):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = module.split(".")[: -node.level] if node.level else []
+            base = package[: len(package) + 1 - node.level] if node.level else []
             source = ".".join([*base, *filter(None, [node.module])])
             inner = {f"{source}.{alias.name}" for alias in node.names}
             names |= inner & set(modules) or {source}
@@ -125,6 +128,7 @@ def main() -> None:
         "rooms in circles": len(in_circles(pairs)),
         "files of Python": len(paths),
         "lines of Python": f"{sum(lengths):,}",
+        "lines of stubs": sum(len(path.read_text().splitlines()) for path in package.rglob("*.pyi")),
         "lines of a file, median and most": f"{statistics.median(lengths):.0f}, {max(lengths)}",
         "lines of code of the longest function": max(size for path in paths for _, size in functions(path)),
     }.items():

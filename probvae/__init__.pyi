@@ -1,0 +1,33 @@
+from . import data as data
+from . import distributions as distributions
+from . import evaluation as evaluation
+from . import export as export
+from . import figures as figures
+from . import inference as inference
+from . import likelihoods as likelihoods
+from . import models as models
+from . import objectives as objectives
+from . import posteriors as posteriors
+from . import priors as priors
+from . import runs as runs
+from . import sampling as sampling
+from . import training as training
+from .config.architecture import Architecture as Architecture
+from .config.training import Training as Training
+from .errors import InputError as InputError
+from .models.building import build as build
+from .models.building import conv_vae as conv_vae
+from .models.conditional import ConditionalVAE as ConditionalVAE
+from .models.m2 import M2VAE as M2VAE
+from .models.saving import load as load
+from .models.saving import save as save
+from .models.vae import VAE as VAE
+from .objectives.bound import elbo as elbo
+from .objectives.bound import log_weights as log_weights
+from .objectives.importance_weighted import iwae as iwae
+from .runs.run import Run as Run
+from .runs.run import open_run as open_run
+from .sampling.imputation import impute as impute
+from .sklearn import VAETransformer as VAETransformer
+
+__version__: str

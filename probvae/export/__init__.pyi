@@ -1,0 +1,5 @@
+from .folder import FORMATS as FORMATS
+from .folder import export_model as export_model
+from .folder import export_run as export_run
+from .web.explorer import Explorer as Explorer
+from .web.explorer import explore as explore

@@ -1,0 +1,14 @@
+from .building import build as build
+from .building import conv_vae as conv_vae
+from .conditional import ConditionalVAE as ConditionalVAE
+from .conditional import JoinedLikelihood as JoinedLikelihood
+from .conditional import observed_contexts as observed_contexts
+from .encoding import Codes as Codes
+from .encoding import encode as encode
+from .m2 import M2VAE as M2VAE
+from .networks.registry import NETWORKS as NETWORKS
+from .networks.registry import Network as Network
+from .networks.registry import network as network
+from .saving import load as load
+from .saving import save as save
+from .vae import VAE as VAE

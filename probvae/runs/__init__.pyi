@@ -1,0 +1,17 @@
+from .comparison import Comparison as Comparison
+from .comparison import compare_evaluations as compare_evaluations
+from .evaluation import evaluate as evaluate
+from .files import EvaluationResults as EvaluationResults
+from .job import Job as Job
+from .job import RunOptions as RunOptions
+from .observer import Observer as Observer
+from .reports.page import report as report
+from .reports.page import write_comparison as write_comparison
+from .reports.page import write_report as write_report
+from .run import Run as Run
+from .run import open_run as open_run
+from .sample_options import SampleOptions as SampleOptions
+from .samples import SampleFiles as SampleFiles
+from .samples import sample as sample
+from .training import resume as resume
+from .training import train as train

@@ -1,0 +1,15 @@
+from .draws import Samples as Samples
+from .draws import decode as decode
+from .draws import posterior_draws as posterior_draws
+from .draws import posterior_predictive as posterior_predictive
+from .draws import prior_draws as prior_draws
+from .imputation import Imputation as Imputation
+from .imputation import impute as impute
+from .paths import PATHS as PATHS
+from .paths import interpolate as interpolate
+from .paths import traverse as traverse
+from .samplers import SAMPLERS as SAMPLERS
+from .samplers import Closeness as Closeness
+from .samplers import closeness as closeness
+from .samplers import fit_sampler as fit_sampler
+from .temperature import tempered as tempered
