@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from probvae.models.vae import VAE
 from probvae.priors import on_sphere
 from probvae.runs.files import EpochPicture, epoch_pictures
 from probvae.runs.folder import IMAGES
+from probvae.runs.job import Job
 from probvae.runs.run import draw_history
 from probvae.seeds import fold_in
 from probvae.training.state import Row
@@ -29,30 +29,13 @@ def first_draws(vae: VAE, training: Training) -> np.ndarray:
 
 
 class PictureFiles:
-    """Writer of the pictures of a run.
+    """Writer of the pictures of a run; each shows the model with its current weights."""
 
-    Args:
-      folder: Folder of the run.
-      vae: Model of the run; each picture shows it with its current weights.
-      training: Settings of the training.
-      x: Test examples as the model takes them.
-      labels: Labels of the test examples, or None.
-      z: Draws of p(z), as `first_draws` returns them.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        vae: VAE,
-        training: Training,
-        x: np.ndarray,
-        labels: np.ndarray | None,
-        z: np.ndarray,
-    ) -> None:
-        self.folder, self.vae, self.training = folder, vae, training
-        self.x, self.labels = x, labels
-        self.fixed_x = x[:GRID].astype(np.float32)
-        self.draws = vae.fixed_draws(z, x)
+    def __init__(self, job: Job) -> None:
+        self.folder, self.vae, self.training = job.folder, job.vae, job.training
+        self.x, self.labels = job.prepared.test, job.examples.test_labels
+        self.fixed_x = self.x[:GRID].astype(np.float32)
+        self.draws = self.vae.fixed_draws(job.first_draws, self.x)
 
     def _write(self, name: str, figure: Any) -> None:
         writing.write_bytes(self.folder / name, figures.to_png(figure))

@@ -6,22 +6,18 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from probvae.config.training import Training
-from probvae.data.binarization import Prepared
-from probvae.data.dataset import DataSet
 from probvae.environment import versions
 from probvae.errors import InputError
 from probvae.files import writing
 from probvae.models import saving
-from probvae.models.vae import VAE
 from probvae.runs import metrics
 from probvae.runs.files import read_commands
 from probvae.runs.folder import COMMANDS, HISTORY, METRICS
+from probvae.runs.job import Job
 from probvae.runs.picture_files import PictureFiles
 from probvae.training.scoring import TestTerms
 from probvae.training.state import Row
@@ -30,47 +26,20 @@ PICTURES_A_RUN = 60  # largest number of pictures of each kind; one after each e
 
 
 class Recorder:
-    """Writer of the files of a run: configuration, commands, history, weights, pictures, metrics.
+    """Writer of the files of a run: configuration, commands, history, weights, pictures, metrics."""
 
-    Args:
-      folder: Folder of the run.
-      vae: Model.
-      training: Settings of the training.
-      data: Examples as read.
-      prepared: Examples as the model takes them.
-      fingerprint: SHA-256 of the data.
-      z: Draws of p(z), as `probvae.runs.picture_files.first_draws` returns them.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        vae: VAE,
-        training: Training,
-        data: DataSet,
-        prepared: Prepared,
-        *,
-        fingerprint: str,
-        z: np.ndarray,
-    ) -> None:
-        self.folder, self.vae, self.training, self.data = folder, vae, training, data
-        self.fingerprint = fingerprint
-        self.pictures = PictureFiles(folder, vae, training, prepared.test, data.test_labels, z)
+    def __init__(self, job: Job) -> None:
+        self.job, self.folder, self.vae, self.training = job, job.folder, job.vae, job.training
+        self.pictures = PictureFiles(job)
         self.history: list[Row] = []
 
-    def start(self, history: Sequence[Row] = (), *, step: int = 0, command: str = "") -> None:
-        """Write the files that precede training: the configuration, the command and the first pictures.
-
-        Args:
-          history: Rows of the epochs before a run was resumed.
-          step: Number of steps that are done.
-          command: Command line that started or resumed the run; empty for none.
-        """
+    def start(self, history: Sequence[Row] = (), *, step: int = 0) -> None:
+        """Write the files that precede training, after the rows and steps of a run that is resumed."""
         self.history = list(history)
         (self.folder / METRICS).unlink(missing_ok=True)  # the metrics of a run that had ended
         saving.save(self.vae, self.folder, self.training)
-        if command:
-            self._record(command)
+        if self.job.options.command:
+            self._record(self.job.options.command)
         self.pictures.remove_after(len(self.history))
         self.pictures.originals()
         if not step:
@@ -101,14 +70,9 @@ class Recorder:
             self.pictures.after_epoch(len(self.history), words)
 
     def finish(self, terms: TestTerms, *, interrupted: bool) -> dict[str, Any]:
-        """Write the closing pictures and metrics.json.
+        """Write the closing pictures and metrics.json, and return its content.
 
-        Args:
-          terms: ELBO of the test set and its terms, with the current weights.
-          interrupted: Whether the training was stopped before its end.
-
-        Returns:
-          Content of metrics.json.
+        `terms` are those of the test set with the current weights.
         """
         self.pictures.animations()
         if self.history:
@@ -125,10 +89,10 @@ class Recorder:
             "num_weights": int(sum(np.prod(w.shape) for w in self.vae.trainable_weights)),
             "seed": self.training.seed,
             "data": {
-                "name": self.data.name,
-                "fingerprint_sha256": self.fingerprint,
-                "train_images": len(self.data.train),
-                "test_images": len(self.data.test),
+                "name": self.job.examples.name,
+                "fingerprint_sha256": self.job.origin.fingerprint,
+                "train_images": len(self.job.examples.train),
+                "test_images": len(self.job.examples.test),
                 "binarize": self.training.binarize,
             },
             "versions": versions(),

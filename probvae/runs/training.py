@@ -259,15 +259,9 @@ def _train(
     resumed: bool = False,
 ) -> None:
     """Train from the start or the last checkpoint to the end, and write the files of the run."""
-    folder, training, workers = job.folder, job.training, job.workers
-    trainer = Trainer(job.vae, job.prepared, training)
-    recorder = None
-    if workers.is_chief:
-        recorder = Recorder(
-            *(folder, job.vae, training, job.examples, job.prepared),
-            fingerprint=job.origin.fingerprint,
-            z=job.first_draws,
-        )
+    folder, workers = job.folder, job.workers
+    trainer = Trainer(job.vae, job.prepared, job.training)
+    recorder = Recorder(job) if workers.is_chief else None
     observer.begin_training(job, restore(trainer, job, observer.warn) if resumed else "")
 
     def on_state(state: State) -> None:
@@ -281,7 +275,7 @@ def _train(
 
     with _advice_on_disks(folder, observer):
         if recorder is not None:
-            recorder.start(trainer.history, step=trainer.state().step, command=job.options.command)
+            recorder.start(trainer.history, step=trainer.state().step)
             if not resumed:
                 on_state(trainer.state())
         try:

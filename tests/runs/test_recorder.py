@@ -4,17 +4,22 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conditional_models import tiny, tiny_m2
 from PIL import Image
 
+from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.data.binarization import prepare
 from probvae.data.dataset import DataSet
 from probvae.data.labels import join_prepared, one_hot
 from probvae.runs import metrics
+from probvae.runs.checkpoints import Origin
+from probvae.runs.job import Job, RunOptions
 from probvae.runs.picture_files import first_draws
 from probvae.runs.recorder import Recorder
 from probvae.training import scoring
+from probvae.training.workers import Workers
 
 
 def images(classes=3):
@@ -32,8 +37,12 @@ def test_pictures_of_a_conditional_model(kind, tmp_path):
         y = np.random.default_rng(0).standard_normal(y.shape).astype(np.float32)
     prepared = join_prepared(prepare(data), y, y[:20])
     (tmp_path / "images").mkdir()
-    z = first_draws(vae, Training())
-    recorder = Recorder(tmp_path, vae, Training(epochs=1), data, prepared, fingerprint="f", z=z)
+    training, options = Training(epochs=1), RunOptions()
+    z, origin = first_draws(vae, training), Origin("f")
+    workers = Workers(tf.distribute.get_strategy())
+    recorder = Recorder(
+        Job(tmp_path, vae, Architecture(), training, data, prepared, z, origin, options, workers)
+    )
     recorder.start()
     content = recorder.finish(scoring.compile_test(vae, 0)(prepared.test), interrupted=False)
     assert json.loads((tmp_path / "metrics.json").read_text()) == content and "test_accuracy" not in content
