@@ -51,14 +51,14 @@ from probvae.environment import __version__
     type=AT_LEAST_NONE,
     default=50,
     metavar="N",
-    help="Number of test and of training images for which q(z|x) is optimized individually. [50]",
+    help="Number of test images, and of training images, for which q(z|x) is optimized individually. [50]",
 )
 @click.option(
     "--ais-images",
     type=AT_LEAST_NONE,
     default=20,
     metavar="N",
-    help="Number of images for annealed importance sampling, and of simulated ones (20 at most) for its "
+    help="Number of test images for annealed importance sampling, and of simulated ones (20 at most) for its "
     "bracket. [20]",
 )
 @click.option("--outliers", metavar="NAME|PATH", help="Another data set, scored as outliers.")
@@ -103,8 +103,8 @@ def main(
     probvae-evaluate runs/mine --outliers fashion_mnist
 
     Prints a table and writes metrics.json, per_example.npz, scores.csv and pictures. Each number has a
-    standard error over images (the deviation of another test set) and, separately, a Monte Carlo error
-    (the deviation of other draws of z). Ctrl-C ends it early and keeps the results so far.
+    standard error over images and, separately, a Monte Carlo error over draws of z. Ctrl-C ends the
+    evaluation early and keeps the results so far.
     """  # noqa: D301
     # Importance sampling and quadrature run in parts, one for each core. The long chain of annealing uses all
     # cores in each step.

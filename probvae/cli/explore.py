@@ -17,14 +17,14 @@ from probvae.environment import __version__
     type=click.IntRange(1, 5000),
     default=500,
     metavar="N",
-    help="Number of test images to show, the first ones. [500]",
+    help="Show the first N test images. [500]",
 )
 @click.option(
     "--log-prob",
     type=click.Choice(("auto", "exact", "iwae")),
     default="auto",
-    help="Method for their log p(x): exact is quadrature (up to 3 dimensions), iwae the importance-weighted "
-    "bound. auto: exact for 1 or 2 dimensions. [auto]",
+    help="Method to compute log p(x). exact: quadrature, up to 3 dimensions. iwae: the importance-weighted "
+    "bound. auto: exact for 1 or 2 dimensions, else iwae. [auto]",
 )
 @click.option(
     "--num-samples",

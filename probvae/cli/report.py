@@ -15,7 +15,7 @@ from probvae.errors import InputError
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="File of the comparison; an existing report is replaced. [comparison.html]",
+    help="File for the comparison; an existing report is replaced. [comparison.html]",
 )
 @click.version_option(__version__, prog_name="probvae-report")
 def main(runs: tuple[Path, ...], output: Path | None) -> None:

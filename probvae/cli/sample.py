@@ -17,7 +17,7 @@ from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
     "--mode",
     type=click.Choice(tuple(MODE_OPTIONS)),
     default="prior",
-    help="prior: x from z ~ p(z). classes: the same z under every class of a conditional model. "
+    help="prior: x from z ~ p(z). classes: the same z for every class of a conditional model. "
     "reconstructions: x from z ~ q(z|x) of test images. interpolation: paths between test images. "
     "traversal: one coordinate of z changes at a time. [prior]",
 )
@@ -102,7 +102,7 @@ from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
 )
 @click.option("--images", is_flag=True, help="Write each picture to a .png file, too.")
 @click.option("--overwrite", is_flag=True, help="Replace existing samples.")
-@click.option("--quiet", is_flag=True, help="Print only the closing line.")
+@click.option("--quiet", is_flag=True, help="Print only the last line.")
 @click.version_option(__version__, prog_name="probvae-sample")
 def main(
     run: Path, mode: str, output: Path | None, images: bool, overwrite: bool, quiet: bool, **options: Any

@@ -100,7 +100,7 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
 )
 @_settings
 @click.option(
-    "--tensorboard", is_flag=True, help="Write terms, pictures, latent space to FOLDER/tensorboard."
+    "--tensorboard", is_flag=True, help="Write terms, pictures and latent space to FOLDER/tensorboard."
 )
 @click.option("--wandb", default="", metavar="PROJECT", help="Report to Weights & Biases.")
 @click.option("--mlflow", default="", metavar="EXPERIMENT", help="Report to MLflow.")
@@ -112,7 +112,7 @@ def _integers(context: click.Context, parameter: click.Parameter, text: str | No
     "multi_worker: the processes that TF_CONFIG names, one for each machine or GPU. [none]",
 )
 @thread_options
-@click.option("--quiet", is_flag=True, help="Print only the closing line.")
+@click.option("--quiet", is_flag=True, help="Print only the last line.")
 @click.version_option(__version__, prog_name="probvae-train")
 def main(
     recipe: str,

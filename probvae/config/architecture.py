@@ -31,7 +31,7 @@ class Architecture(Settings):
     )
     latent_dim: int = setting(2, 1, 4096, help="Size of z.")
     latent_layers: tuple[int, ...] = setting(
-        (), 1, 4096, help="Sizes of the layers of a hierarchy, the top first; their sum is `latent_dim`."
+        (), 1, 4096, help="Sizes of the layers of a hierarchy, top layer first; their sum is `latent_dim`."
     )
     posterior: str = setting("diagonal", help="Distribution q(z|x).")
     prior: str = setting("standard_normal", help="Distribution p(z).")
@@ -61,12 +61,14 @@ class Architecture(Settings):
         "negative_binomial, categorical:K.",
     )
     classes: int = setting(
-        256, 2, 65_536, help="K of the likelihood categorical, whose values are 0 to K - 1."
+        256, 2, 65_536, help="Number K of values, 0 to K - 1, for the likelihood categorical."
     )
-    missing: bool = setting(False, help="Allow missing values (NaN) in x; the encoder sees which they are.")
+    missing: bool = setting(
+        False, help="Allow missing values (NaN) in x; the encoder sees which are missing."
+    )
     context_dim: int = setting(0, 0, 4096, help="Size of y in p(x|z, y) and q(z|x, y); 0 for no y.")
     classifier: bool = setting(
-        False, help="Whether y is a class that may be unknown, with q(y|x) (M2, Kingma et al. 2014)."
+        False, help="True if y is a class that may be unknown, with q(y|x) (M2, Kingma et al. 2014)."
     )
 
     @property

@@ -28,18 +28,18 @@ class Training(Settings):
         "the path of an .npz, .npy, .csv or .parquet file, or of a folder of images.",
         metavar="NAME|PATH",
     )
-    kind: str = setting("auto", help="Kind of the data in arrays; auto decides by their axes.")
+    kind: str = setting("auto", help="Kind of data in arrays; auto: decided by their number of axes.")
     image_size: tuple[int, ...] = setting(
-        (), 1, 4096, help="Height and width that images are brought to, if any.", metavar="N|H,W"
+        (), 1, 4096, help="Height and width to which images are resized.", metavar="N|H,W"
     )
     crop: str = setting(
-        "center", help="Fit of images to `image_size`: center cuts, pad adds black bars, none stretches."
+        "center", help="Way to fit images to `image_size`: center crops, pad adds black bars, none stretches."
     )
-    color: str = setting("auto", help="Channels of a folder of images; auto is rgb where one has colours.")
+    color: str = setting("auto", help="Channels of a folder of images; auto: rgb if any of them has colours.")
     label: str = setting("", help="Column of a table that holds the labels.", metavar="NAME")
     column_kinds: tuple[str, ...] = setting(
         (),
-        help="Kind of a column of a table, in place of a guess: normal, bernoulli, poisson, categorical or "
+        help="Kind of a column of a table, instead of a guess: normal, bernoulli, poisson, categorical or "
         "ignore; repeatable.",
         metavar="NAME=KIND",
     )
@@ -51,7 +51,7 @@ class Training(Settings):
     )
     labels: str = setting(
         "none",
-        help="Use of the labels. condition: p(x|z, y). semi: the same with q(y|x), as some are unknown.",
+        help="Use of the labels. condition: p(x|z, y). semi: the same, with q(y|x) for unknown labels.",
     )
     labelled: float = setting(1.0, 0.0, 1.0, help="Fraction of the training labels that semi sees.")
     validation: float = setting(
@@ -59,34 +59,39 @@ class Training(Settings):
     )
     objective: str = setting("elbo", help="Bound to maximise.")
     num_samples: int = setting(1, 1, 100_000, help="Number of draws of z for each example and step.")
-    analytic_kl: bool = setting(False, help="Take the KL in closed form in place of Monte Carlo.")
+    analytic_kl: bool = setting(False, help="Compute the KL in closed form, not by Monte Carlo.")
     beta: float = setting(1.0, 0.0, 1e6, help="Weight of the KL, after its warm-up.")
     beta_warmup: str = setting("none", help="Curve along which beta rises from zero.")
-    beta_warmup_steps: int = setting(0, 0, 10**9, help="Steps in which beta rises; of a cycle, for cyclic.")
-    alpha: float = setting(0.5, -100.0, 100.0, help="Order of the objective renyi.")
+    beta_warmup_steps: int = setting(
+        0, 0, 10**9, help="Steps in which beta rises; for cyclic, steps of a cycle."
+    )
+    alpha: float = setting(0.5, -100.0, 100.0, help="Order of the Renyi bound, for the objective renyi.")
     free_bits: float = setting(
-        0.1, 0.0, 100.0, help="Nats of each latent dimension that are free, for the objective free_bits."
+        0.1, 0.0, 100.0, help="Nats per latent dimension that cost nothing, for the objective free_bits."
     )
     mmd_weight: float = setting(10.0, 0.0, 1e6, help="Weight of the discrepancy in the objective mmd.")
     batch_size: int = setting(32, 1, 1_000_000, help="Number of examples in a batch.")
     epochs: int = setting(10, 0, 1_000_000, help="Number of passes over the training set.")
-    learning_rate: float = setting(1e-4, 0.0, 10.0, help="Learning rate of Adam, at its highest.")
+    learning_rate: float = setting(1e-4, 0.0, 10.0, help="Highest learning rate of Adam.")
     schedule: str = setting("constant", help="Curve along which the learning rate falls.")
     warmup_steps: int = setting(0, 0, 10**9, help="Steps in which the learning rate rises from zero.")
     clip_norm: float = setting(
-        0.0, 0.0, 1e9, help="Limit of the gradient's norm over all weights; 0 for no limit."
+        0.0, 0.0, 1e9, help="Upper limit of the gradient's norm over all weights; 0 for none."
     )
     on_nonfinite: str = setting("stop", help="Response to a step whose objective or gradient is not finite.")
     parts: int = setting(
         1,
         1,
         1024,
-        help="Number of parts of a batch that threads work on side by side, each with noise of its own.",
-        unset="one a core, of 16 examples or more; 1 on a GPU",
+        help="Number of parts of a batch that threads process in parallel, each with its own noise.",
+        unset="one per core, of at least 16 examples; 1 on a GPU",
     )
     precision: str = setting("float32", help="Precision of the networks; all else is float32 in any case.")
     patience: int = setting(
-        0, 0, 1_000_000, help="Epochs without a better validation ELBO that end the training; 0 for never."
+        0,
+        0,
+        1_000_000,
+        help="Epochs without a better validation ELBO after which training ends; 0 for never.",
     )
     seed: int = setting(
         0,
