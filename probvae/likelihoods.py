@@ -33,11 +33,8 @@ Make = Callable[[tf.Tensor], tfd.Distribution]
 def _layer(make: Make, shape: Shape, ndims: int, missing: bool) -> tf_keras.layers.Layer:
     """Build a distribution layer of independent values, whose conversion to a tensor takes the mean.
 
-    Args:
-      make: Function from parameters [..., *shape] to the distribution of the values.
-      shape: Shape of the parameters of an example.
-      ndims: Number of the last batch axes of this distribution that become event axes.
-      missing: Whether `log_prob` leaves out values that are nan.
+    `make` maps parameters [..., *shape] to a distribution whose last `ndims` batch axes become event axes;
+    `missing` says whether `log_prob` leaves out values that are nan.
     """
 
     def new(params: tf.Tensor) -> tfd.Distribution:

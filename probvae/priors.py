@@ -59,11 +59,7 @@ def standard_normal(
 
 
 def uniform_sphere(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT) -> tfd.Distribution:
-    """Build the uniform distribution on the unit sphere in R^L, for the posterior von_mises_fisher.
-
-    Raises:
-      InputError: L is 1.
-    """
+    """Build the uniform distribution on the unit sphere in R^L, L > 1, for the posterior von_mises_fisher."""
     if latent_dim < 2:
         raise InputError(
             f"The prior uniform_sphere lies on the sphere in R^L: expected latent_dim of 2 or more, got "
@@ -143,11 +139,7 @@ def _coupling_prior(latent_dim: int, transform: Any, *, outputs: int, seed: int)
 
 
 def vamp(latent_dim: int, *, seed: int = 0, context: PriorContext = NO_CONTEXT) -> tfd.Distribution:
-    """Build a VampPrior with `context.components` pseudo-inputs, initially unit normal before `to_support`.
-
-    Raises:
-      InputError: The context has no posterior or no `to_support`.
-    """
+    """Build a VampPrior with `context.components` pseudo-inputs, at first unit normal before `to_support`."""
     if context.posterior is None or context.to_support is None:
         raise InputError(
             "The prior vamp is a mixture of the encoder's posteriors: expected a PriorContext with posterior "
@@ -196,14 +188,7 @@ PRIORS: dict[str, Prior] = {
 
 
 def compatible(posterior: str, prior: str) -> None:
-    """Check that posterior and prior lie both on the unit sphere, or neither.
-
-    Args:
-      posterior: Key of `probvae.posteriors.POSTERIORS`.
-      prior: Key of `PRIORS`.
-
-    Raises:
-      InputError: Only one of them lies on the sphere.
+    """Check that posterior and prior, by their names, lie both on the unit sphere, or neither.
 
     >>> compatible("iaf", "vamp")
     """

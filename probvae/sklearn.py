@@ -360,12 +360,7 @@ BLOCK = 256  # number of rows in a block, a constant because the rounding of sum
 
 
 class RowModel:
-    """A model in TensorFlow and its compiled bound.
-
-    Args:
-      vae: Model.
-      draws: Number of draws of z for each row.
-    """
+    """A model in TensorFlow, and its compiled bound from `draws` draws of z for each row."""
 
     def __init__(self, vae: VAE, draws: int) -> None:
         self.vae, self.draws = vae, draws

@@ -11,12 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def advice(error: BaseException, command: str) -> str:
-    """Return one line that asks for a report, with the versions, the place in probvae and the command.
-
-    Args:
-      error: Error that was raised.
-      command: Command line as it was typed.
-    """
+    """Return one line that asks for a report of an error, with versions, place and the command as typed."""
     known = versions()
     python = known.pop("python")
     facts = [*(f"{name} {version}" for name, version in known.items()), f"Python {python}"]

@@ -38,9 +38,7 @@ def thread_options(command: Any) -> Any:
 def quiet_start(setup: Callable[[], Any] = lambda: None) -> Iterator[Any]:
     """Load TensorFlow without the output of its C++ parts, which is shown only if loading fails.
 
-    Args:
-      setup: Function that is called before TensorFlow starts the devices, which it may configure. The
-        context manager returns its result.
+    `setup` may configure the devices before TensorFlow starts them; the context manager returns its result.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
@@ -84,11 +82,7 @@ def _stderr_into(target: int) -> Iterator[int]:
 
 
 class StopOnSignal:
-    """A request to stop, made by the first Ctrl-C or SIGTERM; the second one ends the process.
-
-    Args:
-      on_stop: Function that is called at the first signal.
-    """
+    """A request to stop: the first Ctrl-C or SIGTERM calls `on_stop`, and the second ends the process."""
 
     SIGNALS: ClassVar = (signal.SIGINT, signal.SIGTERM)
 

@@ -100,11 +100,7 @@ MAX_CLASSES = 65_536  # the most classes in a column
 
 
 def categories(kind: str) -> int:
-    """Return K of a column of the kind categorical:K, and 0 for other kinds.
-
-    Raises:
-      InputError: K is above `MAX_CLASSES`.
-    """
+    """Return K, at most `MAX_CLASSES`, of a column of the kind categorical:K, and 0 for other kinds."""
     name, _, digits = kind.partition(":")
     if name != "categorical" or not digits.isdecimal():
         return 0

@@ -69,15 +69,9 @@ class BlockedMixture(_Mixture):
 
 
 def in_blocks(f: Callable[[tf.Tensor], tf.Tensor], z: tf.Tensor, size: int) -> tf.Tensor:
-    """Return f(z), computed in blocks of at most `size` points to bound the memory.
+    """Return f(z) [...] of points z [..., L], in blocks of at most `size` points to bound the memory.
 
-    Args:
-      f: Function from points [N, L] to values [N].
-      z: Points [..., L].
-      size: Number of points in a block, taken as at least 1.
-
-    Returns:
-      [...], in the order of z. It has gradients, which keep the tensors of all blocks.
+    `f` maps points [N, L] to values [N]. Gradients keep the tensors of all blocks.
     """
     leading, latent_dim = tf.shape(z)[:-1], z.shape[-1]
     points = tf.reshape(z, [-1, latent_dim])

@@ -100,11 +100,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray, *, level: float = 0
 
 
 def refuse_unless_comparable(first: dict[str, object], second: dict[str, object]) -> None:
-    """Refuse two evaluations that differ in the values of `CONDITIONS`.
-
-    Raises:
-      InputError: Some condition differs; the message names the first one and both values.
-    """
+    """Refuse two evaluations that differ in a value of `CONDITIONS`; the message names the first one."""
     for name in CONDITIONS:
         if first.get(name) != second.get(name):
             raise InputError(

@@ -68,11 +68,7 @@ class Provenance:
 
 
 def provenance(folder: Path, license: str) -> Provenance:
-    """Read the origin of a model from a run folder, or from one that `probvae.save` wrote.
-
-    Raises:
-      InputError: A file cannot be read, or the license is no identifier.
-    """
+    """Read the origin of a model from a run folder, or from one that `probvae.save` wrote."""
     if not license or len(license) > 100 or not all(c.isalnum() or c in "-.+" for c in license):
         raise InputError(f"A license must be an identifier such as mit or cc-by-4.0; got {license!r}.")
     paths = (folder / METRICS, folder / EVALUATION / METRICS)

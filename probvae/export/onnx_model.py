@@ -16,11 +16,7 @@ PACKAGES = ("onnx", "tf2onnx")
 
 
 def require_packages() -> None:
-    """Check that the packages that ONNX needs are installed.
-
-    Raises:
-      InputError: A package is absent; the message says how to install it.
-    """
+    """Refuse to export without the packages that ONNX needs; the message says how to install them."""
     for name in PACKAGES:
         if importlib.util.find_spec(name) is None:
             raise InputError(
@@ -31,8 +27,7 @@ def require_packages() -> None:
 def write(vae: VAE, folder: Path, parts: tuple[str, ...] = tuple(PARTS)) -> list[Path]:
     """Write `encoder.onnx` (x -> loc, scale) and `decoder.onnx` (z -> mean), float32, of any batch size.
 
-    Raises:
-      InputError: A package is absent, or the model uses an operation that ONNX does not have.
+    A model with an operation that ONNX does not have is refused.
     """
     require_packages()
     paths = {name: folder / f"{name}.onnx" for name in parts}

@@ -47,11 +47,7 @@ def refuse_folder_in_use(
 
 
 def clear_folder(folder: Path, patterns: Sequence[str]) -> None:
-    """Make an output folder, or remove the files of earlier results from it.
-
-    Raises:
-      InputError: The folder cannot be made or written to.
-    """
+    """Make an output folder, or remove the files of earlier results from it."""
     with usable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):

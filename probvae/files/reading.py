@@ -34,13 +34,8 @@ def refusals(path: Path, what: str) -> Iterator[None]:
 def refuse_bomb(path: Path, size: int, advice: str) -> None:
     """Refuse a small file that declares enormous contents, before these fill the memory or the disk.
 
-    Args:
-      path: Path of the file.
-      size: Bytes that the file declares for its values.
-      advice: End of the message: the remedy for an honest file.
-
-    Raises:
-      InputError: The size exceeds both `HARMLESS` and `EXPANSION` times the size of the file.
+    `size`, the bytes that it declares for its values, may not exceed both `HARMLESS` and `EXPANSION` times
+    the size of the file. `advice` ends the message with the remedy for an honest file.
     """
     present = path.stat().st_size
     if size > max(HARMLESS, EXPANSION * present):

@@ -202,11 +202,7 @@ class ConditionalVAE(VAE):
         return VAE(self.prior, filled(encoder, self.value_shape, y), filled(decoder, (self.latent_dim,), y))
 
     def of_class(self, label: int | None) -> VAE:
-        """Return the model of one class, `given(label)`.
-
-        Raises:
-          InputError: The class is missing, or the model has no such class.
-        """
+        """Return the model of one class, `given(label)`; a missing or unknown class is refused."""
         if label is None or not 0 <= label < self.context_dim:
             problem = "none was given: add --class C" if label is None else f"got {label}"
             raise InputError(
@@ -221,11 +217,7 @@ class ConditionalVAE(VAE):
         return self.given(np.eye(self.context_dim)[0] if is_one_hot(y) else y[0])
 
     def by_context(self, x: np.ndarray) -> list[tuple[VAE, np.ndarray]]:
-        """Return the model given each different y of joined examples, and the rows with that y.
-
-        Raises:
-          InputError: There are more than `MAX_CONTEXTS` different y.
-        """
+        """Return the model given each of at most `MAX_CONTEXTS` different y, and the rows with that y."""
         y, which = np.unique(self.contexts_of(x), axis=0, return_inverse=True)
         if len(y) > MAX_CONTEXTS:
             raise InputError(

@@ -43,11 +43,7 @@ def normal(params: tf.Tensor) -> tfd.Distribution:
 
 
 def combine(p: tfd.Distribution, d: tfd.Distribution) -> tfd.Distribution:
-    """Build the normal whose density is proportional to p(z_k) d(z_k), the mean weighted by precision.
-
-    Args:
-      p: p(z_k | z_<k), from the top.
-      d: Normal likelihood of z_k given x alone.
+    """Build the normal proportional to p(z_k | z_<k) d(z_k), d a normal: means weighted by precision.
 
     References:
       Sonderby et al. 2016, Ladder Variational Autoencoders, arXiv:1602.02282, section 2.1.

@@ -65,11 +65,7 @@ def load(folder: str | os.PathLike[str], vae: VAE | None = None) -> VAE:
 
 
 def read_config(folder: Path) -> tuple[architecture.Architecture | None, Training | None]:
-    """Read config.json of a run folder.
-
-    Raises:
-      InputError: The file is absent, larger than `json_file.MAX_CONFIG` bytes, or refused by `from_json`.
-    """
+    """Read config.json of a run folder; an absent, too large or malformed one is an `InputError`."""
     path = folder / CONFIG
     if not path.exists():
         raise InputError(f"{path} cannot be read: there is no such file. Expected a run folder.")
@@ -77,12 +73,7 @@ def read_config(folder: Path) -> tuple[architecture.Architecture | None, Trainin
 
 
 def load_weights(vae: VAE, path: Path) -> None:
-    """Assign weights saved by `save_weights`; all of them or, on an error, none.
-
-    Raises:
-      InputError: The file is damaged, holds other names, shapes or types than the model's, or values that
-        are not finite.
-    """
+    """Assign weights saved by `save_weights`: all of them or, if some do not fit or are not finite, none."""
     variables = _variables(vae)
     expected = {key: (tuple(v.shape), np.dtype(v.dtype.as_numpy_dtype)) for key, v in variables.items()}
     arrays = npz.read_expected(path, "weights", expected)

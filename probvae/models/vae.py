@@ -302,11 +302,7 @@ def descent(
 
 
 def ascend(vae: VAE, optimizer: Any, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Take one optimizer step up the mean over the batch of the objective.
-
-    Returns:
-      The objective before the step, [B], nats per example.
-    """
+    """Take an optimizer step up the mean of the objective; return its values before the step, [B] nats."""
     bound, gradients = descent(vae, objective, x, seed)
     optimizer.apply_gradients(gradients)
     return bound

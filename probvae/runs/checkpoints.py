@@ -65,19 +65,10 @@ def save_state(folder: str | os.PathLike[str], state: State, origin: Origin) -> 
 
 
 def load_state(folder: str | os.PathLike[str], like: State) -> tuple[State, Origin] | None:
-    """Read the last good checkpoint of a run folder.
+    """Read the last good checkpoint of a run folder, and its origin; None before the first checkpoint.
 
-    A damaged one is renamed, with a warning, and the one before it is read.
-
-    Args:
-      folder: Folder of the run.
-      like: State of the same model and optimizer, for the number and shapes of the arrays.
-
-    Returns:
-      State and origin; None for a run that was interrupted before its first checkpoint.
-
-    Raises:
-      InputError: All checkpoints are damaged, or the last one does not fit the model.
+    A damaged one is renamed, with a warning, and the one before it is read. `like` is a state of the same
+    model and optimizer. It is an `InputError` if all are damaged, or the last does not fit.
     """
     folder = Path(folder)
     files = _files(folder)
@@ -125,11 +116,7 @@ def _arrays(state: State) -> dict[str, Any]:
 
 
 def _verified(path: Path) -> bytes:
-    """Return the line of JSON of a file, after a check of its size and checksum.
-
-    Raises:
-      ValueError: The file is not as its first line says.
-    """
+    """Return the line of JSON of a file; its size and checksum must be as its first line says."""
     with path.open("rb") as file:
         words = file.readline(200).removesuffix(b"\n").split(b" ")
         if b" ".join(words[:-2]) != MAGIC or not words[-1].isdigit():

@@ -50,11 +50,7 @@ def compare_evaluations(
 
 
 def refuse_other_conditions(first: dict[str, Any], second: dict[str, Any], method: str) -> None:
-    """Refuse to compare estimates by a method under different conditions.
-
-    Raises:
-      InputError: A condition differs.
-    """
+    """Refuse to compare estimates by a method under different conditions."""
     shared = {"method": method} if method == "iwae" else {"method": method, "num_samples": None}
     refuse_unless_comparable({**first, **shared}, {**second, **shared})
 
@@ -62,8 +58,7 @@ def refuse_other_conditions(first: dict[str, Any], second: dict[str, Any], metho
 def read_comparable(folder: str | os.PathLike[str]) -> EvaluationResults:
     """Read the evaluation of a run, to compare another one with it.
 
-    Raises:
-      InputError: The evaluation is absent, damaged, was stopped early, or is of other weights than the run's.
+    One that is absent, damaged, stopped too early or of other weights than the run's is refused.
     """
     run = Run(folder)
     again = f"run probvae-evaluate {folder} first"

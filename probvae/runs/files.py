@@ -32,11 +32,7 @@ LEVELS = 10  # depth of objects and lists in a JSON file
 
 
 def read_config(folder: Path) -> tuple[Architecture, Training]:
-    """Read config.json of a run folder.
-
-    Raises:
-      InputError: The folder holds no run, or a model without a training, or the file is damaged.
-    """
+    """Read config.json of a run folder; that of a model without a training is refused."""
     require_run(folder)
     text = read_text(folder / CONFIG, "a run's configuration", json_file.MAX_CONFIG)
     architecture, training = json_file.from_json(text)

@@ -36,12 +36,9 @@ WRITTEN = {  # patterns of the files of a run without its configuration, by fold
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a run folder, which is created if absent.
+    """Lock a run folder, which is created if absent; the lock of another process is an `InputError`.
 
     The operating system releases the lock when the process ends, even if its lock file stays behind.
-
-    Raises:
-      InputError: Another process holds the lock, or the folder cannot be used.
     """
     is_new = not folder.exists()
     with usable(folder):
@@ -82,18 +79,10 @@ def _lock(path: Path) -> int:
 
 
 def prepare_folder(folder: Path, config: str | None = None, *, overwrite: bool = False) -> None:
-    """Create a run folder, or clear one.
+    """Create a run folder with its config.json, or clear one if `overwrite`; other files stay.
 
     The order of the steps keeps `--resume` from taking the rest of an old run for the new one, even if the
     process is killed in between.
-
-    Args:
-      folder: Folder of the run, absent or empty unless `overwrite`.
-      config: Text of config.json of the new run.
-      overwrite: Whether the files of a run in the folder are removed; other files stay.
-
-    Raises:
-      InputError: The folder is in use, or cannot be created.
     """
     with usable(folder):
         in_use = folder.exists() and (not folder.is_dir() or not _is_bare(folder))
@@ -131,11 +120,7 @@ def _is_bare(folder: Path) -> bool:
 
 
 def require_run(folder: Path) -> None:
-    """Refuse a path that is not a run folder.
-
-    Raises:
-      InputError: The path is absent, a file, or a folder without config.json.
-    """
+    """Refuse a path that is absent, a file, or a folder without config.json."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give the folder of a run.")
     if not folder.is_dir():
@@ -147,11 +132,7 @@ def require_run(folder: Path) -> None:
 
 
 def require_untrained(folder: Path) -> None:
-    """Refuse to train from the start in a run folder that has results but no checkpoint.
-
-    Raises:
-      InputError: The folder has a history or metrics.
-    """
+    """Refuse to train from the start in a run folder that has a history or metrics, but no checkpoint."""
     if (folder / HISTORY).exists() or (folder / METRICS).exists():
         raise InputError(
             f"{folder} holds a run that has been trained, but no checkpoint to go on from: train anew in "

@@ -17,13 +17,7 @@ from probvae.training.state import Row
 
 
 def test_results(vae: VAE, terms: TestTerms, x: np.ndarray) -> dict[str, Any]:
-    """Return the means over the test set, each with its standard error.
-
-    Args:
-      vae: Model.
-      terms: ELBO of the test examples and its terms.
-      x: Test examples.
-    """
+    """Return the means over test examples x, each with its standard error, from the terms of their ELBO."""
     values = {f"test_{name}": value for name, value in terms._asdict().items()} | vae.test_metrics(x)
     architecture = vae.architecture
     if architecture is not None and likelihood_of(architecture).kind.grey_levels:

@@ -14,16 +14,10 @@ Warn = Callable[[str], None]
 
 
 def keep_last_good(trainer: Trainer, recorder: Recorder | None, job: Job, *, sound: bool) -> int:
-    """Save a run after numbers that are not finite; if its weights are spoilt, save its last checkpoint.
+    """Save a run after numbers that are not finite, and return the step from which it can be resumed.
 
-    Args:
-      trainer: Trainer of the model.
-      recorder: Writer of the files of the run; None in a process that writes none.
-      job: Job of the training.
-      sound: Whether the weights are sound, see `NonFiniteError`.
-
-    Returns:
-      Step from which the run can be resumed.
+    If its weights are not sound (see `NonFiniteError`), those of its last checkpoint are saved. The recorder
+    is None in a process that writes no files.
     """
     state = trainer.state()
     if recorder is None:

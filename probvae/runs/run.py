@@ -53,11 +53,7 @@ def as_run(run: "Run | str | os.PathLike[str]", source: str | None = None) -> "R
 
 
 def require_shape(examples: "DataSet", event_shape: tuple[int, ...]) -> None:
-    """Refuse examples of another shape than a model takes.
-
-    Raises:
-      InputError: The shapes differ.
-    """
+    """Refuse examples of another shape than a model takes."""
     if examples.event_shape != event_shape:
         raise InputError(
             f"The model takes x of shape {list(event_shape)}; {examples.name} holds "
@@ -66,11 +62,7 @@ def require_shape(examples: "DataSet", event_shape: tuple[int, ...]) -> None:
 
 
 def draw_history(history: Mapping[str, Any]) -> "Figure":
-    """Draw the test ELBO and its two terms over the epochs, from the columns of a history.
-
-    Raises:
-      InputError: The history has no epoch yet.
-    """
+    """Draw the test ELBO and its two terms over the epochs, from the columns of a history that has some."""
     from probvae.figures.curves import learning_curves
 
     names = ("test_elbo", "test_log_likelihood", "test_kl")

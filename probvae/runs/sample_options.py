@@ -76,11 +76,7 @@ class SampleOptions:
                 raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
 
     def refuse_unless_used(self, mode: str) -> None:
-        """Refuse options that the mode does not use, and an incomplete pair of options.
-
-        Raises:
-          InputError: An option does not fit the mode, or the mode does not exist.
-        """
+        """Refuse an unknown mode, options that it does not use, and an incomplete pair of options."""
         if mode not in MODE_OPTIONS:
             raise InputError(f"mode must be one of {', '.join(MODE_OPTIONS)}; got {mode!r}.")
         for name, value in dataclasses.asdict(self).items():

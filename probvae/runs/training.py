@@ -27,11 +27,12 @@ from probvae.runs.recorder import Recorder
 from probvae.runs.reports.page import renew_report
 from probvae.runs.restoring import keep_last_good, restore
 from probvae.runs.run import Run
-from probvae.training import tensorboard_callback, trackers
+from probvae.training import trackers
 from probvae.training.non_finite import NonFiniteError
 from probvae.training.objective import try_objective
 from probvae.training.state import Row, State
 from probvae.training.strategies import refuse_unless_shared
+from probvae.training.tensorboard_callback import TensorBoard
 from probvae.training.trainer import Trainer
 from probvae.training.workers import Workers, watched
 
@@ -161,11 +162,7 @@ def _named(cls: Any, fields: Any) -> dict[str, Any]:
 
 
 def _complete(named: dict[str, Any], examples: DataSet, training: Training) -> Architecture:
-    """Return the architecture of the given fields, completed from the data.
-
-    Raises:
-      InputError: A given field contradicts the data.
-    """
+    """Return the architecture of the given fields, completed from the data, which they may not contradict."""
     fields = {**from_config.defaults(examples), **named}
     decided = {f.name: f.default for f in dataclasses.fields(Architecture) if f.name in DECIDED_BY_DATA}
     decided |= from_config.shape_fields(examples, training, fields["likelihood"])
@@ -232,18 +229,13 @@ def _trackers(job: Job) -> list[Any]:
         return callbacks
     config = {**_named(Architecture, job.architecture), **_named(Training, training)}
     if options.tensorboard:
-        callbacks += tensorboard_callback.tensorboard(
-            job.folder / TENSORBOARD,
-            job.vae,
-            job.prepared.test,
-            job.examples.test_labels,
-            epochs=training.epochs,
-            seed=training.seed,
-        )
+        folder, seed, epochs = job.folder / TENSORBOARD, training.seed, training.epochs
+        test, labels = job.prepared.test, job.examples.test_labels
+        callbacks.append(TensorBoard(folder, job.vae, test, labels, epochs=epochs, seed=seed))
     if options.wandb:
-        callbacks += trackers.weights_and_biases(options.wandb, config, job.folder)
+        callbacks.append(trackers.weights_and_biases(options.wandb, config, job.folder))
     if options.mlflow:
-        callbacks += trackers.mlflow(options.mlflow, config, job.folder)
+        callbacks.append(trackers.mlflow(options.mlflow, config, job.folder))
     return callbacks
 
 

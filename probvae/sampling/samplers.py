@@ -79,14 +79,11 @@ def fit_sampler(
 
 
 def fit_mixture(z: np.ndarray, validation: np.ndarray, *, components: int = 0, seed: int) -> tfd.Distribution:
-    """Fit a mixture of normals with full covariances by scikit-learn's expectation maximization.
+    """Fit a mixture of normals with full covariances to draws z [M, L] by expectation maximization.
 
-    Args:
-      z: Draws [M, L] for the fit.
-      validation: Draws [V, L] for the search of the number of components by mean log-density, which ends when
-        the next larger number is worse.
-      components: K, the number of components, or 0 for the search over `COMPONENTS`.
-      seed: Seed of the initial means, by k-means++.
+    The number of components, unless given, is searched over `COMPONENTS` by the mean log-density of
+    `validation` [V, L]; the search ends when the next larger number is worse. The initial means are those of
+    k-means++.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -123,16 +120,10 @@ def as_mixture(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) 
 
 
 def fit_flow(z: np.ndarray, validation: np.ndarray, *, components: int = 0, seed: int) -> tfd.Distribution:
-    """Fit a neural spline flow (the prior `spline`) to standardized z by maximum likelihood.
+    """Fit a neural spline flow (the prior `spline`) to standardized draws z [M, L] by maximum likelihood.
 
-    Args:
-      z: Draws [M, L] for the fit.
-      validation: Draws [V, L], scored every `CHECK_EVERY` steps; the weights with the best score are kept.
-      components: Not used.
-      seed: Seed of the initial weights and of the batches.
-
-    Raises:
-      InputError: The density became infinite or not a number.
+    Draws `validation` [V, L] are scored every `CHECK_EVERY` steps, and the weights with the best score are
+    kept; `components` is not used. A density that is no longer finite is an `InputError`.
     """
     loc, scale = z.mean(axis=0), z.std(axis=0) + np.float32(1e-6)
     flow = PRIORS["spline"](z.shape[1], seed=seed, context=PriorContext())

@@ -39,10 +39,7 @@ class WorkerLostError(RuntimeError):
 
 
 def parse(text: str | None) -> Cluster:
-    """Parse the value of TF_CONFIG, None if it is not set.
-
-    Raises:
-      InputError: The value is missing or malformed.
+    """Parse the value of TF_CONFIG; a missing or malformed one is refused.
 
     >>> parse('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}')
     Cluster(workers=('a:1', 'b:1'), index=1)
@@ -71,14 +68,8 @@ def parse(text: str | None) -> Cluster:
 def wait_for_all(cluster: Cluster, *, pause: float = 0.5) -> None:
     """Wait until every other process listens; Ctrl-C and SIGTERM end this wait, but not that of TensorFlow.
 
-    This process listens on its own port for the others until TensorFlow takes the port.
-
-    Args:
-      cluster: Processes of the training.
-      pause: Time between two attempts to connect, seconds.
-
-    Raises:
-      InputError: The port of this process is in use.
+    This process listens on its own port, which must be free, until TensorFlow takes it; there are `pause`
+    seconds between two attempts to connect.
     """
     host, port = _address(cluster.workers[cluster.index])
     left = {worker for i, worker in enumerate(cluster.workers) if i != cluster.index}

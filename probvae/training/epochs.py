@@ -14,11 +14,7 @@ def epoch_order(num_examples: int, *, seed: int, epoch: int) -> np.ndarray:
 
 
 class ChunkSize:
-    """Number of steps in a call of the compiled function, adapted to take about `CHUNK_SECONDS`.
-
-    Args:
-      fixed: Constant number of steps; None adapts it.
-    """
+    """Number of steps in a call of the compiled function, fixed or adapted to take about `CHUNK_SECONDS`."""
 
     def __init__(self, *, fixed: int | None = None) -> None:
         self.fixed = fixed
@@ -34,12 +30,8 @@ class ChunkSize:
     ) -> Iterator[np.ndarray]:
         """Cut the order of an epoch into index arrays [steps, batch size], and a smaller last batch.
 
-        Args:
-          order: Indices of the examples in the order of the epoch.
-          batch_size: Number of examples in a step.
-          start: Number of examples already used.
-          every: Number of steps; a chunk ends at each of its multiples, counted from the first epoch.
-          before: Number of steps in earlier epochs.
+        The first `start` examples are already used. A chunk ends at each multiple of `every` steps, counted
+        from the first epoch, with `before` steps in earlier epochs.
         """
         whole = len(order) - len(order) % batch_size
         while start < whole:

@@ -48,13 +48,10 @@ def _padded(values: np.ndarray) -> tf.Tensor:
 
 
 def compile_on_one_device(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> CompiledLoop:
-    """Compile a loop over steps whose input is the whole batch.
+    """Compile a loop over steps whose input is the whole batch; the strategy is not used.
 
-    Args:
-      data: Training set.
-      strategy: `tf.distribute` strategy of one device; not used.
-      loop: Function `(number, size, sums, batch) -> (number done, sums)`, where `batch(i)` returns the
-        examples of step i and their weights.
+    `loop` is a function `(number, size, sums, batch) -> (number done, sums)`, where `batch(i)` returns the
+    examples of step i and their weights.
     """
     sums = EpochSums(*[tf.TensorSpec([], tf.float64)] * len(EpochSums._fields))
     resident = _is_resident(data)
@@ -74,10 +71,7 @@ def compile_on_one_device(data: Prepared, strategy: Any, loop: Callable[..., Any
 def compile_on_replicas(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> CompiledLoop:
     """Compile a loop over steps whose input on a replica is its part of the batch.
 
-    Args:
-      data: Training set.
-      strategy: `tf.distribute` strategy whose replicas share the batches.
-      loop: Function as for `compile_on_one_device`; examples and weights are values per replica.
+    `loop` is as for `compile_on_one_device`; examples and weights are values per replica.
     """
     replicas = strategy.num_replicas_in_sync
     per_replica = strategy.experimental_distribute_values_from_function

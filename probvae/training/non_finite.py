@@ -1,16 +1,16 @@
 """Diagnosis of a step that is not finite: its term, examples and gradient."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from probvae import objectives
+from probvae.config.training import Training
 from probvae.data.arrays import Rows
 from probvae.data.binarization import Prepared
 from probvae.models.vae import VAE, Objective, descent
-from probvae.training.steps import StepInput
+from probvae.training.steps import step_inputs
 
 TERMS = {
     "z": "a draw of z from q(z|x)",
@@ -48,17 +48,10 @@ class Finding(NamedTuple):
 def diagnose(
     vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor, *, num_samples: int = 1
 ) -> Finding | None:
-    """Find the first quantity that is not finite in a step: weights, terms, objective or gradient.
+    """Find the first quantity of a step on x [B, *E] that is not finite: weight, term, objective or gradient.
 
-    Args:
-      vae: Model with the weights before the step.
-      objective: Function `(vae, x, *, seed) -> [B]`.
-      x: Batch [B, *E].
-      seed: Seed of the draws in the step.
-      num_samples: Number of draws of z for each example.
-
-    Returns:
-      `Finding`; None if everything is finite.
+    The model has the weights before the step, and the seed is that of the draws in it, `num_samples` for each
+    example. The result is None if everything is finite.
     """
     bad = [name_of(vae, v) for v in vae.variables if not np.all(np.isfinite(v.numpy()))]
     if bad:
@@ -125,30 +118,26 @@ def name_of(vae: VAE, variable: Any) -> str:
 def step_error(
     vae: VAE,
     objective: Objective,
+    data: Prepared,
+    batch: np.ndarray,
     *,
-    inputs: Sequence[StepInput],
-    names: Sequence[str],
-    num_samples: int,
+    training: Training,
     step: int,
     epoch: int,
+    replicas: int,
     sound: bool,
 ) -> NonFiniteError:
     """Return the error of a step that is not finite, with its diagnosis and advice.
 
-    Args:
-      vae: Model with the weights before the step.
-      objective: Function `(vae, x, *, seed) -> [B]`.
-      inputs: Input of the step on each replica.
-      names: Names of the examples in the batch, [B].
-      num_samples: Number of draws of z for each example.
-      step: Number of the step, from 1.
-      epoch: Number of the epoch, from 1.
-      sound: Whether the weights before the step are sound, see `NonFiniteError`.
+    The model has the weights before the step; `batch` holds the indices of its examples, and step and epoch
+    are counted from 1.
     """
+    inputs = step_inputs(data, batch, seed=training.seed, step=step - 1, replicas=replicas)
+    names = example_names(data, batch)
     what, which, largest = "the objective or its gradient is", "", 0.0
     for x, seed, places in inputs:
         largest = max(largest, float(np.nanmax(np.abs(x), initial=0)))
-        finding = diagnose(vae, objective, x, seed, num_samples=num_samples)
+        finding = diagnose(vae, objective, x, seed, num_samples=training.num_samples)
         if finding is not None:
             what = finding.what
             bad = np.unique(places[finding.examples])  # without the padding of a part

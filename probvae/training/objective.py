@@ -53,11 +53,8 @@ def in_parts(objective: Objective, parts: int) -> Objective:
 
     With one thread per operation and one operation per part at a time, this is faster on CPUs than all
     threads on one operation after the other: no thread waits for the last one, and the results of an
-    operation stay in the cache of their core.
-
-    Args:
-      objective: Function `(vae, x, *, seed) -> [B]` with independent terms of the examples.
-      parts: Number of parts, each with its own draws.
+    operation stay in the cache of their core. The terms of the examples must be independent; each part has
+    its own draws.
     """
     if parts == 1:
         return objective
@@ -79,11 +76,7 @@ def known_fraction(vae: VAE, train: Any) -> float:
 
 
 def try_objective(vae: VAE, data: Prepared, training: Training) -> None:
-    """Evaluate the objective of two examples, to detect errors before training starts.
-
-    Raises:
-      InputError: The objective is not defined for this posterior and prior.
-    """
+    """Evaluate the objective of two examples, so that one that is not defined is refused before training."""
     examples = data.train[np.arange(min(2, len(data.train)))]
     x = data.feed(tf.constant(examples), fold_in(training.seed, 0))
     try:

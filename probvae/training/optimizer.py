@@ -39,32 +39,14 @@ class FusedAdam(tf_keras.optimizers.Adam):
 
 LAST_RATE = 0.01  # last learning rate of `exponential`, as a fraction of the first
 
-
-def constant(learning_rate: float, steps: int) -> Any:
-    """Return a constant learning rate."""
-    return learning_rate
-
-
-def cosine(learning_rate: float, steps: int) -> Any:
-    """Return a decay to zero along half a cosine (Loshchilov & Hutter 2017)."""
-    return tf_keras.optimizers.schedules.CosineDecay(learning_rate, max(steps, 1))
-
-
-def linear(learning_rate: float, steps: int) -> Any:
-    """Return a linear decay to zero."""
-    return tf_keras.optimizers.schedules.PolynomialDecay(learning_rate, max(steps, 1), 0.0)
-
-
-def exponential(learning_rate: float, steps: int) -> Any:
-    """Return an exponential decay to a hundredth of the first learning rate."""
-    return tf_keras.optimizers.schedules.ExponentialDecay(learning_rate, max(steps, 1), LAST_RATE)
-
-
+decays = tf_keras.optimizers.schedules
 SCHEDULES: dict[str, Callable[[float, int], Any]] = {
-    "constant": constant,
-    "cosine": cosine,
-    "linear": linear,
-    "exponential": exponential,
+    "constant": lambda rate, steps: rate,
+    "cosine": lambda rate, steps: decays.CosineDecay(
+        rate, max(steps, 1)
+    ),  # to zero; Loshchilov & Hutter 2017
+    "linear": lambda rate, steps: decays.PolynomialDecay(rate, max(steps, 1), 0.0),  # to zero
+    "exponential": lambda rate, steps: decays.ExponentialDecay(rate, max(steps, 1), LAST_RATE),
 }
 
 

@@ -22,16 +22,10 @@ class TestTerms(NamedTuple):
 def compile_test(
     vae: VAE, seed: int, *, batch_size: int = 500, parts: int = 1
 ) -> Callable[[np.ndarray], TestTerms]:
-    """Compile the ELBO of a test set; every call has the same draws of z, so that epochs are comparable.
+    """Compile the ELBO of a test set, a function from x [N, *E] to `TestTerms`.
 
-    Args:
-      vae: Model.
-      seed: Seed of the draws.
-      batch_size: Number of examples with the same seed.
-      parts: Number of batches in parallel, which does not change the result.
-
-    Returns:
-      A function from x [N, *E] to `TestTerms`.
+    Every call has the same draws of z, so that epochs are comparable; `batch_size` examples share a seed. The
+    number of batches in parallel, `parts`, does not change the result.
     """
 
     def terms(x: tf.Tensor, start: tf.Tensor) -> tf.Tensor:

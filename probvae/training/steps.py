@@ -127,10 +127,7 @@ class _Step:
     def _gradient(self, batch: tf.Tensor, weights: tf.Tensor | None, size: tf.Tensor) -> tuple[Any, ...]:
         """Return gradient and sum of the objective over the whole batch, and flags finite and clipped.
 
-        Args:
-          batch: Part of the batch on this replica.
-          weights: 1 for each of its examples, 0 for padding; None without padding.
-          size: Number of examples in the whole batch.
+        `batch` is the part on this replica of a batch of `size` examples; `weights` are 0 for its padding.
         """
         bound, gradients = self._forward_and_back(batch, weights, size)
         total, gradients = self._summed(bound, gradients)
@@ -202,15 +199,7 @@ class StepInput(NamedTuple):
 def step_inputs(
     data: Prepared, batch: np.ndarray, *, seed: int, step: Any, replicas: int = 1
 ) -> list[StepInput]:
-    """Return the input of a step on each replica.
-
-    Args:
-      data: Training set.
-      batch: Indices of the examples in the batch, [B].
-      seed: Seed of the training.
-      step: Number of steps before this one.
-      replicas: Number of replicas that share the batch.
-    """
+    """Return the input of a step, after `step` others, on each replica; `batch` [B] holds the indices."""
     inputs = []
     for replica in range(replicas):
         (places,), _ = share(np.arange(len(batch))[None], replica, replicas)

@@ -36,12 +36,7 @@ def mirrored() -> Any:
 
 
 def multi_worker() -> Any:
-    """Return the strategy of the processes in TF_CONFIG, after a call of `cluster.wait_for_all`.
-
-    Raises:
-      InputError: TF_CONFIG is missing or malformed.
-      WorkerLostError: Another process cannot be reached.
-    """
+    """Return the strategy of the processes in TF_CONFIG, after a call of `cluster.wait_for_all`."""
     cluster.parse(os.environ.get(cluster.VARIABLE))
     try:
         with _default_signals():
@@ -86,17 +81,10 @@ def default_parts(training: Training, name: str) -> int:
 
 
 def make(name: str, *, threads: int | None = None, inter_threads: int | None = None, parts: int = 1) -> Any:
-    """Configure the devices and return a strategy, before any other use of TensorFlow.
+    """Configure the devices and return the strategy of a name, before any other use of TensorFlow.
 
-    Args:
-      name: Key of `STRATEGIES`.
-      threads: Number of threads in an operation; None leaves it to TensorFlow.
-      inter_threads: Number of parallel operations; None leaves it to TensorFlow.
-      parts: Number of parallel parts of a batch, which share the cores if `threads` is None.
-
-    Raises:
-      InputError: See `multi_worker`.
-      WorkerLostError: See `multi_worker`.
+    `threads` in an operation and `inter_threads`, parallel operations, are left to TensorFlow if None, except
+    that the `parts` of a batch then share the cores.
     """
     if parts > 1 and threads is None:
         with contextlib.suppress(RuntimeError):  # TensorFlow is already initialized, in a test or a notebook
@@ -113,11 +101,7 @@ def make(name: str, *, threads: int | None = None, inter_threads: int | None = N
 
 
 def refuse_unless_shared(training: Training, replicas: int) -> None:
-    """Check that replicas can share the batches of a training.
-
-    Raises:
-      InputError: The objective takes the whole batch, or a batch has fewer examples than replicas.
-    """
+    """Refuse replicas for an objective of the whole batch, or for a batch of fewer examples than replicas."""
     if replicas == 1:
         return
     if training.whole_batch:

@@ -22,16 +22,8 @@ SPRITE_SIDE = 64  # limit of the pixels along an image in the projector, whose s
 AXES = 3  # smallest number of dimensions in which the projector shows points
 
 
-def tensorboard(
-    folder: Path | str,
-    vae: VAE,
-    test: Array,
-    labels: np.ndarray | None = None,
-    *,
-    epochs: int,
-    seed: Seed = 0,
-) -> list[tf_keras.callbacks.Callback]:
-    """Return a callback that writes scalars, images and the latent space for TensorBoard.
+class TensorBoard(tf_keras.callbacks.Callback):
+    """Keras callback that writes scalars, images and the latent space for TensorBoard.
 
     A resumed training writes to the same folder and replaces its content from the first resumed epoch on.
     TensorBoard shows ten images of each kind unless started with `--samples_per_plugin images=100`.
@@ -47,16 +39,18 @@ def tensorboard(
     Raises:
       InputError: The package tensorboard is not installed.
     """
-    _package("tensorboard.plugins.projector")
-    return [_TensorBoard(Path(folder), vae, test, labels, epochs, seed)]
-
-
-class _TensorBoard(tf_keras.callbacks.Callback):
-    """Callback of `tensorboard`, which opens its file in the first epoch, whose number is then known."""
 
     def __init__(
-        self, folder: Path, vae: VAE, test: Array, labels: np.ndarray | None, epochs: int, seed: Seed
+        self,
+        folder: Path,
+        vae: VAE,
+        test: Array,
+        labels: np.ndarray | None = None,
+        *,
+        epochs: int,
+        seed: Seed = 0,
     ) -> None:
+        _package("tensorboard.plugins.projector")
         super().__init__()
         self.folder, self.vae, self.epochs, self.seed = folder, vae, epochs, seed
         self.test = test[:POINTS].astype(np.float32)
@@ -66,9 +60,11 @@ class _TensorBoard(tf_keras.callbacks.Callback):
         self.writer: Any = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Forget the file of an earlier training."""
         self.writer = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Open the file in the first epoch, whose number is then known."""
         if self.writer is not None:
             return
         self.writer = tf.summary.create_file_writer(str(self.folder))
@@ -78,6 +74,7 @@ class _TensorBoard(tf_keras.callbacks.Callback):
             self._draw(0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write the logs of an epoch, and its images if they are due."""
         done = epoch + 1
         with self.writer.as_default(done):
             for name, value in (logs or {}).items():
@@ -87,6 +84,7 @@ class _TensorBoard(tf_keras.callbacks.Callback):
         self.writer.flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Write the latent space of the result, and close the file."""
         if self.writer is not None:
             write_projection(self.folder, self.vae, self.test, self.labels)  # with the weights of the result
             self.writer.close()
@@ -118,14 +116,7 @@ def _forget(writer: Any, *, first_step: int) -> None:
 
 
 def write_projection(folder: Path, vae: VAE, x: np.ndarray, labels: np.ndarray | None = None) -> None:
-    """Write the means of q(z|x) for the projector of TensorBoard, with labels and images if available.
-
-    Args:
-      folder: Folder of TensorBoard.
-      vae: Model.
-      x: Input of the model, [N, *E].
-      labels: Labels [N], or None.
-    """
+    """Write the means of q(z|x) for the projector of TensorBoard, with labels [N] and images if available."""
     projector = _package("tensorboard.plugins.projector")
     folder.mkdir(parents=True, exist_ok=True)
     config = projector.ProjectorConfig()

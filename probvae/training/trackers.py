@@ -1,7 +1,6 @@
 """Keras callbacks that log a training to Weights & Biases or MLflow, which are optional packages.
 
-Each function returns a list for the argument `callbacks` of `fit`. Steps are epochs as in history.csv: 1 is
-the state after the first epoch.
+Steps are epochs as in history.csv: 1 is the state after the first epoch.
 """
 
 import atexit
@@ -29,20 +28,10 @@ def _package(name: str) -> Any:
         raise InputError(f"--{package} needs {package}: pip install 'probvae[{package}]'") from None
 
 
-def weights_and_biases(
-    project: str, config: Mapping[str, Any], folder: Path | str
-) -> list[tf_keras.callbacks.Callback]:
-    """Return a callback that logs to Weights & Biases, online or according to WANDB_MODE.
+def weights_and_biases(project: str, config: Mapping[str, Any], folder: Path | str) -> "_Tracker":
+    """Return a callback that logs to a project of Weights & Biases, online or according to WANDB_MODE.
 
-    `folder` holds the id of the run, so that a resumed training continues it.
-
-    Args:
-      project: Name of the project.
-      config: Configuration in the list of runs.
-      folder: Run folder, whose name is that of the run.
-
-    Raises:
-      InputError: The package wandb is not installed or, when training begins, does not start.
+    The run has the name of `folder`, which holds its id, so that a resumed training continues it.
     """
     wandb = _package("wandb")
     logger = _package("wandb.integration.keras").WandbMetricsLogger
@@ -65,23 +54,13 @@ def weights_and_biases(
         write_text(folder / WANDB_ID, run.id)
         return logger()
 
-    return [_Tracker(start, wandb.finish)]
+    return _Tracker(start, wandb.finish)
 
 
-def mlflow(
-    experiment: str, config: Mapping[str, Any], folder: Path | str
-) -> list[tf_keras.callbacks.Callback]:
-    """Return a callback that logs to MLflow, at MLFLOW_TRACKING_URI.
+def mlflow(experiment: str, config: Mapping[str, Any], folder: Path | str) -> "_Tracker":
+    """Return a callback that logs to an experiment of MLflow, created if missing, at MLFLOW_TRACKING_URI.
 
-    `folder` holds the id of the run, so that a resumed training continues it.
-
-    Args:
-      experiment: Name of the experiment, created if missing.
-      config: Parameters of the run.
-      folder: Run folder, whose name is that of the run.
-
-    Raises:
-      InputError: The package mlflow is not installed or, when training begins, does not start.
+    The run has the name of `folder`, which holds its id, so that a resumed training continues it.
     """
     package = _package("mlflow")
     callback = _package("mlflow.tensorflow").MlflowCallback
@@ -108,7 +87,7 @@ def mlflow(
         atexit.unregister(fail)
         package.end_run()
 
-    return [_Tracker(start, finish)]
+    return _Tracker(start, finish)
 
 
 def _read_id(path: Path) -> str | None:
@@ -116,12 +95,7 @@ def _read_id(path: Path) -> str | None:
 
 
 class _Tracker(tf_keras.callbacks.Callback):
-    """Adapter of a callback for Keras 3, which the `CallbackList` of tf_keras rejects.
-
-    Args:
-      start: Function that opens the run and returns the callback.
-      finish: Function that closes the run.
-    """
+    """Adapter of a callback for Keras 3, opened by `start` and closed by `finish`, for tf_keras's list."""
 
     def __init__(self, start: Callable[[], Any], finish: Callable[[], Any]) -> None:
         super().__init__()

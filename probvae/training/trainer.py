@@ -18,12 +18,12 @@ from probvae.data.binarization import Prepared
 from probvae.models.vae import VAE
 from probvae.training.epochs import ChunkSize, epoch_order
 from probvae.training.feeding import STEPS_PER_CALL
-from probvae.training.non_finite import NonFiniteError, example_names, step_error
+from probvae.training.non_finite import NonFiniteError, step_error
 from probvae.training.objective import in_parts, known_fraction, make_objective
 from probvae.training.optimizer import learning_rate, make_optimizer
 from probvae.training.scoring import compile_test
 from probvae.training.state import EpochSums, Row, State, assign
-from probvae.training.steps import compile_steps, step_inputs
+from probvae.training.steps import compile_steps
 from probvae.training.strategies import refuse_unless_shared
 from probvae.training.workers import Workers
 
@@ -300,18 +300,18 @@ class Trainer:
 
     def _error(self, batch: np.ndarray) -> NonFiniteError:
         """Return the error of a step that was not finite."""
-        training, step = self.training, int(self.optimizer.iterations.numpy())
         with np.errstate(all="ignore"):
             elbo = self.test(self.data.test[:PROBE_EXAMPLES]).elbo
             sound = float(np.mean(np.abs(elbo) < IMPLAUSIBLE_ELBO)) > 0.5
         return step_error(
             self.vae,
             self.objective,
-            inputs=step_inputs(self.data, batch, seed=training.seed, step=step, replicas=self.replicas),
-            names=example_names(self.data, batch),
-            num_samples=training.num_samples,
-            step=step + 1,
+            self.data,
+            batch,
+            training=self.training,
+            step=int(self.optimizer.iterations.numpy()) + 1,
             epoch=self.progress.epoch + 1,
+            replicas=self.replicas,
             sound=sound,
         )
 

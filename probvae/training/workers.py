@@ -20,11 +20,7 @@ LOST_WORKER_ERRORS = (  # errors of TensorFlow for another process that does not
 
 
 class Workers:
-    """Processes of a strategy, which all call these methods in the same order.
-
-    Args:
-      strategy: `tf.distribute` strategy of the training.
-    """
+    """Processes of a strategy, which all call these methods in the same order."""
 
     def __init__(self, strategy: Any) -> None:
         self.number = int(getattr(strategy.extended, "_num_workers", 1))
@@ -49,27 +45,15 @@ class Workers:
         """Wait until all processes call this method."""
         self.gather(0.0)
 
-    def all_equal(self, value: float) -> bool:
-        """Return whether all processes have the same value."""
-        return len(set(self.gather(value).tolist())) == 1
-
     def refuse_unless_same(self, what: str, value: Any) -> None:
-        """Check that all processes have the same value, of a type with a complete `repr`.
-
-        Raises:
-          InputError: The values differ.
-        """
+        """Refuse processes with different values, of a type with a complete `repr`."""
         digest = hashlib.sha256(repr(value).encode()).hexdigest()
-        if not self.all_equal(int(digest[:12], 16)):  # below 2^53, exact in float64
+        if len(set(self.gather(int(digest[:12], 16)))) > 1:  # below 2^53, exact in float64
             raise InputError(f"The workers differ in {what}: start all of them with the same.")
 
     @contextlib.contextmanager
     def in_step(self) -> Iterator[None]:
-        """Raise an error in all processes if the body raises one in any process.
-
-        Raises:
-          InputError: The body raised an error in another process.
-        """
+        """Raise an error in all processes if the body raises one in any process."""
         failure: Exception | None = None
         try:
             yield
@@ -99,11 +83,7 @@ def _compile_sum(strategy: Any, number: int) -> Callable[[tf.Tensor], tf.Tensor]
 
 @contextlib.contextmanager
 def watched(number: int) -> Iterator[None]:
-    """Convert errors of TensorFlow after the loss of a process, for `number` processes of 2 or more.
-
-    Raises:
-      WorkerLostError: Another process does not answer.
-    """
+    """Turn errors of TensorFlow after the loss of one of `number` processes into `WorkerLostError`."""
     try:
         yield
     except LOST_WORKER_ERRORS:

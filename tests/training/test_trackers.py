@@ -15,6 +15,7 @@ from probvae.data.labels import join_rows
 from probvae.models.building import build
 from probvae.runs import folder as run_folder
 from probvae.training import tensorboard_callback, trackers
+from probvae.training.tensorboard_callback import TensorBoard
 
 X = np.random.default_rng(3).integers(0, 2, [20, 8, 8, 1]).astype(np.float32)
 LABELS = np.arange(20) % 3
@@ -26,10 +27,10 @@ def logs_of(epoch, offset=0.0):
 
 
 def drive(callbacks, vae, epochs, *, offset=0.0, values=logs_of):
-    """What `fit` does with its callbacks; returns the epochs that were trained."""
+    """What `fit` does with its callbacks, or with one; returns the epochs that were trained."""
     vae.optimizer = tf_keras.optimizers.Adam(1e-3)
     vae.stop_training = False
-    everyone = tf_keras.callbacks.CallbackList(list(callbacks), model=vae)
+    everyone = tf_keras.callbacks.CallbackList(np.ravel(callbacks).tolist(), model=vae)
     everyone.on_train_begin()
     done = []
     for epoch in epochs:
@@ -63,7 +64,7 @@ def events(folder):
 def test_tensorboard_shows_every_term_of_every_epoch_and_pictures(tmp_path):
     pytest.importorskip("tensorboard")
     vae = tiny_vae()
-    drive(tensorboard_callback.tensorboard(tmp_path, vae, X, LABELS, epochs=3), vae, range(3))
+    drive(TensorBoard(tmp_path, vae, X, LABELS, epochs=3), vae, range(3))
     found = events(tmp_path)
     assert set(found) == {*logs_of(0), "originals", "reconstructions", "prior draws"}
     for name in logs_of(0):
@@ -82,20 +83,20 @@ def test_tensorboard_shows_every_term_of_every_epoch_and_pictures(tmp_path):
 def test_tensorboard_thins_the_pictures_of_a_long_training(tmp_path):
     pytest.importorskip("tensorboard")
     vae = tiny_vae()
-    drive(tensorboard_callback.tensorboard(tmp_path, vae, X, epochs=1201), vae, [0, 1, 18, 19, 20, 21, 1200])
+    drive(TensorBoard(tmp_path, vae, X, epochs=1201), vae, [0, 1, 18, 19, 20, 21, 1200])
     assert [step for step, _ in events(tmp_path)["prior draws"]] == [0, 21, 1201]
 
 
 def test_tensorboard_goes_on_where_a_training_resumes(tmp_path):
     pytest.importorskip("tensorboard")
     vae = tiny_vae()
-    drive(tensorboard_callback.tensorboard(tmp_path, vae, X, epochs=6), vae, range(4))
-    drive(tensorboard_callback.tensorboard(tmp_path, vae, X, epochs=6), vae, range(2, 6), offset=0.5)
+    drive(TensorBoard(tmp_path, vae, X, epochs=6), vae, range(4))
+    drive(TensorBoard(tmp_path, vae, X, epochs=6), vae, range(2, 6), offset=0.5)
     found = events(tmp_path)
     expected = [(1, -50), (2, -47), (3, -43.5), (4, -40.5), (5, -37.5), (6, -34.5)]
     assert found["test_elbo"] == expected
     assert [step for step, _ in found["reconstructions"]] == list(range(7))
-    drive(tensorboard_callback.tensorboard(tmp_path, vae, X, epochs=6), vae, range(1))  # and from the start
+    drive(TensorBoard(tmp_path, vae, X, epochs=6), vae, range(1))  # and from the start
     steps = {tag: [step for step, _ in values] for tag, values in events(tmp_path).items()}
     assert steps["test_elbo"] == [1] and steps["prior draws"] == [0, 1] and steps["originals"] == [0]
 
@@ -115,7 +116,7 @@ def projection(folder):
 def test_projector_shows_the_posterior_means_of_the_weights_that_are_kept(tmp_path, latent_dim):
     pytest.importorskip("tensorboard")
     vae = tiny_vae(latent_dim=latent_dim)
-    drive(tensorboard_callback.tensorboard(tmp_path, vae, X, LABELS, epochs=70), vae, range(3))
+    drive(TensorBoard(tmp_path, vae, X, LABELS, epochs=70), vae, range(3))
     points, z = projection(tmp_path)
     assert z.shape == (20, max(3, latent_dim))  # with two columns the projector shows nothing
     np.testing.assert_allclose(z[:, :latent_dim], vae.posterior(X).mean(), rtol=1e-6)
@@ -137,13 +138,13 @@ def test_tensorboard_of_vectors_and_of_conditional_models(tmp_path):
     pytest.importorskip("tensorboard")
     vectors = build(Architecture(event_shape=(5,), likelihood="normal", network="mlp", units=(6,)))
     x = np.random.default_rng(0).standard_normal([7, 5])
-    drive(tensorboard_callback.tensorboard(tmp_path / "vectors", vectors, x, epochs=1), vectors, range(1))
+    drive(TensorBoard(tmp_path / "vectors", vectors, x, epochs=1), vectors, range(1))
     points, _ = projection(tmp_path / "vectors")
     assert not points.metadata_path and not points.sprite.image_path
     conditional = conditional_models.tiny()
     joined = join_rows(X, np.eye(3, dtype=np.float32)[LABELS])
     drive(
-        tensorboard_callback.tensorboard(tmp_path / "y", conditional, joined, LABELS, epochs=1),
+        TensorBoard(tmp_path / "y", conditional, joined, LABELS, epochs=1),
         conditional,
         range(1),
     )
@@ -274,7 +275,7 @@ def test_a_tracker_that_does_not_start_is_an_input_error(monkeypatch, tmp_path, 
         ("mlflow", lambda folder: trackers.mlflow("e", {}, folder)),
         (
             "tensorboard.plugins.projector",
-            lambda folder: tensorboard_callback.tensorboard(folder, None, X, epochs=1),
+            lambda folder: TensorBoard(folder, None, X, epochs=1),
         ),
     ],
 )
@@ -297,7 +298,7 @@ def test_the_real_wandb_offline(monkeypatch, tmp_path):
         on_epoch_end=lambda epoch, logs: seen.append((wandb.run.id, dict(wandb.run.summary)))
     )
     for epochs in (range(2), [2]):
-        drive([*trackers.weights_and_biases("digits", CONFIG, tmp_path), look], vae, epochs)
+        drive([trackers.weights_and_biases("digits", CONFIG, tmp_path), look], vae, epochs)
         assert wandb.run is None
     assert [summary["epoch/test_elbo"] for _, summary in seen] == [-50, -47, -44]
     assert [summary["epoch/epoch"] for _, summary in seen] == [1, 2, 3]

@@ -13,12 +13,7 @@ SPLINE_BINS, SPLINE_BOUND = 8, 5.0  # the splines are the identity outside -5 ..
 
 
 class Transform(NamedTuple):
-    """An increasing map of each coordinate, [..., n] to [..., n].
-
-    Attributes:
-      forward: Function from x to the values and the logarithms of the slopes.
-      inverse: Function from values to x.
-    """
+    """Increasing map of coordinates [..., n]: x to values and logarithms of the slopes, and values to x."""
 
     forward: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
     inverse: Callable[[tf.Tensor], tf.Tensor]

@@ -26,11 +26,7 @@ CHECKED = 4  # images on which a page compares itself with TensorFlow
 
 
 def refuse_unless_served(architecture: Architecture) -> None:
-    """Refuse a model that the page's script cannot run.
-
-    Raises:
-      InputError: Some choice is not supported; the message names it and those that are.
-    """
+    """Refuse a model that the page's script cannot run; the message names the choices that it can."""
     if len(architecture.event_shape) != 3 or architecture.event_shape[-1] not in (1, 3):
         raise InputError(
             "The explorer shows images of one or three channels; this model's x is of shape "

@@ -12,11 +12,7 @@ SCRIPTS = ("networks.js", "plane.js", "explorer.js")
 
 
 def to_html(content: dict[str, Any]) -> str:
-    """Return the page: nothing in it is fetched, and its policy allows it to fetch nothing.
-
-    Args:
-      content: Result of `probvae.export.web.content.describe`.
-    """
+    """Return the page of a content: nothing in it is fetched, and its policy allows it to fetch nothing."""
     style = _text("explorer.css")
     script = "\n".join(_text(name) for name in SCRIPTS)
     policy = (

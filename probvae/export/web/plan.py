@@ -52,10 +52,8 @@ class Weights:
 def to_plan(layers: list[Any], shape: Shape, weights: Weights) -> tuple[Plan, Shape]:
     """Translate Keras layers, without the last of an encoder or decoder, for inputs [B, *shape].
 
-    The weights are added to `weights`; the result is the plan and the shape of its output.
-
-    Raises:
-      InputError: The page's script does not know a layer or activation, or the model is too large.
+    The weights are added to `weights`; the result is the plan and the shape of its output. Unknown layers and
+    activations are refused, and models that are too large.
     """
     plan: Plan = []
     for layer in layers:

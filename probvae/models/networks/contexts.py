@@ -103,12 +103,6 @@ class _SharedHead(tfpl.DistributionLambda):
 
 
 def filled(part: Split, shape: Shape, y: tf.Tensor) -> tf_keras.Model:
-    """Build an encoder or decoder that has y filled in and shares the weights of `part`.
-
-    Args:
-      part: Network and head over [B, D + C].
-      shape: Shape of the remaining input, without B, of D values.
-      y: The y to fill in, [C].
-    """
+    """Build an encoder or decoder of inputs [B, *shape] with y [C] filled in and the weights of `part`."""
     inputs = tf_keras.Input(shape)
     return tf_keras.Model(inputs, _SharedHead(part.head)(part.network(_ContextFilling(y)(inputs))))

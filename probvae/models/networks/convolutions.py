@@ -18,16 +18,7 @@ from probvae.models.networks.layers import (
 
 
 def conv_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) -> Layers:
-    """Build 3x3 convolutions of stride 2 (valid), flattened.
-
-    Args:
-      input_shape: Shape (height, width, channels) of x.
-      options: Sizes; `filters`, `activation` and `precision` are used.
-      seed: Seed of the initial weights.
-
-    Raises:
-      InputError: The image is too small for so many convolutions.
-    """
+    """Build 3x3 convolutions of stride 2 (valid), flattened; an image too small for them is refused."""
     height, width, _ = input_shape
     filters = options.filters
     smallest = 2 ** (len(filters) + 1) - 1  # each valid convolution maps n to (n - 3) // 2 + 1
@@ -46,17 +37,11 @@ def conv_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) -> L
 def conv_decoder(
     output_shape: Shape, input_dim: int, *, options: NetworkOptions, seed: int, residual: bool = False
 ) -> Layers:
-    """Build a dense layer and transposed 3x3 convolutions of stride 2 (same).
+    """Build a dense layer and transposed 3x3 convolutions of stride 2 (same), of the filters in reverse.
 
-    A side that 2 ** len(filters) does not divide is decoded to the next multiple and cropped at its
-    far end.
-
-    Args:
-      output_shape: Shape (height, width, parameters of p(x|z) at each pixel).
-      input_dim: Size of z, or of z and y.
-      options: Sizes; `filters`, here in reverse, `activation`, `base_channels` and `precision` are used.
-      seed: Seed of the initial weights.
-      residual: Whether a residual block follows each convolution.
+    A side that 2 ** len(filters) does not divide is decoded to the next multiple and cropped at its far end.
+    `output_shape` is (height, width, parameters of p(x|z) at each pixel), `input_dim` the size of z, or of z
+    and y; with `residual`, a residual block follows each convolution.
     """
     initializer = initializers(seed)
     layers, crop = _start(output_shape, input_dim, options, initializer)
@@ -71,10 +56,7 @@ def conv_decoder(
 
 
 def residual_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int) -> Layers:
-    """Build, for each width, a 3x3 convolution of stride 2 (same) and a residual block; then flatten.
-
-    The arguments are those of `conv_encoder`.
-    """
+    """Build, for each width, a 3x3 convolution of stride 2 (same) and a residual block; then flatten."""
     kind, initializer = tf_keras.layers.Conv2D, initializers(seed)
     layers = _convolutions(kind, "conv", options.filters, 3, options, initializer, residual=True)
     return _encoder(input_shape, layers, options)

@@ -47,11 +47,7 @@ def report(*runs: Run | str | os.PathLike[str], output: str | os.PathLike[str] =
 
 
 def read_run(folder: Path) -> Run:
-    """Open a run and read all files of its report; `problems` lists the damaged ones.
-
-    Raises:
-      InputError: The folder is not a run folder, or its config.json is damaged.
-    """
+    """Open a run and read all files of its report; `problems` lists the damaged ones."""
     run = Run(folder, lenient=True)
     run.read_all(tables.picture_names(run))
     return run
