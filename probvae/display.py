@@ -8,7 +8,7 @@ import html
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-LONGEST = 120  # the most characters of a value in a text
+LONGEST = 120  # largest number of characters of a value in a text
 
 
 def table(title: str, rows: Iterable[tuple[str, Any]]) -> str:

@@ -1,10 +1,10 @@
 """`InputError`, the error of every mistake that a user can correct."""
 
-LONGEST = 1000  # characters of a message, at most
+LONGEST = 1000  # largest number of characters in a message
 
 
 class InputError(ValueError):
-    r"""Input that cannot be used: the message says what was expected, what came, and what to do.
+    r"""Input that cannot be used: the message says what was expected, what was given, and what to do.
 
     A message is one printable line, even where it quotes the content of a file.
 

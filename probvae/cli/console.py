@@ -1,4 +1,4 @@
-"""The display of trainings and evaluations on the terminal."""
+"""The display of training and evaluation on the terminal."""
 
 import signal
 import sys

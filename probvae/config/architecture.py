@@ -6,7 +6,7 @@ from probvae.config.fields import Settings, setting, with_attributes
 from probvae.config.limits import refuse_too_large
 from probvae.errors import InputError
 
-# Fields that follow from the training data, and are no options of probvae-train.
+# Fields that follow from the training data and are not options of probvae-train.
 DECIDED_BY_DATA = ("event_shape", "columns", "context_dim", "classifier")
 
 

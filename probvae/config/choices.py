@@ -96,7 +96,7 @@ PRIORS: dict[str, Callable[[int, int, int], int]] = {
 # The number of parameters of a column of a table; a column "categorical:K" has K.
 COLUMNS = {"normal": 2, "lognormal": 2, "bernoulli": 1, "continuous_bernoulli": 1}
 COLUMNS |= {"poisson": 1, "negative_binomial": 2}
-MAX_CLASSES = 65_536  # the most classes in a column
+MAX_CLASSES = 65_536  # largest number of classes in a column
 
 
 def categories(kind: str) -> int:

@@ -8,8 +8,8 @@ from probvae.config.choices import LIKELIHOODS, NETWORKS, POSTERIORS, PRIORS, Ne
 from probvae.errors import InputError
 
 MAX_WEIGHTS = 2**30  # 4 GiB in float32
-MAX_VALUES = 2**28  # the most values in a layer, for one example
-MAX_LAYERS = 64  # the most layers in a list
+MAX_VALUES = 2**28  # largest number of values in a layer, for one example
+MAX_LAYERS = 64  # largest number of layers in a list
 BASE_CHANNELS = 32  # channels of the small image at the start of a convolutional decoder
 
 

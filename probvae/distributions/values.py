@@ -33,7 +33,7 @@ class Elementwise(NamedTuple):
       make: Function from parameters [..., n] to a distribution of batch [...] and event [].
       n: Number of parameters of a value.
       support: Description of the support, for messages.
-      accepts: Function from an array without missing values to whether all values lie in the support.
+      accepts: Function that returns whether all values of an array, none of them missing, lie in the support.
       discrete: Whether `log_prob` is that of a probability mass, not of a density.
       inputs: Function from x to the inputs of an encoder, of the same shape; nan stays nan.
       to_support: Function that builds the bijector from the real line to the range of x.

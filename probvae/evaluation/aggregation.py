@@ -18,7 +18,7 @@ class AggregatePosterior(NamedTuple):
 
     Each `lower` is too small in expectation, each `upper` too large; marginal_kl_lower can be negative.
     rate = mutual_information_lower + marginal_kl_upper = mutual_information_upper + marginal_kl_lower.
-    mutual_information_lower is at most log N; close to that, it tells only that I is large.
+    mutual_information_lower is at most log N; near log N it shows only that I is large.
     """
 
     rate: Estimate
@@ -31,12 +31,12 @@ class AggregatePosterior(NamedTuple):
 def aggregate_posterior(vae: VAE, x: np.ndarray, *, num_samples: int = 1, seed: Seed) -> AggregatePosterior:
     """Split the rate: E_x KL(q(z|x) || p(z)) = I(x; z) + KL(q(z) || p(z)), q(z) = E_x q(z|x).
 
-    Both ways to average over the N examples are biased (Poole et al. 2019, arXiv:1905.06922, section 2).
-    For z from q(z|x_i), the mean of q(z|x_j) over all j contains the density of z itself and is too large: I
-    becomes too small and the marginal KL too large. The mean over j != i errs the other way. The two agree
-    if N is large against exp(I). The work is N squared densities for each draw.
+    Both ways to average over the N examples are biased (Poole et al. 2019, arXiv:1905.06922, section 2). For
+    z from q(z|x_i), the mean of q(z|x_j) over all j contains the density of z itself and is too large: I
+    becomes too small and the marginal KL too large. The mean over j != i errs the other way. The two agree if
+    N is large compared with exp(I). The work is N squared densities for each draw.
 
-    The standard errors take q(z) as fixed: to first order no example changes the estimates through it, since
+    The standard errors treat q(z) as fixed: to first order no example changes the estimates through it, since
     every q(z|x) integrates to 1. They do not include the biases, which the distance of the bounds shows.
 
     Args:

@@ -58,8 +58,8 @@ def predictive_check(
 ) -> dict[str, Check]:
     """Compare statistics of x [N, *E] with those of `num_draws` draws z ~ p(z), x ~ p(x|z).
 
-    At trained weights it is a posterior predictive check (Gelman, Meng & Stern 1996) with the weights taken
-    as known. The result has a `Check` for each of the `statistics`.
+    With trained weights it is a posterior predictive check (Gelman, Meng & Stern 1996) that treats the
+    weights as known. The result has a `Check` for each of the `statistics`.
     """
     x, size = _checked(vae, x), min(BLOCK, num_draws)
     draw = tf.function(lambda seed: vae.sample(size, seed), input_signature=[_SEED], autograph=False)
@@ -83,7 +83,7 @@ def _compare(data: np.ndarray, model: np.ndarray) -> Check:
 
 
 class LabelAccuracy(NamedTuple):
-    """The fractions of test labels guessed right, with binomial errors; `majority` is the baseline."""
+    """The fractions of correctly guessed test labels, with binomial errors; `majority` is the baseline."""
 
     nearest_neighbours: Estimate
     linear_probe: Estimate
@@ -101,7 +101,7 @@ def label_accuracy(
     """Guess test labels [M] from codes [M, L], such as `posterior_moments(vae, x).mean`.
 
     The guesses are a vote of the k nearest training codes [N, L], logistic regression on standardized codes,
-    and the commonest training label.
+    and the most common training label.
     """
     from sklearn.dummy import DummyClassifier
     from sklearn.linear_model import LogisticRegression

@@ -1,4 +1,4 @@
-"""The evaluation of a conditional model: at each y alone, and over all classes."""
+"""The evaluation of a conditional model: given each y, and over all classes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +43,7 @@ def exact_given(vae: VAE, x: np.ndarray, **options: Any) -> Exact:
 
 
 def log_class_prior(vae: VAE, train: np.ndarray) -> np.ndarray | None:
-    """Return log p(y) [C] of the classes, the model's or as observed in `train`; None where y is no class."""
+    """Return log p(y) [C] of the classes, the model's or as observed in `train`; None if y is not a class."""
     y = vae.contexts_of(train)
     if y is None or not len(train) or not is_one_hot(y[y.any(axis=1)]):
         return None
@@ -60,7 +60,8 @@ def log_joint_of_classes(
       vae: Model.
       x: Data [N, *E] without y.
       log_prior: log p(y), [C].
-      log_p: Function from joined examples [N, D + C] to log p(x|y), [M], M being fewer where it was stopped.
+      log_p: Function from joined examples [N, D + C] to log p(x|y), [M], where M is less than N if it was
+        stopped.
     """
     columns = [log_p(vae.join(x, k).numpy()) for k in range(len(log_prior))]
     done = min(len(column) for column in columns)

@@ -1,6 +1,6 @@
 """The latent space of a VAE on data: rate, distortion, moments, and the use of its dimensions.
 
-Results are float64, in nats but for `bits_per_dimension`. Standard errors take the examples as independent.
+Results are float64, in nats except for `bits_per_dimension`. Standard errors assume independent examples.
 """
 
 import contextlib
@@ -67,8 +67,8 @@ def rate_distortion(vae: VAE, x: np.ndarray, *, num_samples: int = 1, seed: Seed
       seed: Seed of the draws, an int or an int32 pair.
 
     Returns:
-      `RateDistortion`. The rate is `tfd.kl_divergence` where TFP knows it for this pair, and else the
-      Monte Carlo mean of log q(z|x) - log p(z).
+      `RateDistortion`. The rate is `tfd.kl_divergence` if TFP has it for this pair, otherwise the Monte Carlo
+      mean of log q(z|x) - log p(z).
     """
 
     def draw(x: tf.Tensor, seed: tf.Tensor) -> list[tf.Tensor]:
@@ -78,7 +78,7 @@ def rate_distortion(vae: VAE, x: np.ndarray, *, num_samples: int = 1, seed: Seed
     one_draw = _compiled_in_blocks(vae, draw)
     draws = np.array([one_draw(x, fold_in(seed, s)) for s in range(num_samples)])  # [S, 2, N]
     (rate, distortion), (rate_error, distortion_error) = draws.mean(axis=0), error_of_mean(draws)
-    with contextlib.suppress(NotImplementedError):  # TFP knows no closed form for this pair
+    with contextlib.suppress(NotImplementedError):  # TFP has no closed form for this pair
         analytic = _compiled_in_blocks(vae, lambda x, _: [tfd.kl_divergence(vae.posterior(x), vae.prior)])
         (rate,) = analytic(x, 0)
         rate_error = np.zeros_like(rate)

@@ -36,7 +36,7 @@ def scores(
     Args:
       vae: Model.
       x: Data [N, *E].
-      log_marginal: log p(x) of these examples, [N], by any one estimator, nats.
+      log_marginal: log p(x) of these examples, [N], nats, by any estimator.
       reference_log_marginal: log p(x) of training examples, [M], by the same estimator.
       optimized_elbo: ELBO with q(z|x) fitted to each example on its own, [N].
       num_samples: Number of draws of z for each example, for rate and distortion.
@@ -151,7 +151,7 @@ def auroc(inlier_scores: np.ndarray, outlier_scores: np.ndarray) -> Estimate:
 
 
 def save_scores(path: str | os.PathLike[str], scores: Mapping[str, np.ndarray]) -> None:
-    """Write scores with the index of each example as CSV, whole or not at all.
+    """Write scores with the index of each example as CSV, atomically.
 
     Args:
       path: File to write, which ends in .csv and is replaced if present: a header, then a row for each

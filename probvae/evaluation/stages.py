@@ -24,7 +24,7 @@ from probvae.inference.annealing import ais, bdmc
 from probvae.inference.blocks import Stopped
 from probvae.inference.estimates import reliable_pareto_k
 
-SIMULATED = 20  # the most images for the bracket of annealed importance sampling
+SIMULATED = 20  # largest number of images for the bracket of annealed importance sampling
 
 
 def bounds(evaluation: Evaluation) -> None:
@@ -220,7 +220,7 @@ def run_stages(
             evaluation.on_progress(1)
         except Stopped:
             return names[i:]
-        except (ValueError, ArithmeticError) as error:  # an error of one stage spares the others
+        except (ValueError, ArithmeticError) as error:  # an error in one stage does not stop the others
             evaluation.skipped[name] = " ".join(str(error).split())
         finally:
             evaluation.seconds[name] = round(time.perf_counter() - start, 2)

@@ -16,7 +16,7 @@ from probvae.models import conditional
 from probvae.models.vae import VAE
 from probvae.seeds import Seed, fold_in
 
-EXACT_DIMENSIONS = 3  # the most latent dimensions of quadrature
+EXACT_DIMENSIONS = 3  # largest number of latent dimensions for quadrature
 
 
 class Line(NamedTuple):
@@ -27,7 +27,7 @@ class Line(NamedTuple):
       name: Name in the table.
       estimate: Number with its errors.
       unit: Unit of the number.
-      note: Remark that a reader needs.
+      note: Remark for the reader.
     """
 
     key: str
@@ -45,7 +45,7 @@ class Options:
       num_samples: K of the importance-weighted bound.
       tolerance: Tolerance of the quadrature, nats.
       train_images: Number of training images to compare with.
-      gap_images: Number of test and of training images with a posterior of their own.
+      gap_images: Number of test images, and of training images, with an individually optimized posterior.
       ais_images: Number of images for annealed importance sampling; its bracket simulates up to 20.
       seed: Seed of all draws.
     """
@@ -76,7 +76,7 @@ class Evaluation:
       options: Options.
       outliers: Images of another data set to tell from the test images, or None.
       on_progress: Function called with the fraction done of a stage; it may raise `Stopped`.
-      strategy: `tf.distribute` strategy that made the model; its replicas share importance sampling out.
+      strategy: `tf.distribute` strategy that made the model; its replicas share the importance sampling.
       lines: Lines of the table.
       arrays: Results by example, [N] each, of the test images unless the name says otherwise.
       seconds: Duration of each stage.

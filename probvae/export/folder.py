@@ -27,7 +27,7 @@ class Format(NamedTuple):
 
     Attributes:
       write: Function from a model, a folder and parts to the paths that it has written.
-      check: Function that refuses absent packages.
+      check: Function that raises an error if a package is absent.
     """
 
     write: Callable[..., list[Path]]
@@ -89,7 +89,7 @@ def export_model(
       formats: Keys of `FORMATS`.
       label: Class of a conditional model to fill in.
       parts: Encoder, decoder or both, for onnx.
-      overwrite: Whether an export that is there is replaced.
+      overwrite: Whether an existing export is replaced.
       origin: Training and evaluation of the model, for the card.
 
     Returns:

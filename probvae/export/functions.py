@@ -96,7 +96,7 @@ FUNCTIONS: dict[str, Callable[[VAE], Any]] = {
     "log_prob": log_prob,
     "sample": sample,
 }
-# The functions of formats without randomness.
+# The functions for formats without randomness.
 PARTS: dict[str, Callable[[VAE], Any]] = {"encoder": encode, "decoder": decode}
 
 

@@ -1,4 +1,4 @@
-"""Curves and histograms of a training and of an evaluation."""
+"""Curves and histograms of training and evaluation."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ from probvae.figures.theme import GRID, accent, axes_of, chosen, dpi, ink, lette
 def learning_curves(
     curves: Mapping[str, Sequence[float]], epochs: Sequence[float], *, figure: Figure | None = None
 ) -> Figure:
-    """Show each entry of `curves`, values in nats at `epochs`, in a panel of its own.
+    """Show each entry of `curves`, values in nats at `epochs`, in its own panel.
 
     The panels are drawn into `figure`, which may be a `SubFigure`, or into a new figure.
     """

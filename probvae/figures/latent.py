@@ -94,7 +94,7 @@ def latent_means(loc: np.ndarray, labels: np.ndarray | None = None, *, ax: Axes 
     return figure
 
 
-EXAMPLES = 2000  # the most examples to encode
+EXAMPLES = 2000  # largest number of examples to encode
 ROWS, STEPS = 8, 11  # dimensions in a picture of traversals, and values of each
 REACH = 2.5  # ends of a traversal, in standard deviations of q(z)
 

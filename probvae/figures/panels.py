@@ -11,8 +11,8 @@ from PIL import Image
 
 from probvae.figures.theme import ACCENT, DPI, chosen, ink, letters, muted
 
-WIDTH = 1080  # width of a row of panels in pixels, at most
-CELL, SERIES = 84, 200  # width of an image and of a series in pixels, about
+WIDTH = 1080  # largest width of a row of panels in pixels
+CELL, SERIES = 84, 200  # approximate width of an image and of a series in pixels
 COLOURS = (ACCENT, "#d1495b", "#edae49", "#66a182", "#8d6a9f")
 
 
@@ -29,12 +29,12 @@ def grid(
 
     Args:
       values: Values [R, C, *E]: E is [H, W, channels] of images in [0, 1], or [T, channels] of series. A
-        panel of nan alone stays empty.
+        panel that is all nan stays empty.
       rows: Labels of the R rows, on the left; or none.
       columns: Labels of the C columns, above; or none.
       title: Title above the grid.
       limits: Lowest and highest value of series; None takes them from the values.
-      cell: Width of an image in pixels, about; less if the row would be wider than `WIDTH`.
+      cell: Approximate width of an image in pixels; less if the row would be wider than `WIDTH`.
 
     Returns:
       The figure. Its size depends on the shape of `values` and on the texts alone, so that the frames of an

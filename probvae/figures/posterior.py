@@ -64,7 +64,7 @@ def posterior_contours(vae: VAE, x: np.ndarray, *, points: int = 120, figure: Fi
 def _densities(
     vae: VAE, log_joint: Callable[..., tf.Tensor], x: np.ndarray, points: int
 ) -> tuple[np.ndarray, ...]:
-    """Both log-densities on a grid that holds what matters of either: two axes and two [P, P]."""
+    """Return both log-densities on a grid that covers their mass: two axes and two arrays [P, P]."""
     q = vae.posterior(x)  # q(z|x)
     mean, stddev = q.mean()[0].numpy(), q.stddev()[0].numpy()
 
@@ -90,7 +90,7 @@ def _densities(
 
 
 def _levels(log_density: np.ndarray) -> list[float]:
-    """Heights of the contours that hold `SHARES` of the probability, rising."""
+    """Return the heights of the contours that hold `SHARES` of the probability, in rising order."""
     heights = np.sort(log_density.ravel())[::-1]
     share = np.cumsum(np.exp(heights - heights[0]))
     share /= share[-1]

@@ -1,4 +1,4 @@
-"""Files that may be damaged or made to do harm; files that are written whole or not at all."""
+"""Reading of files that may be damaged or malicious, and atomic writing of files."""
 
 import lazy_loader
 

@@ -19,9 +19,9 @@ from probvae.errors import InputError
 from probvae.files.reading import refusals, refuse_bomb
 
 CHUNK_BYTES = 2**23  # bytes read at a time
-MAX_MEMBERS = 10_000  # arrays in an archive, at most
-MAX_HEADER = 10_000  # bytes of an array's header, at most; NumPy's own limit
-MAX_ITEM = 2**16  # bytes of one value, at most; only texts need more than 32
+MAX_MEMBERS = 10_000  # largest number of arrays in an archive
+MAX_HEADER = 10_000  # largest size of an array's header in bytes; NumPy's own limit
+MAX_ITEM = 2**16  # largest size of a value in bytes; only texts need more than 32
 # version of the format -> struct code of the header's length, and NumPy's reader of the header
 HEADERS = {
     (1, 0): ("<H", np.lib.format.read_array_header_1_0),

@@ -1,4 +1,4 @@
-"""Output folders: refused where they are in use, made where they are absent. No TensorFlow."""
+"""Checks and creation of output folders. No TensorFlow."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -29,9 +29,9 @@ def refuse_folder_in_use(
 
     Args:
       folder: Output folder.
-      overwrite: Whether results that are there may be replaced.
-      why_foreign: Function of the names in the folder that says why they may not be replaced in any case, or
-        returns an empty text; by default, run folders are not replaced.
+      overwrite: Whether existing results may be replaced.
+      why_foreign: Function from the names in the folder to the reason why they may never be replaced, or to
+        an empty text; by default, run folders are not replaced.
 
     Raises:
       InputError: The folder is in use, or cannot be read.

@@ -26,7 +26,7 @@ def refusals(path: Path, what: str) -> Iterator[None]:
         raise InputError(f"There is no file {path}: give the path of {what}.") from None
     except MemoryError:
         raise InputError(f"{path} declares arrays larger than the memory.") from None
-    except Exception as error:  # numpy, zipfile, zlib, csv and pyarrow raise many kinds on damaged files
+    except Exception as error:  # numpy, zipfile, zlib, csv and pyarrow raise errors of many kinds
         reason = [*str(error).splitlines(), type(error).__name__][0].rstrip(".")
         raise InputError(f"{path} cannot be read as {what}: {reason}.") from None
 
@@ -49,7 +49,7 @@ def read_text(path: Path, what: str, limit: int) -> str:
     """Read a text file in UTF-8 of at most `limit` bytes.
 
     Raises:
-      InputError: The file is missing, no regular file, not UTF-8, or longer than the limit.
+      InputError: The file is missing, not a regular file, not UTF-8, or longer than the limit.
     """
     with refusals(path, what):
         with path.open("rb") as file:

@@ -5,7 +5,7 @@ from typing import Any
 
 from probvae.errors import InputError
 
-LONGEST_NUMBER = 25  # characters of an integer, at most; int64 has 20
+LONGEST_NUMBER = 25  # largest number of characters in an integer; int64 has 20
 
 
 def parse(text: str, what: str, levels: int) -> Any:
@@ -20,8 +20,8 @@ def parse(text: str, what: str, levels: int) -> Any:
       Objects, lists, texts, numbers, booleans and None.
 
     Raises:
-      InputError: The text is no JSON, or has a key twice in an object, NaN or infinity (which JSON lacks), an
-        integer of more than `LONGEST_NUMBER` characters, text that UTF-8 cannot encode, or deeper levels.
+      InputError: The text is not JSON, or has a key twice in an object, NaN or infinity (which JSON lacks),
+        an integer of more than `LONGEST_NUMBER` characters, text that UTF-8 cannot encode, or deeper levels.
 
     >>> parse('{"a": [1, 2.5]}', "a.json", levels=2)
     {'a': [1, 2.5]}

@@ -21,11 +21,11 @@ BLOCK = 100  # examples optimized at once
 
 
 class AmortizedModel(Model, Protocol):
-    """A model whose encoder can be taken apart."""
+    """A model whose encoder can be split into a network and a distribution layer."""
 
     @property
     def encoder_parts(self) -> Any:
-        """The network and the distribution layer of the encoder; None if it is no Keras graph."""
+        """The network and the distribution layer of the encoder; None if it is not a Keras graph."""
 
 
 class OptimizedPosteriors(NamedTuple):
@@ -36,8 +36,8 @@ class OptimizedPosteriors(NamedTuple):
       standard_error: Monte Carlo error of `elbo`, [N].
       amortized_elbo: ELBO with the encoder's parameters, [N], by the same number of draws.
       amortized_standard_error: Monte Carlo error of `amortized_elbo`, [N].
-      gain_standard_error: Monte Carlo error of elbo - amortized_elbo, [N], whose draws are the same.
-      parameters: OptimizedPosteriors parameters of the encoder's distribution layer, [N, P].
+      gain_standard_error: Monte Carlo error of elbo - amortized_elbo, [N], which use the same draws.
+      parameters: Optimized parameters of the encoder's distribution layer, [N, P].
     """
 
     elbo: np.ndarray
@@ -93,7 +93,7 @@ def optimize_posteriors(
       `OptimizedPosteriors` of float64 arrays.
 
     Raises:
-      InputError: The encoder is no Keras graph that ends in a distribution layer.
+      InputError: The encoder is not a Keras graph that ends in a distribution layer.
 
     References:
       Cremer, Li & Duvenaud 2018, arXiv:1801.03558, section 3.
@@ -137,9 +137,9 @@ def decompose(log_marginal: np.ndarray, optimized: OptimizedPosteriors) -> Gaps:
     """Split log p(x) - ELBO into its two gaps.
 
     Args:
-      log_marginal: Best known log p(x), [N]. With a lower bound in its place, the sign of the error of the
+      log_marginal: Best known log p(x), [N]. If it is a lower bound, the sign of the error of the
         approximation gap is unknown.
-      optimized: OptimizedPosteriors posteriors of the same examples.
+      optimized: Optimized posteriors of the same examples.
     """
     return Gaps(log_marginal - optimized.elbo, optimized.elbo - optimized.amortized_elbo)
 

@@ -83,12 +83,12 @@ def ais(
 ) -> AIS:
     """Estimate log p(x) by annealed importance sampling with Hamiltonian transitions.
 
-    A pilot run with a seed of its own fits a step size to each example and each density of the path. The
-    chains themselves use these fixed step sizes, so that their weights are exactly unbiased:
-    E[exp(log_marginal)] = p(x), and by Markov's inequality P(log_marginal > log p(x) + b) <= exp(-b) for each
-    example. The bound is far below log p(x) if the chains miss mass of p(z|x), which nothing in the output
-    shows. Chains from "posterior" miss mass wherever q(z|x) is far off; elsewhere they need fewer steps than
-    chains from "prior".
+    A pilot run with its own seed fits a step size to each example and each density of the path. The chains
+    themselves use these fixed step sizes, so that their weights are exactly unbiased: E[exp(log_marginal)] =
+    p(x), and by Markov's inequality P(log_marginal > log p(x) + b) <= exp(-b) for each example. The bound is
+    far below log p(x) if the chains miss mass of p(z|x), which nothing in the output shows. Chains from
+    "posterior" miss mass wherever q(z|x) is far off; elsewhere they need fewer steps than chains from
+    "prior".
 
     Args:
       vae: Model of x; p(z|x) must have a density on all of R^L, or on the sphere.
@@ -130,7 +130,7 @@ def reverse_ais(
     """Bound log p(x) from above by annealing backwards from exact draws z ~ p(z|x).
 
     All chains of an example start at its only z; each 1/w still has the mean 1/p(x). `bdmc` makes such pairs
-    (x, z). If z is no exact draw from p(z|x), the result is no bound.
+    (x, z). If z is not an exact draw from p(z|x), the result is not a bound.
 
     Args:
       vae: Model of x.

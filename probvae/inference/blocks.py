@@ -1,4 +1,4 @@
-"""Work block by block, with its progress and an early stop."""
+"""Processing of examples in blocks, with progress and early stopping."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,7 @@ from probvae.errors import InputError
 from probvae.objectives.bound import Model
 from probvae.seeds import Seed, as_seed, fold_in
 
-DECODES = 1000  # values of z in a chunk, at most
+DECODES = 1000  # largest number of values of z in a chunk
 VALUES = 50_000  # values of x decoded in a chunk on a CPU, about what the cache of a core holds
 Progress = Callable[[float], None]
 
@@ -112,13 +112,13 @@ def compiled_in_blocks(
 ) -> list[np.ndarray]:
     """Compile `run` once and call it on blocks of examples of one size.
 
-    The last block is filled up with copies of the last example, whose results are dropped.
+    The last block is padded with copies of the last example, whose results are dropped.
 
     Args:
-      run: Function of one block of each array and of a seed; its results lead with the batch axis.
+      run: Function of one block of each array and of a seed; the first axis of its results is the batch.
       arrays: Arrays [N, ...].
       seed: Seed; block i uses `fold_in(seed, i)`.
-      batch_size: Number of examples in a block, at most.
+      batch_size: Largest number of examples in a block.
       on_progress: Called after each block with the fraction done; it may raise `Stopped`.
 
     Returns:

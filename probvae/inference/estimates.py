@@ -23,10 +23,10 @@ def estimate(values: np.ndarray) -> Estimate:
 
 
 def error_of_mean(values: np.ndarray) -> np.ndarray:
-    """Return the standard error of the mean over the first axis; nan for one value, which tells nothing."""
+    """Return the standard error of the mean over the first axis; nan for a single value."""
     if len(values) < 2:
         return np.full(values.shape[1:], np.nan)
-    with np.errstate(invalid="ignore"):  # infinite values have a mean and no error
+    with np.errstate(invalid="ignore"):  # the mean of infinite values has no error
         return np.std(values, axis=0, ddof=1) / math.sqrt(len(values))
 
 
@@ -43,8 +43,8 @@ def log_mean_exp(log_w: np.ndarray) -> np.ndarray:
 def pareto_k(log_w: np.ndarray) -> np.ndarray | None:
     """Return the Pareto shape of the largest weights, [N], from log-weights [K, N].
 
-    None where arviz-stats, an optional dependency, is absent; nan for fewer than 25 draws or a tail of
-    equal weights.
+    None if arviz-stats, an optional dependency, is absent; nan for fewer than 25 draws or a tail of equal
+    weights.
     """
     try:
         from arviz_stats.base import array_stats

@@ -72,7 +72,7 @@ def posterior_samples(
       x: Data [N, *E].
       num_samples: S, the number of draws kept of each chain.
       num_burnin_steps: Number of transitions before these draws, in which the step size adapts.
-      num_chains: C, the number of chains, independent but for their common step size.
+      num_chains: C, the number of chains, independent except for their common step size.
       num_steps_between_results: Number of transitions that are dropped between two draws.
       method: Name of the method: "hmc" (8 leapfrog steps) or "nuts" (at most 63).
       batch_size: Number of examples at a time; memory grows with num_chains * batch_size.

@@ -1,4 +1,4 @@
-"""The ELBO and importance-weighted bounds, with their Monte Carlo error and a diagnosis.
+"""The ELBO and importance-weighted bounds, with Monte Carlo errors and diagnostics.
 
 The K log-weights of a block of examples are drawn in chunks, one on each core at a time, and kept whole only
 for that block, so the memory does not grow with K times the number of examples.
@@ -16,7 +16,7 @@ from probvae.inference.estimates import error_of_mean, log_mean_exp, pareto_k
 from probvae.objectives.bound import Model, log_terms
 from probvae.seeds import Seed, fold_in
 
-BLOCK = 250  # examples in a block, at most
+BLOCK = 250  # largest number of examples in a block
 CHUNKS = 32  # chunks between two reports of progress
 
 
@@ -56,7 +56,7 @@ def importance(
     on_progress: Progress = lambda fraction: None,
     strategy: Any = None,
 ) -> Importance:
-    """Estimate the ELBO and the importance-weighted bound of each example, with errors and a diagnosis.
+    """Estimate the ELBO and the importance-weighted bound of each example, with errors and diagnostics.
 
     Args:
       vae: Model of x.
@@ -66,7 +66,7 @@ def importance(
       on_progress: Function called with the fraction done. If it raises `Stopped`, the finished blocks of
         examples are returned.
       strategy: `tf.distribute` strategy whose scope made the model. Its replicas share the blocks of
-        examples, with the result of one device.
+        examples; the result is that of one device.
 
     Returns:
       `Importance` of float64 arrays.

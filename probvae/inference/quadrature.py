@@ -1,8 +1,8 @@
 """Exact log p(x) for latent dimensions 1, 2 and 3: the integral of p(x|z) p(z) over z on a regular grid.
 
 The trapezoid rule converges faster than any power of the spacing for smooth peaks. The grid is widened and
-its spacing halved where examples have mass (`quadrature_grid`), until each example agrees with the coarser
-grids inside its own.
+its spacing halved where examples have mass (`quadrature_grid`), until the grid of each example agrees with
+the coarser grids that it contains.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Exact(NamedTuple):
       error: Estimated error, [N], nats: the largest of the root mean square difference between the last grid
         and the 2^L grids of twice its spacing that make it up, a sixteenth of that difference at the grid
         before, the share of p(x) at the rim of the covered region, and the height of a missed peak. It is the
-        error of the coarser grids and no bound; the error of `log_marginal` is usually a quarter of it.
+        error of the coarser grids and not a bound; the error of `log_marginal` is usually a quarter of it.
       converged: Whether `error` is within the tolerance, bool [N].
       points: Number of grid points that were decoded.
       bounds: Box that holds all grid points, [L, 2].
@@ -63,11 +63,11 @@ def exact(
 ) -> Exact:
     """Integrate p(x) = integral of p(x|z) p(z) dz on a grid, to a tolerance, for every example.
 
-    An example has converged when three conditions hold. Its grid agrees with the 2^L coarser grids inside it,
-    which shows a posterior narrower than the spacing, and does not agree by luck, right after a grid that was
-    far off. The tiles at the rim of its region hold a negligible mass. And p(x, z) at a draw z from q(z|x)
-    does not outweigh the whole grid, as it would at a peak between all points. A peak that neither the grid
-    nor q(z|x) comes near is not noticed.
+    An example has converged when three conditions hold. Its grid agrees with the 2^L coarser grids that it
+    contains, which a posterior narrower than the spacing would prevent, and not by luck, right after a grid
+    that was far off. The tiles at the rim of its region hold a negligible mass. And p(x, z) at a draw z from
+    q(z|x) does not outweigh the whole grid, as it would at a peak between all points. A peak that is far from
+    all grid points and from q(z|x) goes unnoticed.
 
     A decoder of rectified linear units has kinks, where each halving only divides the error by about four.
 
@@ -89,7 +89,7 @@ def exact(
       `Exact`.
 
     Raises:
-      InputError: The latent dimension or the shape of x is another, or the tolerance is not positive.
+      InputError: The latent dimension is above 3, x has another shape, or the tolerance is not positive.
 
     >>> from probvae import conv_vae
     >>> result = exact(conv_vae((8, 8, 1), filters=(2, 2)), tf.ones([3, 8, 8, 1]))
@@ -187,7 +187,7 @@ def log_weights_function(vae: Model, *, fast: bool = True) -> LogWeights:
 
 
 def _bernoulli(likelihood: tfd.Distribution, event_shape: tuple[int, ...]) -> tfd.Bernoulli | None:
-    """Return the Bernoulli with logits [P, *E] inside p(x|z), or None where p(x|z) is something else."""
+    """Return the Bernoulli with logits [P, *E] inside p(x|z), or None if p(x|z) is another distribution."""
     inner = unwrap(likelihood)
     inner = inner.distribution if type(inner) is tfd.Independent else inner
     fits = isinstance(inner, tfd.Bernoulli) and inner.logits is not None

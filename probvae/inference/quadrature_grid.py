@@ -1,9 +1,9 @@
 """The grid of `exact`: widened and refined where examples have mass.
 
-The grid is cut into tiles, and each example keeps the tiles that hold some of its p(x). A tile with mass
-whose neighbour is in no sum yet asks for that neighbour (widening). The spacing is then halved in the tiles
-with mass (refining), where every 2^L-th point is known already. A tile of negligible mass keeps its spacing,
-and its sum is carried on.
+The grid is cut into tiles, and each example keeps the tiles that hold some of its p(x). If a tile with mass
+has a neighbour that is in no sum yet, the neighbour is added (widening). The spacing is then halved in the
+tiles with mass (refining), where every 2^L-th point is known already. A tile of negligible mass keeps its
+spacing, and its sum is carried on.
 """
 
 from collections import defaultdict

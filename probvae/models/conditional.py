@@ -1,7 +1,7 @@
 """Conditional models p(x|z, y) with q(z|x, y): y is a class, one-hot, or any real covariates.
 
-An example of such a model is the pair (x, y). It travels as one joined vector [D + C], x flattened and then
-y, so that objectives, training and evaluation take it like any other x; their p(x) is then p(x|y).
+An example of such a model is the pair (x, y). It is one joined vector [D + C], the flattened x followed by y,
+so that objectives, training and evaluation handle it like any other x; their p(x) is then p(x|y).
 """
 
 import math
@@ -20,7 +20,7 @@ from probvae.models.vae import VAE
 from probvae.seeds import Seed, split
 
 Shape = tuple[int, ...]
-MAX_CONTEXTS = 100  # the most different y that quadrature takes one after the other
+MAX_CONTEXTS = 100  # largest number of different y for which quadrature runs one after the other
 COLUMNS, CLASSES = 8, 15  # limits of a picture of prior draws: draws of a class, and classes
 
 
@@ -184,7 +184,7 @@ class ConditionalVAE(VAE):
         """Return the model of x at one y, [C] or a class: a `VAE` that shares this model's weights.
 
         Raises:
-          InputError: There are several y, or the networks are no Keras graphs that end in a distribution
+          InputError: There are several y, or the networks are not Keras graphs that end in a distribution
             layer.
         """
         y = self.as_context(y)
@@ -212,7 +212,7 @@ class ConditionalVAE(VAE):
         return self.given(label)
 
     def unconditional(self, x: np.ndarray) -> VAE:
-        """Return the model of the first class or, where y is no class, of the first example's y."""
+        """Return the model of the first class or, if y is not a class, of the first example's y."""
         y = self.contexts_of(x)
         return self.given(np.eye(self.context_dim)[0] if is_one_hot(y) else y[0])
 

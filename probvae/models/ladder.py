@@ -6,9 +6,9 @@
 Each of the two is one distribution over the concatenation z [L], so a hierarchy is a VAE like any other. Its
 log-density is the sum of the layers' terms, and `Chain.log_prob_terms` gives them one by one.
 
-p(x|z) sees all layers, where Sonderby et al. let it see the lowest alone. So the decoder is that of any VAE
-of latent dimension L; the upper layers have a gradient from x that does not pass through the draws below
-them; and a decoder for which z_K is enough can learn to ignore the others.
+p(x|z) depends on all layers, and not on the lowest alone as in Sonderby et al. So the decoder is that of any
+VAE of latent dimension L, the upper layers have a gradient from x that does not pass through the draws below
+them, and the decoder can learn to ignore the upper layers if z_K is enough.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,8 @@ class TopDown(tf.Module):
     """The network behind p(z_k | z_<k): one hidden layer, from z_<k [..., inputs] to normals [..., outputs].
 
     Inference and generation share it. The last kernel is ten times smaller than Glorot's, so that p(z) starts
-    near N(0, I): tied to the layers above at random, z_k would be noise that training switches off.
+    near N(0, I): if z_k depended on the layers above at random, it would be noise that training learns to
+    ignore.
     """
 
     def __init__(
@@ -156,7 +157,7 @@ def build_ladder(
             "latent_layers must be two or more sizes of at least 1, the top first; got "
             f"{tuple(latent_layers)}. Use latent_dim for a model of one layer."
         )
-    first = seed * 1000 + 500  # each network has seeds of its own
+    first = seed * 1000 + 500  # each network has its own seeds
     names = [f"top_down_{k}" for k in range(2, len(latent_layers) + 1)]
     top_down = [
         TopDown(

@@ -45,13 +45,15 @@ def total_correlation(q: tfd.Distribution, z: tf.Tensor, *, num_examples: int | 
 
     q(z) at a draw from q(z|x_i) is estimated from the batch, without bias if the batch is drawn without
     replacement: x_i itself has the weight 1 / N, and the others share the rest equally. (Minibatch stratified
-    sampling weights the others by their place in the batch; these weights are its means over all orders.) The
-    logarithm of an unbiased estimate is too small in expectation. A batch of one example stands for q(z).
+    sampling weights the others by their place in the batch; these weights are its averages over all orders.)
+    The logarithm of an unbiased estimate is too small in expectation. For a batch of one example, q(z|x)
+    stands for q(z).
 
     Args:
       q: q(z|x), batch [B].
       z: Draws from q(z|x), [S, B, L].
-      num_examples: N, the size of the data set; None, or fewer than B, takes the batch for the whole.
+      num_examples: N, the size of the data set; None, or a number below B, treats the batch as the whole data
+        set.
 
     Returns:
       [S, B], nats. Time and memory are S B^2 L.

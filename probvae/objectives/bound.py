@@ -16,7 +16,7 @@ from probvae.seeds import Seed, as_seed
 
 
 class Model(Protocol):
-    """The three distributions of a model, which is all that a bound needs of it."""
+    """The three distributions of a model, which are all that a bound needs."""
 
     prior: tfd.Distribution  # p(z)
     event_shape: tuple[int, ...]
@@ -116,15 +116,15 @@ def elbo(
       x: Data [B, *E].
       num_samples: S, the number of draws of z for each example; 1 is the tutorial's estimator.
       seed: Seed of the draws, an int or an int32 pair.
-      analytic_kl: Whether to take KL(q(z|x) || p(z)) from `tfd.kl_divergence` in place of the Monte Carlo
+      analytic_kl: Whether to compute KL(q(z|x) || p(z)) with `tfd.kl_divergence` instead of the Monte Carlo
         estimate of log q(z|x) - log p(z).
-      beta: Weight of the rate. The result is a lower bound for 1 or more, and none for less.
+      beta: Weight of the rate. The result is a lower bound only if beta is 1 or more.
 
     Returns:
       [B], nats per example, at most log p(x) in expectation; to be maximised.
 
     Raises:
-      NotImplementedError: With `analytic_kl`, TFP knows no closed form for this pair.
+      NotImplementedError: With `analytic_kl`, if TFP has no closed form for this pair.
 
     References:
       Kingma & Welling 2014, arXiv:1312.6114, section 2.3, both estimators. Higgins et al. 2017, beta-VAE.

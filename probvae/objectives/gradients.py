@@ -17,15 +17,16 @@ from probvae.errors import InputError
 def path_log_prob(q: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
     """Return log q(z) whose gradient goes through z alone, none to the parameters or variables of q.
 
-    It holds for every q: the value is a constant, and what is added to it is zero with the gradient of
-    log q at z. The latter is taken at a copy of z, as a flow's cache would hide it at its own draw.
+    This works for every q: the value is a constant plus a term that is zero but has the gradient of log q at
+    z. That gradient is taken at a copy of z, because the cache of a flow would hide it at the flow's own
+    draw.
 
     Args:
       q: Distribution of event shape [L].
       z: [..., L], draws of q that depend on its parameters.
 
     Returns:
-      [...], nats, of first derivatives only.
+      [...], nats; only first derivatives are correct.
 
     Raises:
       InputError: The draws of q have no gradient.
@@ -53,7 +54,7 @@ def path_log_prob(q: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
 def scale_path(scale: Callable[[], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
     """Build the identity on z [..., L] whose gradient is multiplied by `scale()` [...].
 
-    `scale` is called when the gradient is taken, so that it may use what is computed from z later on.
+    `scale` is called when the gradient is computed, so it may use quantities that are computed from z later.
 
     >>> z = tf.constant([[3.0]])
     >>> with tf.GradientTape() as tape:

@@ -46,13 +46,13 @@ def dreg(vae: Model, x: tf.Tensor, *, num_samples: int = 50, seed: Seed) -> tf.T
 def chi(vae: Model, x: tf.Tensor, *, num_samples: int = 50, seed: Seed, order: float = 2.0) -> tf.Tensor:
     """Estimate `iwae`, with an encoder that descends the chi upper bound, so that q(z|x) covers the mass.
 
-    CUBO_n = (1/n) log E_q[w^n] >= log p(x) is minimised over q; a decoder cannot be trained by an upper
+    CUBO_n = (1/n) log E_q[w^n] >= log p(x) is minimised over q; a decoder cannot be trained on an upper
     bound. The value, and the gradient of decoder and prior, are therefore those of `iwae`. The encoder's
     gradient is that of -CUBO_n, (n - 1) sum_k v_k (d log w_k / d z_k) (d z_k / d encoder), v_k = w_k^n /
-    sum_j w_j^n. This ratio of sums has a bias of order 1/K, towards the gradient of `stl`, which it is at K =
-    1 and n = 2. For the value of CUBO_n take `renyi` with alpha = 1 - n; that estimate is too small in
-    expectation. Variables that encoder and prior share, as with a VampPrior or a ladder, get a mixture of
-    both gradients.
+    sum_j w_j^n. This ratio of sums has a bias of order 1/K, towards the gradient of `stl`, to which it is
+    equal at K = 1 and n = 2. `renyi` with alpha = 1 - n estimates the value of CUBO_n; this estimate is too
+    small in expectation. Variables that encoder and prior share, as with a VampPrior or a ladder, get a
+    mixture of both gradients.
 
     The arguments are those of `iwae`; order is n, above 1, and 2 for the chi-square divergence.
 

@@ -63,7 +63,7 @@ def beta_tc(
     """Estimate E_q[log p(x|z)] - I(x; z) - beta TC(q(z)) - sum_l KL(q(z_l) || p(z_l)), the beta-TCVAE.
 
     If p(z) has independent coordinates, the last three terms sum to the rate at beta = 1. The estimate is
-    `elbo` less (beta - 1) times `aggregate.total_correlation`, for any p(z).
+    `elbo` minus (beta - 1) times `aggregate.total_correlation`, for any p(z).
 
     Args:
       vae: Model of x.
@@ -71,7 +71,7 @@ def beta_tc(
       num_samples: S, the number of draws of z for each example.
       seed: Seed of the draws, an int or an int32 pair.
       beta: Weight of the total correlation.
-      num_examples: N, the size of the data set; None takes the batch for the whole.
+      num_examples: N, the size of the data set; None treats the batch as the whole data set.
 
     Raises:
       InputError: The marginals of q(z|x) are not known.
@@ -94,11 +94,11 @@ def mmd(
     beta: Beta = 1.0,
     mmd_weight: float = 10.0,
 ) -> tf.Tensor:
-    """Estimate `elbo` less mmd_weight MMD^2(q(z), p(z)), the InfoVAE.
+    """Estimate `elbo` minus mmd_weight MMD^2(q(z), p(z)), the InfoVAE.
 
-    Here q(z) is the mean of q(z|x) over the data. In the source's letters beta = 1 - alpha and mmd_weight =
-    alpha + lambda - 1. The kernel is the inverse multiquadric C / (C + |z - z'|^2) with C = 2 L, so MMD^2 is
-    from 0 to 2.
+    Here q(z) is the mean of q(z|x) over the data. In the notation of the source, beta = 1 - alpha and
+    mmd_weight = alpha + lambda - 1. The kernel is the inverse multiquadric C / (C + |z - z'|^2) with C = 2 L,
+    so MMD^2 lies between 0 and 2.
 
     References:
       Zhao, Song & Ermon 2019, arXiv:1706.02262.

@@ -10,7 +10,7 @@ from probvae.errors import InputError
 from probvae.objectives.bound import Model, elbo
 from probvae.seeds import Seed
 
-STRENGTH = 0.1  # weight of the classification term over N: the paper's alpha is 0.1 N
+STRENGTH = 0.1  # weight of the classification term divided by N; alpha in the paper is 0.1 N
 
 
 class SemisupervisedModel(Model, Protocol):

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: its `State` in a file with a checksum, of which the last two are kept.
+"""Checkpoints: the `State` of training in a file with a checksum; the last two are kept.
 
 A file begins with a line of `probvae state 1`, the SHA-256 and the number of bytes of the content: a line of
 JSON, and an .npz of the arrays.
@@ -32,7 +32,7 @@ DAMAGED, SPOILT = ".damaged", ".spoilt"  # endings of the names of checkpoints t
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The data and devices of a training.
+    """The data and devices of training.
 
     Attributes:
       fingerprint: Fingerprint of the data, `DataSet.fingerprint()`.

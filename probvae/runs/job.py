@@ -1,4 +1,4 @@
-"""The job of a training: its model, data, folder and options."""
+"""The job of training: its model, data, folder and options."""
 
 import dataclasses
 from pathlib import Path
@@ -41,7 +41,7 @@ class RunOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """The input of a training.
+    """The input of training.
 
     Attributes:
       folder: Folder of the run.

@@ -1,4 +1,4 @@
-"""The observer of the progress of a training or an evaluation. No TensorFlow."""
+"""The observer of the progress of training and evaluation. No TensorFlow."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Base class of the observers of a training or an evaluation; its methods show nothing.
+    """Base class of the observers of training and evaluation; its methods show nothing.
 
     A subclass overrides the methods that it needs.
     """
 
     def begin_training(self, job: "Job", place: str) -> None:
-        """Handle the start of a training.
+        """Handle the start of training.
 
         Args:
           job: Model, data, settings and folder of the training.

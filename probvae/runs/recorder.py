@@ -1,4 +1,4 @@
-"""The recorder of a training, which writes the files of the run folder."""
+"""The recorder of training, which writes the files of the run folder."""
 
 import csv
 import dataclasses

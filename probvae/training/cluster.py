@@ -17,7 +17,7 @@ WORKER_LOST_EXIT_CODE = 75  # exit code after the loss of another process: EX_TE
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Processes of a training, and the index of this process.
+    """Processes that train together, and the index of this process.
 
     Attributes:
       workers: Address host:port of each process.
@@ -29,7 +29,7 @@ class Cluster:
 
 
 class WorkerLostError(RuntimeError):
-    """Another process of the training ended or cannot be reached."""
+    """Another training process ended or cannot be reached."""
 
     def __init__(self) -> None:
         super().__init__(

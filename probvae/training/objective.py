@@ -1,4 +1,4 @@
-"""Objective of a training, from its configuration."""
+"""Training objective, from its configuration."""
 
 import functools
 from typing import Any

@@ -1,4 +1,4 @@
-"""Optimizer of a training, and schedules of the learning rate.
+"""Optimizer, and schedules of the learning rate.
 
 Each entry of `SCHEDULES` is a function `(learning_rate, steps) -> learning rate or Keras schedule`.
 """

@@ -1,4 +1,4 @@
-"""State of a training, rows of its history, and sums over an epoch."""
+"""Training state, rows of the history, and sums over an epoch."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class EpochSums(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """State of a training, from which it continues as if it had not been interrupted.
+    """Training state, from which training continues as if it had not been interrupted.
 
     Attributes:
       weights: Variables of the model, in the order of `vae.variables`.

@@ -1,4 +1,4 @@
-"""Devices of a training: one device, all devices of a machine, or several machines.
+"""Training devices: one device, all devices of a machine, or several machines.
 
 Each entry of `STRATEGIES` is a function `() -> tf.distribute.Strategy`.
 """

@@ -1,4 +1,4 @@
-"""Keras callbacks that log a training to Weights & Biases or MLflow, which are optional packages.
+"""Keras callbacks that log training to Weights & Biases or MLflow, which are optional packages.
 
 Steps are epochs as in history.csv: 1 is the state after the first epoch.
 """

@@ -58,7 +58,7 @@ def fit(
 
 
 class Trainer:
-    """A training that can be interrupted after any step.
+    """A training loop that can be interrupted after any step.
 
     It runs on the current `tf.distribute` strategy, whose replicas share each step. The model must be created
     in the scope of the same strategy, and all methods must be called in it.

@@ -1,4 +1,4 @@
-"""Agreement between the processes of a training, and the loss of a process."""
+"""Agreement between the processes that train together, and the loss of a process."""
 
 import contextlib
 import hashlib

@@ -48,7 +48,7 @@ class Flow(ReprMixin, tfd.TransformedDistribution):
 
     @property
     def density_passes(self) -> int:
-        """Number of passes of the networks for `log_prob` at a z that is no draw of this object: L, or 1."""
+        """Number of passes of the networks for `log_prob` at a z that it did not draw: L, or 1."""
         steps = getattr(self.bijector, "bijectors", [self.bijector])
         return max((len(step.order) for step in steps if isinstance(step, AutoregressiveStep)), default=1)
 

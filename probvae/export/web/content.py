@@ -18,10 +18,10 @@ from probvae.posteriors import POSTERIORS
 
 LIKELIHOOD_NAMES = tuple(name for name, make in LIKELIHOODS.items() if make((1,)).kind.in_browser)
 POSTERIOR_NAMES = tuple(name for name, entry in POSTERIORS.items() if entry.in_browser)
-EXACT_DIMENSIONS = 2  # the most latent dimensions for which log p(x) is exact by default
-TOLERANCE = 0.05  # tolerance of the quadrature, nats, invisible in a colour
-MAX_LATENT_DIM = 128  # the most sliders
-MAX_VALUES = 2**26  # the most values in the images of a page
+EXACT_DIMENSIONS = 2  # largest number of latent dimensions for which log p(x) is exact by default
+TOLERANCE = 0.05  # tolerance of the quadrature in nats, too small to see in a colour
+MAX_LATENT_DIM = 128  # largest number of sliders
+MAX_VALUES = 2**26  # largest number of values in the images of a page
 CHECKED = 4  # images on which a page compares itself with TensorFlow
 
 
@@ -70,7 +70,7 @@ def describe(
       labels: Classes [N], or None; a conditional model needs them.
       title: Title of the page.
       data: Name of the test images.
-      threshold: Whether an image of the visitor is made black and white.
+      threshold: Whether images of the visitor are thresholded to black and white.
       label_names: Names of the classes, if they have any.
       method: Estimate of log p(x): exact, iwae, or auto, which is exact for one or two dimensions.
       **options: Options of `importance`, for iwae.

@@ -52,7 +52,7 @@ def explore(
       data: Name or path of other data than the run was trained on.
       seed: Seed of the draws.
       output: Page to write; RUN/explorer.html unless given.
-      overwrite: Whether a page that is there is replaced.
+      overwrite: Whether an existing page is replaced.
       observer: Receiver of the progress.
 
     Raises:

@@ -12,7 +12,7 @@ SCRIPTS = ("networks.js", "plane.js", "explorer.js")
 
 
 def to_html(content: dict[str, Any]) -> str:
-    """Return the page of a content: nothing in it is fetched, and its policy allows it to fetch nothing."""
+    """Return the page of a content; it fetches nothing, and its content security policy forbids fetching."""
     style = _text("explorer.css")
     script = "\n".join(_text(name) for name in SCRIPTS)
     policy = (

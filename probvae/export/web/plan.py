@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 Plan = list[dict[str, Any]]
 
 MAX_WEIGHTS = 2**24  # 64 MiB, or 85 in base64
-MAX_PRODUCTS = 2**30  # the most multiplications of one pass, about a second in a browser
+MAX_PRODUCTS = 2**30  # largest number of multiplications in one pass, about a second in a browser
 ACTIVATIONS = ("linear", "relu", "elu", "gelu", "swish", "tanh", "sigmoid")
 
 
@@ -114,7 +114,7 @@ def _dense(layer: Any, shape: Shape, weights: Weights) -> tuple[Plan, Shape]:
 
 
 def _convolution(layer: Any, shape: Shape, weights: Weights) -> tuple[Plan, Shape]:
-    """Translate a Conv2D of square kernel and stride; "same" pads less before than behind."""
+    """Translate a Conv2D of square kernel and stride; "same" pads less before than after."""
     size, stride = layer.kernel_size[0], layer.strides[0]
     same = layer.padding == "same"
     sides = [-(-n // stride) if same else (n - size) // stride + 1 for n in shape[:2]]

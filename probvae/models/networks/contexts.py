@@ -1,4 +1,4 @@
-"""Layers of conditional networks: y beside x in front of an encoder, and one y filled in."""
+"""Layers of conditional networks: they join y to x before an encoder, or fill in a fixed y."""
 
 import math
 from collections.abc import Callable

@@ -124,7 +124,7 @@ class Residual(tf_keras.layers.Layer):
 
 
 class Gated(tf_keras.layers.Layer):
-    """A dense layer whose output is multiplied by a sigmoid gate of another (Dauphin et al. 2017).
+    """A dense layer whose output is multiplied by a sigmoid gate from another (Dauphin et al. 2017).
 
     As in the networks of Tomczak & Welling 2018, arXiv:1705.07120.
     """
