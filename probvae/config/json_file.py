@@ -10,11 +10,11 @@ from probvae.errors import InputError
 from probvae.files import strict_json
 
 FORMAT = 2  # version of config.json
-MAX_CONFIG = 4_000_000  # bytes of config.json, enough for 100,000 columns of a table
+MAX_CONFIG = 4_000_000  # largest size of config.json in bytes, enough for 100,000 columns of a table
 
 
 def to_json(architecture: Architecture | None, training: Training | None = None) -> str:
-    """Return the text of config.json; the architecture is None for networks of the caller's own."""
+    """Return the text of config.json; the architecture is None if the networks are the caller's."""
     parts = {"architecture": architecture, "training": training}
     config = {k: v and dataclasses.asdict(v) for k, v in parts.items()}
     return json.dumps({"format": FORMAT, **config}, indent=2) + "\n"
@@ -27,7 +27,7 @@ def from_json(text: str) -> tuple[Architecture | None, Training | None]:
       The architecture and the training, each None if it was not saved.
 
     Raises:
-      InputError: The text is no JSON or of another format, or a key or the value of a field is refused.
+      InputError: The text is not JSON or of another format, or a key or the value of a field is refused.
 
     >>> from_json(to_json(Architecture(latent_dim=3)))[0].latent_dim
     3

@@ -1,4 +1,4 @@
-"""The configuration of a training."""
+"""The configuration of training."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ CHANGEABLE = ("epochs", "data", "learning_rate", "clip_norm", "on_nonfinite", "p
 @with_attributes
 @dataclass(frozen=True, repr=False)
 class Training(Settings):
-    """The settings of a training; the defaults are the tutorial's.
+    """The settings of training; the defaults are the tutorial's.
 
     Raises:
       InputError: A field has the wrong type, is out of range, is an unknown choice, or has no effect.

@@ -51,7 +51,7 @@ def build(architecture: Architecture, *, seed: int = 0, precision: str = "float3
         distributions and densities are float32 in any case.
 
     Raises:
-      InputError: Some choices do not go together.
+      InputError: Some choices cannot be combined.
     """
     network(architecture.network, architecture.event_shape)
     compatible(architecture.posterior, architecture.prior)

@@ -42,7 +42,7 @@ def load(folder: str | os.PathLike[str], vae: VAE | None = None) -> VAE:
 
     Args:
       folder: Folder of config.json and weights.npz.
-      vae: Model to load the weights into, for networks of one's own; by default the model is rebuilt from
+      vae: Model to load the weights into, for networks of your own; by default the model is rebuilt from
         config.json.
 
     Returns:

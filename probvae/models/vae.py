@@ -33,7 +33,7 @@ class VAE(tf_keras.Model):
 
     Raises:
       ValueError: Encoder, decoder and prior do not fit together, or a layer adds the KL to the loss (the
-        bound holds it already).
+        bound includes it already).
 
     >>> from probvae import conv_vae
     >>> vae = conv_vae((28, 28, 1), latent_dim=2)
@@ -45,7 +45,7 @@ class VAE(tf_keras.Model):
     """
 
     architecture: Architecture | None = None  # set by `probvae.models.building`
-    density_name = "log p(x)"  # the density that bounds and estimates are about
+    density_name = "log p(x)"  # the density that bounds and estimates refer to
     has_log_terms = True  # whether `objectives.log_terms` is defined for every example
 
     def __init__(
@@ -87,7 +87,7 @@ class VAE(tf_keras.Model):
 
     @property
     def encoder_parts(self) -> Split | None:
-        """The encoder's network and its distribution layer; None where it is no Keras graph."""
+        """The encoder's network and its distribution layer; None if it is not a Keras graph."""
         return self._folded_encoder.split
 
     def joint(self) -> tfd.JointDistribution:
@@ -122,7 +122,7 @@ class VAE(tf_keras.Model):
         return self.likelihood(z, training=training)
 
     def of_class(self, label: int | None) -> "VAE":
-        """Return the model of one class: this model where it has no classes.
+        """Return the model of one class, or this model if it has no classes.
 
         Raises:
           InputError: A class is missing, unknown to the model, or given to a model without classes.
@@ -251,7 +251,7 @@ class VAE(tf_keras.Model):
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Evaluate the ELBO and its two parts, in nats; Keras calls it in `evaluate`.
 
-        Every call of `evaluate` repeats the same draws: two calls give the same numbers.
+        Every call of `evaluate` uses the same draws, so two calls give the same numbers.
         """
         x, seed = self._batch(data), fold_in(fold_in(self.seed, -1), self._test_counter)
         terms = objectives.log_terms(self, x, seed=seed)
@@ -291,7 +291,7 @@ def descent(
 ) -> tuple[tf.Tensor, list[tuple[tf.Tensor | None, tf.Variable]]]:
     """Return the objective [B], and minus the gradient of its mean, with each trainable variable.
 
-    Losses of Keras layers (weight decay, say) are subtracted from the mean.
+    Losses of Keras layers, such as weight decay, are subtracted from the mean.
     """
     variables = vae.trainable_variables
     with tf.GradientTape(watch_accessed_variables=False) as tape:
