@@ -14,19 +14,12 @@ from probvae.errors import InputError
 
 
 class Objective(NamedTuple):
-    """The settings of an objective.
+    """The settings of an objective."""
 
-    Attributes:
-      options: Settings beside `num_samples`; all but `beta_warmup` are keywords of its function.
-      one_draw: Objective that it equals with one draw of z, which is then refused; empty if allowed.
-      whole_batch: Whether the value of an example depends on the other examples of its batch.
-      num_examples: Whether its function also takes the size of the training set.
-    """
-
-    options: tuple[str, ...] = ()
-    one_draw: str = ""
-    whole_batch: bool = False
-    num_examples: bool = False
+    options: tuple[str, ...] = ()  # settings beside `num_samples`; keywords but for `beta_warmup`
+    one_draw: str = ""  # objective that it equals with one draw of z, which is then refused; empty if allowed
+    whole_batch: bool = False  # whether the value of an example depends on the other examples of its batch
+    num_examples: bool = False  # whether its function also takes the size of the training set
 
 
 OBJECTIVES = {

@@ -23,15 +23,10 @@ NAMES = {"saved_model", CARD, *(f"{part}.onnx" for part in PARTS)}
 
 
 class Format(NamedTuple):
-    """A format of an export.
+    """A format of an export."""
 
-    Attributes:
-      write: Function from a model, a folder and parts to the paths that it has written.
-      check: Function that raises an error if a package is absent.
-    """
-
-    write: Callable[..., list[Path]]
-    check: Callable[[], None] = lambda: None
+    write: Callable[..., list[Path]]  # function from a model, a folder and parts to the paths written
+    check: Callable[[], None] = lambda: None  # function that raises an error if a package is absent
 
 
 FORMATS: dict[str, Format] = {

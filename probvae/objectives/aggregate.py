@@ -12,15 +12,10 @@ from probvae.errors import InputError
 
 
 class Marginals(NamedTuple):
-    """The distributions of a vector's coordinates, and whether they are independent.
+    """The distributions of a vector's coordinates, and whether they are independent."""
 
-    Attributes:
-      distribution: Distribution of single numbers, batch [..., L] or one that broadcasts to it.
-      independent: Whether the product of the marginals is the joint distribution.
-    """
-
-    distribution: tfd.Distribution
-    independent: bool
+    distribution: tfd.Distribution  # distribution of single numbers, with batch [..., L] by broadcasting
+    independent: bool  # whether the product of the marginals is the joint distribution
 
 
 def marginals(distribution: tfd.Distribution) -> Marginals | None:

@@ -32,17 +32,11 @@ DAMAGED, SPOILT = ".damaged", ".spoilt"  # endings of the names of checkpoints t
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The data and devices of training.
+    """The data and devices of training."""
 
-    Attributes:
-      fingerprint: Fingerprint of the data, `DataSet.fingerprint()`.
-      replicas: Number of replicas.
-      threads: Number of threads of an operation; 0 for all.
-    """
-
-    fingerprint: str
-    replicas: int = 1
-    threads: int = 0
+    fingerprint: str  # fingerprint of the data, `DataSet.fingerprint()`
+    replicas: int = 1  # number of replicas
+    threads: int = 0  # number of threads of an operation; 0 for all
 
 
 def save_state(folder: str | os.PathLike[str], state: State, origin: Origin) -> Path:

@@ -34,21 +34,13 @@ class Picture(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The result of a mode.
+    """The result of a mode."""
 
-    Attributes:
-      samples: Arrays of samples.npz.
-      axes: Names of the axes of the samples before L or E.
-      picture: Picture of the samples.
-      lines: Lines to print.
-      arrays: Other arrays of samples.npz.
-    """
-
-    samples: Samples
-    axes: tuple[str, ...]
-    picture: Picture
-    lines: list[str]
-    arrays: Mapping[str, np.ndarray] = MappingProxyType({})
+    samples: Samples  # arrays of samples.npz
+    axes: tuple[str, ...]  # names of the axes of the samples before L or E
+    picture: Picture  # picture of the samples
+    lines: list[str]  # lines to print
+    arrays: Mapping[str, np.ndarray] = MappingProxyType({})  # other arrays of samples.npz
 
 
 # ---- modes -----------------------------------------------------------------------------------------

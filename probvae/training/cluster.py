@@ -17,15 +17,10 @@ WORKER_LOST_EXIT_CODE = 75  # exit code after the loss of another process: EX_TE
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Processes that train together, and the index of this process.
+    """Processes that train together, and the index of this process."""
 
-    Attributes:
-      workers: Address host:port of each process.
-      index: Index of this process; 0 is the chief, which writes the files of the run.
-    """
-
-    workers: tuple[str, ...]
-    index: int
+    workers: tuple[str, ...]  # address host:port of each process
+    index: int  # index of this process; 0 is the chief, which writes the files of the run
 
 
 class WorkerLostError(RuntimeError):

@@ -34,15 +34,10 @@ class NonFiniteError(ArithmeticError):
 
 
 class Finding(NamedTuple):
-    """A quantity that is not finite.
+    """A quantity that is not finite."""
 
-    Attributes:
-      what: Phrase that names the quantity.
-      examples: Positions in the batch of the affected examples; empty if it is not a value per example.
-    """
-
-    what: str
-    examples: np.ndarray
+    what: str  # phrase that names the quantity
+    examples: np.ndarray  # positions in the batch of the affected examples; empty if unknown
 
 
 def diagnose(

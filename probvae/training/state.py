@@ -31,21 +31,13 @@ class Row:
 
 
 class EpochSums(NamedTuple):
-    """Sums over the steps of an epoch, in float64, independent of the division of the epoch into calls.
+    """Sums over the steps of an epoch, in float64, independent of the division of the epoch into calls."""
 
-    Attributes:
-      objective: Sum of the objective over examples, nats.
-      examples: Number of examples in the steps taken.
-      skipped: Number of skipped steps, which were not finite.
-      in_a_row: Number of skipped steps since the last step taken.
-      clipped: Number of steps with a clipped gradient.
-    """
-
-    objective: Any = 0.0
-    examples: Any = 0.0
-    skipped: Any = 0.0
-    in_a_row: Any = 0.0
-    clipped: Any = 0.0
+    objective: Any = 0.0  # sum of the objective over examples, nats
+    examples: Any = 0.0  # number of examples in the steps taken
+    skipped: Any = 0.0  # number of skipped steps, which were not finite
+    in_a_row: Any = 0.0  # number of skipped steps since the last step taken
+    clipped: Any = 0.0  # number of steps with a clipped gradient
 
 
 @dataclasses.dataclass(frozen=True)

@@ -183,17 +183,11 @@ def _clip(gradients: list[tf.Tensor | None], clip_norm: float) -> Any:
 
 
 class StepInput(NamedTuple):
-    """Input of a step on a replica.
+    """Input of a step on a replica."""
 
-    Attributes:
-      x: Input of the model, [B, *E].
-      seed: Seed of the draws of z.
-      places: Positions of the examples in the whole batch, [B].
-    """
-
-    x: tf.Tensor
-    seed: tf.Tensor
-    places: np.ndarray
+    x: tf.Tensor  # input of the model, [B, *E]
+    seed: tf.Tensor  # seed of the draws of z
+    places: np.ndarray  # positions of the examples in the whole batch, [B]
 
 
 def step_inputs(

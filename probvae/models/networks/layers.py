@@ -79,21 +79,13 @@ Shape = tuple[int, ...]
 
 
 class NetworkOptions(NamedTuple):
-    """Options of a network; each kind of network uses some of them.
+    """Options of a network; each kind of network uses some of them."""
 
-    Attributes:
-      filters: Width of each convolution of stride 2; the decoder has the same in reverse.
-      units: Width of each hidden layer of a multilayer perceptron; the decoder has the same in reverse.
-      activation: Name of a Keras activation.
-      base_channels: Channels of the small image that a convolutional decoder starts from; 32 in the tutorial.
-      precision: Keras policy of all layers but the last of a decoder, which are float32.
-    """
-
-    filters: Shape = (32, 64)
-    units: Shape = (200, 200)
-    activation: str = "relu"
-    base_channels: int = 32
-    precision: str = "float32"
+    filters: Shape = (32, 64)  # width of each convolution of stride 2; the decoder has the same in reverse
+    units: Shape = (200, 200)  # width of each dense hidden layer; the decoder has the same in reverse
+    activation: str = "relu"  # name of a Keras activation
+    base_channels: int = 32  # channels of the small image that a convolutional decoder starts from
+    precision: str = "float32"  # Keras policy of all layers but the last of a decoder, which are float32
 
 
 def initializers(seed: int) -> Iterator[tf_keras.initializers.Initializer]:
