@@ -108,7 +108,7 @@ class Training(Settings):
         if len(self.image_size) > 2:
             raise InputError(f"image_size must be a height and a width; got {self.image_size}.")
         for kind in self.column_kinds:
-            if kind.count("=") != 1:
+            if not all(kind.rpartition("=")):
                 raise InputError(f"column_kinds must be of the form NAME=KIND; got {kind!r}.")
         if not self.labelled:
             raise InputError("labelled must be above 0: some labels must be known. Got 0.")

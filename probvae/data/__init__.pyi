@@ -1,8 +1,9 @@
 from .arrays import Rows as Rows
-from .binarization import BINARIZATIONS as BINARIZATIONS
-from .binarization import Binarization as Binarization
 from .binarization import Prepared as Prepared
 from .binarization import prepare as prepare
+from .binarizations import BINARIZATIONS as BINARIZATIONS
+from .binarizations import Binarization as Binarization
+from .coding import Column as Column
 from .dataset import DataSet as DataSet
 from .folders import skipped_sentence as skipped_sentence
 from .images import CROPS as CROPS
@@ -12,6 +13,7 @@ from .labels import join_rows as join_rows
 from .labels import one_hot as one_hot
 from .loading import READERS as READERS
 from .loading import load as load
+from .schema import Schema as Schema
 from .sources import SOURCES as SOURCES
 from .splits import HELD_OUT as HELD_OUT
 from .streams import from_tf_dataset as from_tf_dataset

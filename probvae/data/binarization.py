@@ -1,7 +1,4 @@
-"""Binarization: from grey levels to the values that the likelihood models.
-
-Each entry of `BINARIZATIONS` is a `Binarization`.
-"""
+"""The preparation of examples: from grey levels to the values that the likelihood models."""
 
 import collections
 from collections.abc import Callable, Iterator
@@ -11,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from probvae.data.arrays import Array, chunks, gather
+from probvae.data.binarizations import BINARIZATIONS, Binarize
 from probvae.data.dataset import DataSet
 from probvae.errors import InputError
 from probvae.likelihoods import LIKELIHOODS, check_support
@@ -33,40 +31,6 @@ class Prepared(NamedTuple):
     test: np.ndarray
     feed: Feed
     validation: np.ndarray | None = None
-
-
-Binarize = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-
-
-class Binarization(NamedTuple):
-    """A way from grey levels in [0, 1] to x.
-
-    Attributes:
-      train, test: Functions (grey levels, generator) -> values to keep; None keeps the grey levels.
-      redraw: Whether every training step draws 0 or 1 anew, with the grey level as probability.
-    """
-
-    train: Binarize | None
-    test: Binarize | None
-    redraw: bool
-
-
-def _above_half(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return grey > 0.5
-
-
-def _draw(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return rng.random(grey.shape, np.float32) < grey
-
-
-# threshold: the tutorial's; static: drawn once (Larochelle & Murray 2011; Salakhutdinov & Murray 2008);
-# dynamic: drawn at every step (Burda et al. 2016), the test set once; none: unchanged.
-BINARIZATIONS: dict[str, Binarization] = {
-    "threshold": Binarization(_above_half, _above_half, redraw=False),
-    "static": Binarization(_draw, _draw, redraw=False),
-    "dynamic": Binarization(None, _draw, redraw=True),
-    "none": Binarization(None, None, redraw=False),
-}
 
 
 def prepare(

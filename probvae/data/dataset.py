@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from probvae.data.arrays import Array, Rows, chunks
+from probvae.data.schema import Schema
 from probvae.errors import InputError
 
 KINDS = ("auto", "image", "series", "vector")
@@ -28,15 +29,9 @@ class DataSet:
       train_labels, test_labels: [N] int, or None.
       levels: 255 for 8-bit images, 1 for values that are taken as they are.
       validation, validation_labels: Part of the training set that no run trains on, or None.
-      label_names: Names of the labels 0, 1, ...; empty if the labels stand for themselves.
       missing: Whether some values are NaN.
-      columns: Names of the D columns of a table; empty for other data.
-      kinds: Kind of each column: "normal", "bernoulli", "categorical:K", ...
-      levels_of: Names of the values 0, 1, ... by column, for columns whose values do not stand for
-        themselves.
-      loc, scale: [D] float64; a column's value in the file is scale * x + loc. Mean and standard
-        deviation of the training set in normal columns, 0 and 1 in all others.
       skipped: Names of the files that cannot be read as images and are left out.
+      schema: What the values mean; by default that of arrays without names and units.
     """
 
     name: str
@@ -47,14 +42,29 @@ class DataSet:
     levels: int
     validation: Array | None = None
     validation_labels: np.ndarray | None = None
-    label_names: tuple[str, ...] = ()
     missing: bool = False
-    columns: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
-    levels_of: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    loc: np.ndarray | None = None
-    scale: np.ndarray | None = None
     skipped: tuple[str, ...] = ()
+    schema: Schema = None  # type: ignore[assignment]  # set below
+
+    def __post_init__(self) -> None:
+        if self.schema is None:
+            fields = {"white": self.levels, "divisor": self.levels, "missing": self.missing}
+            object.__setattr__(self, "schema", Schema.of_arrays(self.event_shape, **fields))
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels 0, 1, ...; empty if the labels stand for themselves."""
+        return self.schema.classes
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the D columns of a table, in the order of x; empty for other data."""
+        return self.schema.names
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of the columns of x, `Architecture.columns`; empty for other data."""
+        return self.schema.likelihoods
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -62,11 +72,25 @@ class DataSet:
         return tuple(self.train.shape[1:])
 
     def fingerprint(self) -> str:
-        """SHA-256 over shapes, values, labels and columns: two runs with the same one saw the same data.
+        """SHA-256 over the schema, values and labels: two runs with the same one saw the same data.
 
         Read chunk by chunk; a file of which the sets are `Rows` is read once, in its own order.
         """
+        digest = hashlib.sha256(self.schema.of_data.sha256().encode())
+        self._hash_values(digest)
+        return digest.hexdigest()
+
+    def old_fingerprint(self) -> str:
+        """The fingerprint of runs with a config.json of format 2, which did not hash units."""
         digest = hashlib.sha256()
+        self._hash_values(digest)
+        if self.columns:
+            named = {c.name: c.levels for c in self.schema.columns if c.levels != tuple(range(len(c.levels)))}
+            levels = sorted((name, tuple(map(_old_name, values))) for name, values in named.items())
+            digest.update(repr((self.columns, self.kinds, levels)).encode())
+        return digest.hexdigest()
+
+    def _hash_values(self, digest: Any) -> None:
         base: np.ndarray | None = None
         for part in (self.train, self.test, self.validation):
             if part is None:
@@ -82,15 +106,22 @@ class DataSet:
         for labels in (self.train_labels, self.test_labels, self.validation_labels):
             if labels is not None:
                 digest.update(np.ascontiguousarray(labels, np.int64).data)
-        if self.columns:
-            table = (self.columns, self.kinds, sorted(self.levels_of.items()))
-            digest.update(repr(table).encode())
-        return digest.hexdigest()
+
+
+def _old_name(level: Any) -> str:
+    """Return the name of a level in an old fingerprint."""
+    if isinstance(level, str):
+        return level
+    return str(int(level)) if level == int(level) else repr(float(level))
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """The arguments of `probvae.data.load`, checked.
+
+    Attributes:
+      schema: Schema that the data are read by, in place of one that is fitted to them.
+      old_coding: Whether the columns of a table are coded as in runs of format 2.
 
     Raises:
       InputError: A choice is unknown, or a number out of range.
@@ -108,6 +139,8 @@ class Options:
     validation: float = 0.0
     label: str | None = None
     kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    schema: Schema | None = None
+    old_coding: bool = False
 
     def __post_init__(self) -> None:
         for name, value, choices in (("kind", self.kind, KINDS), ("color", self.color, COLORS)):

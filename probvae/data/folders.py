@@ -73,7 +73,8 @@ def folder(path: Path, options: Options) -> DataSet:
             if chosen:
                 arrays[f"x_{part}" if part else "x"] = gather(decoded(chosen))
                 classes[part] = [_class(file, root) for file in kept if root in file.parents]
-    labels, label_names = _labels(classes)
+    known = () if options.schema is None else options.schema.classes
+    labels, label_names = _labels(classes, least=1 if known else 2)
     read = set(kept)
     skipped = _names([file for file in files if file not in read], path)
     if not kept:
@@ -137,10 +138,12 @@ def _class(file: Path, root: Path) -> str | None:
     return parts[0] if len(parts) > 1 else None
 
 
-def _labels(classes: dict[str, list[str | None]]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Number the classes; there are no labels if an image lies in no subfolder, or all in the same."""
+def _labels(
+    classes: dict[str, list[str | None]], *, least: int
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Number the classes; there are no labels if an image lies in no subfolder, or there are few classes."""
     distinct = {name for part in classes.values() for name in part}
-    if len(distinct) < 2 or None in distinct:
+    if len(distinct) < least or None in distinct:
         return {}, ()
     names = tuple(sorted(name for name in distinct if name is not None))
     number = {name: i for i, name in enumerate(names)}

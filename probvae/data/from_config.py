@@ -1,5 +1,6 @@
 """The data of a run, read and prepared as its configuration says."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,27 @@ from probvae.data import binarization, labels, loading
 from probvae.data.binarization import Prepared
 from probvae.data.dataset import DataSet
 from probvae.data.labels import forget_labels
+from probvae.data.schema import Schema
 from probvae.errors import InputError
 from probvae.likelihoods import likelihood_of
 
 
-def read(training: Training, *, missing: bool, source: str | None = None) -> DataSet:
+def read(
+    training: Training,
+    *,
+    missing: bool,
+    source: str | None = None,
+    schema: Schema | None = None,
+    old_coding: bool = False,
+) -> DataSet:
     """Load the data of a run, or other data in the same way.
 
     Args:
       training: Configuration of the run.
       missing: Whether values may be missing.
       source: Name or path of other data, in place of the run's own.
+      schema: Schema of the run, by which the data are read; None fits one to the data.
+      old_coding: Whether columns are coded as in runs of format 2.
 
     Raises:
       InputError: As for `probvae.data.load`.
@@ -34,8 +45,17 @@ def read(training: Training, *, missing: bool, source: str | None = None) -> Dat
         missing=missing,
         validation=training.validation,
         label=training.label or None,
-        kinds=dict(kind.split("=") for kind in training.column_kinds),
+        kinds=dict(kind.rsplit("=", 1) for kind in training.column_kinds),
+        schema=schema,
+        old_coding=old_coding,
     )
+
+
+def schema_of(examples: DataSet, training: Training, architecture: Architecture) -> Schema:
+    """Return the schema of a model of these examples, with its binarization and its number of classes."""
+    schema, whole = examples.schema, likelihood_of(architecture).kind.whole
+    divisor = 1 if whole else schema.white
+    return dataclasses.replace(schema, binarization=training.binarize, divisor=divisor)
 
 
 def shape_fields(examples: DataSet, training: Training, likelihood: str) -> dict[str, Any]:

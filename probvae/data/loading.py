@@ -10,6 +10,7 @@ from pathlib import Path
 from probvae.data.dataset import DataSet, Options
 from probvae.data.folders import folder
 from probvae.data.numpy_files import numpy_file
+from probvae.data.schema import Schema
 from probvae.data.sources import SOURCES
 from probvae.data.splits import assemble
 from probvae.data.streams import tfds_arrays
@@ -37,6 +38,8 @@ def load(
     validation: float = 0.0,
     label: str | None = None,
     kinds: Mapping[str, str] | None = None,
+    schema: Schema | None = None,
+    old_coding: bool = False,
 ) -> DataSet:
     """Load data by name or path.
 
@@ -56,6 +59,9 @@ def load(
       label: Column of a table that holds the labels.
       kinds: Kinds of the columns of a table by name: "normal", "poisson", "bernoulli", "categorical",
         "categorical:K" or "ignore", in place of what `probvae.data.tables.columns.guess` finds.
+      schema: Schema of a model that the data are for: columns and classes are matched by name, and coded as
+        in its training. None fits a schema to the training set.
+      old_coding: Whether columns are coded as in runs of format 2.
 
     Returns:
       `DataSet`.
@@ -63,7 +69,9 @@ def load(
     Raises:
       InputError: There is no such source, or it cannot be used.
     """
-    options = Options(seed, kind, image_size, crop, color, missing, validation, label, kinds or {})
+    options = Options(
+        seed, kind, image_size, crop, color, missing, validation, label, kinds or {}, schema, old_coding
+    )
     source = str(source)
     if source in SOURCES:
         options.refuse(source, "folders of images", "color")

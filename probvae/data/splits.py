@@ -9,6 +9,7 @@ from probvae.data.arrays import take
 from probvae.data.checks import Examples, as_examples, as_labels
 from probvae.data.dataset import DataSet, Options
 from probvae.data.images import resize
+from probvae.data.schema import Schema
 from probvae.errors import InputError
 
 HELD_OUT = 0.1  # fraction of the examples that become the test set, if the source names none
@@ -102,17 +103,79 @@ def assemble(
         for part, indices in (("train", rest), ("validation", held)):
             if indices is not None:
                 parts[part] = x._replace(x=take(x.x, indices)), None if y is None else y[indices]
+    first = parts["train"][0]
+    schema = options.schema or _schema_of(first, options, label_names)
+    refuse_other_shape(name, schema, tuple(first.x.shape[1:]), first.levels)
     chosen: dict[str, Any] = {part: parts[part][0].x for part in PARTS if part in parts}
-    labels: dict[str, Any] = {f"{part}_labels": parts[part][1] for part in PARTS if part in parts}
+    labels: dict[str, Any] = {
+        f"{part}_labels": by_name(name, parts[part][1], label_names, schema)
+        for part in PARTS
+        if part in parts
+    }
     return DataSet(
         name=name,
-        levels=parts["train"][0].levels,
+        levels=first.levels,
         missing=any(examples.missing for examples, _ in parts.values()),
-        label_names=label_names,
         skipped=skipped,
+        schema=schema,
         **chosen,
         **labels,
     )
+
+
+def _schema_of(examples: Examples, options: Options, classes: tuple[str, ...]) -> Schema:
+    shape = tuple(examples.x.shape[1:])
+    return Schema.of_arrays(
+        shape,
+        white=examples.levels,
+        divisor=examples.levels,
+        crop=options.crop if options.image_size is not None and len(shape) == 3 else "",
+        missing=options.missing,
+        classes=classes,
+    )
+
+
+def refuse_other_shape(name: str, schema: Schema, shape: tuple[int, ...], levels: int) -> None:
+    """Refuse examples of another shape or range than a schema's.
+
+    Raises:
+      InputError: They differ.
+    """
+    if shape != schema.event_shape:
+        raise InputError(
+            f"The model takes x of shape {list(schema.event_shape)}; {name} holds {list(shape)}."
+        )
+    if levels != schema.white:
+        raise InputError(
+            f"The model knows images from 0 to {schema.white}; those of {name} lie from 0 to {levels}: "
+            "rescale them."
+        )
+
+
+def by_name(
+    name: str, labels: np.ndarray | None, names: tuple[str, ...], schema: Schema
+) -> np.ndarray | None:
+    """Return labels with the numbers that a schema gives to the names of their classes.
+
+    Args:
+      name: Name of the data, for messages.
+      labels: Labels [N], or None.
+      names: Names of the labels 0, 1, ... in these data; empty if the labels stand for themselves.
+      schema: Schema whose classes have other numbers, perhaps.
+
+    Raises:
+      InputError: The schema does not know a class.
+    """
+    if labels is None or names == schema.classes or not names:
+        return labels
+    unknown = [names[k] for k in np.unique(labels) if names[k] not in schema.classes]
+    if unknown:
+        raise InputError(
+            f"{name} has the class {unknown[0]!r}, which the model does not know; it knows "
+            f"{', '.join(schema.classes) or 'classes without names'}."
+        )
+    numbers = [schema.classes.index(each) if each in schema.classes else -1 for each in names]
+    return np.array(numbers, np.int64)[labels]
 
 
 Part = tuple[Examples, np.ndarray | None]
@@ -166,7 +229,10 @@ def _drawn(
 
 
 def _examples(what: str, x: np.ndarray, options: Options, levels: int | None) -> Examples:
-    examples = as_examples(what, x, kind=options.kind, missing=options.missing, levels=levels)
+    kind = options.kind if options.schema is None else options.schema.kind
+    if options.schema is not None and options.schema.white > 1 and x.dtype.kind in "iu":
+        levels = options.schema.white
+    examples = as_examples(what, x, kind=kind, missing=options.missing, levels=levels)
     if options.image_size is None:
         return examples
     if examples.x.ndim != 4:

@@ -83,7 +83,7 @@ def provenance(folder: Path, license: str) -> Provenance:
         rows = [row for key, value in named.items() if (row := _row(key, value))]
     return Provenance(
         name=folder.resolve().name,
-        training=saving.read_config(folder)[1],
+        training=saving.read_config(folder).training,
         data=files.part(metrics, "data", dict),
         versions=files.part(metrics, "versions", dict),
         commands=tuple(command["command"] for command in commands),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-CONFIG, WEIGHTS = "config.json", "weights.npz"
+CONFIG, SCHEMA, WEIGHTS = "config.json", "schema.json", "weights.npz"
 TEMPORARY = ".tmp"  # ending of the names of incomplete files
 
 

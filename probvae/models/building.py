@@ -7,7 +7,9 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 
 from probvae.config.architecture import Architecture
+from probvae.data.schema import Schema
 from probvae.distributions.missing import encoder_inputs
+from probvae.errors import InputError
 from probvae.likelihoods import likelihood_of
 from probvae.models.conditional import ConditionalVAE
 from probvae.models.ladder import build_ladder
@@ -41,7 +43,9 @@ def conv_vae(image_shape: tuple[int, int, int] = (28, 28, 1), *, seed: int = 0, 
     return build(Architecture(event_shape=image_shape, **choices), seed=seed)
 
 
-def build(architecture: Architecture, *, seed: int = 0, precision: str = "float32") -> VAE:
+def build(
+    architecture: Architecture, *, seed: int = 0, precision: str = "float32", schema: Schema | None = None
+) -> VAE:
     """Build the model that `architecture` describes, with initial weights from `seed`.
 
     Args:
@@ -49,10 +53,13 @@ def build(architecture: Architecture, *, seed: int = 0, precision: str = "float3
       seed: Seed of the initial weights.
       precision: Keras policy of the hidden layers, such as "mixed_bfloat16". Weights, parameters of
         distributions and densities are float32 in any case.
+      schema: Schema of the data, `DataSet.schema`, which `vae.schema` keeps; None for arrays of one's own.
 
     Raises:
       InputError: Some choices cannot be combined.
     """
+    if schema is not None:
+        _refuse_other_schema(architecture, schema)
     network(architecture.network, architecture.event_shape)
     compatible(architecture.posterior, architecture.prior)
     sizes = NetworkOptions(
@@ -60,8 +67,19 @@ def build(architecture: Architecture, *, seed: int = 0, precision: str = "float3
     )
     make = _ladder if architecture.latent_layers else _conditional if architecture.context_dim else _plain
     vae = make(architecture, sizes, seed)
-    vae.architecture = architecture
+    vae.architecture, vae.schema = architecture, schema
     return vae
+
+
+def _refuse_other_schema(architecture: Architecture, schema: Schema) -> None:
+    """Refuse a schema of data that the model does not take."""
+    same = architecture.event_shape == schema.event_shape
+    if not same or (architecture.columns and architecture.columns != schema.likelihoods):
+        raise InputError(
+            f"The schema must be that of x of shape {list(architecture.event_shape)}"
+            f"{f' with columns {architecture.columns}' if architecture.columns else ''}; it is of shape "
+            f"{list(schema.event_shape)}{f' with columns {schema.likelihoods}' if schema.columns else ''}."
+        )
 
 
 def _plain(architecture: Architecture, sizes: NetworkOptions, seed: int) -> VAE:

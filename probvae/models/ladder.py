@@ -123,24 +123,13 @@ def build_ladder(
     activation: str = "relu",
     seed: int,
 ) -> tuple[Chain, tf_keras.Model]:
-    """Build the prior and the encoder of a ladder VAE.
+    """Build the prior and the encoder of a ladder VAE, with latent layers of sizes (n_1, ..., n_K), K > 1.
 
     The deterministic upward pass takes the parameters of d_K from the features of x, those of d_{K-1} from a
-    dense layer on them, and so on. The stochastic downward pass is `LadderPosterior`.
-
-    Args:
-      features: Keras layers from x to [B, features], an `InputLayer` first, such as a network's encoder.
-      latent_layers: Sizes (n_1, ..., n_K) of the layers from the top, two or more.
-      units: Width of each hidden layer, both ways.
-      activation: Keras activation of the hidden layers.
-      seed: Seed of the initial weights.
-
-    Returns:
-      The prior, of event shape [n_1 + ... + n_K], and the encoder, a functional Keras model that returns
-      q(z|x). Their top-down networks are the same objects.
-
-    Raises:
-      InputError: There are fewer than two layers, or an empty one.
+    dense layer on them, and so on. The stochastic downward pass is `LadderPosterior`. The `features` are
+    Keras layers from x to [B, features], an `InputLayer` first; `units` is the width of each hidden layer,
+    both ways. The top-down networks of the prior, of event shape [n_1 + ... + n_K], and of the encoder are
+    the same objects.
 
     >>> x_to_features = [tf_keras.layers.InputLayer((4,)), tf_keras.layers.Dense(8)]
     >>> prior, encoder = build_ladder(x_to_features, (2, 3), units=8, seed=0)

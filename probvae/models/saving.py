@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from probvae.config import architecture, json_file
+from probvae.config import json_file
+from probvae.config.architecture import Architecture
 from probvae.config.training import Training
+from probvae.data.schema import Schema
+from probvae.data.schema_file import read_schema, write_schema
 from probvae.errors import InputError
 from probvae.files import npz
 from probvae.files.reading import read_text
@@ -17,18 +20,25 @@ from probvae.models.vae import VAE
 
 
 def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = None) -> None:
-    """Save a model: config.json and weights.npz.
+    """Save a model: config.json, weights.npz and, where the model has a schema, schema.json.
 
     Args:
       vae: Model. If its networks are the caller's own, config.json holds no architecture, and `load` needs a
         model of the same shape.
-      folder: Folder to write to, made if absent; the two files are replaced if present.
+      folder: Folder to write to, made if absent; the files are replaced if present.
       training: Settings of its training, kept in config.json.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG, json_file.to_json(vae.architecture, training))
+    write_schema(folder, vae.schema)
+    write_text(folder / CONFIG, config_text(vae.architecture, training, vae.schema))
     save_weights(vae, folder / WEIGHTS)
+
+
+def config_text(architecture: Architecture | None, training: Training | None, schema: Schema | None) -> str:
+    """Return the text of config.json."""
+    sha256 = None if schema is None else schema.sha256()
+    return json_file.to_json(json_file.Config(architecture, training, sha256))
 
 
 def save_weights(vae: VAE, path: Path) -> None:
@@ -52,19 +62,21 @@ def load(folder: str | os.PathLike[str], vae: VAE | None = None) -> VAE:
       InputError: A file is missing or damaged, or the weights do not fit the model.
     """
     folder = Path(folder)
+    config = read_config(folder)
+    schema = None if config.schema_sha256 is None else read_schema(folder, config.schema_sha256)
     if vae is None:
-        architecture, _ = read_config(folder)
-        if architecture is None:
+        if config.architecture is None:
             raise InputError(
                 f"{folder / CONFIG} holds no architecture, because the networks were not built by "
                 "probvae: build the same model and call probvae.load(folder, vae)."
             )
-        vae = build(architecture)
+        vae = build(config.architecture, schema=schema)
     load_weights(vae, folder / WEIGHTS)
+    vae.schema = schema or vae.schema
     return vae
 
 
-def read_config(folder: Path) -> tuple[architecture.Architecture | None, Training | None]:
+def read_config(folder: Path) -> json_file.Config:
     """Read config.json of a run folder; an absent, too large or malformed one is an `InputError`."""
     path = folder / CONFIG
     if not path.exists():

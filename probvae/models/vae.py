@@ -11,6 +11,7 @@ from tensorflow_probability import layers as tfpl
 
 from probvae import display, objectives
 from probvae.config.architecture import Architecture
+from probvae.data.schema import Schema
 from probvae.display import kind
 from probvae.distributions.base import unwrap
 from probvae.errors import InputError
@@ -45,6 +46,7 @@ class VAE(tf_keras.Model):
     """
 
     architecture: Architecture | None = None  # set by `probvae.models.building`
+    schema: Schema | None = None  # what is known of the data; None for arrays of the caller's own
     density_name = "log p(x)"  # the density that bounds and estimates refer to
     has_log_terms = True  # whether `objectives.log_terms` is defined for every example
 

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from probvae.data import from_config, loading
-from probvae.data.binarization import prepare
+from probvae.data import from_config
 from probvae.errors import InputError
 from probvae.evaluation import state
 from probvae.evaluation.outliers import save_scores
@@ -27,10 +26,11 @@ from probvae.priors import on_sphere
 from probvae.runs.comparison import read_comparable, refuse_other_conditions
 from probvae.runs.files import EvaluationResults
 from probvae.runs.folder import EVALUATION, METRICS, PER_EXAMPLE
+from probvae.runs.known_data import differences
 from probvae.runs.metrics import peak_memory_mb
 from probvae.runs.observer import Observer, never
 from probvae.runs.reports.page import renew_report
-from probvae.runs.run import Run, as_run, require_shape
+from probvae.runs.run import Run, as_run
 from probvae.seeds import fold_in
 
 SCORES = "scores.csv"
@@ -142,8 +142,8 @@ def _subject(run: Run, strategy: Any, limit: int | None, options: state.Options)
         conditions["labels"] = "given"  # p(x|y) does not compare with p(x)
     if conditions["num_images"] < 2:
         raise InputError(f"{images.name} has one test image; an evaluation needs two or more.")
-    other = _trained_on(run) not in (None, fingerprint)
-    note = " (NOT the data that the run was trained on)" if other else ""
+    others = differences(run, images)
+    note = f" (NOT the data that the run was trained on: {others})" if others else ""
     note += "; p(x) stands for p(x|y)" if architecture.is_conditional else ""
     # random rows, because the first ones may all be of one class
     rows = np.sort(np.random.default_rng(0).permutation(len(prepared.train))[: options.train_images])
@@ -154,14 +154,6 @@ def _subject(run: Run, strategy: Any, limit: int | None, options: state.Options)
     return _Subject(vae, test, state.Images(x, labels), conditions, note)
 
 
-def _trained_on(run: Run) -> str | None:
-    """Return the fingerprint of the data of a run; None if its metrics are absent or damaged."""
-    try:
-        return run.fingerprint
-    except InputError:
-        return None
-
-
 def _outliers(source: str, run: Run, limit: int | None) -> np.ndarray:
     architecture = run.architecture
     if architecture.is_conditional:
@@ -169,9 +161,8 @@ def _outliers(source: str, run: Run, limit: int | None) -> np.ndarray:
             "--outliers scores x alone, and this run's model is p(x|y): leave --outliers out, or evaluate a "
             "run that was trained without labels."
         )
-    images = loading.load(source)
-    require_shape(images, architecture.event_shape)
-    prepared = prepare(images, binarize=run.training.binarize, likelihood=architecture.likelihood)
+    images = Run(run.folder, source).examples
+    prepared = from_config.prepare(images, run.training, architecture)
     if len(prepared.test[:limit]) < 2:
         raise InputError(f"{images.name} has one test image; outliers need two or more.")
     return prepared.test[:limit].astype(np.float32)

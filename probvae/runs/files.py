@@ -31,17 +31,17 @@ MAX_COMMANDS = 1000  # number of commands that are read, the last ones
 LEVELS = 10  # depth of objects and lists in a JSON file
 
 
-def read_config(folder: Path) -> tuple[Architecture, Training]:
+def read_config(folder: Path) -> tuple[Architecture, Training, str | None]:
     """Read config.json of a run folder; that of a model without a training is refused."""
     require_run(folder)
     text = read_text(folder / CONFIG, "a run's configuration", json_file.MAX_CONFIG)
-    architecture, training = json_file.from_json(text)
+    architecture, training, schema_sha256 = json_file.from_json(text)
     if architecture is None or training is None:
         raise InputError(
             f"{folder} is no run of probvae-train: its config.json names no architecture or no training. A "
             "saved model is loaded by probvae.load(folder)."
         )
-    return architecture, training
+    return architecture, training, schema_sha256
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from probvae.data.schema import Schema
+from probvae.data.schema_file import write_schema
 from probvae.errors import InputError
 from probvae.files.outputs import usable
 from probvae.files.writing import CONFIG, TEMPORARY, WEIGHTS, write_text
@@ -78,8 +80,12 @@ def _lock(path: Path) -> int:
         os.close(handle)
 
 
-def prepare_folder(folder: Path, config: str | None = None, *, overwrite: bool = False) -> None:
-    """Create a run folder with its config.json, or clear one if `overwrite`; other files stay.
+def prepare_folder(
+    folder: Path, config: str | None = None, *, schema: Schema | None = None, overwrite: bool = False
+) -> None:
+    """Create a run folder with its schema.json and config.json, or clear one if `overwrite`.
+
+    Other files stay.
 
     The order of the steps keeps `--resume` from taking the rest of an old run for the new one, even if the
     process is killed in between.
@@ -99,7 +105,9 @@ def prepare_folder(folder: Path, config: str | None = None, *, overwrite: bool =
         for name in (".", IMAGES, CHECKPOINTS):
             (folder / name).mkdir(parents=True, exist_ok=True)
         _remove(folder / CHECKPOINTS, WRITTEN[CHECKPOINTS])
-        if config is not None:
+        if config is not None:  # each belongs to the other: the old ones go first
+            (folder / CONFIG).unlink(missing_ok=True)
+            write_schema(folder, schema)
             write_text(folder / CONFIG, config)
         for name in (IMAGES, TENSORBOARD, "."):  # the top folder last, whose files show that there was a run
             _remove(folder / name, WRITTEN[name])

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from probvae.data.binarization import Prepared
     from probvae.data.dataset import DataSet
+    from probvae.data.schema import Schema
     from probvae.models.vae import VAE
+    from probvae.runs.known_data import Known
 
 
 class Examples(NamedTuple):
@@ -50,15 +52,6 @@ def open_run(folder: str | os.PathLike[str]) -> "Run":
 def as_run(run: "Run | str | os.PathLike[str]", source: str | None = None) -> "Run":
     """Return a run or the run of a folder, with other data if a source is given."""
     return run if isinstance(run, Run) and source is None else Run(run, source)
-
-
-def require_shape(examples: "DataSet", event_shape: tuple[int, ...]) -> None:
-    """Refuse examples of another shape than a model takes."""
-    if examples.event_shape != event_shape:
-        raise InputError(
-            f"The model takes x of shape {list(event_shape)}; {examples.name} holds "
-            f"{list(examples.event_shape)}."
-        )
 
 
 def draw_history(history: Mapping[str, Any]) -> "Figure":
@@ -97,7 +90,7 @@ class Run:
         self, folder: str | os.PathLike[str], source: str | None = None, *, lenient: bool = False
     ) -> None:
         self.folder, self.source, self.lenient = Path(folder), source, lenient
-        self.architecture, self.training = files.read_config(self.folder)
+        self.architecture, self.training, self.schema_sha256 = files.read_config(self.folder)
         self.name = self.folder.resolve().name or str(self.folder)
         self._pictures: dict[str, bytes] = {}
         self._models: dict[int | None, VAE] = {}
@@ -238,21 +231,26 @@ class Run:
     # ---- data --------------------------------------------------------------------------------------
 
     @functools.cached_property
+    def _known(self) -> "Known":
+        from probvae.runs.known_data import known_of
+
+        return known_of(self)
+
+    @property
+    def schema(self) -> "Schema | None":
+        """Schema of the data, schema.json; None in an older run of a table whose file has changed."""
+        return self._known.schema
+
+    @functools.cached_property
     def examples(self) -> "DataSet":
         """Examples and labels, read from `source` or else from the place of the data of the run.
 
         Raises:
           InputError: The examples cannot be read, or have another shape.
         """
-        from probvae.data import from_config
+        from probvae.runs.known_data import read_examples
 
-        try:
-            examples = from_config.read(self.training, missing=self.architecture.missing, source=self.source)
-        except InputError as error:
-            where = f" The run was trained on {self.training.data!r}; --data says where that is now."
-            raise InputError(f"{error}{'' if self.source else where}") from None
-        require_shape(examples, self.architecture.event_shape)
-        return examples
+        return read_examples(self, self._known)
 
     @functools.cached_property
     def data(self) -> "DataSet":
@@ -261,7 +259,8 @@ class Run:
         Raises:
           InputError: The data are no longer there, or their fingerprint is not that of the run.
         """
-        if self.source is None and self.fingerprint not in (None, self.examples.fingerprint()):
+        known = None, self.examples.fingerprint(), self.examples.old_fingerprint()
+        if self.source is None and self.fingerprint not in known:
             raise InputError(
                 f"{self.training.data} holds other data than the run was trained on. Bring these back, or "
                 "load what there is by probvae.data.loading.load."
@@ -321,16 +320,6 @@ class Run:
         if not 0 <= index < len(self.test.x):
             raise InputError(f"There are {len(self.test.x):,} test examples, numbered from 0; got {index}.")
         return index
-
-    @functools.cached_property
-    def units(self) -> "DataSet | None":
-        """The data if they are a readable table, which has the units of rows; else None."""
-        try:
-            return self.examples if self.examples.columns else None
-        except InputError:
-            if self.source:
-                raise
-            return None
 
     # ---- display -----------------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probvae import figures
-from probvae.data.tables.table_files import in_units
 from probvae.environment import __version__
 from probvae.errors import InputError
 from probvae.figures.panels import PANELS, grid, image_bytes
@@ -163,8 +162,8 @@ def _vectors(run: Run, values: np.ndarray, result: Result) -> tuple[list[str], I
     """Return names and rows of a table in the units of its file, or of vectors as they are."""
     flat = values.reshape(-1, values.shape[-1])
     columns = {f"x_{i}": flat[:, i] for i in range(flat.shape[1])}
-    if run.units is not None:
-        columns = in_units(run.units, flat)
+    if run.schema is not None and run.schema.is_table:
+        columns = run.schema.decode(flat)
     cells = zip(*(column.tolist() for column in columns.values()), strict=True)
     rows = (
         [*place, *row] for place, row in zip(np.ndindex(values.shape[: len(result.axes)]), cells, strict=True)

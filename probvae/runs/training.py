@@ -11,12 +11,12 @@ from typing import Any
 import tensorflow as tf
 
 from probvae.config.architecture import DECIDED_BY_DATA, Architecture
-from probvae.config.json_file import to_json
 from probvae.config.training import CHANGEABLE, Training
 from probvae.data import from_config
 from probvae.data.dataset import DataSet
 from probvae.errors import InputError
 from probvae.models.building import build
+from probvae.models.saving import config_text
 from probvae.runs import checkpoints
 from probvae.runs.command_line import resume_command
 from probvae.runs.folder import TENSORBOARD, locked, prepare_folder, remove_unfinished, require_run
@@ -88,8 +88,12 @@ def train(
         job = _job(folder, full, complete, examples, origin, options, workers)
         try_objective(job.vae, job.prepared, complete)
         callbacks = _trackers(job)
-        text = to_json(full, complete)
-        with _exclusive(folder, workers, lambda: prepare_folder(folder, text, overwrite=options.overwrite)):
+        text = config_text(full, complete, job.vae.schema)
+        with _exclusive(
+            folder,
+            workers,
+            lambda: prepare_folder(folder, text, schema=job.vae.schema, overwrite=options.overwrite),
+        ):
             _train(job, callbacks, observer, should_stop)
     return Run(folder)
 
@@ -216,7 +220,8 @@ def _job(
 ) -> Job:
     """Prepare the data, build the model, and return the job."""
     prepared = from_config.prepare(examples, training, architecture)
-    vae = build(architecture, seed=training.seed, precision=training.precision)
+    schema = from_config.schema_of(examples, training, architecture)
+    vae = build(architecture, seed=training.seed, precision=training.precision, schema=schema)
     z = first_draws(vae, training)
     return Job(folder, vae, architecture, training, examples, prepared, z, origin, options, workers)
 

@@ -5,16 +5,16 @@ Kinds are those of `probvae.distributions.columns`: a key of `NUMBERS`, "bernoul
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from probvae.data.coding import CODED, LARGEST, NUMBERS
 from probvae.errors import InputError
 
 FEW = 20  # integers are guessed to be categories if they have at most this many levels, each seen as often
 MAX_LEVELS = 1000  # levels of a categorical column, at most
 MAX_TEXT_LEVELS = 100  # levels of a text column that is not declared categorical, at most
-LARGEST = 1e38  # largest number, about the range of float32
 IGNORE = "ignore"
 
 
@@ -40,11 +40,15 @@ class Column(NamedTuple):
       kind: Kind of the column, as above.
       levels: Names of the values 0, 1, ...; empty if the values stand for themselves.
       code: Function from n cells to numbers [n], float64.
+      type: Type of the values, a key of `probvae.data.coding.TYPES`.
+      values: Values that the codes 0, 1, ... stand for; empty for numbers.
     """
 
     kind: str
     levels: tuple[str, ...]
     code: Coder
+    type: str = "number"
+    values: tuple[Any, ...] = ()
 
 
 class Survey:
@@ -90,21 +94,6 @@ class Survey:
             self.low, self.high = min(self.low, numbers.min()), max(self.high, numbers.max())
             self.integer = self.integer and bool(np.all(numbers == np.rint(numbers)))
             self.numbers = _joined(self.numbers, set(np.unique(numbers).tolist()))
-
-
-def _counts(survey: Survey) -> bool:
-    return survey.integer and survey.low >= 0
-
-
-# kind -> description of the numbers that it takes, and their check
-NUMBERS: dict[str, tuple[str, Callable[[Survey], bool]]] = {
-    "normal": ("numbers", lambda survey: True),
-    "lognormal": ("positive numbers", lambda survey: survey.low > 0),
-    "continuous_bernoulli": ("numbers from 0 to 1", lambda survey: survey.low >= 0 and survey.high <= 1),
-    "poisson": ("counts 0, 1, 2, ...", _counts),
-    "negative_binomial": ("counts 0, 1, 2, ...", _counts),
-}
-CODED = ("bernoulli", "categorical")  # kinds whose levels, be they numbers or text, are numbered from 0
 
 
 def _joined(known: set | None, more: set) -> set | None:
@@ -165,13 +154,13 @@ def column(what: str, survey: Survey, kind: str | None) -> Column:
     if name in NUMBERS:
         if not survey.numeric:
             raise InputError(f"{what} holds text, which cannot be {name}: choose categorical, or {IGNORE!r}.")
-        support, fits = NUMBERS[name]
-        if not fits(survey):
+        support, ends = NUMBERS[name].support, np.array([survey.low, survey.high])
+        if not NUMBERS[name].contains(ends).all() or (support.startswith("counts") and not survey.integer):
             raise InputError(
                 f"{what} must hold {support} to be {name}; found {survey.low:g} to {survey.high:g}"
                 f"{'' if survey.integer else ', not all of them whole'}."
             )
-        return Column(name, (), as_numbers)
+        return Column(name, (), as_numbers, "integer" if survey.integer else "number")
     return _coded(what, survey, name, number, asked)
 
 
@@ -194,12 +183,18 @@ def _coded(what: str, survey: Survey, name: str, number: str, asked: bool) -> Co
     size = 2 if name == "bernoulli" else max(int(number or 0), len(levels))
     kind = name if name == "bernoulli" else f"{name}:{size}"
     if survey.numeric and set(levels) <= set(range(size)):
-        return Column(kind, (), as_numbers)
+        return Column(kind, (), as_numbers, "integer", tuple(range(size)))
     code = {level: float(i) for i, level in enumerate(levels)}
     if survey.numeric:
         names = tuple(str(int(level)) if level == int(level) else repr(level) for level in levels)
-        return Column(kind, names, lambda cells: _look_up(code, as_numbers(cells).tolist()))
-    return Column(kind, tuple(levels), lambda cells: _look_up(code, cells.texts() if cells.texts else []))
+        values = tuple(map(int, levels)) if survey.integer else tuple(levels)
+        look_up = lambda cells: _look_up(code, as_numbers(cells).tolist())  # noqa: E731
+        return Column(kind, names, look_up, "integer" if survey.integer else "number", values)
+    texts = tuple(levels)
+    more = tuple(f"(level {i})" for i in range(len(levels), size))
+    return Column(
+        kind, texts, lambda cells: _look_up(code, cells.texts() if cells.texts else []), "text", texts + more
+    )
 
 
 def _look_up(code: dict, values: list) -> np.ndarray:

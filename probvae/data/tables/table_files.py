@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from probvae.data import coding
 from probvae.data.arrays import Array, chunks, gather, take
+from probvae.data.coding import fit, fit_as_of_old
 from probvae.data.dataset import DataSet, Options
+from probvae.data.schema import Schema
 from probvae.data.splits import held_out, validation_split
-from probvae.data.tables.columns import IGNORE, Cells, Column, Survey, column
+from probvae.data.tables.columns import IGNORE, Cells, Column, Survey, as_numbers, column
 from probvae.data.tables.csv_files import Table, open_csv
 from probvae.data.tables.parquet_files import open_parquet
 from probvae.errors import InputError
@@ -51,31 +54,46 @@ def read_table(path: Path, options: Options, opened: Callable[[Path], Table]) ->
         raise InputError(f"{path.name} is a table, whose rows are vectors; got kind {options.kind!r}.")
     what = f"a {path.suffix.lower()} file"
     with refusals(path, what):
-        table = opened(path)
+        opened_table = opened(path)
 
     def batches() -> Iterator[list[Cells]]:
         with refusals(path, what):
-            yield from table.batches()
+            yield from opened_table.batches()
 
-    columns, label = _decide(table._replace(batches=batches), options)
-    kept = [i for i, decided in enumerate(columns) if decided is not None]
-    chosen = [decided for decided in columns if decided is not None]
+    table = opened_table._replace(batches=batches)
+    schema = options.schema
+    if schema is None:
+        decided, label = _decide(table, options)
+        columns = _columns(table, decided, options)
+    else:
+        columns, label = list(schema.columns), _label_of(table, schema)
+    places = [table.columns.index(column.name) for column in columns]
     labels: list[np.ndarray] = []
 
     def values() -> Iterator[np.ndarray]:
         for batch in batches():
             if label is not None:
                 labels.append(label[1].code(batch[label[0]]).astype(np.int64))
-            yield np.stack([c.code(batch[i]) for i, c in zip(kept, chosen, strict=True)], axis=1)
+            yield np.stack(
+                [c.numbers(_raw(batch[i], c.type)) for i, c in zip(places, columns, strict=True)], axis=1
+            )
 
     x = gather(values())
     train, test = held_out(path.name, len(x), options.seed)
     train, validation = validation_split(path.name, train, options)
-    names = tuple(table.columns[i] for i in kept)
-    kinds = tuple(decided.kind for decided in chosen)
-    loc, scale = _standard(path.name, names, kinds, take(x, train))
+    if schema is None:
+        rows = take(x, train)
+        columns = (fit_as_of_old if options.old_coding else fit)(path.name, columns, lambda: chunks(rows))
+        schema = Schema(
+            (len(columns),),
+            "table",
+            columns=tuple(columns),
+            missing=options.missing,
+            label=options.label or "",
+            classes=label[1].levels if label else (),
+        )
     missing = any(bool(np.isnan(chunk).any()) for chunk in chunks(x))
-    x = gather(((chunk - loc) / scale).astype(np.float32) for chunk in chunks(x))
+    x = gather(np.stack([c.codes(chunk[:, i]) for i, c in enumerate(columns)], axis=1) for chunk in chunks(x))
     y = np.concatenate(labels) if labels else None
 
     def part(indices: np.ndarray | None) -> tuple[Any, Any]:
@@ -91,13 +109,38 @@ def read_table(path: Path, options: Options, opened: Callable[[Path], Table]) ->
         1,
         validation=x_valid,
         validation_labels=y_valid,
-        label_names=label[1].levels if label else (),
         missing=missing,
-        columns=names,
-        kinds=kinds,
-        levels_of={name: c.levels for name, c in zip(names, chosen, strict=True) if c.levels},
-        loc=loc,
-        scale=scale,
+        schema=schema,
+    )
+
+
+def _raw(cells: Cells, kind: str) -> Any:
+    """Return cells as an array of numbers, or of texts."""
+    if cells.texts is not None and (cells.numbers is None or kind == "text"):
+        return np.array(cells.texts(), object)
+    return cells.numbers
+
+
+def _columns(table: Table, decided: list[Any], options: Options) -> list[coding.Column]:
+    """Return the columns of x, in the order of their names."""
+    columns = []
+    for place, (name, one) in enumerate(zip(table.columns, decided, strict=True)):
+        if one is not None:
+            kind = coding.NUMBERS.get(one.kind)
+            log = kind is not None and kind.logarithm and not options.old_coding
+            columns.append(coding.Column(name, one.kind, one.type, one.values, logarithm=log, place=place))
+    return columns if options.old_coding else sorted(columns, key=lambda column: column.name)
+
+
+def _label_of(table: Table, schema: Schema) -> tuple[int, Column] | None:
+    """Return the column of labels, coded as in a schema; None if the table or the schema has none."""
+    if not schema.label or schema.label not in table.columns:
+        return None
+    if not schema.classes:
+        return table.columns.index(schema.label), Column("normal", (), as_numbers)
+    classes = coding.Column(schema.label, f"categorical:{len(schema.classes)}", "text", schema.classes)
+    return table.columns.index(schema.label), Column(
+        "", (), lambda cells: classes.numbers(_raw(cells, "text"))
     )
 
 
@@ -106,26 +149,17 @@ def in_units(data: DataSet, x: Array) -> dict[str, np.ndarray]:
 
     Args:
       data: The table.
-      x: Examples [N, D], such as `data.test`, draws or means.
+      x: Examples [N, D], such as `data.test` or draws.
 
     Returns:
-      Columns [N] by name: numbers in the units of the file, or the names of the levels, "" if missing. Values
-      of a column whose levels have names are rounded to the nearest level.
+      Columns [N] by name, in the order of the file, as `data.schema.decode` returns them.
 
     Raises:
       InputError: The data are no table.
     """
-    if data.loc is None or data.scale is None:
+    if not data.schema.is_table:
         raise InputError(f"{data.name} is no table: its values are in their own units already.")
-    values = np.asarray(x, np.float64) * data.scale + data.loc
-    columns: dict[str, np.ndarray] = {}
-    for i, name in enumerate(data.columns):
-        columns[name] = values[:, i]
-        levels = data.levels_of.get(name)
-        if levels is not None:
-            nearest = np.clip(np.rint(np.nan_to_num(values[:, i])), 0, len(levels) - 1).astype(int)
-            columns[name] = np.where(np.isnan(values[:, i]), "", np.array(levels)[nearest])
-    return columns
+    return data.schema.decode(x)
 
 
 # ---- columns -------------------------------------------------------------------------------------
@@ -178,26 +212,3 @@ def _label(what: str, survey: Survey) -> Column:
     if survey.numeric:
         return column(what, survey, "normal")  # integers stand for themselves
     return column(what, survey, "categorical")
-
-
-def _standard(
-    name: str, columns: tuple[str, ...], kinds: tuple[str, ...], train: Array
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of the normal columns, 0 and 1 for the others; [D] float64."""
-    normal = np.array([kind == "normal" for kind in kinds])
-    seen, total = np.zeros(len(kinds)), np.zeros(len(kinds))
-    for chunk in chunks(train):
-        seen, total = seen + np.sum(~np.isnan(chunk), axis=0), total + np.nansum(chunk, axis=0)
-    for column_name, count in zip(columns, seen, strict=True):
-        if not count:
-            raise InputError(
-                f"Column {column_name!r} of {name} has no value among the training rows: leave it out by the "
-                f"kind {IGNORE!r}."
-            )
-    loc = np.where(normal, total / seen, 0.0)
-    squares = np.zeros(len(kinds))
-    for chunk in chunks(train):
-        squares += np.nansum(np.square(chunk - loc), axis=0)
-    deviation = np.sqrt(squares / seen)
-    varies = deviation > 1e-12 * np.abs(loc)  # more than the rounding of a constant column
-    return loc, np.where(normal & varies, deviation, 1.0)

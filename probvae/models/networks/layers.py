@@ -15,16 +15,10 @@ THIN = 2  # largest number of channels for which `ThinConv2DTranspose` is worth 
 def thin_conv2d_transpose(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Any]:
     """Compute a transposed convolution of stride 1 (same) to few channels by one matrix product and shifts.
 
-    A convolution to one channel uses a small part of a processor's vector units. Here one product multiplies
-    the channels of every pixel by all weights of the kernel, and the resulting k * k maps are shifted and
-    added. Both gradients are matrix products with the neighbourhoods of the upstream gradient's pixels.
-
-    Args:
-      x: Images [B, H, W, C].
-      kernel: Kernel [k, k, D, C], k odd.
-
-    Returns:
-      [B, H, W, D].
+    x is [B, H, W, C], the kernel [k, k, D, C] with k odd, and the result [B, H, W, D]. A convolution to one
+    channel uses a small part of a processor's vector units. Here one product multiplies the channels of every
+    pixel by all weights of the kernel, and the resulting k * k maps are shifted and added. Both gradients are
+    matrix products with the neighbourhoods of the upstream gradient's pixels.
     """
     height, width, channels = x.shape[1:]
     k, _, depth, _ = kernel.shape

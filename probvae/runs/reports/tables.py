@@ -173,8 +173,7 @@ def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 def history(run: Run) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of the history, evenly thinned to at most `ROWS`."""
     names = list(run.history)
-    n = len(run.history[names[0]]) if names else 0
-    chosen = range(n) if n <= ROWS else [round(i * (n - 1) / (ROWS - 1)) for i in range(ROWS)]
+    chosen = _evenly(range(len(run.history[names[0]]) if names else 0), ROWS)
     return names, [[shown(float(run.history[name][i])) for name in names] for i in chosen]
 
 
@@ -289,7 +288,7 @@ def _frame_names(run: Run, kind: str) -> list[tuple[int, str]]:
     return [(picture.epochs, f"{IMAGES}/{picture.path.name}") for picture in chosen]
 
 
-def _evenly(items: list[Any], most: int) -> list[Any]:
+def _evenly(items: Sequence[Any], most: int) -> Sequence[Any]:
     """Return at most `most` items at equal steps, including the first and the last.
 
     >>> _evenly(list(range(10)), 4)

@@ -1,0 +1,133 @@
+"""What a run knows of its data: schema.json, or the file that a run of format 2 was trained on."""
+
+import dataclasses
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from probvae.data import from_config
+from probvae.data.dataset import DataSet
+from probvae.data.schema import Schema
+from probvae.data.schema_file import read_schema
+from probvae.errors import InputError
+
+if TYPE_CHECKING:
+    from probvae.runs.run import Run
+
+TABLES = (".csv", ".tsv", ".parquet")
+
+
+class Known(NamedTuple):
+    """The schema of a run, None if it is unknown; and the data that it was read from, with their place."""
+
+    schema: Schema | None
+    examples: DataSet | None = None
+    source: str = ""
+
+
+def known_of(run: "Run") -> Known:
+    """Return the schema of a run.
+
+    A run of format 2 has no schema.json. Where its data file is still the same, the schema is fitted to that
+    as the run did, in the coding of format 2. Otherwise that of a table is unknown; other data have no units.
+    """
+    if run.schema_sha256 is not None:
+        return Known(read_schema(run.folder, run.schema_sha256))
+    architecture, training = run.architecture, run.training
+    for source in dict.fromkeys((training.data, run.source or training.data)):
+        try:
+            examples = from_config.read(
+                training, missing=architecture.missing, source=source, old_coding=True
+            )
+        except InputError:
+            continue
+        if examples.event_shape != architecture.event_shape:
+            continue
+        if run.fingerprint in (None, examples.old_fingerprint()):
+            schema = from_config.schema_of(examples, training, architecture)
+            if schema.is_table:
+                remark = f"read from {source} on {date.today():%Y-%m-%d}; units not verified"
+                schema = dataclasses.replace(schema, remark=remark)
+            return Known(schema, dataclasses.replace(examples, schema=schema), source)
+    return Known(None)
+
+
+def read_examples(run: "Run", known: Known) -> DataSet:
+    """Read the data of a run, or those of its `source`, by its schema.
+
+    Raises:
+      InputError: The data cannot be read, do not fit the schema, or need a schema that is unknown.
+    """
+    own = run.source is None
+    if known.examples is not None and known.source == (run.source or run.training.data):
+        return known.examples
+    if known.schema is None and _may_be_table(run):
+        raise InputError(
+            f"{run.folder} was written by an older version of probvae, which kept no names, levels and units "
+            f"of its table; they are read from {run.training.data!r} alone, which is absent or has changed. "
+            "Bring that file back, or train anew: no rows can be coded or scored until then."
+        )
+    try:
+        examples = from_config.read(
+            run.training, missing=run.architecture.missing, schema=known.schema, source=run.source
+        )
+    except InputError as error:
+        where = f" The run was trained on {run.training.data!r}; --data says where that is now."
+        raise InputError(f"{error}{where if own else ''}") from None
+    require_shape(examples, run.architecture.event_shape)
+    return examples
+
+
+def _may_be_table(run: "Run") -> bool:
+    return bool(run.architecture.columns) or Path(run.training.data).suffix.lower() in TABLES
+
+
+def require_shape(examples: DataSet, event_shape: tuple[int, ...]) -> None:
+    """Refuse examples of another shape than a model takes.
+
+    Raises:
+      InputError: The shapes differ.
+    """
+    if examples.event_shape != event_shape:
+        raise InputError(
+            f"The model takes x of shape {list(event_shape)}; {examples.name} holds "
+            f"{list(examples.event_shape)}."
+        )
+
+
+def differences(run: "Run", examples: DataSet) -> str:
+    """Describe in what examples differ from the data of a run; empty if they are the same."""
+    try:
+        fingerprint, trained = run.fingerprint, run.metrics.get("data", {})
+    except InputError:  # damaged metrics
+        return ""
+    if fingerprint in (None, examples.fingerprint(), examples.old_fingerprint()):
+        return ""
+    parts = []
+    sizes = trained.get("train_images"), trained.get("test_images")
+    mine = len(examples.train), len(examples.test)
+    if sizes != mine and None not in sizes:
+        parts.append(f"{mine[0]:,} + {mine[1]:,} examples, trained on {sizes[0]:,} + {sizes[1]:,}")
+    parts += _ranges(examples)
+    return "; ".join(parts) or "other values"
+
+
+def _ranges(examples: DataSet, most: int = 3) -> list[str]:
+    """Describe the columns of numbers whose test values leave the range of the training."""
+    beyond = []
+    x = np.asarray(examples.test)
+    for i, column in examples.schema.in_place:
+        if column.levels or column.low is None or column.high is None or np.isnan(x[:, i]).all():
+            continue
+        numbers = column.unscaled(x[:, i])
+        low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
+        width = column.high - column.low
+        if low < column.low - width or high > column.high + width:
+            beyond.append(
+                f"column {column.name!r} from {low:g} to {high:g}, trained on {column.low:g} to "
+                f"{column.high:g}"
+            )
+    more = [f"{len(beyond) - most} more columns"] if len(beyond) > most else []
+    return beyond[:most] + more
