@@ -65,13 +65,7 @@ class SeenValues(Wrapper):
 
 
 def encoder_inputs(x: tf.Tensor) -> tf.Tensor:
-    """Encode x with missing values for an encoder: zeros in their place, and a mask.
-
-    Args:
-      x: Data [..., C], nan where missing.
-
-    Returns:
-      [..., 2 C]: the values, then the mask, 1 for observed values.
+    """Encode x [..., C] as [..., 2 C]: values with zeros for missing ones (nan), and a mask, 1 for observed.
 
     >>> encoder_inputs(tf.constant([2.0, float("nan")])).numpy().tolist()
     [2.0, 0.0, 1.0, 0.0]

@@ -15,22 +15,8 @@ BLOCK_NUMBERS = 2**22  # limit of points x components x L in a block of `Blocked
 class _Mixture(ReprMixin, tfd.MixtureSameFamily):
     """Base class of mixtures that extend `tfd.MixtureSameFamily`."""
 
-    def __init__(
-        self,
-        mixture_distribution: tfd.Distribution,
-        components_distribution: tfd.Distribution,
-        name: str = "mixture",
-    ) -> None:
-        parameters = dict(locals())
-        super().__init__(mixture_distribution, components_distribution, name=name)
-        self._parameters = self._no_dependency(parameters)
-
     def _details(self) -> dict[str, Any]:
         return {"components": self.components_distribution.batch_shape[-1]}
-
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
-        return tfd.MixtureSameFamily._parameter_properties(dtype, num_classes)
 
 
 class NormalMixture(_Mixture):

@@ -31,17 +31,6 @@ class VonMisesFisher(ReprMixin, tfd.VonMisesFisher):
       Davidson et al. 2018, Hyperspherical Variational Auto-Encoders, arXiv:1804.00891.
     """
 
-    def __init__(
-        self, mean_direction: tf.Tensor, concentration: tf.Tensor, name: str = "von_mises_fisher"
-    ) -> None:
-        parameters = dict(locals())
-        super().__init__(mean_direction, concentration, name=name)
-        self._parameters = self._no_dependency(parameters)
-
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
-        return tfd.VonMisesFisher._parameter_properties(dtype, num_classes)
-
     @property
     def reparameterization_type(self) -> Any:
         """`FULLY_REPARAMETERIZED`: draws have gradients with respect to both parameters."""
@@ -68,19 +57,12 @@ class VonMisesFisher(ReprMixin, tfd.VonMisesFisher):
 
 
 def angle_slope(angle: tf.Tensor, concentration: tf.Tensor, size: int) -> tf.Tensor:
-    """Return d angle / d concentration of a von Mises-Fisher draw at a fixed probability.
+    """Return d angle / d concentration of a von Mises-Fisher draw at a fixed probability, [S, ...] up to 0.
 
-    The angle t from the mean direction has density p(t) ~ exp(concentration cos t) sin(t)^(L - 2), so
-    dF(t)/dconcentration = integral from 0 to t of (cos s - E[cos]) p(s) ds. For t above pi / 2 the integral
-    from t to pi, with the other sign, is accurate. Both are in float64, since p(s) / p(t) may be large.
-
-    Args:
-      angle: Angles [S, ...] in 0 .. pi.
-      concentration: Concentrations [...].
-      size: L, the dimension of the space around the sphere.
-
-    Returns:
-      [S, ...], of the dtype of `angle`, zero or negative.
+    The angle t [S, ...] from the mean direction has density p(t) ~ exp(concentration cos t) sin(t)^(L - 2),
+    so dF(t)/dconcentration = integral from 0 to t of (cos s - E[cos]) p(s) ds. For t above pi / 2 the
+    integral from t to pi, with the other sign, is accurate. Both are in float64, since p(s) / p(t) may be
+    large. `size` is L, the dimension of the space around the sphere.
     """
     t, k = tf.cast(angle, tf.float64)[..., tf.newaxis], tf.cast(concentration, tf.float64)
     mean = tf.norm(tfd.VonMisesFisher(tf.one_hot(0, size, dtype=tf.float64), k).mean(), axis=-1)  # E[cos]

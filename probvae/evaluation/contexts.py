@@ -14,16 +14,8 @@ from probvae.objectives.semisupervised import log_probabilities
 def exact_given(vae: VAE, x: np.ndarray, **options: Any) -> Exact:
     """Integrate p(x|y) on a grid, the examples of each y together with the model given that y.
 
-    Args:
-      vae: Model.
-      x: Data [N, *E], for a conditional model joined examples [N, D + C].
-      **options: Options of `exact`.
-
-    Returns:
-      `Exact`, with the `points` of all grids together and `bounds` around them all.
-
-    Raises:
-      InputError: There are too many different y, or `exact` refuses its arguments.
+    x is [N, *E], for a conditional model joined examples [N, D + C]; the options are those of `exact`. The
+    result has the `points` of all grids together and `bounds` around them all.
     """
     models, values = vae.by_context(x), vae.values(x)
     if len(models) == 1:
@@ -54,14 +46,9 @@ def log_class_prior(vae: VAE, train: np.ndarray) -> np.ndarray | None:
 def log_joint_of_classes(
     vae: VAE, x: np.ndarray, log_prior: np.ndarray, log_p: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Return log p(x, y) of every class, [M, C], for x [N, *E] and M <= N.
+    """Return log p(x, y) of every class, [M, C], for x [N, *E] without y and log p(y) [C].
 
-    Args:
-      vae: Model.
-      x: Data [N, *E] without y.
-      log_prior: log p(y), [C].
-      log_p: Function from joined examples [N, D + C] to log p(x|y), [M], where M is less than N if it was
-        stopped.
+    `log_p` maps joined examples [N, D + C] to log p(x|y), [M], with M < N where it was stopped.
     """
     columns = [log_p(vae.join(x, k).numpy()) for k in range(len(log_prior))]
     done = min(len(column) for column in columns)

@@ -71,15 +71,8 @@ def read_arrays(
 def read_expected(path: Path, what: str, expected: Mapping[str, Spec]) -> dict[str, np.ndarray]:
     """Read an .npz file of arrays whose names, shapes and types are known in advance.
 
-    The names are compared first, and each header before its values are read.
-
-    Args:
-      path: Path of the file.
-      what: Name of the expected kind of file, for messages.
-      expected: Shape and type of every array. All values must be finite.
-
-    Raises:
-      InputError: As for `read_arrays`; or a name, shape or type differs, or a value is not finite.
+    The names are compared first, and each header before its values are read; all values must be finite.
+    `what` names the expected kind of file in messages. Errors are `InputError`, as for `read_arrays`.
     """
     with refusals(path, what), zipfile.ZipFile(path) as archive:
         members = _members(path, archive)

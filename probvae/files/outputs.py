@@ -25,16 +25,10 @@ def _why_foreign(names: set[str]) -> str:
 def refuse_folder_in_use(
     folder: Path, *, overwrite: bool, why_foreign: Callable[[set[str]], str] = _why_foreign
 ) -> None:
-    """Refuse an output folder that holds files.
+    """Refuse an output folder that holds files, unless they are results that `overwrite` lets be replaced.
 
-    Args:
-      folder: Output folder.
-      overwrite: Whether existing results may be replaced.
-      why_foreign: Function from the names in the folder to the reason why they may never be replaced, or to
-        an empty text; by default, run folders are not replaced.
-
-    Raises:
-      InputError: The folder is in use, or cannot be read.
+    `why_foreign` is a function of the names in the folder that says why they may not be replaced in any case,
+    or returns an empty text; by default, run folders are not replaced.
     """
     with usable(folder):
         names = {path.name for path in folder.iterdir()} if folder.exists() else set()

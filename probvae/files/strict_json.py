@@ -9,19 +9,10 @@ LONGEST_NUMBER = 25  # largest number of characters in an integer; int64 has 20
 
 
 def parse(text: str, what: str, levels: int) -> Any:
-    """Read JSON text.
+    """Read JSON text of at most `levels` nested objects and lists; `what` names it in messages.
 
-    Args:
-      text: Text to read.
-      what: Name of the text, for messages.
-      levels: Largest depth of nested objects and lists.
-
-    Returns:
-      Objects, lists, texts, numbers, booleans and None.
-
-    Raises:
-      InputError: The text is not JSON, or has a key twice in an object, NaN or infinity (which JSON lacks),
-        an integer of more than `LONGEST_NUMBER` characters, text that UTF-8 cannot encode, or deeper levels.
+    It is refused if it is no JSON, or has a key twice in an object, NaN or infinity (which JSON lacks), an
+    integer of more than `LONGEST_NUMBER` characters, or text that UTF-8 cannot encode.
 
     >>> parse('{"a": [1, 2.5]}', "a.json", levels=2)
     {'a': [1, 2.5]}

@@ -144,9 +144,8 @@ def _anneal(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Move z [C, B, L] along betas [K + 1], up or down, with fixed step sizes [K + 1, B].
 
-    Returns:
-      The sum over k of log f_k - log f_{k-1} at z_{k-1}, [B, C] float64, and the mean acceptance [B],
-      NaN where K = 1 and there was no transition.
+    The results are the sum over k of log f_k - log f_{k-1} at z_{k-1}, [B, C] float64, and the mean
+    acceptance [B], NaN where K = 1 and there was no transition.
     """
     beta = tf.constant(betas, z.dtype)
 

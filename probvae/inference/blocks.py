@@ -31,12 +31,9 @@ def decodes_at_once(vae: Model) -> int:
 def until_stopped(
     work: Callable[[Any], Any], blocks: Iterable[Any], after: Callable[[Any], None] = lambda block: None
 ) -> list[Any]:
-    """Collect `work(block)` for each block until `Stopped`, which is raised again if no block is finished.
+    """Collect `work(block)` for each block until it or `after(block)` raises `Stopped`.
 
-    Args:
-      work: Function of a block. A block in which it raises `Stopped` is left out.
-      blocks: The blocks.
-      after: Called after each block. A block after which it raises `Stopped` is the last.
+    A block in which `work` raises it is left out; if no block is finished, it is raised again.
     """
     parts: list[Any] = []
     for block in blocks:
@@ -58,18 +55,12 @@ def in_blocks(
     axes: Sequence[int] = (),
     on_progress: Progress = lambda fraction: None,
 ) -> Any:
-    """Call a function on blocks of examples and join its results.
+    """Call a function on blocks of at most `size` of `total` examples, and join its results.
 
-    Args:
-      work: Function of the rows of a block. It returns an array or a sequence of arrays. It may derive a seed
-        from `rows.start`.
-      total: N, the number of examples.
-      size: Number of examples in a block, at most.
-      axes: Axis of the examples in each result, if not the first.
-      on_progress: Called after each block with the fraction done; it may raise `Stopped`.
-
-    Returns:
-      The array, or a list of the arrays, of all examples, or of as many as were finished.
+    `work` takes the rows of a block, from whose start it may derive a seed, and returns an array or a
+    sequence of arrays; `axes` are the axes of the examples in these, if not the first. After each block,
+    `on_progress` is called with the fraction done. If it raises `Stopped`, the result is that of the finished
+    examples.
 
     >>> in_blocks(lambda rows: np.arange(5)[rows] ** 2, 5, 2)
     array([ 0,  1,  4,  9, 16])
@@ -110,19 +101,11 @@ def compiled_in_blocks(
     batch_size: int,
     on_progress: Progress,
 ) -> list[np.ndarray]:
-    """Compile `run` once and call it on blocks of examples of one size.
+    """Compile `run` once and call it on blocks of examples of one size, at most `batch_size`.
 
-    The last block is padded with copies of the last example, whose results are dropped.
-
-    Args:
-      run: Function of one block of each array and of a seed; the first axis of its results is the batch.
-      arrays: Arrays [N, ...].
-      seed: Seed; block i uses `fold_in(seed, i)`.
-      batch_size: Largest number of examples in a block.
-      on_progress: Called after each block with the fraction done; it may raise `Stopped`.
-
-    Returns:
-      The results of `run`, joined, each [N, ...], or as many examples as were finished.
+    `run` takes a block of each array [N, ...] and a seed, `fold_in(seed, i)` for block i, and returns tensors
+    [B, ...]. The last block is filled up with copies of the last example, whose results are dropped.
+    `on_progress` is as for `in_blocks`.
 
     >>> double = lambda x, seed: (2 * x,)
     >>> compiled_in_blocks(double, [np.arange(5)], seed=0, batch_size=2, on_progress=print)

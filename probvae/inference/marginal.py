@@ -1,6 +1,6 @@
 """A VAE as a distribution over x: p(x) = integral of p(x|z) p(z) dz.
 
-Each entry of `METHODS` is a function `(vae, x [N, *E], num_samples, seed) -> [N]`, log p(x) in nats.
+Each entry of `METHODS` is a function `(vae, x [N, *E], *, num_samples, seed) -> [N]`, log p(x) in nats.
 """
 
 from collections.abc import Callable
@@ -24,15 +24,7 @@ class GenerativeModel(Model, Protocol):
         """Draw x from the model, [num_samples, *E]."""
 
 
-def _iwae(vae: Model, x: tf.Tensor, num_samples: int, seed: Seed) -> tf.Tensor:
-    return iwae(vae, x, num_samples=num_samples, seed=seed)
-
-
-def _elbo(vae: Model, x: tf.Tensor, num_samples: int, seed: Seed) -> tf.Tensor:
-    return elbo(vae, x, num_samples=num_samples, seed=seed)
-
-
-def _exact(vae: Model, x: tf.Tensor, num_samples: int, seed: Seed) -> tf.Tensor:
+def _exact(vae: Model, x: tf.Tensor, *, num_samples: int, seed: Seed) -> tf.Tensor:
     def quadrature(values: np.ndarray) -> np.ndarray:
         return exact(vae, values).log_marginal.astype(np.float32)
 
@@ -40,7 +32,7 @@ def _exact(vae: Model, x: tf.Tensor, num_samples: int, seed: Seed) -> tf.Tensor:
     return tf.ensure_shape(log_p, x.shape[:1])
 
 
-METHODS: dict[str, Callable[..., tf.Tensor]] = {"iwae": _iwae, "elbo": _elbo, "exact": _exact}
+METHODS: dict[str, Callable[..., tf.Tensor]] = {"iwae": iwae, "elbo": elbo, "exact": _exact}
 
 
 class Marginal(LibraryDistribution):
@@ -89,7 +81,7 @@ class Marginal(LibraryDistribution):
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         leading = tf.shape(x)[: tf.rank(x) - len(self.vae.event_shape)]
         flat = tf.reshape(x, [-1, *self.vae.event_shape])
-        log_p = METHODS[self.method](self.vae, flat, self.num_samples, as_seed(self.seed))
+        log_p = METHODS[self.method](self.vae, flat, num_samples=self.num_samples, seed=as_seed(self.seed))
         return tf.reshape(log_p, leading)
 
     def _mean(self) -> tf.Tensor:

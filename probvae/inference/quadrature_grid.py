@@ -152,18 +152,11 @@ class Search:
         active: np.ndarray,
         error: np.ndarray,
     ) -> tuple[Wanted, np.ndarray]:
-        """Halve the spacing in the tiles with mass.
+        """Halve the spacing in the tiles of a level with mass.
 
-        Args:
-          tiles: All tiles of a level.
-          level: Level of these tiles.
-          threshold: Log of the mass below which a tile is not refined, [N].
-          active: Examples that have not converged.
-          error: Error of each example, [N], nats.
-
-        Returns:
-          The tiles of the next level inside the tiles with mass, for the active examples; and the log of the
-          sum over the other tiles, [N].
+        The threshold [N] is the log of the mass below which a tile is not refined, `active` the examples that
+        have not converged, and `error` [N] is in nats. The results are the tiles of the next level inside the
+        tiles with mass, for the active examples, and the log of the sum over the other tiles, [N].
         """
         n = len(threshold)
         is_active = np.zeros(n, bool)

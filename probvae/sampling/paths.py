@@ -18,20 +18,12 @@ def linear(z0: np.ndarray, z1: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 
 def spherical(z0: np.ndarray, z1: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Return the path from z0 to z1 with uniform rotation along a great circle and a linear norm.
+    """Return the path [T, ..., L] of uniform rotation along a great circle and a linear norm from z0 to z1.
 
-    On a sphere this is the slerp of Shoemake. Draws of a unit normal in many dimensions have norms near
-    sqrt(L), and so have the points of this path, but not those of a straight line. Between opposite
-    directions the circle is one of many. The path is the straight line in one dimension, or if an end is the
-    origin.
-
-    Args:
-      z0: Start of the path, [..., L].
-      z1: End of the path, of the same shape.
-      t: Positions on the path [T], from 0 to 1.
-
-    Returns:
-      [T, ..., L].
+    t are the positions [T] on it, from 0 to 1. On a sphere this is the slerp of Shoemake. Draws of a unit
+    normal in many dimensions have norms near sqrt(L), and so have the points of this path, but not those of a
+    straight line. Between opposite directions the circle is one of many. The path is the straight line in one
+    dimension, or if an end is the origin.
 
     References:
       Shoemake 1985, Animating rotation with quaternion curves. White 2016, Sampling generative networks,

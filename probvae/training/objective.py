@@ -22,11 +22,8 @@ def make_objective(
 ) -> Objective:
     """Return the objective of a training, `(vae, x, *, seed) -> [B]`.
 
-    Args:
-      training: Name and options of the objective.
-      num_examples: Size of the training set.
-      iterations: Variable with the number of steps of the optimizer, for the warm-up of beta.
-      labelled: Fraction of known labels, for `labels="semi"`; None takes that of `training`.
+    `iterations` is the variable with the number of steps of the optimizer, for the warm-up of beta;
+    `labelled` is the fraction of known labels for `labels="semi"`, that of the training by default.
     """
     entry, function = choices.OBJECTIVES[training.objective], objectives.OBJECTIVES[training.objective]
     options = {name: getattr(training, name) for name in entry.options if name != "beta_warmup"}

@@ -85,16 +85,9 @@ def made(
 ) -> tuple[Network, np.ndarray]:
     """Build a MADE with two outputs for each coordinate, [..., 2 L]: all first outputs, then all second ones.
 
-    Args:
-      latent_dim: L, the number of coordinates.
-      hidden: Numbers of units of the hidden layers.
-      context_size: C, the size of the context; 0 for none.
-      reverse: Whether outputs depend on the coordinates after their own, not on those before it.
-      bias: Initial values of the two outputs.
-      seed: Seed of the initial weights.
-
-    Returns:
-      The network, and the order [L] of the coordinates.
+    With `reverse`, outputs depend on the coordinates after their own, not on those before it. `hidden` are
+    the units of the hidden layers, and `bias` holds the initial values of the two outputs. The order [L] of
+    the coordinates is returned beside the network.
 
     References:
       Germain et al. 2015, MADE: Masked Autoencoder for Distribution Estimation, arXiv:1502.03509.

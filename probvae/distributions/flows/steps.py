@@ -165,13 +165,8 @@ def couplings(
 ) -> list[tuple[networks.Network, tuple[int, int]]]:
     """Build the networks of `steps` couplings, each with its changed part (start, stop) of z.
 
-    Args:
-      latent_dim: L, the size of z.
-      steps: Number of couplings.
-      hidden: Numbers of units of the hidden layers.
-      outputs: Number of outputs for each changed coordinate: 2 for `affine`, 3 SPLINE_BINS - 1 for `spline`.
-      context_size: C, the size of the context; 0 for none.
-      seed: Seed of the initial weights.
+    `hidden` are the units of the hidden layers; there are two outputs for each changed coordinate for
+    `affine`, 3 SPLINE_BINS - 1 for `spline`.
     """
 
     def network(step: int, changed: int) -> networks.Network:

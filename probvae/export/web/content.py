@@ -62,24 +62,12 @@ def describe(
     method: str = "auto",
     **options: Any,
 ) -> dict[str, Any]:
-    """Collect the content of a page.
+    """Collect the content of a page, a dict for JSON with arrays in base64 of little-endian numbers.
 
-    Args:
-      vae: Model that passes `refuse_unless_served`.
-      x: Test images [N, H, W, C], without y; N is 1 or more.
-      labels: Classes [N], or None; a conditional model needs them.
-      title: Title of the page.
-      data: Name of the test images.
-      threshold: Whether images of the visitor are thresholded to black and white.
-      label_names: Names of the classes, if they have any.
-      method: Estimate of log p(x): exact, iwae, or auto, which is exact for one or two dimensions.
-      **options: Options of `importance`, for iwae.
-
-    Returns:
-      A dict for JSON; arrays are base64 of little-endian numbers.
-
-    Raises:
-      InputError: A browser cannot run the model, or there are more images than a page can hold.
+    x are test images [N, H, W, C] without y, of a model that passes `refuse_unless_served`; labels [N], or
+    None, are needed by a conditional one. With `threshold`, an image of the visitor is made black and white.
+    `method` is the estimate of log p(x): exact, iwae, or auto, which is exact for one or two dimensions; the
+    other options are those of `importance`. More images than a page can hold are refused.
     """
     architecture = vae.architecture
     assert architecture is not None
