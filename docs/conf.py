@@ -1,4 +1,4 @@
-"""The documentation site: `sphinx-build -W docs build/site`. `docstrings.py` is about docstrings."""
+"""Configuration of the documentation site: `sphinx-build -W docs build/site`. See also `docstrings.py`."""
 
 import re
 import sys
@@ -28,7 +28,7 @@ exclude_patterns = ["images/**", "examples/*.png"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 
-# Docstrings: Google's style. A name in single backticks is a link where it leads somewhere.
+# Docstrings: Google's style. A name in single backticks is a link if its target exists.
 default_role = "py:obj"
 add_module_names = False
 autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
@@ -65,5 +65,5 @@ def stay_inside(app: Sphinx, name: str, text: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Connect it."""
+    """Connect the function to Sphinx."""
     app.connect("source-read", stay_inside)

@@ -1,4 +1,4 @@
-"""What Sphinx does not know of our docstrings: shapes such as [B, *E], fields of tuples, and short names.
+"""Sphinx extension for our docstrings: shapes such as [B, *E], fields of tuples, and short names.
 
 A name in backticks is looked up as `Python` would say it in that module; `missing_reference` adds the names
 that a reader understands as well: `objectives.elbo` for `probvae.objectives.elbo`, `probvae.VAE` for
@@ -49,7 +49,7 @@ MARKUP = re.compile(r"\||(?<=[\[ (,])\*(?=\w+'?(?:[\[\],)]|$))|(?<=\w)_(?=\W|$)"
 
 
 def escape(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Keep such signs as they are, before napoleon sees the lines, and let a plural s follow code."""
+    """Escape these signs before napoleon processes the lines, and let a plural s follow code."""
     if isinstance(obj, dict):  # a registry, whose docstring is that of every dict: its names
         lines[:] = [", ".join(f"``{key}``" for key in obj) + "."]
         return
@@ -76,14 +76,14 @@ def describe(app: Sphinx, context: Any, lines: list[str]) -> None:
 
 
 def mark_options(app: Sphinx, context: Any, lines: list[str]) -> None:
-    """Set the options that a help text names as code."""
+    """Format the options in a help text as code."""
     for i, line in enumerate(lines):
         if not line.lstrip().startswith(".."):
             lines[i] = OPTION.sub(r"``\g<0>``", line)
 
 
 def name_fields(app: Sphinx, tree: nodes.document) -> None:
-    """Call attributes what their docstring does, and types by their last name."""
+    """Rename the section of attributes, and shorten types to their last name."""
     for name in tree.findall(nodes.field_name):
         if name.astext() == "Variables":
             name[:] = [nodes.Text("Attributes")]
@@ -93,7 +93,7 @@ def name_fields(app: Sphinx, tree: nodes.document) -> None:
 
 
 def sign(app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str, returns: str) -> Any:
-    """Show what a Keras model takes: `__init__` says it, and Keras's `__new__` hides it."""
+    """Show the signature of a Keras model's `__init__`, which Keras's `__new__` hides."""
     if what != "class" or not str(signature).startswith("(*args"):
         return None
     own = sphinx_inspect.signature(obj.__init__, bound_method=True)
@@ -102,14 +102,14 @@ def sign(app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: s
 
 
 def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
-    """Leave out fields of named tuples, which their class explains, and what TFP copies into ours."""
+    """Omit fields of named tuples, which their class documents, and members that TFP copies."""
     field = str(getattr(obj, "__doc__", "")).startswith("Alias for field number")
     foreign = inspect.isroutine(obj) and not str(obj.__module__).startswith("probvae")
     return True if field or foreign else None
 
 
 def missing_reference(app: Sphinx, env: Any, node: nodes.Element, content: nodes.Element) -> Any:
-    """Find the object that a shortened name means, the only one that ends so, or its page elsewhere."""
+    """Find the only object whose name ends like this, or the page of another package."""
     if node.get("refdomain") != "py":
         return None
     for pattern, address in ELSEWHERE:
@@ -133,7 +133,7 @@ def missing_reference(app: Sphinx, env: Any, node: nodes.Element, content: nodes
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Connect them."""
+    """Connect the functions to Sphinx."""
     app.connect("autodoc-process-docstring", escape, priority=100)
     app.connect("autodoc-process-signature", sign)
     app.connect("autodoc-skip-member", skip)

@@ -1,4 +1,4 @@
-"""Anomaly detection: a model of benign tumours says of each other tumour how unlikely it is.
+"""Anomaly detection: a model of benign tumours measures how unlikely other tumours are.
 
 Data: scikit-learn's breast cancer table, 569 tumours with 30 measurements each; no network. Run it as
 `python docs/examples/anomaly_detection.py`; with --quick it trains for a moment only.
@@ -19,7 +19,8 @@ from probvae.evaluation.outliers import auroc
 quick = "--quick" in sys.argv
 
 # %% [markdown]
-# The model sees benign tumours only. A third of them is kept apart, to be told from the malignant ones.
+# The model is trained on benign tumours only. A third of them is held out, to compare with the malignant
+# ones.
 
 # %%
 table = load_breast_cancer()
@@ -34,9 +35,9 @@ vae.fit(train)
 print(f"{len(train)} benign tumours with {train.shape[1]} measurements, {len(vae.history_['epoch'])} epochs")
 
 # %% [markdown]
-# The score is minus the bound on log p(x), in nats: what the model finds unlikely scores high. The baseline
-# is one normal distribution over the 30 measurements, fitted to the same rows; it is a strong one on so few
-# data.
+# The score is minus the bound on log p(x), in nats, so unlikely rows have a high score. The baseline is a
+# single normal distribution over the 30 measurements, fitted to the same rows; with so few data it is a
+# strong baseline.
 
 # %%
 inlier, outlier = -vae.score_samples(unseen), -vae.score_samples(malignant)
@@ -50,7 +51,7 @@ print(f"  one normal distribution: {baseline.value:.3f} ± {baseline.standard_er
 print(f"at 5% false alarms it finds {np.mean(outlier > threshold):.0%} of the malignant tumours")
 
 # %% [markdown]
-# Which measurements are to blame: the reconstruction error, in standard deviations of the benign tumours.
+# The reconstruction error shows which measurements are unusual, in standard deviations of the benign tumours.
 
 # %%
 back = vae.inverse_transform(vae.transform(malignant))

@@ -1,8 +1,8 @@
-"""Colour images of 32x32 pixels: 8-bit colour by discretized logistics, in bits per dimension.
+"""Colour images of 32x32 pixels: 8-bit colour with discretized logistics, in bits per dimension.
 
-Data: CIFAR-10 where its archive, cifar-10-python.tar.gz, is given as an argument (or any .npz file or folder
-of images that probvae.data.load takes); else patches of scikit-learn's two photographs, so that no network is
-needed. Run it as `python docs/examples/colour_images.py [PATH]`; with --quick it trains for a moment only.
+Data: CIFAR-10 if its archive, cifar-10-python.tar.gz, is given as an argument (or any .npz file or folder of
+images that probvae.data.load reads); otherwise patches of scikit-learn's two photographs, so that no network
+is needed. Run it as `python docs/examples/colour_images.py [PATH]`; with --quick it trains for a moment only.
 """
 
 # %%
@@ -23,7 +23,8 @@ quick = "--quick" in sys.argv
 paths = [Path(word) for word in sys.argv[1:] if not word.startswith("-")]
 
 # %% [markdown]
-# Patches train that lie in the left three quarters of a photograph, and those test that lie in the rest.
+# Patches from the left three quarters of each photograph are for training, and those from the rest for
+# testing.
 
 
 # %%
@@ -61,8 +62,8 @@ vae.compile(tf_keras.optimizers.Adam(2e-3), seed=0)
 vae.fit(train, epochs=1 if quick else 50, batch_size=32, verbose=0)
 
 # %% [markdown]
-# Bits per dimension: what it costs to code a value of a pixel, at 8 bits uncompressed. Deflate, which PNG
-# uses, knows nothing of photographs; the model is given nothing but the training images.
+# Bits per dimension are the cost of coding one value of a pixel, which takes 8 bits uncompressed. For
+# comparison: Deflate, which PNG uses, is not made for photographs; the model knows only the training images.
 
 # %%
 elbo = np.concatenate(

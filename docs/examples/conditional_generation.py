@@ -1,4 +1,4 @@
-"""Conditional generation: digits of a class that you name, and one handwriting in all classes.
+"""Conditional generation: digits of a chosen class, and one handwriting in all classes.
 
 Data: scikit-learn's 1,797 digits of 8x8 pixels; no network. Run it as
 `python docs/examples/conditional_generation.py`; with --quick it trains for a moment only.
@@ -19,7 +19,7 @@ quick = "--quick" in sys.argv
 
 # %% [markdown]
 # `context_dim` makes the model p(x|z, y) with q(z|x, y). Grey levels are numbers from 0 to 1, so the
-# likelihood is the continuous Bernoulli. An example is x and y joined.
+# likelihood is the continuous Bernoulli. An example is x and y concatenated.
 
 # %%
 digits = load_digits()
@@ -41,8 +41,8 @@ elbo = vae.evaluate(test, verbose=0, return_dict=True)["elbo"]
 print(f"test ELBO, a bound on log p(x|y): {elbo:.1f} nats per digit")
 
 # %% [markdown]
-# Draws of every class: z ~ p(z), x ~ p(x|z, y). A classifier that has seen real digits only says whether
-# they are what was asked for. With labels given at random it would say so of a tenth.
+# Draws of every class: z ~ p(z), x ~ p(x|z, y). A classifier that was trained on real digits only checks
+# whether they show the requested class. With random labels it would agree in a tenth of the cases.
 
 # %%
 judge = LogisticRegression(max_iter=2000).fit(x[:1500].reshape(-1, 64), y[:1500])
@@ -55,7 +55,7 @@ print(f"the classifier recognizes {real:.0%} of the real test digits, {right[0]:
 print(f"and {right[1]:.0%} of draws from it, whose pixels have the noise of the likelihood")
 
 # %% [markdown]
-# The same z in every class: what z holds is how something is written, not what.
+# The same z in every class: z describes the style of the handwriting and not the digit.
 
 # %%
 z = np.repeat(vae.prior.sample(8, seed=(0, 4)).numpy()[:, None], 10, axis=1)  # [8, 10, L]
@@ -65,7 +65,7 @@ figure = grid(
     same_hand,
     rows=[f"z {i + 1}" for i in range(8)],
     columns=[str(i) for i in range(10)],
-    title="Mean of p(x|z, y): a z a row, a class a column",
+    title="Mean of p(x|z, y): one z per row, one class per column",
 )
 figure.savefig("conditional_generation.png")
 print("wrote conditional_generation.png")

@@ -1,4 +1,4 @@
-"""Imputation: the lower half of handwritten digits is missing, and a model fills it in, with its uncertainty.
+"""Imputation: a model fills in the missing lower half of handwritten digits, with its uncertainty.
 
 Data: scikit-learn's 1,797 digits of 8x8 pixels; no network. Run it as `python docs/examples/imputation.py`;
 with --quick it trains for a moment only.
@@ -18,10 +18,10 @@ from probvae.figures.panels import grid
 quick = "--quick" in sys.argv
 
 # %% [markdown]
-# A missing value is NaN. The model is trained on digits of which a random quarter of the pixels is missing:
-# its bound is that on the pixels that were seen. Pixels are black or white. With so many holes the ELBO does
-# not learn to use z here (its KL falls to zero); the importance-weighted bound with 5 draws does, as in
-# Mattei & Frellsen (2019).
+# A missing value is NaN. The model is trained on black and white digits with a random quarter of the pixels
+# missing; the bound is on the observed pixels. With so many missing pixels, a model trained on the ELBO does
+# not learn to use z here (its KL falls to zero). One trained on the importance-weighted bound with 5 draws
+# does, as in Mattei & Frellsen (2019).
 
 # %%
 rng = np.random.default_rng(0)
@@ -38,8 +38,8 @@ vae.fit(holes, epochs=2 if quick else 100, batch_size=50, verbose=0)
 print(vae)
 
 # %% [markdown]
-# `probvae.impute` weighs draws of z by how well they explain the upper half. Its mean is the best guess of
-# each pixel, its draws are whole lower halves that could have been.
+# `probvae.impute` weights draws of z by how well they explain the upper half. Its mean is the best guess for
+# each pixel; each of its draws is a plausible lower half.
 
 # %%
 shown = test[: 40 if quick else None].copy()
@@ -51,10 +51,10 @@ error, simple = (np.sqrt(np.mean((g - lower) ** 2)) for g in (guess, average))
 print(f"root mean squared error of the missing pixels: {error:.3f}; by their average: {simple:.3f}")
 
 # %% [markdown]
-# Is the uncertainty right? Where the model gives a pixel the probability 0.7, about 70% should be white.
+# Calibration: of the pixels to which the model gives the probability 0.7, about 70% should be white.
 
 # %%
-print("probability given   pixels   white in truth")
+print("probability given   pixels   actually white")
 for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 1.001)):
     inside = (guess >= low) & (guess < high)
     white = f"{lower[inside].mean():8.2f}" if inside.any() else ""

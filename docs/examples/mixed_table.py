@@ -1,4 +1,4 @@
-"""A table of mixed columns: numbers and a category in one model, which is asked for what is missing.
+"""A table of mixed columns: numbers and a category in one model, which predicts missing values.
 
 Data: scikit-learn's diabetes table, 442 patients; no network. Run it as
 `python docs/examples/mixed_table.py`; with --quick it trains for a moment only.
@@ -21,8 +21,7 @@ from probvae.training.trainer import fit
 quick = "--quick" in sys.argv
 
 # %% [markdown]
-# The table as a .csv file, as one would have it: a column of words, one of whole numbers, a blank cell here
-# and there.
+# The table is a typical .csv file, with a column of words, a column of whole numbers, and some blank cells.
 
 # %%
 patients = load_diabetes(scaled=False)
@@ -61,7 +60,7 @@ history = fit(vae, prepared, training)
 print(f"test ELBO {history[-1].test_elbo:.2f} nats per patient, after {len(history)} epochs")
 
 # %% [markdown]
-# Patients that never were, in the units of the file, next to the real ones.
+# Simulated patients, in the units of the file, next to the real ones.
 
 # %%
 real = probvae.data.in_units(data, data.train[:])
@@ -74,8 +73,9 @@ share = [np.mean(t["sex"][t["sex"] != ""] == "male") for t in (real, drawn)]
 print(f"  male          {share[0]:.0%}             {share[1]:.0%}")
 
 # %% [markdown]
-# A prediction is an imputation: the progression of test patients, given the rest, next to a linear
-# regression that was made for this one column. The model was asked for no column in particular.
+# A prediction is an imputation, here of the progression of test patients from the other columns. It is
+# compared with a linear regression that was fitted for this column; the model was not trained for any
+# particular column.
 
 # %%
 target = data.columns.index("progression")

@@ -27,11 +27,11 @@ TRUE, ENCODER, BEST = theme.ACCENT, "#d1495b", "#edae49"
 quick = "--quick" in sys.argv
 folder = Path(next((word for word in sys.argv[1:] if not word.startswith("-")), Path(__file__).parent))
 
-# ---- a model, and what is exact about it -----------------------------------------------------------
+# ---- a model and its exact values ------------------------------------------------------------------
 
 digits = data.prepare(data.load("digits"), binarize="threshold")
 x_train, x = (x.astype("float32") for x in (digits.train, digits.test[: 10 if quick else 50]))
-tf.random.set_seed(0)  # of the order in which Keras takes the images
+tf.random.set_seed(0)  # fixes the order in which Keras takes the images
 vae = probvae.conv_vae((28, 28, 1), latent_dim=1, seed=0)
 vae.compile(tf_keras.optimizers.Adam(1e-3), seed=0)
 vae.fit(x_train, epochs=1 if quick else 20, batch_size=32, verbose=0)
@@ -58,7 +58,7 @@ log_w = np.concatenate(
     [probvae.log_weights(vae, x[shown], num_samples=100, seed=n) for n in range(draws // 100)]
 )
 
-# ---- where q(z|x) lies, and what that costs --------------------------------------------------------
+# ---- q(z|x) and its gaps ---------------------------------------------------------------------------
 
 
 def densities(ax: Axes, i: int, title: str) -> None:
@@ -79,7 +79,7 @@ def densities(ax: Axes, i: int, title: str) -> None:
 
 
 def parts(ax: Axes, i: int) -> None:
-    """Draw what lies between ELBO and log p(x) as one bar."""
+    """Draw the gaps between ELBO and log p(x) as one bar."""
     n = shown[i]
     shares = blended_transform_factory(ax.transAxes, ax.transData)  # x of the panel, y of the data
     ends = [0.0, amortization[n], amortization[n] + approximation[n]]

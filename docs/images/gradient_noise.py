@@ -27,16 +27,16 @@ from probvae.figures.theme import ACCENT, DPI, INK, MUTED, style
 from probvae.models.vae import VAE
 from probvae.seeds import Seed, fold_in
 
-GROUPS = 20  # of repeats, each left out once for the standard error
+GROUPS = 20  # number of groups of repeats, each left out once for the standard error
 
 
 class SignalToNoise(NamedTuple):
     """Signal-to-noise ratios |E g| / sqrt(E |g - E g|^2) of a gradient g, against K.
 
     Attributes:
-      num_samples: [J], K.
-      ratio: [J]; 0 where the noise hides the signal.
-      standard_error: [J], Monte Carlo error, by the jackknife.
+      num_samples: Numbers of draws K, [J].
+      ratio: Ratios [J]; 0 if the noise hides the signal.
+      standard_error: Monte Carlo errors [J], by the jackknife.
     """
 
     num_samples: np.ndarray
@@ -64,13 +64,13 @@ def signal_to_noise(
     """Measure the signal-to-noise ratio of the gradient of the objective's mean over a batch.
 
     Args:
-      vae: the model; its weights do not change.
-      x: the batch [B, *E]; the ratio grows with sqrt(B).
-      objective: `(vae, x, *, num_samples, seed) -> [B]`.
-      variables: groups by name; each has a ratio of its own.
-      num_samples: [J], the numbers K.
-      repeats: gradients drawn for each K, rounded up to a multiple of 20.
-      seed: an int or an int32 pair; every K and repeat derives its own.
+      vae: Model; its weights do not change.
+      x: Batch [B, *E]; the ratio grows with sqrt(B).
+      objective: Function `(vae, x, *, num_samples, seed) -> [B]`.
+      variables: Groups of variables by name; each group has its own ratio.
+      num_samples: Numbers of draws K, [J].
+      repeats: Number of gradients drawn for each K, rounded up to a multiple of 20.
+      seed: Seed, an int or an int32 pair; every K and repeat derives its own.
 
     Returns:
       A `SignalToNoise` for each group, of float64 arrays.

@@ -1,4 +1,4 @@
-"""Measure and draw what training costs: `python docs/images/scaling.py IMAGES.npz`.
+"""Measure and draw the cost of training: `python docs/images/scaling.py IMAGES.npz`.
 
 Microseconds an image with 1,000 to 1,000,000 images, read from a file chunk by chunk; with 1 to 50 draws of
 z; with 2 to 512 latent dimensions. The points of a line take turns, five rounds. Five minutes on two cores;
@@ -44,7 +44,7 @@ def steps_of(x: np.ndarray, *, samples: int = 1, latent: int = 2) -> Steps:
 
 
 def measure(lines: dict[int, tuple[Steps, np.ndarray, int]]) -> dict[int, np.ndarray]:
-    """Return microseconds an image [R] of each point, from its steps, its images and its number of steps."""
+    """Return microseconds per image [R] of each point, from its steps, its images and its number of steps."""
     found: dict[int, list[float]] = {key: [] for key in lines}
     rng = np.random.default_rng(0)
     for number in range(ROUNDS + 1):  # the first is not counted
