@@ -44,8 +44,8 @@ print(vae)
 # %%
 shown = test[: 40 if quick else None].copy()
 shown[:, 4:] = np.nan
-found = probvae.impute(vae, shown, num_samples=200 if quick else 2000, num_draws=4, seed=0)
-lower, guess = test[: len(shown), 4:], found.mean[:, 4:]
+imputed = probvae.impute(vae, shown, num_samples=200 if quick else 2000, num_draws=4, seed=0)
+lower, guess = test[: len(shown), 4:], imputed.mean[:, 4:]
 average = train[:, 4:].mean(axis=0)
 error, simple = (np.sqrt(np.mean((g - lower) ** 2)) for g in (guess, average))
 print(f"root mean squared error of the missing pixels: {error:.3f}; by their average: {simple:.3f}")
@@ -59,11 +59,11 @@ for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9
     inside = (guess >= low) & (guess < high)
     white = f"{lower[inside].mean():8.2f}" if inside.any() else ""
     print(f"   {low:.1f} to {min(high, 1):.1f}      {inside.sum():7,}   {white}")
-print(f"effective sample size: median {np.median(found.effective_sample_size):.0f}")
+print(f"effective sample size: median {np.median(imputed.effective_sample_size):.0f}")
 
 # %%
 picks = np.arange(8)
-columns = [test[picks], shown[picks], found.mean[picks], *(draw[picks] for draw in found.draws)]
+columns = [test[picks], shown[picks], imputed.mean[picks], *(draw[picks] for draw in imputed.draws)]
 names = ["whole", "seen", "mean", *(f"draw {i}" for i in range(1, 5))]
 figure = grid(np.stack(columns, axis=1), columns=names, title="Lower halves filled in")
 figure.savefig("imputation.png")

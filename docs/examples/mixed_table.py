@@ -82,8 +82,8 @@ target = data.columns.index("progression")
 known = ~np.isnan(data.test[:, target])
 asked = data.test[known].copy()
 asked[:, target] = np.nan
-found = probvae.impute(vae, asked, num_samples=500 if quick else 3000, seed=0)
-truth, guess = data.test[known, target], found.mean[:, target]
+imputed = probvae.impute(vae, asked, num_samples=500 if quick else 3000, seed=0)
+truth, guess = data.test[known, target], imputed.mean[:, target]
 filled = [np.where(np.isnan(x), np.nanmean(data.train, axis=0), x) for x in (data.train, data.test[known])]
 others = [np.delete(x, target, axis=1) for x in filled]
 line = LinearRegression().fit(others[0], np.log(filled[0][:, target]))
@@ -91,7 +91,7 @@ straight = np.exp(line.predict(others[1]))
 mean = np.full(len(truth), np.nanmean(data.train[:, target]))
 for name, values in (("the model", guess), ("linear regression", straight), ("the mean", mean)):
     print(f"  {name:18} off by {np.mean(np.abs(values - truth)):.1f} in progression, on average")
-inside = np.abs(truth - guess) < 2 * found.sd[:, target]
+inside = np.abs(truth - guess) < 2 * imputed.sd[:, target]
 print(f"  within two standard deviations of the model's mean: {inside.mean():.0%} of {len(truth)} patients")
 
 # %%
@@ -102,7 +102,7 @@ axes[0].set(
     xlabel="bmi", ylabel="progression", title="Patients, real and drawn", ylim=(0, 450), xlim=(12, 48)
 )
 axes[0].legend(frameon=False)
-axes[1].errorbar(truth, guess, 2 * found.sd[:, target], fmt="o", markersize=4, linewidth=0.8, alpha=0.8)
+axes[1].errorbar(truth, guess, 2 * imputed.sd[:, target], fmt="o", markersize=4, linewidth=0.8, alpha=0.8)
 axes[1].axline((0, 0), slope=1, color="0.5", linewidth=0.8)
 axes[1].set(
     xlabel="progression", ylabel="imputed, ± two standard deviations", title="Progression, given the rest"

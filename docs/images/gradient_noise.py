@@ -79,15 +79,15 @@ def signal_to_noise(
       Rainforth et al. 2018, arXiv:1802.04537, for a single parameter; here a group's squares are summed.
     """
     size = -(-repeats // GROUPS)
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in variables}
+    ratios: dict[str, list[tuple[float, float]]] = {name: [] for name in variables}
     for k in num_samples:
         moments = _compile(vae, functools.partial(objective, num_samples=k), variables, size)
         groups = [moments(tf.constant(x), fold_in(fold_in(seed, k), i)) for i in range(GROUPS)]
         for name in variables:
             sums, squares = (np.array([g[name][i].numpy() for g in groups]) for i in range(2))  # [G, P]
-            found[name].append(_ratio_and_error(sums, squares, size))
+            ratios[name].append(_ratio_and_error(sums, squares, size))
     number = np.array(num_samples)
-    return {name: SignalToNoise(number, *np.array(values).T) for name, values in found.items()}
+    return {name: SignalToNoise(number, *np.array(values).T) for name, values in ratios.items()}
 
 
 def _compile(

@@ -45,7 +45,7 @@ def steps_of(x: np.ndarray, *, samples: int = 1, latent: int = 2) -> Steps:
 
 def measure(lines: dict[int, tuple[Steps, np.ndarray, int]]) -> dict[int, np.ndarray]:
     """Return microseconds per image [R] of each point, from its steps, its images and its number of steps."""
-    found: dict[int, list[float]] = {key: [] for key in lines}
+    measured: dict[int, list[float]] = {key: [] for key in lines}
     rng = np.random.default_rng(0)
     for number in range(ROUNDS + 1):  # the first is not counted
         for key, (steps, x, count) in lines.items():
@@ -53,8 +53,8 @@ def measure(lines: dict[int, tuple[Steps, np.ndarray, int]]) -> dict[int, np.nda
             start = time.perf_counter()
             steps(rows, EpochSums())
             if number:
-                found[key].append(1e6 * (time.perf_counter() - start) / (count * BATCH))
-    return {key: np.array(values) for key, values in found.items()}
+                measured[key].append(1e6 * (time.perf_counter() - start) / (count * BATCH))
+    return {key: np.array(values) for key, values in measured.items()}
 
 
 digits = data.load(source)
@@ -74,10 +74,10 @@ by_dimensions = measure({n: (steps_of(binary, latent=n), binary, count) for n in
 picture = Figure(figsize=(10, 3), layout="constrained")
 panels = picture.subplots(1, 3)
 titles = ("images, read from a file", "draws of z for each image", "latent dimensions")
-for axes, found, title in zip(panels, (by_images, by_draws, by_dimensions), titles, strict=True):
-    works = np.array(list(found))
-    medians = np.array([np.median(times) for times in found.values()])
-    spread = np.array([np.quantile(times, [0.25, 0.75]) for times in found.values()])
+for axes, measured, title in zip(panels, (by_images, by_draws, by_dimensions), titles, strict=True):
+    works = np.array(list(measured))
+    medians = np.array([np.median(times) for times in measured.values()])
+    spread = np.array([np.quantile(times, [0.25, 0.75]) for times in measured.values()])
     axes.errorbar(works, medians, np.abs(spread.T - medians), marker="o", ls="", capsize=3)
     axes.set(xlabel=title, ylabel="microseconds an image", ylim=(0, 1.2 * medians.max()))
     if title == titles[0]:
@@ -90,6 +90,6 @@ for axes, found, title in zip(panels, (by_images, by_draws, by_dimensions), titl
         print(
             f"{title}: {start:.0f} + {slope:.3g} each; farthest point {off:.1%} of the largest off the line"
         )
-    for work, times in found.items():
+    for work, times in measured.items():
         print(f"  {work:>9,}: {np.median(times):8.1f} microseconds an image")
 picture.savefig(folder / "scaling.png", dpi=150)

@@ -29,7 +29,7 @@ def setting(
       low: Least value of a number, or of each number in a tuple; None for no limits.
       high: Greatest value, likewise.
       help: Meaning of the setting; other settings are named in backticks.
-      metavar: Name of the value in `--help`, in place of one for the type.
+      metavar: Name of the value in `--help`, instead of one for the type.
       unset: Value without the option in `probvae-train`, if it depends on other settings.
     """
     metadata = {"range": (low, high), "help": help, "metavar": metavar, "unset": unset}

@@ -21,8 +21,8 @@ def unwrap(distribution: tfd.Distribution) -> tfd.Distribution:
 class LibraryDistribution(ReprMixin, tfd.Distribution):
     """Base class of the distributions that do not extend a distribution of TFP.
 
-    A subclass defines `_shapes`, and `_shape_tensors` if a size may be known at run time only, in place of
-    the four shape methods of TFP.
+    A subclass defines `_shapes`, and `_shape_tensors` if a size may be known at run time only, instead of the
+    four shape methods of TFP.
 
     Args:
       parameters: Arguments of the subclass's constructor.

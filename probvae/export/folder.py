@@ -1,4 +1,4 @@
-"""The folder of an export: a model in some formats and its model card, written whole or not at all."""
+"""The folder of an export: a model in some formats and its model card, written atomically."""
 
 import os
 import shutil

@@ -12,7 +12,7 @@ from probvae.seeds import Seed, as_seed
 
 
 class InSpace:
-    """A model of the same p(x) with v = r z in place of z, for an independent length r.
+    """A model of the same p(x) with v = r z instead of z, for an independent length r.
 
     p(x|v) = p(x|z = v / |v|). Quadrature, annealing and Hamiltonian Monte Carlo, which move through all of
     R^L, can therefore estimate p(x) as for any other model.

@@ -134,7 +134,7 @@ def encoder_layers(architecture: Architecture, sizes: NetworkOptions, *, seed: i
 
 
 def see(architecture: Architecture, x: tf.Tensor) -> tf.Tensor:
-    """Return the encoder's view of x [B, *E]: logarithms of counts, say, and a mask of missing values."""
+    """Return the encoder's view of x [B, *E], such as logarithms of counts and a mask of missing values."""
     x = likelihood_of(architecture).inputs(x)
     return encoder_inputs(x) if architecture.missing else x
 

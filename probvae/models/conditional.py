@@ -262,7 +262,7 @@ class ConditionalVAE(VAE):
     def fixed_draws(self, z: np.ndarray, x: np.ndarray) -> tuple[tuple[Any, ...], int, str]:
         """Return the prior draws of a picture: the same z for every class, one class a row.
 
-        If y is no class, each z has the y of one example. Args and Returns are those of `VAE.fixed_draws`.
+        If y is not a class, each z has the y of one example. Args and Returns are those of `VAE.fixed_draws`.
         """
         y = self.contexts_of(x)
         if not is_one_hot(y):

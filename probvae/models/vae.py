@@ -157,7 +157,7 @@ class VAE(tf_keras.Model):
 
         Args:
           z: Draws of p(z), [N, L].
-          x: Examples with the y to use where y is no class.
+          x: Examples whose y are used if y is not a class.
 
         Returns:
           The arguments of `likelihood`, the number of columns and the title.
@@ -198,7 +198,7 @@ class VAE(tf_keras.Model):
     def compile(
         self, optimizer: Any = "adam", objective: Objective | str = "elbo", *, seed: int = 0, **kwargs: Any
     ) -> None:
-        """Prepare `fit` and `evaluate`; there is no loss to choose, the bound is the objective.
+        """Prepare `fit` and `evaluate`; the objective is the bound, so there is no loss to choose.
 
         Args:
           optimizer: Optimizer, or its Keras name.

@@ -78,7 +78,7 @@ def log_terms(
       x: Data [B, *E].
       num_samples: S, the number of draws of z for each example.
       seed: Seed of the draws, an int or an int32 pair.
-      q: q(z|x), batch [B], in place of the encoder's.
+      q: q(z|x), batch [B], instead of the encoder's.
       path: Function that returns z unchanged and may change its gradient. If given, the gradient of log
         q(z|x) goes through z alone (`gradients.path_log_prob`).
 

@@ -228,7 +228,7 @@ def _stack(parts: Sequence[Samples], axis: int) -> Samples:
 
 
 def pixels(run: Run, options: SampleOptions) -> str:
-    """Return the kind of values to show: "mean", or "draw" for rows of a table, whose mean is no row."""
+    """Return the kind of values to show: "mean", or "draw" for rows of a table, whose mean is not a row."""
     return options.pixels or ("draw" if len(run.architecture.event_shape) == 1 else "mean")
 
 

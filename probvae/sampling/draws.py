@@ -86,7 +86,7 @@ def prior_draws(
       vae: Model.
       n: N, the number of draws.
       temperature: Temperature of the prior, see `tempered`.
-      sampler: Distribution of z in place of the prior, such as one from `fit_sampler`.
+      sampler: Distribution of z instead of the prior, such as one from `fit_sampler`.
       seed: Seed of the draws, an int or an int32 pair.
 
     Returns:
