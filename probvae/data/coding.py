@@ -4,16 +4,15 @@ A kind is a key of `NUMBERS`, "bernoulli" (two levels) or "categorical:K" (K lev
 """
 
 import dataclasses
-import datetime
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from probvae.data.value_types import TYPES, Level, since_1970, split_missing
 from probvae.errors import InputError
 
-Level = str | bool | int | float
 LARGEST = 1e38  # largest number in x, about the range of float32
 STEPS = 256  # steps of the location of a column in its scale
 SHOWN = 8  # levels that a message lists, at most
@@ -52,95 +51,6 @@ NUMBERS: dict[str, NumberKind] = {
 CODED = ("bernoulli", "categorical")  # kinds whose levels, be they numbers or texts, are numbered from 0
 
 
-# ---- types of values -----------------------------------------------------------------------------
-
-
-class ValueType(NamedTuple):
-    """A type of the values of a column.
-
-    Attributes:
-      read: Function from a value, and the unit of the column, to what stands for it: a number or a level.
-      write: Function from numbers or levels [n], a mask of the missing ones and the unit to an array [n].
-    """
-
-    read: Callable[[Any, str], Any]
-    write: Callable[[np.ndarray, np.ndarray, str], np.ndarray]
-
-
-def _read_boolean(value: Any, unit: str) -> bool:
-    if isinstance(value, str):
-        return {"true": True, "false": False, "1": True, "0": False}[value.strip().lower()]
-    if value not in (0, 1):
-        raise ValueError
-    return bool(value)
-
-
-def _read_integer(value: Any, unit: str) -> float:
-    number = float(value)
-    return int(number) if number == math.floor(number) and abs(number) < 2**62 else number
-
-
-def _read_date(value: Any, unit: str) -> float:
-    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
-        value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
-    moment = np.datetime64(value)
-    if moment != moment:
-        raise ValueError
-    return float(_since_1970(np.array([moment]), unit)[0])
-
-
-def _since_1970(dates: np.ndarray, unit: str) -> np.ndarray:
-    """Return dates as numbers of a unit since 1970-01-01, float64."""
-    step: np.ndarray = np.array(1, f"m8[{unit}]")
-    return (dates - np.datetime64("1970-01-01")) / step
-
-
-def _write_integers(values: np.ndarray, missing: np.ndarray, unit: str) -> np.ndarray:
-    whole = np.rint(values.astype(np.float64))
-    return whole if missing.any() or np.any(np.abs(whole) >= 2**62) else whole.astype(np.int64)
-
-
-def _write_booleans(values: np.ndarray, missing: np.ndarray, unit: str) -> np.ndarray:
-    filled = np.where(missing, False, values).astype(bool)
-    if not missing.any():
-        return filled
-    objects = filled.astype(object)
-    objects[missing] = None
-    return objects
-
-
-def _write_dates(values: np.ndarray, missing: np.ndarray, unit: str) -> np.ndarray:
-    dates = np.rint(np.where(missing, 0, values).astype(np.float64)).astype("int64").astype(f"M8[{unit}]")
-    dates[missing] = np.datetime64("NaT")
-    return dates
-
-
-TYPES: dict[str, ValueType] = {
-    "number": ValueType(lambda value, unit: float(value), lambda values, missing, unit: values),
-    "integer": ValueType(_read_integer, _write_integers),
-    "boolean": ValueType(_read_boolean, _write_booleans),
-    "text": ValueType(lambda value, unit: str(value), lambda v, missing, unit: np.where(missing, "", v)),
-    "date": ValueType(_read_date, _write_dates),
-}
-UNITS = {"D": "days", "s": "seconds"}  # units of dates, since 1970-01-01
-
-
-def split_missing(values: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return a column as an array [n], and a mask of its missing cells: None, NaN, NaT and empty texts."""
-    array = np.asarray(values)
-    if array.dtype.kind in "biu":
-        return array, np.zeros(len(array), bool)
-    if array.dtype.kind in "fmM":
-        return array, np.isnat(array) if array.dtype.kind in "mM" else np.isnan(array)
-    return array, np.fromiter(map(_is_missing, array.tolist()), bool, len(array))
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return not value.strip() if isinstance(value, str) else bool(value != value)
-
-
 # ---- columns -------------------------------------------------------------------------------------
 
 
@@ -156,8 +66,10 @@ class Column:
       loc, scale: Location and scale: a number v has the code (v - loc) / scale, or (log v - loc) / scale.
       logarithm: Whether the code is that of log v.
       low, high: Range of the numbers in the training set.
-      unit: Unit of dates, a key of `UNITS`; else empty.
+      unit: Unit of dates, a key of `SECONDS`; else empty.
       place: Index of the column in the data as given.
+      categories, ordered: Levels of a pandas categorical in their own order, and whether this has a meaning.
+      dtype: Dtype of the column of a DataFrame; empty for those of files.
     """
 
     name: str
@@ -171,6 +83,9 @@ class Column:
     high: float | None = None
     unit: str = ""
     place: int = 0
+    categories: tuple[Level, ...] = ()
+    ordered: bool = False
+    dtype: str = ""
 
     @property
     def likelihood(self) -> str:
@@ -202,11 +117,13 @@ class Column:
 
     # ---- from values to codes ----------------------------------------------------------------------
 
-    def numbers(self, values: Any) -> np.ndarray:
+    def numbers(self, values: Any, source: str = "", start: int = 0) -> np.ndarray:
         """Return the numbers of values, or the indices of their levels, [n] float64, NaN where missing.
 
         Args:
           values: Values [n]: an array or a pandas Series; texts of numbers and dates are read.
+          source: Name of the data that they are from, for messages.
+          start: Row of the first value in these data, from 0.
 
         Raises:
           InputError: A value is of another type, an unknown level, or outside of the support of the kind.
@@ -218,14 +135,18 @@ class Column:
             return out
         if not self.levels and self.type in ("number", "integer") and cells.dtype.kind in "biuf":
             out[present] = cells[present]
-        elif self.type == "date" and cells.dtype.kind == "M":
-            out[present] = _since_1970(cells[present], self.unit)
+        elif not self.levels and self.type == "date" and cells.dtype.kind == "M":
+            out[present] = since_1970(cells[present], self.unit)
         else:
-            out[present] = self._read(cells[present].tolist(), present)
-        self._refuse_outside(out)
+            exact = cells.astype("M8[s]") if cells.dtype.kind == "M" else cells
+            out[present] = self._read(exact[present].tolist(), present + start, source)
+        self._refuse_outside(out, source, start)
         return out
 
-    def _read(self, cells: list[Any], rows: np.ndarray) -> list[float]:
+    def _what(self, source: str) -> str:
+        return f"Column {self.name!r}{f' of {source}' if source else ''}"
+
+    def _read(self, cells: list[Any], rows: np.ndarray, source: str) -> list[float]:
         codes = {level: float(i) for i, level in enumerate(self.levels)}
         read, known = TYPES[self.type].read, {}
         result = []
@@ -235,12 +156,12 @@ class Column:
                     value = read(cell, self.unit)
                 except (ValueError, TypeError, KeyError, OverflowError):
                     raise InputError(
-                        f"Column {self.name!r} must hold {self._expected()}; got {_shown(cell)} in row "
-                        f"{int(row) + 1:,}."
+                        f"{self._what(source)} must hold {self._expected()}; got {_shown(cell)} in "
+                        f"row {int(row) + 1:,}."
                     ) from None
                 if self.levels and value not in codes:
                     raise InputError(
-                        f"Column {self.name!r} has the levels {_listed(self.levels)}; got {_shown(cell)} in "
+                        f"{self._what(source)} has the levels {_listed(self.levels)}; got {_shown(cell)} in "
                         f"row {int(row) + 1:,}, which the model does not know."
                     )
                 known[cell] = codes[value] if self.levels else value
@@ -252,7 +173,7 @@ class Column:
             return f"one of {_listed(self.levels)}"
         return "dates" if self.type == "date" else NUMBERS[self.kind].support
 
-    def _refuse_outside(self, numbers: np.ndarray) -> None:
+    def _refuse_outside(self, numbers: np.ndarray, source: str, start: int) -> None:
         if self.levels or self.kind not in NUMBERS:
             return
         kind = NUMBERS[self.kind]
@@ -260,12 +181,12 @@ class Column:
         bad = np.flatnonzero(present & ~(kind.contains(np.where(present, numbers, 1.0))))
         if len(bad):
             raise InputError(
-                f"Column {self.name!r} must hold {kind.support} to be {self.kind}; got "
-                f"{numbers[bad[0]]:g} in row {int(bad[0]) + 1:,}."
+                f"{self._what(source)} must hold {kind.support} to be {self.kind}; got "
+                f"{numbers[bad[0]]:g} in row {int(bad[0]) + start + 1:,}."
             )
 
-    def codes(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the codes of numbers or of indices of levels, [n] float32.
+    def codes(self, numbers: np.ndarray, source: str = "", start: int = 0) -> np.ndarray:
+        """Return the codes of numbers or of indices of levels, [n] float32; arguments are as in `numbers`.
 
         Raises:
           InputError: A code is beyond the range of float32.
@@ -275,8 +196,9 @@ class Column:
         beyond = np.flatnonzero(np.abs(codes) > LARGEST)
         if len(beyond):
             raise InputError(
-                f"Column {self.name!r} has the value {numbers[beyond[0]]:g} in row {int(beyond[0]) + 1:,}, "
-                f"which is beyond {LARGEST:g} times its scale: mend it, or empty its cell."
+                f"{self._what(source)} has the value {numbers[beyond[0]]:g} in row "
+                f"{int(beyond[0]) + start + 1:,}, which is beyond {LARGEST:g} times its scale: mend it, or "
+                "empty its cell."
             )
         return (codes + 0.0).astype(np.float32)
 

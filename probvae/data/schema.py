@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probvae.data.binarizations import BINARIZATIONS
-from probvae.data.coding import CODED, NUMBERS, TYPES, UNITS, Column
+from probvae.data.coding import CODED, NUMBERS, Column
+from probvae.data.value_types import DTYPE, SECONDS, TYPES
 from probvae.errors import InputError
 from probvae.files import strict_json
 
@@ -246,7 +247,10 @@ class Schema:
     @property
     def of_data(self) -> "Schema":
         """The schema of the data alone, without what a model makes of them."""
-        return dataclasses.replace(self, binarization="none", divisor=self.white, remark="")
+        columns = tuple(dataclasses.replace(c, categories=(), ordered=False, dtype="") for c in self.columns)
+        return dataclasses.replace(
+            self, binarization="none", divisor=self.white, remark="", columns=columns, missing_cells=()
+        )
 
 
 def _tuple(value: Any) -> Any:
@@ -261,10 +265,14 @@ def _column(content: dict[str, Any]) -> Column:
         raise ValueError(f"column {column.name!r} has the location {column.loc} and scale {column.scale}")
     if type(column.name) is not str or column.type not in TYPES or kind not in (*NUMBERS, *CODED):
         raise ValueError(f"column {column.name!r} is {column.kind!r} of type {column.type!r}")
-    if (kind in CODED) != bool(column.levels) or (column.type == "date") != (column.unit in UNITS):
+    if (kind in CODED) != bool(column.levels) or (column.type == "date") != (column.unit in SECONDS):
         raise ValueError(f"column {column.name!r} has the levels {column.levels} and unit {column.unit!r}")
     if type(column.place) is not int or type(column.logarithm) is not bool:
         raise ValueError(f"column {column.name!r} has the place {column.place!r}")
+    if type(column.ordered) is not bool or not (column.dtype == "" or DTYPE.fullmatch(column.dtype)):
+        raise ValueError(f"column {column.name!r} has the dtype {column.dtype!r}")
+    if not all(type(level) in (str, bool, int, float) for level in (*column.levels, *column.categories)):
+        raise ValueError(f"column {column.name!r} has the levels {column.levels}")
     return column
 
 
