@@ -29,11 +29,13 @@ class Config(NamedTuple):
     schema_sha256: str | None = None
 
 
-def to_json(config: Config) -> str:
-    """Return the text of config.json."""
-    parts = {"architecture": config.architecture, "training": config.training}
+def to_json(
+    architecture: Architecture | None, training: Training | None = None, schema_sha256: str | None = None
+) -> str:
+    """Return the text of config.json, of the fields of `Config`."""
+    parts = {"architecture": architecture, "training": training}
     content = {name: part and dataclasses.asdict(part) for name, part in parts.items()}
-    return json.dumps({"format": FORMAT, **content, "schema_sha256": config.schema_sha256}, indent=2) + "\n"
+    return json.dumps({"format": FORMAT, **content, "schema_sha256": schema_sha256}, indent=2) + "\n"
 
 
 def from_json(text: str) -> Config:
@@ -42,7 +44,7 @@ def from_json(text: str) -> Config:
     Raises:
       InputError: The text is not JSON or of another format, or a key or the value of a field is refused.
 
-    >>> from_json(to_json(Config(Architecture(latent_dim=3)))).architecture.latent_dim
+    >>> from_json(to_json(Architecture(latent_dim=3))).architecture.latent_dim
     3
     """
     config = strict_json.parse(text, "config.json", levels=3)

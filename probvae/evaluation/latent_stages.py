@@ -20,8 +20,9 @@ def rate_and_distortion(evaluation: Evaluation) -> None:
         num_samples=min(10, evaluation.options.num_samples),
         seed=evaluation.seed(2),
     )
-    evaluation.arrays |= {"rate": result.rate, "distortion": result.distortion}
-    evaluation.add("distortion", "distortion -E_q[log p(x|z)]", result.distortion, result.distortion_error)
+    distortion = -evaluation.in_units(-result.distortion, evaluation.test.x)
+    evaluation.arrays |= {"rate": result.rate, "distortion": distortion}
+    evaluation.add("distortion", "distortion -E_q[log p(x|z)]", distortion, result.distortion_error)
     evaluation.add("rate", "rate KL(q(z|x) || p(z))", result.rate, result.rate_error)
     try:
         kl = latents.kl_per_dimension(evaluation.vae, evaluation.test.x, seed=evaluation.seed(4))
@@ -107,13 +108,15 @@ def outlier_scores(evaluation: Evaluation) -> None:
         return
 
     def scores(x: np.ndarray, log_p: np.ndarray, stream: int) -> dict[str, np.ndarray]:
-        return outliers.scores(
+        x = x[: len(log_p)]
+        columns = outliers.scores(
             evaluation.vae,
-            x[: len(log_p)],
+            x,
             log_p,
             reference_log_marginal=evaluation.arrays["train_log_marginal"],
             seed=evaluation.seed(stream),
         )
+        return columns | {"score_distortion": -evaluation.in_units(-columns["score_distortion"], x)}
 
     evaluation.arrays |= scores(evaluation.test.x, evaluation.known()[0], 11)
     if evaluation.outliers is None:

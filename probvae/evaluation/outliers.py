@@ -1,7 +1,5 @@
 """Out-of-distribution scores: the higher a score, the more outlying the example."""
 
-import csv
-import io
 import math
 import os
 import zlib
@@ -13,7 +11,7 @@ from scipy import stats
 
 from probvae.errors import InputError
 from probvae.evaluation.latents import rate_distortion
-from probvae.files.writing import write_text
+from probvae.files.writing import csv_text, write_text
 from probvae.inference.estimates import Estimate
 from probvae.models.vae import VAE
 from probvae.seeds import Seed
@@ -174,8 +172,4 @@ def save_scores(path: str | os.PathLike[str], scores: Mapping[str, np.ndarray]) 
             f"{shapes}."
         )
     rows = zip(*(values.tolist() for values in columns.values()), strict=True)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["index", *columns])
-    writer.writerows([index, *row] for index, row in enumerate(rows))  # repr of floats
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(["index", *columns], ([index, *row] for index, row in enumerate(rows))))

@@ -108,6 +108,10 @@ def gaps(evaluation: Evaluation) -> None:
         optimized = optimize_posteriors(
             evaluation.vae, x[: len(log_p)], seed=evaluation.seed(stream), on_progress=evaluation.on_progress
         )
+        optimized = optimized._replace(
+            elbo=evaluation.in_units(optimized.elbo, x),
+            amortized_elbo=evaluation.in_units(optimized.amortized_elbo, x),
+        )
         n = len(optimized.elbo)
         parts = decompose(log_p[:n], optimized)
         evaluation.arrays |= {
@@ -130,14 +134,15 @@ def annealed(evaluation: Evaluation) -> None:
     if len(x) < 2:
         return
     result = ais(evaluation.vae, x, seed=evaluation.seed(9), on_progress=evaluation.on_progress)
-    n = len(result.log_marginal)
-    evaluation.arrays |= {"ais": result.log_marginal, "ais_monte_carlo_error": result.standard_error}
+    log_p = evaluation.in_units(result.log_marginal, x)
+    n = len(log_p)
+    evaluation.arrays |= {"ais": log_p, "ais_monte_carlo_error": result.standard_error}
     note = f"a lower bound; acceptance {np.mean(result.acceptance):.2f}"
-    evaluation.add("ais", f"AIS, first {n} images", result.log_marginal, result.standard_error, note=note)
+    evaluation.add("ais", f"AIS, first {n} images", log_p, result.standard_error, note=note)
     if "exact" in evaluation.arrays:
         exact_values = evaluation.arrays["exact"][:n]
         evaluation.add("exact_ais_images", "  exact, the same images", exact_values)
-        difference = result.log_marginal - exact_values
+        difference = log_p - exact_values
         evaluation.add("ais_minus_exact", "  AIS minus exact", difference, result.standard_error)
     evaluation.stop_unless_all(n, len(x))
     simulated = min(len(x), SIMULATED)
@@ -149,8 +154,9 @@ def annealed(evaluation: Evaluation) -> None:
     )
     name, note = f"BDMC, {len(bracket.lower)} simulated images", "rigorous, and for simulated images only"
     below, above = bracket.forward.standard_error, bracket.reverse.standard_error
-    evaluation.add("bdmc_lower", f"{name}, from below", bracket.lower, below, note=note)
-    evaluation.add("bdmc_upper", f"{name}, from above", bracket.upper, above, note=note)
+    lower, upper = (evaluation.in_units(bound, bracket.x) for bound in (bracket.lower, bracket.upper))
+    evaluation.add("bdmc_lower", f"{name}, from below", lower, below, note=note)
+    evaluation.add("bdmc_upper", f"{name}, from above", upper, above, note=note)
     evaluation.stop_unless_all(len(bracket.upper), simulated)
 
 

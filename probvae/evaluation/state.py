@@ -121,15 +121,33 @@ class Evaluation:
         few = y is None or len(np.unique(y, axis=0)) <= conditional.MAX_CONTEXTS
         return few and self.vae.latent_dim <= EXACT_DIMENSIONS
 
+    @property
+    def has_units(self) -> bool:
+        """True for a table whose values have units, which a density depends on."""
+        return self.vae.schema is not None and self.vae.schema.has_units
+
+    def in_units(self, log_density: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return a log-density of the values of a table in their own units, from that of their codes x.
+
+        Args:
+          log_density: Log-density of the first examples of x, [..., n], in nats.
+          x: Examples [N, *E], N at least n.
+        """
+        if self.vae.schema is None or not self.has_units:
+            return log_density
+        values = self.vae.values(x[: log_density.shape[-1]])
+        return log_density + self.vae.schema.log_slope(values)  # log |d code / d value|
+
     def exact(self, x: np.ndarray) -> Exact:
         """Return log p(x) of any images by quadrature; log p(x|y), for a conditional model."""
-        return exact_given(
+        result = exact_given(
             self.vae, x, tolerance=self.options.tolerance, on_progress=lambda _: self.on_progress(0)
         )
+        return result._replace(log_marginal=self.in_units(result.log_marginal, x))
 
     def sample_importance(self, x: np.ndarray, *, stream: int) -> Importance:
         """Return the importance sampling of any images, K draws each."""
-        return importance(
+        result = importance(
             self.vae,
             x,
             num_samples=self.options.num_samples,
@@ -137,6 +155,8 @@ class Evaluation:
             on_progress=self.on_progress,
             strategy=self.strategy,
         )
+        densities = {name: self.in_units(getattr(result, name), x) for name in ("bound", "elbo", "curve")}
+        return result._replace(**densities)
 
     def best(self, x: np.ndarray, *, stream: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return log p(x) of any images and its Monte Carlo error: exact, or else the bound with K draws."""

@@ -46,7 +46,7 @@ def posterior_contours(vae: VAE, x: np.ndarray, *, points: int = 120, figure: Fi
                 linestyles=line,
                 linewidths=widths[-len(levels) :],
             )
-        if image.shape[-1] in (1, 3):
+        if image.ndim == 3 and image.shape[-1] in (1, 3):
             inset = axes.inset_axes((0.78, 0.78, 0.22, 0.22))
             inset.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
             inset.set_axis_off()

@@ -37,8 +37,7 @@ def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = N
 
 def config_text(architecture: Architecture | None, training: Training | None, schema: Schema | None) -> str:
     """Return the text of config.json."""
-    sha256 = None if schema is None else schema.sha256()
-    return json_file.to_json(json_file.Config(architecture, training, sha256))
+    return json_file.to_json(architecture, training, None if schema is None else schema.sha256())
 
 
 def save_weights(vae: VAE, path: Path) -> None:

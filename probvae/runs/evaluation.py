@@ -124,6 +124,7 @@ def _subject(run: Run, strategy: Any, limit: int | None, options: state.Options)
     architecture, training = run.architecture, run.training
     with strategy.scope():
         vae = saving.load(run.folder)
+    vae.schema = run.schema
     images = run.examples
     all_known = dataclasses.replace(training, labelled=1.0)  # including the labels that training did not see
     prepared = from_config.prepare(images, all_known, architecture)
@@ -144,6 +145,7 @@ def _subject(run: Run, strategy: Any, limit: int | None, options: state.Options)
         raise InputError(f"{images.name} has one test image; an evaluation needs two or more.")
     others = differences(run, images)
     note = f" (NOT the data that the run was trained on: {others})" if others else ""
+    note += "; densities are per unit of the data" if vae.schema is not None and vae.schema.has_units else ""
     note += "; p(x) stands for p(x|y)" if architecture.is_conditional else ""
     # random rows, because the first ones may all be of one class
     rows = np.sort(np.random.default_rng(0).permutation(len(prepared.train))[: options.train_images])

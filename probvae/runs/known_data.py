@@ -3,20 +3,35 @@
 import dataclasses
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from probvae.config.architecture import Architecture
+from probvae.config.training import Training
 from probvae.data import from_config
 from probvae.data.dataset import DataSet
 from probvae.data.schema import Schema
 from probvae.data.schema_file import read_schema
 from probvae.errors import InputError
 
-if TYPE_CHECKING:
-    from probvae.runs.run import Run
-
 TABLES = (".csv", ".tsv", ".parquet")
+
+
+class _Run(Protocol):
+    """The attributes of `Run` that say where its data are and what they were."""
+
+    folder: Path
+    source: str | None
+    architecture: Architecture
+    training: Training
+    schema_sha256: str | None
+
+    @property
+    def fingerprint(self) -> str | None: ...
+
+    @property
+    def metrics(self) -> dict[str, Any]: ...
 
 
 class Known(NamedTuple):
@@ -27,7 +42,7 @@ class Known(NamedTuple):
     source: str = ""
 
 
-def known_of(run: "Run") -> Known:
+def known_of(run: _Run) -> Known:
     """Return the schema of a run.
 
     A run of format 2 has no schema.json. Where its data file is still the same, the schema is fitted to that
@@ -54,7 +69,7 @@ def known_of(run: "Run") -> Known:
     return Known(None)
 
 
-def read_examples(run: "Run", known: Known) -> DataSet:
+def read_examples(run: _Run, known: Known) -> DataSet:
     """Read the data of a run, or those of its `source`, by its schema.
 
     Raises:
@@ -80,7 +95,7 @@ def read_examples(run: "Run", known: Known) -> DataSet:
     return examples
 
 
-def _may_be_table(run: "Run") -> bool:
+def _may_be_table(run: _Run) -> bool:
     return bool(run.architecture.columns) or Path(run.training.data).suffix.lower() in TABLES
 
 
@@ -97,7 +112,7 @@ def require_shape(examples: DataSet, event_shape: tuple[int, ...]) -> None:
         )
 
 
-def differences(run: "Run", examples: DataSet) -> str:
+def differences(run: _Run, examples: DataSet) -> str:
     """Describe in what examples differ from the data of a run; empty if they are the same."""
     try:
         fingerprint, trained = run.fingerprint, run.metrics.get("data", {})

@@ -1,6 +1,5 @@
 """The samples of a run, as files in a folder."""
 
-import csv
 import dataclasses
 import io
 import json
@@ -145,11 +144,7 @@ def _table(run: Run, options: SampleOptions, result: Result) -> dict[str, bytes]
         return {}
     values = result.samples.mean if pixels(run, options) == "mean" else result.samples.x
     columns, rows = _series(values, result) if len(shape) == 2 else _vectors(run, values, result)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return {TABLE: text.getvalue().encode()}
+    return {TABLE: writing.csv_text(columns, rows).encode()}
 
 
 def _series(values: np.ndarray, result: Result) -> tuple[list[str], Iterator[list[Any]]]:

@@ -88,7 +88,7 @@ def run_folder(tmp_path_factory):
 
 SPOILED = {
     "config.json": [
-        (lambda text: text.replace(b'"format": 2', b'"format": 2, "format": 2'), "is there twice"),
+        (lambda text: text.replace(b'"format": 3', b'"format": 3, "format": 3'), "is there twice"),
         (
             lambda text: text.replace(b'"latent_dim": 2', b'"latent_dim": 1e999'),
             "latent_dim must be of type int",

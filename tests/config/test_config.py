@@ -65,8 +65,8 @@ def test_choices_are_the_registries():
 def test_json_there_and_back():
     architecture = Architecture((9, 8, 3), latent_dim=7, posterior="tril", filters=(5,))
     chosen = Training(data="digits", epochs=3, learning_rate=1)
-    assert from_json(to_json(architecture, chosen)) == (architecture, chosen)
-    assert from_json(to_json(None)) == (None, None)
+    assert from_json(to_json(architecture, chosen, "0" * 64)) == (architecture, chosen, "0" * 64)
+    assert from_json(to_json(None)) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_bad_training(options, message):
     [
         ("{", "must hold JSON"),
         ("[]", "must hold an object"),
-        ("{}", "must be of format 2; it is of format None"),
+        ("{}", "must be of format 3 or 2; it is of format None"),
         ('{"format": 2, "colour": 2}', "unknown key 'colour'"),
         (
             '{"format": 2, "architecture": {"depth": 2}}',

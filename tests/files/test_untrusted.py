@@ -287,7 +287,7 @@ def test_batches_of_long_rows_are_short(tmp_path, monkeypatch):
         (('"latent_dim": 2', f'"latent_dim": {"[" * 9}{"]" * 9}'), "lie too deep"),
         (('"latent_dim": 2', '"latent_dim": 2, "\\ud800": 1'), "half of a surrogate pair"),
         (('"latent_dim": 2', '"latent_dim": 2, "a\\n\\u001b[2J": 1'), "unknown key"),
-        (('"format": 2', '"format": [1]'), "must be of format 2"),
+        (('"format": 3', '"format": [1]'), "must be of format 3"),
         (("28", "1000000"), r"shape \[1000000, 1000000, 1\] must have at most 268,435,456 values"),
     ],
 )
