@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from conftest import tiny_vae
+from marked_cases import cases
 
 import probvae
 from probvae import objectives
@@ -25,10 +26,44 @@ DATA = prepare(DataSet("tiny", IMAGES, IMAGES[:11], None, None, 1))
 FEW = Training(batch_size=8, epochs=3, learning_rate=1e-2)
 
 
-def test_fit_learns_and_its_history_is_the_models():
-    vae = tiny_vae()
-    rows = []
-    history = fit(vae, DATA, FEW, on_epoch=rows.append)
+class Seen(tf_keras.callbacks.Callback):
+    """Notes what Keras callbacks see."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.logs = [], []
+
+    def on_train_begin(self, logs=None):
+        self.calls.append(("begin", self.model.optimizer.iterations.numpy()))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.calls.append(("epoch", epoch))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.calls.append(("end", epoch))
+        self.logs.append(dict(logs))
+
+    def on_train_end(self, logs=None):
+        self.calls.append(("over", self.model.optimizer.iterations.numpy()))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A training of three epochs: model, history, rows, chunks and what a callback saw."""
+    vae, rows, chunks, seen = tiny_vae(), [], [], Seen()
+    history = fit(
+        vae,
+        DATA,
+        FEW,
+        on_epoch=rows.append,
+        on_chunk=lambda epoch, images: chunks.append((epoch, images)),
+        callbacks=[seen],
+    )
+    return vae, history, rows, chunks, seen
+
+
+def test_fit_learns_and_its_history_is_the_models(trained):
+    vae, history, rows, *_ = trained
     assert history == rows and [row.epoch for row in history] == [1, 2, 3]
     assert history[-1].test_elbo > history[0].test_elbo
     last = history[-1]
@@ -49,9 +84,8 @@ def test_nothing_is_traced_again_after_the_first_epoch(monkeypatch):
     assert len(after) == 3 and after[0] == after[2] > 0  # above 0: the count does count
 
 
-def test_every_image_is_used_once_an_epoch():
-    used = []
-    fit(tiny_vae(), DATA, FEW, on_chunk=lambda epoch, images: used.append((epoch, images)))
+def test_every_image_is_used_once_an_epoch(trained):
+    *_, used, _ = trained
     assert [sum(n for e, n in used if e == epoch) for epoch in range(3)] == [43, 43, 43]
     orders = [epoch_order(43, seed=0, epoch=epoch) for epoch in (0, 0, 1)]
     assert sorted(orders[0]) == list(range(43))
@@ -59,14 +93,12 @@ def test_every_image_is_used_once_an_epoch():
     assert not np.array_equal(orders[0], orders[2])
 
 
-def test_each_epoch_has_an_order_of_its_own():
-    """Two epochs are the steps over the orders of the first and of the second epoch."""
-    training = dataclasses.replace(FEW, epochs=2)
-    vae, plain = tiny_vae(), tiny_vae()
-    fit(vae, DATA, training)
-    steps = compile_steps(plain, make_optimizer(training, 43), probvae.elbo, DATA, training.seed)
-    for epoch in range(2):
-        order = epoch_order(43, seed=training.seed, epoch=epoch)
+def test_each_epoch_has_an_order_of_its_own(trained):
+    """Three epochs are the steps over the orders of the first, the second and the third."""
+    vae, plain = trained[0], tiny_vae()
+    steps = compile_steps(plain, make_optimizer(FEW, 43), probvae.elbo, DATA, FEW.seed)
+    for epoch in range(3):
+        order = epoch_order(43, seed=FEW.seed, epoch=epoch)
         for batches in (order[:40].reshape(5, 8), order[None, 40:]):
             steps(batches, EpochSums())
     for weight, expected in zip(vae.get_weights(), plain.get_weights(), strict=True):
@@ -74,15 +106,21 @@ def test_each_epoch_has_an_order_of_its_own():
 
 
 def test_same_seed_same_weights_however_the_epoch_is_cut():
+    order = epoch_order(43, seed=0, epoch=0)[:40].reshape(5, 8)
     weights = []
-    for chunk, seed in ((1, 0), (5, 0), (5, 1)):
-        vae = tiny_vae()
-        steps = compile_steps(vae, make_optimizer(FEW, 43), probvae.elbo, DATA, seed)
-        order = epoch_order(43, seed=0, epoch=0)[:40].reshape(5, 8)
-        for start in range(0, 5, chunk):
-            steps(order[start : start + chunk], EpochSums())
-        weights.append(np.concatenate([w.ravel() for w in vae.get_weights()]))
+    for seed, chunks in ((0, (1, 5)), (1, (5,))):
+        vae, optimizer = tiny_vae(), make_optimizer(FEW, 43)
+        steps = compile_steps(vae, optimizer, probvae.elbo, DATA, seed)
+        variables = [*vae.variables, *optimizer.variables]
+        start = [v.numpy() for v in variables]
+        for chunk in chunks:
+            for variable, value in zip(variables, start, strict=True):
+                variable.assign(value)
+            for first in range(0, 5, chunk):
+                steps(order[first : first + chunk], EpochSums())
+            weights.append(np.concatenate([w.ravel() for w in vae.get_weights()]))
     np.testing.assert_array_equal(weights[0], weights[1])
+    assert not np.allclose(weights[0], np.concatenate([w.ravel() for w in tiny_vae().get_weights()]))
     assert not np.array_equal(weights[1], weights[2])
 
 
@@ -171,30 +209,8 @@ def test_parts_of_the_test_set_change_nothing():
     np.testing.assert_allclose(three.elbo, one.elbo, rtol=1e-6)
 
 
-class Seen(tf_keras.callbacks.Callback):
-    """Notes what Keras callbacks see."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls, self.logs = [], []
-
-    def on_train_begin(self, logs=None):
-        self.calls.append(("begin", self.model.optimizer.iterations.numpy()))
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.calls.append(("epoch", epoch))
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.calls.append(("end", epoch))
-        self.logs.append(dict(logs))
-
-    def on_train_end(self, logs=None):
-        self.calls.append(("over", self.model.optimizer.iterations.numpy()))
-
-
-def test_callbacks_see_every_epoch_and_its_row():
-    seen = Seen()
-    history = fit(tiny_vae(), DATA, FEW, callbacks=[seen])
+def test_callbacks_see_every_epoch_and_its_row(trained):
+    _, history, _, _, seen = trained
     epochs = [(what, epoch) for epoch in range(3) for what in ("epoch", "end")]
     assert seen.calls == [("begin", 0), *epochs, ("over", 18)]
     for logs, row in zip(seen.logs, history, strict=True):
@@ -274,7 +290,9 @@ def test_beta_follows_the_steps_of_the_optimizer(warmup, x):
         )
 
 
-@pytest.mark.parametrize("binarize", ["static", "dynamic"])
+@pytest.mark.parametrize(
+    "binarize", cases(["static", "dynamic"], long={"static": "test_grey_images_train[dynamic]"})
+)
 def test_grey_images_train(binarize):
     grey = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
     data = prepare(DataSet("grey", grey, grey, None, None, 255), binarize=binarize)
