@@ -60,9 +60,8 @@ from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
 @click.option(
     "--class",
     "label",
-    type=AT_LEAST_NONE,
     metavar="C",
-    help="prior, interpolation, traversal: decode as class C, for conditional models.",
+    help="prior, interpolation, traversal: decode as class C, for conditional models; its name or number.",
 )
 @click.option(
     "--draws",

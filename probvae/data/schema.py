@@ -172,6 +172,12 @@ class Schema:
         """Return the name of a class; its number if the classes have no names."""
         return self.classes[index] if 0 <= index < len(self.classes) else str(index)
 
+    def named(self, labels: np.ndarray | None) -> np.ndarray | None:
+        """Return labels [N] as the names of their classes, for legends; unchanged without names."""
+        if labels is None or not self.classes:
+            return labels
+        return np.array([self.class_name(int(label)) if label >= 0 else "unknown" for label in labels])
+
     def class_index(self, label: str | int) -> int:
         """Return the number of a class that is given by its name or its number.
 

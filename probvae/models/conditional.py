@@ -87,7 +87,8 @@ class ConditionalVAE(VAE):
 
         Args:
           x: Data [..., *E].
-          y: Floats [..., C], or integers [...], which are classes from 0 to C - 1; broadcast to x.
+          y: Floats [..., C], or classes [...], broadcast to x: integers from 0 to C - 1 or, where the model
+            has a schema with their names, names.
 
         Raises:
           InputError: There is no y, or it does not fit x or C.
@@ -119,13 +120,22 @@ class ConditionalVAE(VAE):
         """Return the y [..., C] of joined examples; those of an array are an array."""
         return _like(x, self.split(x)[1])
 
+    def _numbered(self, y: Any) -> Any:
+        """Return y with the numbers of classes in place of their names."""
+        if isinstance(y, tf.Tensor | tf.Variable) or np.asarray(y).dtype.kind not in "UO":
+            return y
+        if self.schema is None:
+            raise InputError(f"The model knows no names of classes, only numbers; got {y!r}.")
+        names = np.asarray(y)
+        return np.vectorize(self.schema.class_index, otypes=[np.int32])(names)
+
     def as_context(self, y: tf.Tensor) -> tf.Tensor:
         """Return y as floats [..., C]: integers are classes and become one-hot, floats stay.
 
         Raises:
           InputError: There is no such class, or the last axis is not of size C.
         """
-        y, classes = tf.convert_to_tensor(y), self.context_dim
+        y, classes = tf.convert_to_tensor(self._numbered(y)), self.context_dim
         if y.dtype.is_integer:
             known = tf.get_static_value(y)
             if (
@@ -181,10 +191,10 @@ class ConditionalVAE(VAE):
         )
 
     def given(self, y: tf.Tensor) -> VAE:
-        """Return the model of x at one y, [C] or a class: a `VAE` that shares this model's weights.
+        """Return the model of x at one y, [C] or a class by number or name: a `VAE` of the same weights.
 
         Raises:
-          InputError: There are several y, or the networks are not Keras graphs that end in a distribution
+          InputError: There are several y, a class is unknown, or the networks are not Keras graphs that end in a distribution
             layer.
         """
         y = self.as_context(y)
@@ -199,10 +209,14 @@ class ConditionalVAE(VAE):
                 "given needs an encoder and a decoder that are Sequential or functional Keras models and end "
                 "in a distribution layer. Build them with an Input."
             )
-        return VAE(self.prior, filled(encoder, self.value_shape, y), filled(decoder, (self.latent_dim,), y))
+        given = VAE(self.prior, filled(encoder, self.value_shape, y), filled(decoder, (self.latent_dim,), y))
+        given.schema = self.schema
+        return given
 
-    def of_class(self, label: int | None) -> VAE:
+    def of_class(self, label: int | str | None) -> VAE:
         """Return the model of one class, `given(label)`; a missing or unknown class is refused."""
+        if isinstance(label, str):
+            label = int(self._numbered(label))
         if label is None or not 0 <= label < self.context_dim:
             problem = "none was given: add --class C" if label is None else f"got {label}"
             raise InputError(

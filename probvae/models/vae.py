@@ -123,7 +123,7 @@ class VAE(tf_keras.Model):
         """Return p(x|z), at the y of the examples x where the model has one."""
         return self.likelihood(z, training=training)
 
-    def of_class(self, label: int | None) -> "VAE":
+    def of_class(self, label: int | str | None) -> "VAE":
         """Return the model of one class, or this model if it has no classes.
 
         Raises:

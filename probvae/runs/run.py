@@ -205,15 +205,31 @@ class Run:
 
         return load(self.folder)
 
-    def model_of(self, label: int | None = None) -> "VAE":
+    def class_index(self, label: int | str | None) -> int | None:
+        """Return the number of a class that is given by its name or its number; None for none."""
+        if label is None or (isinstance(label, int) and not self.architecture.num_classes):
+            return None if label is None else int(label)
+        if self.schema is None:
+            if str(label).isdecimal():
+                return int(label)
+            raise InputError(f"The names of the classes are unknown: give a number; got {label!r}.")
+        return self.schema.class_index(label)
+
+    def class_name(self, label: int | str | None) -> str:
+        """Return the name of a class, or its number where the classes have no names."""
+        index = self.class_index(label)
+        return str(index) if self.schema is None or index is None else self.schema.class_name(index)
+
+    def model_of(self, label: int | str | None = None) -> "VAE":
         """Return the model, for one class if it is conditional.
 
         Raises:
           InputError: The class is missing or unknown, or given for a model without classes.
         """
-        if label not in self._models:
-            self._models[label] = self.model.of_class(label)
-        return self._models[label]
+        index = self.class_index(label)
+        if index not in self._models:
+            self._models[index] = self.model.of_class(index)
+        return self._models[index]
 
     def encode(self, index: int) -> np.ndarray:
         """Return the mean of q(z|x) of a test example, [L]; its direction on a sphere, a draw for a flow."""
@@ -287,31 +303,36 @@ class Run:
         """The test set, without y."""
         return Examples(self._values.test, self.examples.test_labels)
 
-    def of_class(self, label: int | None) -> Examples:
+    def of_class(self, label: int | str | None) -> Examples:
         """Return the test examples of one class, or all of them."""
         x, labels = self.test
-        if label is None:
+        index = self.class_index(label)
+        if index is None:
             return self.test
-        if labels is None or not np.any(labels == label):
-            raise InputError(f"The test set of {self.examples.name} has no examples of class {label}.")
-        return Examples(x[labels == label], labels[labels == label])
+        if labels is None or not np.any(labels == index):
+            raise InputError(
+                f"The test set of {self.examples.name} has no examples of class {self.class_name(label)}."
+            )
+        return Examples(x[labels == index], labels[labels == index])
 
-    def train_examples(self, n: int, label: int | None = None) -> np.ndarray:
+    def train_examples(self, n: int, label: int | str | None = None) -> np.ndarray:
         """Return the first n training examples as the model takes them, of one class if it is given."""
         from probvae.seeds import fold_in
 
         prepared, labels = self._values, self.examples.train_labels
         rows = np.arange(len(prepared.train))
         if label is not None:
-            rows = rows[:0] if labels is None else rows[labels == label]
+            rows = rows[:0] if labels is None else rows[labels == self.class_index(label)]
         if not len(rows):
-            raise InputError(f"{self.examples.name} has no training examples of class {label}.")
+            raise InputError(
+                f"{self.examples.name} has no training examples of class {self.class_name(label)}."
+            )
         return prepared.feed(prepared.train[rows[:n]], fold_in(0, 0)).numpy()
 
-    def label_of(self, index: int, label: int | None = None) -> int | None:
+    def label_of(self, index: int, label: int | str | None = None) -> int | None:
         """Return the class of a test example, or `label` if given; None for a model without classes."""
         if label is not None or not self.architecture.is_conditional:
-            return label
+            return self.class_index(label)
         if self.test.labels is None:
             raise InputError(f"The model is conditional, and {self.examples.name} has no labels.")
         return int(self.test.labels[self._checked(index)])

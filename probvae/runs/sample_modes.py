@@ -66,7 +66,7 @@ def prior(run: Run, options: SampleOptions) -> Result:
         arrays["log_sampler"] = fitted.log_prob(samples.z).numpy()
     name = "prior" if fitted is None else options.sampler
     title = f"{_kind_of_values(run, options)}, z from the {name}" + (
-        "" if options.label is None else f", class {options.label}"
+        "" if options.label is None else f", class {run.class_name(options.label)}"
     )
     title += "" if temperature == 1 else f", temperature {temperature:g}"
     picture = Picture(_in_rows(_chosen(samples, options, run)), title)
@@ -94,7 +94,7 @@ def classes(run: Run, options: SampleOptions) -> Result:
     first = prior_draws(run.model_of(0), options.num or 8, temperature=temperature, seed=options.seed)
     parts = [decode(run.model_of(k), first.z, seed=fold_in(options.seed, k)) for k in range(number)]
     samples = _stack(parts, axis=1)  # [N, C]
-    columns = [str(k) for k in range(number)]
+    columns = [run.class_name(k) for k in range(number)]
     picture = Picture(
         _chosen(samples, options, run)[:12],
         f"{_kind_of_values(run, options)}, one z in each row, under each class",

@@ -33,7 +33,7 @@ class SampleOptions:
       sampler: Distribution of z: prior, or a mixture or flow that is fitted to q(z|x) of the training set.
       components: Number of components of the mixture; None lets held-out data choose it.
       train_images: Number of training examples that a sampler is fitted to.
-      label: Class to decode as, for conditional models.
+      label: Class to decode as, for conditional models: its number, or its name.
       draws: Number of draws of z for each example.
       start: Index of the test example at which a path begins.
       end: Index of the test example at which a path ends.
@@ -54,7 +54,7 @@ class SampleOptions:
     sampler: str | None = None
     components: int | None = None
     train_images: int | None = None
-    label: int | None = None
+    label: int | str | None = None
     draws: int | None = None
     start: int | None = None
     end: int | None = None
@@ -68,7 +68,8 @@ class SampleOptions:
     def __post_init__(self) -> None:
         for name, least in LEAST.items():
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < least):
+            named = name == "label" and isinstance(value, str)
+            if value is not None and not named and (not isinstance(value, int) or value < least):
                 raise InputError(f"{name} must be an integer from {least} on; got {value!r}.")
         for name, choices in CHOICES.items():
             value = getattr(self, name)

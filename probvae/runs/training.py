@@ -235,7 +235,7 @@ def _trackers(job: Job) -> list[Any]:
     config = {**_named(Architecture, job.architecture), **_named(Training, training)}
     if options.tensorboard:
         folder, seed, epochs = job.folder / TENSORBOARD, training.seed, training.epochs
-        test, labels = job.prepared.test, job.examples.test_labels
+        test, labels = job.prepared.test, job.examples.schema.named(job.examples.test_labels)
         callbacks.append(TensorBoard(folder, job.vae, test, labels, epochs=epochs, seed=seed))
     if options.wandb:
         callbacks.append(trackers.weights_and_biases(options.wandb, config, job.folder))
