@@ -101,6 +101,3 @@ class Chain(LibraryDistribution):
 
     def _variance(self) -> tf.Tensor:
         return self._moments()[1]
-
-    def _stddev(self) -> tf.Tensor:
-        return tf.sqrt(self._moments()[1])

@@ -99,9 +99,6 @@ class Columns(LibraryDistribution):
     def _variance(self) -> tf.Tensor:
         return self._joined([part.variance() for part in self.parts])
 
-    def _stddev(self) -> tf.Tensor:
-        return tf.sqrt(self.variance())
-
 
 def params_size(columns: Sequence[str]) -> int:
     """Return the number of parameters of a row.

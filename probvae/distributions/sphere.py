@@ -31,6 +31,17 @@ class VonMisesFisher(ReprMixin, tfd.VonMisesFisher):
       Davidson et al. 2018, Hyperspherical Variational Auto-Encoders, arXiv:1804.00891.
     """
 
+    def __init__(
+        self, mean_direction: tf.Tensor, concentration: tf.Tensor, name: str = "von_mises_fisher"
+    ) -> None:
+        parameters = dict(locals())
+        super().__init__(mean_direction, concentration, name=name)
+        self._parameters = self._no_dependency(parameters)
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
+        return tfd.VonMisesFisher._parameter_properties(dtype, num_classes)
+
     @property
     def reparameterization_type(self) -> Any:
         """`FULLY_REPARAMETERIZED`: draws have gradients with respect to both parameters."""

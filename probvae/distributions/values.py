@@ -210,18 +210,10 @@ def categorical(classes: int) -> Elementwise:
     )
 
 
-def _is_finite(x: np.ndarray) -> bool:
-    return bool(np.all(np.isfinite(x)))
-
-
-def _is_count(x: np.ndarray) -> bool:
-    return bool(np.all((x >= 0) & (x == np.floor(x)) & np.isfinite(x)))
-
-
 _number = partial(
     Elementwise,
     support="finite numbers",
-    accepts=_is_finite,
+    accepts=lambda x: bool(np.all(np.isfinite(x))),
     discrete=False,
     standardizes=True,
     in_browser=True,
@@ -229,7 +221,7 @@ _number = partial(
 _count = partial(
     Elementwise,
     support="integers from 0 on",
-    accepts=_is_count,
+    accepts=lambda x: bool(np.all((x >= 0) & (x == np.floor(x)) & np.isfinite(x))),
     discrete=True,
     inputs=tf.math.log1p,
     to_support=tfb.Softplus,

@@ -37,15 +37,10 @@ class PosteriorSamples(NamedTuple):
     ess: np.ndarray
 
 
-def _hmc(log_prob: Callable[..., tf.Tensor], step_size: tf.Tensor) -> tfp.mcmc.TransitionKernel:
-    return tfp.mcmc.HamiltonianMonteCarlo(log_prob, step_size, num_leapfrog_steps=8)
-
-
-def _nuts(log_prob: Callable[..., tf.Tensor], step_size: tf.Tensor) -> tfp.mcmc.TransitionKernel:
-    return tfp.mcmc.NoUTurnSampler(log_prob, step_size, max_tree_depth=6)
-
-
-METHODS: dict[str, Callable[..., tfp.mcmc.TransitionKernel]] = {"hmc": _hmc, "nuts": _nuts}
+METHODS: dict[str, Callable[..., tfp.mcmc.TransitionKernel]] = {
+    "hmc": functools.partial(tfp.mcmc.HamiltonianMonteCarlo, num_leapfrog_steps=8),
+    "nuts": functools.partial(tfp.mcmc.NoUTurnSampler, max_tree_depth=6),
+}
 
 
 def posterior_samples(

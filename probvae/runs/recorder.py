@@ -1,8 +1,6 @@
 """The recorder of training, which writes the files of the run folder."""
 
-import csv
 import dataclasses
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -63,7 +61,9 @@ class Recorder:
         """Write the weights and the history after an epoch, and its pictures if they are due."""
         self.history.append(row)
         self.save_weights()
-        writing.write_text(self.folder / HISTORY, _as_csv(self.history))
+        names = [field.name for field in dataclasses.fields(Row)]
+        history = writing.csv_text(names, map(dataclasses.astuple, self.history))
+        writing.write_text(self.folder / HISTORY, history)
         every = math.ceil(self.training.epochs / PICTURES_A_RUN)
         if len(self.history) % every == 0 or row.epoch == self.training.epochs:
             words = f"epoch {row.epoch:.4g} · test ELBO {row.test_elbo:.2f} nats"
@@ -100,11 +100,3 @@ class Recorder:
         }
         writing.write_text(self.folder / METRICS, json.dumps(content, indent=2) + "\n")
         return content
-
-
-def _as_csv(history: list[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in history)
-    return text.getvalue()

@@ -145,10 +145,10 @@ def step_error(
         if sound
         else "The steps before were most likely too large: try a smaller learning rate, or clip the gradient."
     )
-    return NonFiniteError(
-        f"Step {step:,}, in epoch {epoch}: {what} not finite{which}. {advice}{_about_scale(vae, largest)}",
-        sound=sound,
-    )
+    if largest > 20 and (vae.architecture is None or vae.architecture.likelihood.startswith("normal")):
+        advice += f" Data on a smaller scale would help: x reaches {largest:g}."
+    message = f"Step {step:,}, in epoch {epoch}: {what} not finite{which}. {advice}"
+    return NonFiniteError(message, sound=sound)
 
 
 def example_names(data: Prepared, batch: np.ndarray) -> list[str]:
@@ -156,15 +156,6 @@ def example_names(data: Prepared, batch: np.ndarray) -> list[str]:
     if isinstance(data.train, Rows):
         return [f"row {n:,} of the file" for n in data.train.indices[batch]]
     return [f"training example {n:,}" for n in batch]
-
-
-def _about_scale(vae: VAE, largest: float) -> str:
-    """Return the advice to rescale x if its values are large and can be rescaled."""
-    architecture = vae.architecture
-    rescalable = architecture is None or architecture.likelihood.startswith("normal")
-    if not rescalable or largest <= 20:
-        return ""
-    return f" Data on a smaller scale would help: x reaches {largest:g}."
 
 
 def _listed(names: list[str]) -> str:

@@ -22,11 +22,6 @@ from probvae.training.workers import LOST_WORKER_ERRORS
 PART = 16  # smallest number of examples in a part of a batch
 
 
-def none() -> Any:
-    """Return the strategy of one device."""
-    return tf.distribute.get_strategy()
-
-
 def mirrored() -> Any:
     """Return the strategy of all GPUs of this machine, or of all its CPU devices if it has no GPU."""
     if gpus := tf.config.list_logical_devices("GPU"):
@@ -63,7 +58,7 @@ def _default_signals() -> Iterator[None]:
 
 
 STRATEGIES: dict[str, Callable[[], Any]] = {
-    "none": none,
+    "none": tf.distribute.get_strategy,  # of one device
     "mirrored": mirrored,
     "multi_worker": multi_worker,
 }

@@ -192,7 +192,8 @@ class Trainer:
             stopped = stopped or self.workers.anyone(
                 should_stop() or (bool(callbacks) and self.vae.stop_training)
             )
-        self._restore_best()
+        if self.progress.best:
+            assign(self.vae.variables, self.progress.best)
         keras.on_train_end()
         return [*self.history, *partial]
 
@@ -292,11 +293,6 @@ class Trainer:
             tally=EpochSums(in_a_row=progress.tally.in_a_row),
             history=(*progress.history, row),
         )
-
-    def _restore_best(self) -> None:
-        """Restore the weights of the best epoch."""
-        if self.progress.best:
-            assign(self.vae.variables, self.progress.best)
 
     def _error(self, batch: np.ndarray) -> NonFiniteError:
         """Return the error of a step that was not finite."""

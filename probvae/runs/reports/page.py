@@ -94,6 +94,7 @@ def run_page(run: Run) -> str:
     """Return the HTML of the report of a run; the same files give the same text."""
     variance = findings.latent_variance(run)
     names, rows = tables.history(run)
+    png = run.picture(tables.ORIGINALS)
     return _render(
         "run.html",
         run=run,
@@ -102,7 +103,7 @@ def run_page(run: Run) -> str:
         findings=findings.findings_of(run),
         charts=tables.learning_curves([run]),
         dimensions=tables.dimensions(variance, findings.ACTIVE),
-        originals=_original(run),
+        originals=tables.picture(png, "The test images that are reconstructed") if png else None,
         slider=tables.slider([run]),
         latent=tables.pictures(run, tables.CAPTIONS),
         evaluation=run.evaluation and tables.evaluation_rows(run.evaluation),
@@ -141,11 +142,6 @@ def _side_by_side(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     headlines = [{name: value for name, value, _ in tables.headline(run)} for run in runs]
     names = dict.fromkeys(name for values in headlines for name in values)
     return [(name, [values.get(name, "–") for values in headlines]) for name in names]
-
-
-def _original(run: Run) -> tables.Picture | None:
-    png = run.picture(tables.ORIGINALS)
-    return (png and tables.picture(png, "The test images that are reconstructed")) or None
 
 
 def _is_ours(path: Path) -> bool:

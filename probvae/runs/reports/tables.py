@@ -128,7 +128,9 @@ def headline(run: Run) -> list[tuple[str, str, str]]:
         value = with_error(number(exact, "mean"), number(exact, "standard_error"))
         rows.insert(1, ("log p(x), exact", value, "nats ± standard error"))
     if seconds is not None:
-        rows.append(("Training time", _duration(float(np.nansum(seconds))), _speed(run)))
+        speed = run.metric("images_per_second")
+        remark = "" if speed is None else f"{speed:,.0f} examples a second"
+        rows.append(("Training time", _duration(float(np.nansum(seconds))), remark))
     if (weights := run.metric("num_weights")) is not None:
         rows.append(("Weights", f"{weights:,.0f}", "trained values"))
     return rows
@@ -138,11 +140,6 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _speed(run: Run) -> str:
-    speed = run.metric("images_per_second")
-    return "" if speed is None else f"{speed:,.0f} examples a second"
 
 
 # ---- configuration -----------------------------------------------------------------------------------
@@ -255,31 +252,25 @@ def picture_names(run: Run) -> list[str]:
     return [ORIGINALS, *CAPTIONS, *by_epoch, *EVALUATION_CAPTIONS]
 
 
-class Frame(NamedTuple):
-    """A picture and its epoch."""
-
-    epoch: float
-    png: bytes
-
-
 def slider(runs: Sequence[Run]) -> Slider | None:
     """Return the pictures of one or several runs over the epochs, on one axis of epochs."""
     frames = {(run, kind): _frames(run, kind) for run in runs for kind in KINDS}
-    epochs = sorted({frame.epoch for of_kind in frames.values() for frame in of_kind})
+    epochs = sorted({epoch for of_kind in frames.values() for epoch, _ in of_kind})
     if not epochs:
         return None
     reels = []
     for (run, kind), of_kind in frames.items():
         if of_kind:
             title = f"{run.name}: {KINDS[kind]}" if len(runs) > 1 else KINDS[kind]
-            reels.append(Reel(title, [_placed(frame, title, epochs) for frame in of_kind]))
+            placed = [(epochs.index(e), picture(png, f"{title}, {_when(e)}")) for e, png in of_kind]
+            reels.append(Reel(title, placed))
     return Slider([_when(epoch) for epoch in epochs], reels)
 
 
-def _frames(run: Run, kind: str) -> list[Frame]:
-    """Return the pictures of a kind of a run over the epochs."""
+def _frames(run: Run, kind: str) -> list[tuple[float, bytes]]:
+    """Return the pictures of a kind of a run, each after its epoch."""
     named = _frame_names(run, kind)
-    return [Frame(_epoch(run, number), png) for number, name in named if (png := run.picture(name))]
+    return [(_epoch(run, number), png) for number, name in named if (png := run.picture(name))]
 
 
 def _frame_names(run: Run, kind: str) -> list[tuple[int, str]]:
@@ -304,10 +295,6 @@ def _epoch(run: Run, n: int) -> float:
     epochs = run.history.get("epoch", np.empty(0))
     known = 0 < n <= len(epochs) and math.isfinite(epochs[n - 1])
     return float(epochs[n - 1]) if known else float(n)
-
-
-def _placed(frame: Frame, title: str, epochs: list[float]) -> tuple[int, Picture]:
-    return epochs.index(frame.epoch), picture(frame.png, f"{title}, {_when(frame.epoch)}")
 
 
 def _when(epoch: float) -> str:
