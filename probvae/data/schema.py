@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probvae.data import schema_text
 from probvae.data.binarizations import BINARIZATIONS
-from probvae.data.coding import CODED, NUMBERS, Column
-from probvae.data.value_types import DTYPE, SECONDS, TYPES
+from probvae.data.coding import NUMBERS, Column
+from probvae.data.column_json import as_tuple, column_of
 from probvae.errors import InputError
 from probvae.files import strict_json
 
@@ -19,7 +20,7 @@ FORMAT = 1  # version of schema.json
 MAX_SCHEMA = 64_000_000  # bytes of schema.json, enough for 100,000 columns or 1,000 levels in each of 1,000
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Schema:
     """What a model knows of its data: the shape of x and the meaning of its values.
 
@@ -60,6 +61,12 @@ class Schema:
         """Return the schema of arrays of examples, whose kind their number of axes decides."""
         kind = {3: "image", 2: "series", 1: "vector"}.get(len(event_shape), "vector")
         return cls(tuple(event_shape), kind, **fields)
+
+    def __repr__(self) -> str:
+        return schema_text.as_text(self)
+
+    def _repr_html_(self) -> str:
+        return schema_text.as_html(self)
 
     # ---- columns ---------------------------------------------------------------------------------
 
@@ -125,6 +132,25 @@ class Schema:
         x = np.asarray(x)
         self._refuse_shape(x.shape[max(0, x.ndim - len(self.event_shape)) :])
         return EXAMPLES[self.kind].decode(self, x)
+
+    def centers(self, mean: Any, stddev: Any, mode: Any) -> dict[str, np.ndarray]:
+        """Return the central values of the columns of a table, in the units of the data.
+
+        Args:
+          mean: Means of p(x|z), [..., D].
+          stddev: Standard deviations of p(x|z), [..., D].
+          mode: Modes of p(x|z), [..., D].
+
+        Returns:
+          Columns by name, in the order of the data: the means of numbers, and the most probable levels.
+        """
+        mean, stddev, mode = (np.asarray(values) for values in (mean, stddev, mode))
+        return {
+            column.name: column.decode(mode[..., i])
+            if column.levels or column.is_constant
+            else column.moments(mean[..., i], stddev[..., i])[0]
+            for i, column in self.in_place
+        }
 
     def check(self, x: Any) -> None:
         """Check that x [N, *E] has the shape and values of the coding; missing values are allowed or not.
@@ -220,8 +246,8 @@ class Schema:
             )
         columns = content.pop("columns", [])
         try:
-            columns = tuple(_column(column) for column in columns)
-            schema = cls(**{k: _tuple(v) for k, v in content.items()}, columns=columns)
+            columns = tuple(column_of(column) for column in columns)
+            schema = cls(**{k: as_tuple(v) for k, v in content.items()}, columns=columns)
             schema._refuse_damage()
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise InputError(f"schema.json is damaged ({error}): save the model again.") from None
@@ -257,29 +283,6 @@ class Schema:
         return dataclasses.replace(
             self, binarization="none", divisor=self.white, remark="", columns=columns, missing_cells=()
         )
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _column(content: dict[str, Any]) -> Column:
-    column = Column(**{name: _tuple(value) for name, value in content.items()})
-    kind = column.kind.partition(":")[0]
-    numbers = (column.loc, column.scale, *(v for v in (column.low, column.high) if v is not None))
-    if not all(type(v) in (int, float) and np.isfinite(v) for v in numbers) or not column.scale > 0:
-        raise ValueError(f"column {column.name!r} has the location {column.loc} and scale {column.scale}")
-    if type(column.name) is not str or column.type not in TYPES or kind not in (*NUMBERS, *CODED):
-        raise ValueError(f"column {column.name!r} is {column.kind!r} of type {column.type!r}")
-    if (kind in CODED) != bool(column.levels) or (column.type == "date") != (column.unit in SECONDS):
-        raise ValueError(f"column {column.name!r} has the levels {column.levels} and unit {column.unit!r}")
-    if type(column.place) is not int or type(column.logarithm) is not bool:
-        raise ValueError(f"column {column.name!r} has the place {column.place!r}")
-    if type(column.ordered) is not bool or not (column.dtype == "" or DTYPE.fullmatch(column.dtype)):
-        raise ValueError(f"column {column.name!r} has the dtype {column.dtype!r}")
-    if not all(type(level) in (str, bool, int, float) for level in (*column.levels, *column.categories)):
-        raise ValueError(f"column {column.name!r} has the levels {column.levels}")
-    return column
 
 
 # ---- kinds of examples -----------------------------------------------------------------------------

@@ -117,7 +117,8 @@ def reconstructions(run: Run, options: SampleOptions) -> Result:
         for k, rows in groups
     ]
     order = np.argsort(np.concatenate([rows for _, rows in groups]))
-    samples = Samples(*(np.concatenate(arrays, axis=1)[:, order] for arrays in zip(*parts, strict=True)))
+    joined = _join(parts, lambda arrays: np.concatenate(arrays, axis=1)[:, order])
+    samples = Samples(**joined)
     shown = np.moveaxis(_chosen(samples, options, run), 0, 1)[:12]  # [N, S, *E]
     values = np.concatenate([x[:12, np.newaxis], shown], axis=1)
     title = f"Test examples, and {_kind_of_values(run, options, capital=False)} at {draws} draws z ~ q(z|x)"
@@ -222,9 +223,14 @@ def _refuse_too_many(run: Run, count: int) -> None:
 
 
 def _stack(parts: Sequence[Samples], axis: int) -> Samples:
-    """Stack samples of equal shapes without log-likelihood along a new axis."""
-    names = ("z", "mean", "x", "log_prior")
-    return Samples(*(np.stack([getattr(part, name) for part in parts], axis=axis) for name in names))
+    """Stack samples of equal shapes along a new axis."""
+    return Samples(**_join(parts, lambda arrays: np.stack(arrays, axis=axis)))
+
+
+def _join(parts: Sequence[Samples], join: Callable[[list[np.ndarray]], np.ndarray]) -> dict[str, Any]:
+    """Join the arrays of samples of equal shapes, by name; those that they do not have are left out."""
+    names = [name for name, array in parts[0]._asdict().items() if array is not None]
+    return {name: join([getattr(part, name) for part in parts]) for name in names}
 
 
 def pixels(run: Run, options: SampleOptions) -> str:

@@ -75,7 +75,7 @@ def sample(
     if images and len(run.architecture.event_shape) != 3:
         raise InputError("--images is for models of images: leave it out.")
     result = MODES[mode](run, chosen)
-    files = {SAMPLES: _npz(result), **_table(run, chosen, result), **_pictures(run, result)}
+    files = {SAMPLES: _npz(run, chosen, result), **_table(run, chosen, result), **_pictures(run, result)}
     if images:
         files |= _single_images(run, chosen, result)
     settings = {"run": str(run.folder), "mode": mode, **dataclasses.asdict(chosen), "probvae": __version__}
@@ -90,12 +90,25 @@ def sample(
 # ---- content ---------------------------------------------------------------------------------------
 
 
-def _npz(result: Result) -> bytes:
+def _npz(run: Run, options: SampleOptions, result: Result) -> bytes:
     arrays: dict[str, Any] = {**result.samples._asdict(), **result.arrays}
+    if run.schema is not None and run.schema.is_table:  # in place of the codes, columns in their units
+        for name in ("x", "mean", "stddev", "mode"):
+            arrays.pop(name)
+        columns = {"column": _values(run, options, result)}
+        columns |= {"data": run.schema.decode(arrays.pop("data"))} if "data" in arrays else {}
+        arrays |= {f"{part}/{k}": _plain(v) for part, values in columns.items() for k, v in values.items()}
     arrays = {name: array for name, array in arrays.items() if array is not None}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """Return values without Python objects, which .npz files would pickle: as texts, "" where missing."""
+    if values.dtype != object:
+        return values
+    return np.array(["" if value is None else str(value) for value in values.ravel()]).reshape(values.shape)
 
 
 def _pictures(run: Run, result: Result) -> dict[str, bytes]:
@@ -142,25 +155,28 @@ def _table(run: Run, options: SampleOptions, result: Result) -> dict[str, bytes]
     shape = run.architecture.event_shape
     if len(shape) == 3:
         return {}
-    values = result.samples.mean if pixels(run, options) == "mean" else result.samples.x
-    columns, rows = _series(values, result) if len(shape) == 2 else _vectors(run, values, result)
-    return {TABLE: writing.csv_text(columns, rows).encode()}
+    columns = _values(run, options, result)
+    axes = [*result.axes, "time"] if len(shape) == 2 else list(result.axes)
+    places = next(iter(columns.values())).shape
+    cells = zip(*(column.reshape(-1).tolist() for column in columns.values()), strict=True)
+
+    def rows() -> Iterator[list[Any]]:
+        for place, row in zip(np.ndindex(places), cells, strict=True):
+            yield [
+                run.class_name(i) if axis == "class" else i for axis, i in zip(axes, place, strict=True)
+            ] + ["" if cell is None else cell for cell in row]
+
+    return {TABLE: writing.csv_text([*axes, *columns], rows()).encode()}
 
 
-def _series(values: np.ndarray, result: Result) -> tuple[list[str], Iterator[list[Any]]]:
-    channels = [f"channel_{i}" for i in range(values.shape[-1])]
-    rows = ([*place, *values[place].tolist()] for place in np.ndindex(values.shape[:-1]))
-    return [*result.axes, "time", *channels], rows
-
-
-def _vectors(run: Run, values: np.ndarray, result: Result) -> tuple[list[str], Iterator[list[Any]]]:
-    """Return names and rows of a table in the units of its file, or of vectors as they are."""
-    flat = values.reshape(-1, values.shape[-1])
-    columns = {f"x_{i}": flat[:, i] for i in range(flat.shape[1])}
-    if run.schema is not None and run.schema.is_table:
-        columns = run.schema.decode(flat)
-    cells = zip(*(column.tolist() for column in columns.values()), strict=True)
-    rows = (
-        [*place, *row] for place, row in zip(np.ndindex(values.shape[: len(result.axes)]), cells, strict=True)
-    )
-    return [*result.axes, *columns], rows
+def _values(run: Run, options: SampleOptions, result: Result) -> dict[str, np.ndarray]:
+    """Return the values of samples by column: those of a table in the units of its data."""
+    samples, schema = result.samples, run.schema
+    center = pixels(run, options) == "mean"
+    if schema is not None and schema.is_table:
+        if center:
+            return schema.centers(samples.mean, samples.stddev, samples.mode)
+        return schema.decode(samples.x)
+    values = samples.mean if center else samples.x
+    name = "channel" if len(run.architecture.event_shape) == 2 else "x"
+    return {f"{name}_{i}": values[..., i] for i in range(values.shape[-1])}

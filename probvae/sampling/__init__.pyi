@@ -3,6 +3,7 @@ from .draws import decode as decode
 from .draws import posterior_draws as posterior_draws
 from .draws import posterior_predictive as posterior_predictive
 from .draws import prior_draws as prior_draws
+from .frame_imputation import FrameImputation as FrameImputation
 from .imputation import Imputation as Imputation
 from .imputation import impute as impute
 from .paths import PATHS as PATHS

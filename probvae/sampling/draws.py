@@ -24,6 +24,8 @@ class Samples(NamedTuple):
       x: Draws x ~ p(x|z), [..., *E].
       log_prior: log p(z) in nats, [...], under the prior of the model also for draws from a sampler.
       log_likelihood: log p(x|z) of given x in nats, [...]; None without them.
+      stddev: Standard deviation of p(x|z), [..., D], for tables; else None.
+      mode: Mode of p(x|z), [..., D], for tables; else None.
     """
 
     z: np.ndarray
@@ -31,6 +33,8 @@ class Samples(NamedTuple):
     x: np.ndarray
     log_prior: np.ndarray
     log_likelihood: np.ndarray | None = None
+    stddev: np.ndarray | None = None
+    mode: np.ndarray | None = None
 
 
 def decode(vae: VAE, z: np.ndarray, *, x: np.ndarray | None = None, seed: Seed = 0) -> Samples:
@@ -53,15 +57,22 @@ def decode(vae: VAE, z: np.ndarray, *, x: np.ndarray | None = None, seed: Seed =
         raise InputError(f"Expected z of shape [..., {vae.latent_dim}]; got {list(z.shape)}.")
     flat = z.reshape(-1, vae.latent_dim)
 
+    is_table = vae.schema is not None and vae.schema.is_table
+    names = ["mean", "x", "log_prior"]
+    names += ["stddev", "mode"] if is_table else []
+    names += ["log_likelihood"] if x is not None else []
+
     def decode_block(rows: slice) -> list[tf.Tensor]:
         p = vae.likelihood(tf.constant(flat[rows]))  # p(x|z)
         parts = [p.mean(), p.sample(seed=fold_in(seed, rows.start)), vae.prior.log_prob(flat[rows])]
+        parts += [p.stddev(), p.mode()] if is_table else []
         if x is not None:
             parts.append(p.log_prob(x[np.arange(rows.start, rows.stop) % len(x)]))
         return parts
 
     joined = in_blocks(decode_block, len(flat), _block_size(vae))
-    return Samples(z, *(values.reshape(*z.shape[:-1], *values.shape[1:]) for values in joined))
+    shaped = (values.reshape(*z.shape[:-1], *values.shape[1:]) for values in joined)
+    return Samples(z=z, **dict(zip(names, shaped, strict=True)))
 
 
 def _block_size(vae: VAE) -> int:

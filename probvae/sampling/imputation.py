@@ -2,16 +2,21 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 import tensorflow as tf
 
+from probvae.config.choices import categories
 from probvae.errors import InputError
 from probvae.inference.blocks import in_blocks
 from probvae.models.vae import VAE
 from probvae.objectives.bound import log_terms
+from probvae.sampling.frame_imputation import FrameImputation, draws_needed, schema_of_frame, to_frames
 from probvae.seeds import Seed, fold_in, split
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEW = 10  # effective sample size below which an imputation is unreliable
 BLOCK = 1 << 20  # number of values of x in a block
@@ -21,22 +26,38 @@ class Imputation(NamedTuple):
     """Moments and draws from p(x_missing | x_seen); observed values are unchanged.
 
     Attributes:
-      mean: Mean [N, *E], float32, by self-normalized importance weights.
+      mean: Mean [N, *E], float32, by self-normalized importance weights; for a categorical column of a table
+        the most probable level.
       sd: Standard deviation [N, *E]; 0 for observed values.
       draws: Joint draws of the missing values, [R, N, *E], by sampling importance resampling; None for R = 0.
       effective_sample_size: (sum w)^2 / sum w^2, [N], from 1 to K; where it is small (below 10), all of the
         above is unreliable.
+      probabilities: Probabilities of the levels, [N, K], by the index of a column of levels; 0 and 1 for
+        observed values.
     """
 
     mean: np.ndarray
     sd: np.ndarray
     draws: np.ndarray | None
     effective_sample_size: np.ndarray
+    probabilities: dict[int, np.ndarray]
+
+
+@overload
+def impute(
+    vae: VAE, x: np.ndarray, *, num_samples: int = 1000, num_draws: int = 0, seed: Seed = 0
+) -> Imputation: ...
+
+
+@overload
+def impute(
+    vae: VAE, x: "pd.DataFrame", *, num_samples: int = 1000, num_draws: int = 0, seed: Seed = 0
+) -> FrameImputation: ...
 
 
 def impute(
-    vae: VAE, x: np.ndarray, *, num_samples: int = 1000, num_draws: int = 0, seed: Seed = 0
-) -> Imputation:
+    vae: VAE, x: Any, *, num_samples: int = 1000, num_draws: int = 0, seed: Seed = 0
+) -> Imputation | FrameImputation:
     """Impute missing values with their uncertainty, from p(x_missing | x_seen) of the model.
 
     K draws z from q(z|x_seen) have the weights w = p(x_seen|z) p(z) / q(z|x_seen). The mean is the weighted
@@ -46,14 +67,14 @@ def impute(
 
     Args:
       vae: Model whose likelihood and encoder take missing values.
-      x: Data [N, *E], nan where missing.
+      x: Data [N, *E], nan where missing; or a DataFrame, whose columns are those of the model's schema.
       num_samples: K, the number of draws of z for each example.
       num_draws: R, the number of draws of the missing values; above the effective sample size they repeat
         values of z.
       seed: Seed of the draws, an int or an int32 pair.
 
     Returns:
-      `Imputation`.
+      `Imputation`, as the model sees x; for a DataFrame `FrameImputation`, in the units of its columns.
 
     Raises:
       InputError: x does not have the shape of the model, or the likelihood does not take these missing
@@ -62,19 +83,27 @@ def impute(
     References:
       Mattei & Frellsen 2019, MIWAE, arXiv:1812.02633, section 2.4.
     """
+    if hasattr(x, "columns"):
+        schema = schema_of_frame(vae.schema)
+        options: dict[str, Any] = {"num_samples": num_samples, "seed": seed}
+        draws = draws_needed(schema, num_draws)
+        imputed = impute(vae, schema.encode(x), num_draws=draws, **options)
+        return to_frames(schema, x, imputed, num_draws)
     x = np.asarray(x, np.float32)
     if x.shape[1:] != vae.event_shape or not len(x):
         raise InputError(f"Expected one or more x of shape {vae.event_shape}; got an array {x.shape}.")
+    levels = _levels(vae)
     step, redraw = _compile(vae, num_draws)
     decodes = int(np.clip(BLOCK // int(np.prod(vae.event_shape)), 1, 10_000))
     size = int(np.clip(BLOCK // num_samples, 1, min(250, decodes, len(x))))
     chunk = max(1, decodes // size)
     sizes = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
 
-    def impute_block(rows: slice) -> Imputation:
-        return _impute_block(step, redraw, x[rows], sizes, fold_in(seed, rows.start))
+    def impute_block(rows: slice) -> list[np.ndarray]:
+        return _impute_block(step, redraw, x[rows], sizes, levels, fold_in(seed, rows.start))
 
-    mean, sd, draws, effective = in_blocks(impute_block, len(x), size, axes=(0, 0, 1, 0))
+    axes = (0, 0, 1, 0, *[0] * len(levels))
+    mean, sd, draws, effective, *probabilities = in_blocks(impute_block, len(x), size, axes=axes)
     few = int(np.sum(effective < FEW))
     if few:
         warnings.warn(
@@ -82,14 +111,27 @@ def impute(
             "there is not to be trusted. Use more num_samples; x may lie far from the training set.",
             stacklevel=2,
         )
-    return Imputation(mean, sd, draws if num_draws else None, effective)
+    by_column = dict(zip(levels, probabilities, strict=True))
+    return Imputation(mean, sd, draws if num_draws else None, effective, by_column)
+
+
+def _levels(vae: VAE) -> dict[int, int]:
+    """Return the number of levels of each column of a table that has levels, by its index."""
+    columns = () if vae.architecture is None else vae.architecture.columns
+    counts = {i: 2 if kind == "bernoulli" else categories(kind) for i, kind in enumerate(columns)}
+    return {i: count for i, count in counts.items() if count}
 
 
 def _impute_block(
-    step: Callable[..., Any], redraw: Callable[..., Any], x: np.ndarray, sizes: list[int], seed: tf.Tensor
-) -> Imputation:
+    step: Callable[..., Any],
+    redraw: Callable[..., Any],
+    x: np.ndarray,
+    sizes: list[int],
+    levels: dict[int, int],
+    seed: tf.Tensor,
+) -> list[np.ndarray]:
     """Impute a block of examples, with `sizes` the numbers of draws decoded at a time."""
-    moments = _Moments(x.shape)
+    moments = _Moments(x.shape, levels)
     log_w, z = [], []
     for i, size in enumerate(sizes):
         log_w_i, z_i, mean, draw = (t.numpy() for t in step(x, tf.constant(size), fold_in(seed, i + 1)))
@@ -104,19 +146,29 @@ def _impute_block(
         z.append(z_i)
     missing = np.isnan(x)
     mean, sd, effective = moments.result()
+    probabilities = moments.probabilities()
+    for i, p in probabilities.items():
+        seen = ~missing[:, i]
+        if levels[i] == 2:
+            p[:] = np.stack([1 - mean[:, i], mean[:, i]], axis=1)
+        p[seen] = x[seen, i, None] == np.arange(levels[i])
+        if levels[i] > 2:  # a mean of the indices of levels means nothing
+            mean[:, i] = p.argmax(axis=1)
     draws = redraw(np.concatenate(log_w), np.concatenate(z), fold_in(seed, 0)).numpy()
-    return Imputation(
+    return [
         np.where(missing, mean, x).astype(np.float32),
         np.where(missing, sd, 0.0).astype(np.float32),
         np.where(missing, draws, x),
         effective,
-    )
+        *probabilities.values(),
+    ]
 
 
 class _Moments:
     """Weighted sums over chunks of draws, relative to the largest weight so far."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], levels: dict[int, int]) -> None:
+        self.counts = {i: np.zeros((shape[0], count)) for i, count in levels.items()}
         self.top = np.full(shape[0], -np.inf)
         self.total, self.squares = np.zeros(shape[0]), np.zeros(shape[0])
         self.mean, self.first, self.second = np.zeros(shape), np.zeros(shape), np.zeros(shape)
@@ -129,10 +181,18 @@ class _Moments:
         self.top = top
         self.total = shrink * self.total + w.sum(axis=0)
         self.squares = shrink**2 * self.squares + (w**2).sum(axis=0)
+        for i, counts in self.counts.items():
+            counts *= shrink[:, None]
+            for k in range(counts.shape[1]):
+                counts[:, k] += np.sum(w * (draw[..., i] == k), axis=0)
         shrink = shrink.reshape([-1] + [1] * (mean.ndim - 2))
         for name, value in (("mean", mean), ("first", draw), ("second", draw**2)):
             total = np.einsum("sn,sn...->n...", w, value)
             setattr(self, name, shrink * getattr(self, name) + total)
+
+    def probabilities(self) -> dict[int, np.ndarray]:
+        """Return the probabilities of the levels, [N, K], by the index of the column."""
+        return {i: counts / self.total[:, None] for i, counts in self.counts.items()}
 
     def result(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return mean, standard deviation and effective sample size."""

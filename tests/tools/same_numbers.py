@@ -324,7 +324,10 @@ def imputed(folder: str) -> Iterator[tuple[str, Any]]:
     import probvae
 
     run = probvae.open_run(folder)
-    yield "imputed", list(probvae.impute(run.model, run.prepared.test, num_samples=60, num_draws=3, seed=1))
+    yield (
+        "imputed",
+        list(probvae.impute(run.model, run.prepared.test, num_samples=60, num_draws=3, seed=1)[:4]),
+    )
 
 
 CHILDREN = {f.__name__: f for f in (fitted, architectures, transformer, opened, imputed)}

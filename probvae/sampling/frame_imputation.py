@@ -1,0 +1,129 @@
+"""Imputation of the missing cells of a DataFrame, in the units of its columns."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from probvae.data.coding import Column
+from probvae.data.schema import Schema
+from probvae.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from probvae.sampling.imputation import Imputation
+
+LOGARITHM_DRAWS = 200  # draws from which the mean of a column with a logarithm is taken, at least
+
+
+class FrameImputation(NamedTuple):
+    """Imputed cells of a DataFrame of N rows, with its index; observed cells are unchanged.
+
+    Attributes:
+      values: The frame with its missing cells filled in: numbers by their mean, whole numbers by the whole
+        number nearest to it, levels by the most probable one.
+      mean: Means of numbers and dates, without rounding; the most probable level of others.
+      sd: Standard deviations of numbers, and of dates in days or seconds; 0 for observed cells. Columns of
+        levels are not in it.
+      draws: Joint draws of the missing cells, with the number of the draw as first level of the index; None
+        without them.
+      probabilities: Probabilities of the levels by column, each a frame [N, K].
+      effective_sample_size: (sum w)^2 / sum w^2 of each row, as in `Imputation`.
+    """
+
+    values: "pd.DataFrame"
+    mean: "pd.DataFrame"
+    sd: "pd.DataFrame"
+    draws: "pd.DataFrame | None"
+    probabilities: "dict[str, pd.DataFrame]"
+    effective_sample_size: "pd.Series"
+
+
+def schema_of_frame(schema: Schema | None) -> Schema:
+    """Return the schema of a model that takes frames.
+
+    Raises:
+      InputError: The model has none, or takes no tables.
+    """
+    if schema is None or not schema.is_table:
+        raise InputError(
+            "The model takes arrays of x, as it has no schema of a table: train it on one with "
+            "probvae.runs.train, or build it with schema=data.load(frame).schema."
+        )
+    return schema
+
+
+def draws_needed(schema: Schema, num_draws: int) -> int:
+    """Return the number of draws that the means of a table need."""
+    return max(num_draws, LOGARITHM_DRAWS if any(c.logarithm for c in schema.columns) else 0)
+
+
+def to_frames(
+    schema: Schema, frame: "pd.DataFrame", imputed: "Imputation", num_draws: int
+) -> FrameImputation:
+    """Return imputed codes as frames.
+
+    Args:
+      schema: Schema of the table.
+      frame: Frame with missing cells.
+      imputed: Imputation of `schema.encode(frame)`, with `draws_needed` draws.
+      num_draws: Number of draws to return.
+    """
+    import pandas as pd
+
+    mean, sd, probabilities = {}, {}, {}
+    values, draws = frame.copy(), [frame.copy() for _ in range(num_draws)]
+    for i, column in schema.in_place:
+        missing = frame[column.name].isna().to_numpy()
+        center, deviation = _moments(column, imputed, i)
+        if column.levels:
+            p = imputed.probabilities[i]
+            probabilities[column.name] = pd.DataFrame(p, frame.index, list(column.levels))
+            center = column.decode(p.argmax(axis=1))
+            mean[column.name] = pd.Series(center, frame.index)
+        elif column.type == "date":
+            center = column.decode((center - column.loc) / column.scale)
+            mean[column.name] = pd.Series(center, frame.index)
+            sd[column.name] = pd.Series(deviation, frame.index)
+        else:
+            mean[column.name] = pd.Series(center, frame.index)
+            sd[column.name] = pd.Series(deviation, frame.index)
+            center = np.rint(center) if column.type == "integer" else center
+        _fill(values, column.name, missing, center)
+        for r, draw in enumerate(draws):
+            assert imputed.draws is not None
+            _fill(draw, column.name, missing, column.decode(imputed.draws[r, :, i]))
+    return FrameImputation(
+        values,
+        pd.DataFrame(mean),
+        pd.DataFrame(sd, frame.index),
+        pd.concat(draws, keys=range(num_draws), names=["draw"]) if draws else None,
+        probabilities,
+        pd.Series(imputed.effective_sample_size, frame.index),
+    )
+
+
+def _moments(column: Column, imputed: "Imputation", i: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of the numbers of a column, [N] each."""
+    mean, sd = imputed.mean[:, i].astype(np.float64), imputed.sd[:, i].astype(np.float64)
+    if column.logarithm:
+        assert imputed.draws is not None
+        numbers = column.unscaled(imputed.draws[:, :, i])
+        return numbers.mean(axis=0), numbers.std(axis=0)
+    if column.is_constant:
+        return np.full(len(mean), float(column.low or 0)), np.zeros(len(mean))
+    return mean * column.scale + column.loc, sd * column.scale
+
+
+def _fill(frame: "pd.DataFrame", name: str, missing: np.ndarray, values: Any) -> None:
+    """Fill the missing cells of a column, and keep its type where that holds the values."""
+    if not missing.any():
+        return
+    series = frame[name]
+    kind = series.dtype
+    filled = series.astype(object)
+    filled[missing] = np.asarray(values, object)[missing]
+    try:
+        frame[name] = filled.astype(kind)
+    except (ValueError, TypeError):  # such as a level that the categories of the frame lack
+        frame[name] = filled.infer_objects()

@@ -1,0 +1,102 @@
+"""The imputation of the cells of a DataFrame, against a model whose p(x|z) is known."""
+
+import numpy as np
+import pytest
+
+import probvae
+from probvae import InputError
+from probvae.config.architecture import Architecture
+from probvae.data.coding import Column
+from probvae.data.schema import Schema
+from probvae.models.building import build
+
+pd = pytest.importorskip("pandas")
+
+SCHEMA = Schema(
+    (5,),
+    "table",
+    missing=True,
+    columns=(
+        Column("income", "lognormal", "integer", loc=10.0, scale=0.5, logarithm=True, low=1, high=2, place=4),
+        Column("kind", "categorical:3", "text", ("a", "b", "c"), place=0),
+        Column("limit", "normal", "number", loc=3.7, low=3.7, high=3.7, place=3),
+        Column("rooms", "normal", "integer", loc=4.0, scale=2.0, low=1, high=9, place=1),
+        Column("sold", "bernoulli", "boolean", (False, True), place=2),
+    ),
+)
+SD = 0.3  # of the code of rooms and income
+
+
+@pytest.fixture(scope="module")
+def vae():
+    """A model with p(x|z) of independent columns that do not depend on z."""
+    architecture = Architecture(
+        event_shape=(5,),
+        likelihood="mixed",
+        network="mlp",
+        units=(4,),
+        columns=SCHEMA.likelihoods,
+        missing=True,
+    )
+    model = build(architecture, schema=SCHEMA)
+    kernel, bias = model.decoder.trainable_variables[-2:]
+    kernel.assign(np.zeros(kernel.shape))
+    raw = float(np.log(np.expm1(SD - 1e-2)))  # of a scale with the floor 0.01
+    income, kind, limit, rooms, sold = (0.0, raw), (0.0, -20.0, 0.1), (0.0, raw), (0.7, raw), (np.log(3.0),)
+    bias.assign([*income, *kind, *limit, *rooms, *sold])
+    return model
+
+
+FRAME = pd.DataFrame(
+    {
+        "kind": pd.Categorical([None, "b"], ["c", "b", "a"]),
+        "rooms": pd.array([None, 3], "Int64"),
+        "sold": pd.array([None, False], "boolean"),
+        "limit": [np.nan, 3.7],
+        "income": [np.nan, 20_000.0],
+        "remark": ["x", "y"],
+    },
+    index=["first", "second"],
+)
+
+
+def test_cells_come_back_in_their_units(vae):
+    p = vae.likelihood(np.zeros([1, 2], np.float32))
+    sd = p.stddev().numpy()[0, 3]
+    imputed = probvae.impute(vae, FRAME, num_samples=4000, num_draws=50, seed=3)
+    values = imputed.values
+    assert values.index.equals(FRAME.index) and list(values) == list(FRAME)
+    assert values.loc["second"].tolist() == FRAME.loc["second"].tolist()
+    # `a` has half of the probability and `c` a little more; the mean of their indices would be `b`
+    assert values["kind"].tolist() == ["c", "b"] and values["kind"].dtype == FRAME["kind"].dtype
+    expected = np.exp([0.0, -20.0, 0.1]) / np.exp([0.0, -20.0, 0.1]).sum()
+    np.testing.assert_allclose(imputed.probabilities["kind"].loc["first", ["a", "b", "c"]], expected, atol=0.05)
+    np.testing.assert_allclose(imputed.probabilities["sold"].loc["first"], [0.25, 0.75], atol=1e-5)
+    assert values["sold"].tolist() == [True, False] and values["sold"].dtype == "boolean"
+    # the mean 4 + 2 * 0.7 = 5.4, as a whole number where cells are filled in
+    assert values["rooms"].tolist() == [5, 3] and values["rooms"].dtype == "Int64"
+    np.testing.assert_allclose(imputed.mean["rooms"], [5.4, 3], atol=1e-5)
+    np.testing.assert_allclose(imputed.sd["rooms"], [2 * sd, 0], rtol=0.1)  # 4,000 draws: 9 standard errors
+    assert values["limit"].tolist() == [3.7, 3.7] and imputed.sd["limit"].tolist() == [0, 0]
+    draws = imputed.draws
+    assert draws.index.names[0] == "draw" and len(draws) == 100
+    assert set(draws.xs("first", level=1)["kind"]) == {"a", "c"}
+
+
+def test_the_mean_of_a_logarithm_is_that_of_the_values(vae):
+    imputed = probvae.impute(vae, FRAME, num_samples=500, num_draws=20_000, seed=4)
+    sd = 0.5 * vae.likelihood(np.zeros([1, 2], np.float32)).stddev().numpy()[0, 0]
+    mean = np.exp(10 + sd**2 / 2)  # of exp(N(10, sd^2)); exp of the mean of the logarithm is 1 % less
+    error = mean * np.sqrt(np.expm1(sd**2)) / np.sqrt(20_000)
+    assert abs(imputed.mean.loc["first", "income"] - mean) < 6 * error < 0.7 * (mean - np.exp(10))
+    assert imputed.mean.loc["second", "income"] == pytest.approx(20_000, rel=1e-5)
+
+
+def test_a_frame_needs_a_schema(vae):
+    other = build(vae.architecture)
+    with pytest.raises(InputError, match="has no schema of a table"):
+        probvae.impute(other, FRAME)
+    with pytest.raises(InputError, match="'kind'.* got 'oak' in row 1"):
+        probvae.impute(vae, FRAME.assign(kind=["oak", "a"]))
+    with pytest.raises(InputError, match="'rooms' is missing among 'kind'"):
+        probvae.impute(vae, FRAME.drop(columns="rooms"))
