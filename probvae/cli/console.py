@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from probvae.cli.start import StopOnSignal
-from probvae.data import from_config
+from probvae.data import from_config, schema_text
 from probvae.data.folders import skipped_sentence
 from probvae.environment import __version__
 from probvae.evaluation.state import Line
@@ -184,6 +184,8 @@ class TrainingConsole(Console):
             click.echo(f"{name:>8}  {text}")
         if examples.skipped:
             click.echo(skipped_sentence(examples), err=True)
+        if examples.schema.is_table:
+            click.echo("\n" + schema_text.as_table(examples.schema, examples.num_missing))
         click.echo(f"\n{TRAINING_HEADER}   (nats per {'image' if image else 'example'})")
 
     def chunk(self, epoch: int, examples: int) -> None:

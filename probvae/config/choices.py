@@ -158,6 +158,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "kind": ("auto", "image", "series", "vector"),
     "crop": ("center", "none", "pad"),
     "color": ("auto", "rgb", "grey"),
+    "decimal": ("auto", ".", ","),
     "labels": ("none", "condition", "semi"),
     "beta_warmup": ("none", "linear", "cyclic", "cosine"),
     "schedule": ("constant", "cosine", "linear", "exponential"),

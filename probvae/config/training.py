@@ -1,6 +1,8 @@
 """The configuration of training."""
 
 import dataclasses
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from probvae.config.choices import OBJECTIVES
@@ -40,8 +42,25 @@ class Training(Settings):
     column_kinds: tuple[str, ...] = setting(
         (),
         help="Kind of a column of a table, instead of a guess: normal, bernoulli, poisson, categorical or "
-        "ignore; repeatable.",
-        metavar="NAME=KIND",
+        "ignore; repeatable, or with commas. A name that holds a comma may stand in double quotes.",
+        metavar="NAME=KIND,...",
+    )
+    delimiter: str = setting(
+        "",
+        help="Character between the cells of a .csv or .tsv file, or tab.",
+        metavar="C",
+        unset="the most frequent of comma, semicolon and tab in its first line",
+    )
+    decimal: str = setting(
+        "auto",
+        help="Decimal mark of a .csv or .tsv file; auto: a comma in columns where every number has one.",
+    )
+    na: tuple[str, ...] = setting(
+        (),
+        help="Text of a missing cell in a .csv or .tsv file, in any case, besides empty cells; repeatable, "
+        "or with commas.",
+        metavar="TEXT,...",
+        unset="NA,N/A,nan,null,?",
     )
     binarize: str = setting(
         "threshold",
@@ -107,9 +126,8 @@ class Training(Settings):
             object.__setattr__(self, "image_size", 2 * self.image_size)
         if len(self.image_size) > 2:
             raise InputError(f"image_size must be a height and a width; got {self.image_size}.")
-        for kind in self.column_kinds:
-            if not all(kind.rpartition("=")):
-                raise InputError(f"column_kinds must be of the form NAME=KIND; got {kind!r}.")
+        parse_kinds(self.column_kinds)
+        object.__setattr__(self, "na", tuple(part.strip() for text in self.na for part in text.split(",")))
         if not self.labelled:
             raise InputError("labelled must be above 0: some labels must be known. Got 0.")
         if self.labels != "semi" and self.labelled != 1:
@@ -166,6 +184,35 @@ class Training(Settings):
                 )
         if self.beta_warmup_steps and self.beta_warmup == "none":
             raise InputError("beta_warmup_steps needs a beta_warmup: set it to linear, cyclic or cosine.")
+
+
+KIND_OF_COLUMN = re.compile(r'(?:"((?:[^"]|"")+)"|(.+?))=([a-z_]+(?::[^,="]*)?)(?:,|$)', re.DOTALL)
+
+
+def parse_kinds(texts: Iterable[str]) -> dict[str, str]:
+    """Return kinds of columns by name.
+
+    Args:
+      texts: Texts of the form NAME=KIND, or several of these with commas between them. The last "=" divides a
+        name from its kind; a name may stand in double quotes.
+
+    Raises:
+      InputError: A text has another form.
+
+    >>> parse_kinds(["id=ignore,a=b=normal", '"x=normal,y"=poisson'])
+    {'id': 'ignore', 'a=b': 'normal', 'x=normal,y': 'poisson'}
+    """
+    kinds = {}
+    for text in texts:
+        place = 0
+        while place < len(text) or not text:
+            found = KIND_OF_COLUMN.match(text, place)
+            if found is None:
+                raise InputError(f"column_kinds must be of the form NAME=KIND,NAME=KIND; got {text!r}.")
+            quoted, plain, kind = found.groups()
+            kinds[plain if quoted is None else quoted.replace('""', '"')] = kind
+            place = found.end()
+    return kinds
 
 
 @dataclass(frozen=True)

@@ -17,4 +17,5 @@ from .schema import Schema as Schema
 from .sources import SOURCES as SOURCES
 from .splits import HELD_OUT as HELD_OUT
 from .streams import from_tf_dataset as from_tf_dataset
+from .tables.frames import to_frame as to_frame
 from .tables.table_files import in_units as in_units

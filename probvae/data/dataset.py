@@ -13,6 +13,7 @@ from probvae.errors import InputError
 
 KINDS = ("auto", "image", "series", "vector")
 COLORS = ("auto", "rgb", "grey")
+DECIMALS = ("auto", ".", ",")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,6 +33,8 @@ class DataSet:
       missing: Whether some values are NaN.
       skipped: Names of the files that cannot be read as images and are left out.
       schema: What the values mean; by default that of arrays without names and units.
+      num_missing: Numbers of missing cells of the columns of a table, in the order of x; empty for others.
+      remarks: What was noted in reading, in sentences.
     """
 
     name: str
@@ -45,6 +48,8 @@ class DataSet:
     missing: bool = False
     skipped: tuple[str, ...] = ()
     schema: Schema = None  # type: ignore[assignment]  # set below
+    num_missing: tuple[int, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.schema is None:
@@ -141,9 +146,18 @@ class Options:
     kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
     schema: Schema | None = None
     old_coding: bool = False
+    delimiter: str = ""
+    decimal: str = "auto"
+    na: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, value, choices in (("kind", self.kind, KINDS), ("color", self.color, COLORS)):
+        delimiter = {"tab": "\t", r"\t": "\t"}.get(self.delimiter, self.delimiter)
+        if len(delimiter) > 1 or delimiter in ('"', "\r", "\n", "\0"):
+            raise InputError(f"delimiter must be one character, or tab; got {self.delimiter!r}.")
+        object.__setattr__(self, "delimiter", delimiter)
+        choices_of = {"decimal": DECIMALS, "kind": KINDS, "color": COLORS}
+        for name, choices in choices_of.items():
+            value = getattr(self, name)
             if value not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
         if not 0 <= self.validation < 1:

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from probvae.config.architecture import Architecture
-from probvae.config.training import Training
+from probvae.config.training import Training, parse_kinds
 from probvae.data import binarization, labels, loading
 from probvae.data.binarization import Prepared
-from probvae.data.dataset import DataSet
+from probvae.data.dataset import DataSet, Options
 from probvae.data.labels import forget_labels
 from probvae.data.schema import Schema
 from probvae.errors import InputError
@@ -36,8 +36,7 @@ def read(
     Raises:
       InputError: As for `probvae.data.load`.
     """
-    return loading.load(
-        source or training.data,
+    options = Options(
         kind=training.kind,
         image_size=training.image_size or None,
         crop=training.crop,
@@ -45,10 +44,14 @@ def read(
         missing=missing,
         validation=training.validation,
         label=training.label or None,
-        kinds=dict(kind.rsplit("=", 1) for kind in training.column_kinds),
+        kinds=parse_kinds(training.column_kinds),
+        delimiter=training.delimiter,
+        decimal=training.decimal,
+        na=training.na,
         schema=schema,
         old_coding=old_coding,
     )
+    return loading.read(source or training.data, options)
 
 
 def schema_of(examples: DataSet, training: Training, architecture: Architecture) -> Schema:

@@ -4,8 +4,10 @@
 data by name, of `READERS` the reader of a kind of file, of `BINARIZATIONS` a way from grey levels to x.
 """
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from probvae.data.dataset import DataSet, Options
 from probvae.data.folders import folder
@@ -14,20 +16,22 @@ from probvae.data.schema import Schema
 from probvae.data.sources import SOURCES
 from probvae.data.splits import assemble
 from probvae.data.streams import tfds_arrays
-from probvae.data.tables.table_files import csv_file, parquet_file
+from probvae.data.tables import table_files
+from probvae.data.tables.frames import is_frame
 from probvae.errors import InputError
 
 READERS: dict[str, Callable[[Path, Options], DataSet]] = {
     ".npz": numpy_file,
     ".npy": numpy_file,
-    ".csv": csv_file,
-    ".parquet": parquet_file,
+    ".csv": table_files.text_file,
+    ".tsv": table_files.text_file,
+    ".parquet": table_files.parquet_file,
 }
 TFDS = "tfds:"
 
 
 def load(
-    source: str | Path,
+    source: Any,
     *,
     seed: int = 0,
     kind: str = "auto",
@@ -40,13 +44,16 @@ def load(
     kinds: Mapping[str, str] | None = None,
     schema: Schema | None = None,
     old_coding: bool = False,
+    delimiter: str = "",
+    decimal: str = "auto",
+    na: Sequence[str] = (),
 ) -> DataSet:
-    """Load data by name or path.
+    """Load data by name or path, or from a DataFrame.
 
     Args:
       source: A key of `SOURCES`; "tfds:NAME", any name that TensorFlow Datasets knows; the path of a file
-        whose ending is a key of `READERS`; or a folder of images. Of data that name no test set a tenth is
-        held out.
+        whose ending is a key of `READERS`; a folder of images; or a `pandas.DataFrame`. Of data that name no
+        test set a tenth is held out.
       seed: Seed of the draws of the test set and of the validation set.
       kind: Kind of the examples in arrays: "image" [N, H, W] or [N, H, W, C], integers from 0 to 255 or
         floats from 0 to 1; "series" [N, T] or [N, T, C]; "vector" [N, D]; "auto" takes two axes as vectors,
@@ -62,6 +69,11 @@ def load(
       schema: Schema of a model that the data are for: columns and classes are matched by name, and coded as
         in its training. None fits a schema to the training set.
       old_coding: Whether columns are coded as in runs of format 2.
+      delimiter: Character between the cells of a .csv or .tsv file, or "tab"; empty for a guess.
+      decimal: Decimal mark of a .csv or .tsv file, "." or ","; "auto" takes the comma where every number of a
+        column has it.
+      na: Texts that stand for missing cells of a .csv or .tsv file, in any case, besides the empty one; by
+        default NA, N/A, nan, null and ?.
 
     Returns:
       `DataSet`.
@@ -70,8 +82,36 @@ def load(
       InputError: There is no such source, or it cannot be used.
     """
     options = Options(
-        seed, kind, image_size, crop, color, missing, validation, label, kinds or {}, schema, old_coding
+        seed,
+        kind,
+        image_size,
+        crop,
+        color,
+        missing,
+        validation,
+        label,
+        kinds or {},
+        schema,
+        old_coding,
+        delimiter,
+        decimal,
+        tuple(na),
     )
+    data = read(source, options)
+    for remark in data.remarks:
+        warnings.warn(remark, stacklevel=2)
+    return data
+
+
+def read(source: Any, options: Options) -> DataSet:
+    """Read data; what was noted is in its `remarks` only.
+
+    Args:
+      source: As in `load`.
+      options: The other arguments of `load`.
+    """
+    if is_frame(source):
+        return table_files.frame(source, options)
     source = str(source)
     if source in SOURCES:
         options.refuse(source, "folders of images", "color")

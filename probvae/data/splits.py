@@ -89,6 +89,7 @@ def assemble(
       InputError: The arrays cannot be used.
     """
     options.refuse(name, "tables (.csv, .parquet)", "label", "kinds")
+    options.refuse(name, ".csv and .tsv files", "delimiter", "decimal", "na")
     if "x_test" in arrays and "x_train" not in arrays:
         raise InputError(f"{name} holds x_test but no x_train: add the training examples under that name.")
     if "x_train" in arrays:

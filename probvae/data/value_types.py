@@ -105,7 +105,7 @@ def parse_date(text: str) -> Moment:
 
 
 def _write_integers(values: np.ndarray, missing: np.ndarray, unit: str) -> np.ndarray:
-    whole = np.rint(values.astype(np.float64))
+    whole = np.where(missing, np.nan, np.rint(values.astype(np.float64)))
     return whole if missing.any() or np.any(np.abs(whole) >= 2**62) else whole.astype(np.int64)
 
 
@@ -125,7 +125,7 @@ def _write_dates(values: np.ndarray, missing: np.ndarray, unit: str) -> np.ndarr
 
 
 TYPES: dict[str, ValueType] = {
-    "number": ValueType(_read_number, lambda values, missing, unit: values),
+    "number": ValueType(_read_number, lambda v, missing, unit: np.where(missing, np.nan, v)),
     "integer": ValueType(_read_integer, _write_integers),
     "boolean": ValueType(_read_boolean, _write_booleans),
     "text": ValueType(lambda value, unit: str(value), lambda v, missing, unit: np.where(missing, "", v)),

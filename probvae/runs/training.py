@@ -81,6 +81,8 @@ def train(
         refuse_unless_shared(complete, options.strategy.num_replicas_in_sync)
         with workers.in_step():
             examples = from_config.read(complete, missing=named.get("missing", False))
+        for remark in examples.remarks if workers.is_chief else ():
+            observer.warn(remark)
         origin = _origin(examples, options, workers)
         full = _complete(named, examples, complete)
         if "binarize" not in settings:

@@ -1,123 +1,140 @@
-"""Columns of a table: their kinds, and the conversion of their values to numbers.
+"""Columns of a table: what their cells are read as, their kinds, and what is wrong with them."""
 
-Kinds are those of `probvae.distributions.columns`: a key of `NUMBERS`, "bernoulli" (two levels, 0 and 1) or
-"categorical:K" (K levels, 0 to K - 1). A value that is missing is NaN.
-"""
-
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from probvae.data.coding import CODED, LARGEST, NUMBERS
+from probvae.data.coding import CODED, LARGEST, NUMBERS, Column
+from probvae.data.tables import cells
+from probvae.data.tables.surveys import MAX_LEVELS, OLD, Numbers, Survey
+from probvae.data.tables.table import WRITTEN, Source
+from probvae.data.value_types import SECONDS
 from probvae.errors import InputError
 
 FEW = 20  # integers are guessed to be categories if they have at most this many levels, each seen as often
-MAX_LEVELS = 1000  # levels of a categorical column, at most
 MAX_TEXT_LEVELS = 100  # levels of a text column that is not declared categorical, at most
+NEARLY = 0.9  # share of numbers in a text column that is warned of
 IGNORE = "ignore"
 
 
-class Cells(NamedTuple):
-    """Some cells of a column.
+class MisfitError(Exception):
+    """A column that cannot be used as it is.
 
-    Attributes:
-      numbers: Numbers [n], float64, NaN for empty cells; None if a cell holds other text.
-      texts: Function that returns the n texts, None for empty cells; None for a column of numbers alone.
+    Args:
+      reason: What is wrong, as the end of a sentence that begins with the column.
+      kind: Kind that mends it, if one does.
+      option: Other options that mend it, if there are any.
+      advice: Words before the options.
     """
 
-    numbers: np.ndarray | None
-    texts: Callable[[], list[str | None]] | None
+    def __init__(self, reason: str, kind: str = "", option: str = "", advice: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.kind, self.option, self.advice = reason, kind, option, advice
 
 
-Coder = Callable[[Cells], np.ndarray]  # cells of a column -> float64 [n]
-
-
-class Column(NamedTuple):
-    """A column whose kind is decided.
+class Reading(NamedTuple):
+    """What the cells of a column are read as.
 
     Attributes:
-      kind: Kind of the column, as above.
-      levels: Names of the values 0, 1, ...; empty if the values stand for themselves.
-      code: Function from n cells to numbers [n], float64.
-      type: Type of the values, a key of `probvae.data.coding.TYPES`.
-      values: Values that the codes 0, 1, ... stand for; empty for numbers.
+      type: Type of the values, a key of `probvae.data.value_types.TYPES`.
+      numbers: Summary of the numbers; None for texts.
+      notation: Notation of written numbers.
+      unit: Unit of dates.
+      remark: What the user should know of it: why it stays text, or what a column of dates has; else empty.
+      option: Options that change it, in words.
+      kind: Kind that changes it.
     """
 
-    kind: str
-    levels: tuple[str, ...]
-    code: Coder
-    type: str = "number"
-    values: tuple[Any, ...] = ()
+    type: str
+    numbers: Numbers | None = None
+    notation: str = "."
+    unit: str = ""
+    remark: str = ""
+    option: str = ""
+    kind: str = ""
 
 
-class Survey:
-    """A summary of the content of a column, gathered batch by batch.
+# ---- types ---------------------------------------------------------------------------------------
 
-    Attributes:
-      numeric: Whether every cell so far is a number or missing.
-      integer: Whether every number so far is whole, too.
-      low, high: Range of the numbers.
-      too_large: Row (from 1) and value of the first number beyond `LARGEST`, or None.
-      numbers, texts: Distinct values, or None if there are more than `MAX_LEVELS`.
-      missing: Number of empty cells.
-      rows: Number of cells.
+
+def read_as(survey: Survey, asked: str | None = None) -> Reading:
+    """Decide what the cells of a column are.
+
+    Args:
+      survey: Summary of the cells.
+      asked: Kind that the user names, or None; with a kind of numbers 007 and 1E5 are numbers.
     """
-
-    def __init__(self) -> None:
-        self.numeric = self.integer = True
-        self.low, self.high = np.inf, -np.inf
-        self.too_large: tuple[int, float] | None = None
-        self.numbers: set[float] | None = set()
-        self.texts: set[str] | None = set()
-        self.missing = self.rows = 0
-
-    def add(self, cells: Cells) -> None:
-        """Add further cells to the summary."""
-        if cells.texts is not None and self.texts is not None:
-            self.texts = _joined(self.texts, {text for text in set(cells.texts()) if text is not None})
-        if cells.numbers is None:
-            self.numeric = self.integer = False
-            texts = [] if cells.texts is None else cells.texts()
-            self.rows, self.missing = self.rows + len(texts), self.missing + texts.count(None)
-            return
-        beyond = np.flatnonzero(np.abs(cells.numbers) > LARGEST)
-        if len(beyond) and self.too_large is None:
-            self.too_large = self.rows + int(beyond[0]) + 1, float(cells.numbers[beyond[0]])
-        missing = np.isnan(cells.numbers)
-        self.rows, self.missing = self.rows + len(missing), self.missing + int(missing.sum())
-        if self.numeric:
-            self._add_numbers(cells.numbers[~missing])
-
-    def _add_numbers(self, numbers: np.ndarray) -> None:
-        if len(numbers):
-            self.low, self.high = min(self.low, numbers.min()), max(self.high, numbers.max())
-            self.integer = self.integer and bool(np.all(numbers == np.rint(numbers)))
-            self.numbers = _joined(self.numbers, set(np.unique(numbers).tolist()))
+    if survey.dates is not None and survey.present:
+        return _dates(survey, survey.dates)
+    if survey.is_boolean and survey.present:
+        return Reading("boolean", survey.numbers.get("boolean"))
+    if survey.form == "text" or not survey.present:
+        return Reading("text")
+    if survey.form != WRITTEN:
+        return Reading("integer" if survey.form == "integer" else "number", survey.numbers[survey.form])
+    if survey.old:
+        numbers = survey.numbers.get(OLD)
+        kind = "text" if numbers is None else "integer" if numbers.whole else "number"
+        return Reading(kind, numbers, OLD)
+    return _written(survey, asked)
 
 
-def _joined(known: set | None, more: set) -> set | None:
-    joined = None if known is None else known | more
-    return None if joined is None or len(joined) > MAX_LEVELS else joined
+def _dates(survey: Survey, dates: Numbers) -> Reading:
+    remarks = []
+    if survey.zoned:
+        remarks.append("has times of a time zone, which are kept in UTC")
+    if survey.cut:
+        remarks.append("has fractions of seconds, which are left out")
+    return Reading("date", dates, unit="D" if dates.days else "s", remark=" and ".join(remarks))
 
 
-def as_numbers(cells: Cells) -> np.ndarray:
-    """Return the cells of a numeric column as float64."""
-    if cells.numbers is None:
-        raise ValueError("Expected numbers; the column holds text.")
-    return cells.numbers
+def _written(survey: Survey, asked: str | None) -> Reading:
+    """Read a column of a text file that is neither of dates nor of booleans."""
+    if survey.underscore:
+        return Reading("text", remark=f"it holds {survey.underscore}")
+    readable = list(survey.numbers)
+    if asked not in NUMBERS and (survey.leading_zero or (survey.has_exponents and readable)):
+        example = survey.leading_zero or f"{min(survey.levels or ['1E5'])} and the like alone"
+        return Reading("text", remark=f"it holds {example}", kind="normal")
+    if survey.is_ambiguous:
+        example = next(text for text in sorted(survey.levels or ["1,234"]) if "," in text)
+        return Reading(
+            "text",
+            remark=f"{example} has either a decimal comma or a thousands separator",
+            option="--decimal , or --decimal .",
+        )
+    if readable:
+        notation = readable[0]
+        numbers = survey.numbers[notation]
+        return Reading("integer" if numbers.integer else "number", numbers, notation)
+    share = 1 - survey.num_others / survey.present
+    if share < NEARLY:
+        return Reading("text")
+    shown = ", ".join(repr(text[:40]) for text in survey.others)
+    if survey.others:
+        remark = f"{share:.1%} of its cells are numbers, but not {shown}"
+        words = dict.fromkeys((*survey.missing_cells, *survey.others))
+        return Reading("text", remark=remark, option=f"--na {shlex.quote(','.join(words))}")
+    return Reading("text", remark="some of its numbers have a decimal point and some a comma")
 
 
-def guess(survey: Survey) -> str:
+# ---- kinds ---------------------------------------------------------------------------------------
+
+
+def guess(survey: Survey, reading: Reading) -> str:
     """Guess the kind of a column. Counts are never guessed, as they look like any integers.
 
     Two levels are bernoulli, other text is categorical, integers of at most `FEW` levels that are each seen
-    at least `FEW` times on average are categorical, and all other numbers are normal.
+    at least `FEW` times on average are categorical, and all other numbers and dates are normal.
     """
-    if not survey.numeric:
-        return "bernoulli" if survey.texts is not None and len(survey.texts) <= 2 else "categorical"
-    levels = survey.numbers
-    if levels is None or not survey.integer:
+    if reading.type == "boolean":
+        return "bernoulli"
+    if reading.numbers is None:
+        return "bernoulli" if survey.levels is not None and len(survey.levels) <= 2 else "categorical"
+    levels = reading.numbers.distinct
+    if levels is None or not reading.numbers.whole or reading.type == "date":
         return "normal"
     if len(levels) == 2 or levels <= {0.0, 1.0}:
         return "bernoulli"
@@ -126,77 +143,220 @@ def guess(survey: Survey) -> str:
     return "categorical" if len(levels) <= FEW and survey.rows >= FEW * len(levels) else "normal"
 
 
-def column(what: str, survey: Survey, kind: str | None) -> Column:
-    """Decide the kind of a column.
-
-    Args:
-      what: Name of the column, for messages.
-      survey: Summary of its content.
-      kind: A key of `NUMBERS`, one of `CODED`, "categorical:K", or None to guess.
+def split_kind(what: str, kind: str) -> tuple[str, str]:
+    """Return the name of a kind and its number of levels, which may be empty.
 
     Raises:
-      InputError: The values do not fit the kind, or fit no kind.
+      InputError: There is no such kind.
     """
-    asked = kind is not None
-    kind = kind or guess(survey)
     name, _, number = kind.partition(":")
     if name not in (*NUMBERS, *CODED) or (number and name != "categorical"):
         kinds = ", ".join((*NUMBERS, *CODED, "categorical:K", IGNORE))
         raise InputError(f"{what} must have a kind among {kinds}; got {kind!r}.")
-    if survey.missing == survey.rows:
-        raise InputError(f"{what} is empty: leave it out by the kind {IGNORE!r}.")
-    if survey.numeric and survey.too_large is not None:
-        row, value = survey.too_large
-        raise InputError(
-            f"{what} has values that are not finite, or beyond {LARGEST:g}, the first, {value:g}, in row "
-            f"{row:,} of its values: mend them, or empty their cells."
-        )
-    if name in NUMBERS:
-        if not survey.numeric:
-            raise InputError(f"{what} holds text, which cannot be {name}: choose categorical, or {IGNORE!r}.")
-        support, ends = NUMBERS[name].support, np.array([survey.low, survey.high])
-        if not NUMBERS[name].contains(ends).all() or (support.startswith("counts") and not survey.integer):
-            raise InputError(
-                f"{what} must hold {support} to be {name}; found {survey.low:g} to {survey.high:g}"
-                f"{'' if survey.integer else ', not all of them whole'}."
-            )
-        return Column(name, (), as_numbers, "integer" if survey.integer else "number")
-    return _coded(what, survey, name, number, asked)
+    return name, number
 
 
-def _coded(what: str, survey: Survey, name: str, number: str, asked: bool) -> Column:
-    """Number the levels of a column: unchanged if they are 0 to K - 1 already, else in sorted order."""
-    levels: list = sorted((survey.numbers if survey.numeric else survey.texts) or ())
-    most = MAX_LEVELS if asked else MAX_TEXT_LEVELS
-    if not levels or len(levels) > most:
-        raise InputError(
-            f"{what} holds {'numbers' if survey.numeric else 'text'} of more than {most:,} distinct "
-            f"values, too many for categories: leave it out by the kind {IGNORE!r}."
+def column(
+    what: str, name: str, source: Source, survey: Survey, reading: Reading, asked: str | None
+) -> Column:
+    """Decide the kind of a column.
+
+    Args:
+      what: Name of the column and the data, for messages.
+      name: Name of the column.
+      source: The column as declared.
+      survey: Summary of its cells.
+      reading: What these are read as.
+      asked: A key of `NUMBERS`, one of `CODED`, "categorical:K", or None to guess.
+
+    Raises:
+      MisfitError: The values do not fit the kind, or fit no kind.
+      InputError: There is no such kind.
+    """
+    guessed = "categorical" if source.categories else guess(survey, reading)
+    kind, number = split_kind(what, asked or guessed)
+    if source.unusable:
+        raise MisfitError(f"holds {source.unusable}; columns hold numbers, booleans, dates or text", IGNORE)
+    if not survey.present:
+        raise MisfitError("is empty", IGNORE)
+    numbers = reading.numbers
+    if numbers is not None and numbers.too_large is not None:
+        row, value = numbers.too_large
+        raise MisfitError(
+            f"has values that are not finite, or beyond {LARGEST:g}, the first, {value:g}, in row {row:,} of "
+            "its values",
+            IGNORE,
+            advice="mend them, empty their cells, or ",
         )
+    about: dict[str, Any] = {
+        "categories": source.categories,
+        "ordered": source.ordered,
+        "dtype": source.dtype,
+        "unit": reading.unit,
+    }
+    if kind in CODED:
+        levels = _levels(source, survey, reading, kind, number, asked is not None)
+        size = "" if kind == "bernoulli" else f":{max(int(number or 0), len(levels))}"
+        return Column(name, kind + size, reading.type, levels, **about)
+    if reading.type in ("text", "boolean"):
+        word = "text" if reading.type == "text" else "booleans"
+        words = f"{word} ({reading.remark})" if reading.remark else word
+        raise MisfitError(f"holds {words}, which cannot be {kind}", guessed, reading.option)
+    _refuse_unfit(kind, guessed, reading)
+    return Column(name, kind, reading.type, logarithm=NUMBERS[kind].logarithm and not survey.old, **about)
+
+
+def _refuse_unfit(kind: str, guessed: str, reading: Reading) -> None:
+    numbers = reading.numbers
+    assert numbers is not None  # of columns of numbers
+    if kind != "normal" and reading.type == "date":
+        raise MisfitError(f"holds dates, which cannot be {kind}", guessed)
+    support, ends = NUMBERS[kind].support, np.array([numbers.low, numbers.high])
+    if not NUMBERS[kind].contains(ends).all() or (support.startswith("counts") and not numbers.whole):
+        raise MisfitError(
+            f"must hold {support} to be {kind}; found {numbers.low:g} to {numbers.high:g}"
+            f"{'' if numbers.whole else ', not all of them whole'}",
+            guessed,
+        )
+
+
+def _levels(
+    source: Source, survey: Survey, reading: Reading, kind: str, number: str, asked: bool
+) -> tuple[Any, ...]:
+    """Return the levels of a column: 0 to K - 1 if they are among these already, else in sorted order."""
+    if reading.type == "boolean":
+        return (False, True)
+    found = survey.levels if reading.numbers is None else reading.numbers.distinct
+    most = MAX_LEVELS if asked or source.categories else MAX_TEXT_LEVELS
+    if found is None or len(found) > most:
+        why = f" ({reading.remark})" if reading.remark else ""
+        raise MisfitError(
+            f"holds {'text' if reading.numbers is None else 'numbers'} of more than {most:,} distinct values, "
+            f"too many for categories{why}",
+            "" if reading.option else IGNORE,
+            reading.option,
+        )
+    levels: list[Any] = sorted(source.categories or found)
     if number and (not number.isdecimal() or not len(levels) <= int(number) <= MAX_LEVELS):
-        raise InputError(
-            f"{what} has {len(levels):,} distinct values, so its kind must be categorical:K with K from "
-            f"{len(levels):,} to {MAX_LEVELS:,}; got {number!r}."
+        raise MisfitError(
+            f"has {len(levels):,} distinct values, so its kind must be categorical:K with K from "
+            f"{len(levels):,} to {MAX_LEVELS:,}; got {number!r}",
+            "categorical",
         )
-    if name == "bernoulli" and len(levels) > 2:
-        raise InputError(f"{what} must have two distinct values to be bernoulli; it has {len(levels):,}.")
-    size = 2 if name == "bernoulli" else max(int(number or 0), len(levels))
-    kind = name if name == "bernoulli" else f"{name}:{size}"
-    if survey.numeric and set(levels) <= set(range(size)):
-        return Column(kind, (), as_numbers, "integer", tuple(range(size)))
-    code = {level: float(i) for i, level in enumerate(levels)}
-    if survey.numeric:
-        names = tuple(str(int(level)) if level == int(level) else repr(level) for level in levels)
-        values = tuple(map(int, levels)) if survey.integer else tuple(levels)
-        look_up = lambda cells: _look_up(code, as_numbers(cells).tolist())  # noqa: E731
-        return Column(kind, names, look_up, "integer" if survey.integer else "number", values)
-    texts = tuple(levels)
-    more = tuple(f"(level {i})" for i in range(len(levels), size))
-    return Column(
-        kind, texts, lambda cells: _look_up(code, cells.texts() if cells.texts else []), "text", texts + more
+    if kind == "bernoulli" and len(levels) > 2:
+        raise MisfitError(
+            f"must have two distinct values to be bernoulli; it has {len(levels):,}", "categorical"
+        )
+    size = 2 if kind == "bernoulli" else max(int(number or 0), len(levels))
+    if reading.numbers is None:
+        further = range(len(levels), size) if number and not survey.old else ()
+        return (*levels, *(f"(level {i})" for i in further))
+    if reading.type == "date":
+        return tuple(int(level) // SECONDS[reading.unit] for level in levels)
+    if set(levels) <= set(range(size)):
+        return tuple(range(size))
+    if size > len(levels) and number and not survey.old:
+        raise MisfitError(f"has {len(levels):,} levels; the others of {number} have no values", "categorical")
+    return tuple(map(int, levels)) if reading.numbers.whole else tuple(levels)
+
+
+# ---- values --------------------------------------------------------------------------------------
+
+
+def values(column: np.ndarray, form: str, reading: Reading, kind: str) -> np.ndarray:
+    """Return cells as an array that `Column.numbers` takes.
+
+    Args:
+      column: Cells [n] of a source.
+      form: Form of the cells, as in `Source`.
+      reading: What the cells are read as.
+      kind: Type of the values of the column, a key of `TYPES`.
+    """
+    return _CONVERTERS[form](column, reading, kind)
+
+
+def _from_written(column: np.ndarray, reading: Reading, kind: str) -> np.ndarray:
+    if kind not in ("number", "integer"):
+        return column
+    missing = np.array([cell is None for cell in column.tolist()], bool)
+    numbers = np.full(len(column), np.nan)
+    numbers[~missing] = cells.numbers(column[~missing].tolist(), reading.notation)
+    bad = np.isnan(numbers) & ~missing
+    return np.where(bad, column, numbers.astype(object)) if bad.any() else numbers
+
+
+def _from_integers(column: np.ndarray, reading: Reading, kind: str) -> np.ndarray:
+    if kind != "text":
+        return column
+    return np.array([None if v != v else str(int(v)) for v in column.tolist()], object)
+
+
+def _from_booleans(column: np.ndarray, reading: Reading, kind: str) -> np.ndarray:
+    if kind in ("number", "integer"):
+        return column
+    return np.array([None if v != v else bool(v) for v in column.tolist()], object)
+
+
+def _from_dates(column: np.ndarray, reading: Reading, kind: str) -> np.ndarray:
+    dates = np.where(np.isnan(column), 0, column).astype(np.int64).astype("M8[s]")
+    dates[np.isnan(column)] = np.datetime64("NaT")
+    return dates
+
+
+_CONVERTERS: dict[str, Callable[[np.ndarray, Reading, str], np.ndarray]] = {
+    WRITTEN: _from_written,
+    "text": lambda column, reading, kind: column,
+    "number": lambda column, reading, kind: column,
+    "integer": _from_integers,
+    "boolean": _from_booleans,
+    "date": _from_dates,
+}
+
+
+# ---- messages ------------------------------------------------------------------------------------
+
+
+def remark(what: str, name: str, reading: Reading) -> str:
+    """Return what the user should know of a column as a sentence; empty if there is nothing."""
+    if not reading.remark:
+        return ""
+    kind = (
+        f": --column-kinds {shlex.quote(f'{quoted(name)}={reading.kind}')} reads numbers"
+        if reading.kind
+        else ""
+    )
+    option = f": {reading.option} reads it otherwise" if reading.option else ""
+    stays = "stays text, as " if reading.type == "text" else ""
+    return f"{what} {stays}{reading.remark}{kind}{option}."
+
+
+def refuse_misfits(name: str, misfits: dict[str, MisfitError], also: str = "") -> None:
+    """Raise one `InputError` of all columns of a table that cannot be used, with the options that mend each.
+
+    Args:
+      name: Name of the table.
+      misfits: What is wrong, by the name of the column.
+      also: Further option that the table needs, as the end of the sentence; or empty.
+    """
+    if not misfits:
+        return
+    kinds = {column: m.kind for column, m in misfits.items() if m.kind}
+    options = [f"--column-kinds {shlex.quote(f'{quoted(column)}={kind}')}" for column, kind in kinds.items()]
+    options += [m.option for m in misfits.values() if m.option]
+    python = f" (kinds={kinds})" if kinds else ""
+    if len(misfits) == 1:
+        [(column, misfit)] = misfits.items()
+        left = "leave it out by " if misfit.kind == IGNORE else "add "
+        raise InputError(
+            f"Column {column!r} of {name} {misfit.reason}: {misfit.advice}{left}{' '.join(options)}{python}"
+            f"{also}."
+        )
+    reasons = "; ".join(f"{column!r} {misfit.reason}" for column, misfit in misfits.items())
+    raise InputError(
+        f"{len(misfits)} columns of {name} cannot be used: {reasons}: add {' '.join(options)}{python}{also}."
     )
 
 
-def _look_up(code: dict, values: list) -> np.ndarray:
-    """Replace values by their codes, and missing values by NaN."""
-    return np.array([code.get(value, np.nan) for value in values], np.float64)
+def quoted(name: str) -> str:
+    """Return the name of a column as `column_kinds` takes it, in quotes where it holds a comma."""
+    return '"' + name.replace('"', '""') + '"' if "," in name or '"' in name else name

@@ -3,97 +3,117 @@
 A table is read twice, batch by batch, as it may be larger than memory.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from probvae.data import coding
 from probvae.data.arrays import Array, chunks, gather, take
-from probvae.data.coding import fit, fit_as_of_old
+from probvae.data.coding import Column, fit, fit_as_of_old
 from probvae.data.dataset import DataSet, Options
 from probvae.data.schema import Schema
 from probvae.data.splits import held_out, validation_split
-from probvae.data.tables.columns import IGNORE, Cells, Column, Survey, as_numbers, column
-from probvae.data.tables.csv_files import Table, open_csv
+from probvae.data.tables.columns import (
+    IGNORE,
+    MisfitError,
+    Reading,
+    column,
+    read_as,
+    refuse_misfits,
+    remark,
+    values,
+)
+from probvae.data.tables.frames import NAME, open_frame
 from probvae.data.tables.parquet_files import open_parquet
+from probvae.data.tables.surveys import OLD, Survey
+from probvae.data.tables.table import Table
+from probvae.data.tables.text_files import open_text
 from probvae.errors import InputError
 from probvae.files.reading import refusals
 
+FLOAT32 = 2.0**-24  # relative resolution of x
 
-def csv_file(path: Path, options: Options) -> DataSet:
-    """Read a .csv file in UTF-8, with a comma, semicolon or tab between its cells.
+
+def text_file(path: Path, options: Options) -> DataSet:
+    """Read a .csv or .tsv file in UTF-8, or in UTF-16 with a byte order mark.
 
     Args:
-      path: Path of the file. Its first row names the columns, unless all its cells are numbers. A cell is
-        missing if it is empty or one of `csv_files.MISSING`.
-      options: `kinds`, `label` and `missing`. A tenth of the rows is held out.
+      path: Path of the file. Its first row names the columns, unless it is a row of data as the others.
+      options: `kinds`, `label`, `missing`, `delimiter`, `decimal` and `na`. A tenth of the rows is held out.
 
     Raises:
       InputError: The file or a column cannot be used.
     """
-    return read_table(path, options, open_csv)
+    return _read_file(path, options, open_text)
 
 
 def parquet_file(path: Path, options: Options) -> DataSet:
-    """Read a .parquet file of numbers, booleans and texts, as `csv_file` does; needs pyarrow."""
-    return read_table(path, options, open_parquet)
+    """Read a .parquet file of numbers, booleans, dates and texts, as `text_file` does; needs pyarrow."""
+    return _read_file(path, options, open_parquet)
 
 
-def read_table(path: Path, options: Options, opened: Callable[[Path], Table]) -> DataSet:
+def frame(source: Any, options: Options) -> DataSet:
+    """Read a DataFrame, whose dtypes decide the types of its columns."""
+    _refuse_idle(NAME, options)
+    return read_table(open_frame(source, options), options)
+
+
+def _read_file(path: Path, options: Options, opened: Callable[[Path, Options], Table]) -> DataSet:
+    _refuse_idle(path.name, options)
+    what = f"a {path.suffix.lower()} file"
+    with refusals(path, what):
+        table = opened(path, options)
+
+    def batches() -> Iterator[list[np.ndarray]]:
+        with refusals(path, what):
+            yield from table.batches()
+
+    return read_table(table._replace(batches=batches), options)
+
+
+def _refuse_idle(name: str, options: Options) -> None:
+    options.refuse(name, "images", "image_size", "crop", "color")
+    if options.kind not in ("auto", "vector"):
+        raise InputError(f"{name} is a table, whose rows are vectors; got kind {options.kind!r}.")
+
+
+class Plan(NamedTuple):
+    """What is read of a table.
+
+    Attributes:
+      columns: Columns of x, without location and scale where these are to be fitted.
+      readings: What the cells of the columns are read as, by name; those of the label, too.
+      label: Column of the labels; None if there is none.
+      remarks: What was noted, in sentences.
+    """
+
+    columns: list[Column]
+    readings: dict[str, Reading]
+    label: Column | None
+    remarks: tuple[str, ...] = ()
+
+
+def read_table(table: Table, options: Options) -> DataSet:
     """Read a table twice: for the kinds of its columns, and for their values.
 
     Returns:
-      `DataSet` of vectors [N, D], one number for each column: normal columns are standardized by the mean and
-      the standard deviation of the training set, bernoulli and categorical columns hold the numbers of their
-      levels.
+      `DataSet` of vectors [N, D], one number for each column: columns of numbers have a location and a scale,
+      fitted to the training set, bernoulli and categorical columns hold the numbers of their levels.
     """
-    options.refuse(path.name, "images", "image_size", "crop", "color")
-    if options.kind not in ("auto", "vector"):
-        raise InputError(f"{path.name} is a table, whose rows are vectors; got kind {options.kind!r}.")
-    what = f"a {path.suffix.lower()} file"
-    with refusals(path, what):
-        opened_table = opened(path)
-
-    def batches() -> Iterator[list[Cells]]:
-        with refusals(path, what):
-            yield from opened_table.batches()
-
-    table = opened_table._replace(batches=batches)
     schema = options.schema
-    if schema is None:
-        decided, label = _decide(table, options)
-        columns = _columns(table, decided, options)
-    else:
-        columns, label = list(schema.columns), _label_of(table, schema)
-    places = [table.columns.index(column.name) for column in columns]
+    plan = _decide(table, options) if schema is None else _matched(table, schema, options)
     labels: list[np.ndarray] = []
-
-    def values() -> Iterator[np.ndarray]:
-        for batch in batches():
-            if label is not None:
-                labels.append(label[1].code(batch[label[0]]).astype(np.int64))
-            yield np.stack(
-                [c.numbers(_raw(batch[i], c.type)) for i, c in zip(places, columns, strict=True)], axis=1
-            )
-
-    x = gather(values())
-    train, test = held_out(path.name, len(x), options.seed)
-    train, validation = validation_split(path.name, train, options)
+    x = gather(_numbers(table, plan, labels))
+    train, test = held_out(table.name, len(x), options.seed)
+    train, validation = validation_split(table.name, train, options)
+    columns = plan.columns
     if schema is None:
         rows = take(x, train)
-        columns = (fit_as_of_old if options.old_coding else fit)(path.name, columns, lambda: chunks(rows))
-        schema = Schema(
-            (len(columns),),
-            "table",
-            columns=tuple(columns),
-            missing=options.missing,
-            label=options.label or "",
-            classes=label[1].levels if label else (),
-        )
-    missing = any(bool(np.isnan(chunk).any()) for chunk in chunks(x))
-    x = gather(np.stack([c.codes(chunk[:, i]) for i, c in enumerate(columns)], axis=1) for chunk in chunks(x))
+        columns = (fit_as_of_old if options.old_coding else fit)(table.name, columns, lambda: chunks(rows))
+        schema = _schema_of(table, columns, plan, options)
+    x, num_missing = _codes(table.name, columns, x)
     y = np.concatenate(labels) if labels else None
 
     def part(indices: np.ndarray | None) -> tuple[Any, Any]:
@@ -101,7 +121,7 @@ def read_table(path: Path, options: Options, opened: Callable[[Path], Table]) ->
 
     (x_train, y_train), (x_test, y_test), (x_valid, y_valid) = part(train), part(test), part(validation)
     return DataSet(
-        path.name,
+        table.name,
         x_train,
         x_test,
         y_train,
@@ -109,39 +129,79 @@ def read_table(path: Path, options: Options, opened: Callable[[Path], Table]) ->
         1,
         validation=x_valid,
         validation_labels=y_valid,
-        missing=missing,
+        missing=any(num_missing),
         schema=schema,
+        num_missing=num_missing,
+        remarks=(*plan.remarks, *_coarse_dates(table.name, columns)),
     )
 
 
-def _raw(cells: Cells, kind: str) -> Any:
-    """Return cells as an array of numbers, or of texts."""
-    if cells.texts is not None and (cells.numbers is None or kind == "text"):
-        return np.array(cells.texts(), object)
-    return cells.numbers
+def _numbers(table: Table, plan: Plan, labels: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield batches of numbers and indices of levels [n, D], and append labels [n] to a list."""
+    places = {name: i for i, name in enumerate(table.columns)}
+    start = 0
+    for batch in table.batches():
+
+        def numbers(column: Column, batch: list[np.ndarray] = batch, start: int = start) -> np.ndarray:
+            form, cells = table.sources[column.name].form, batch[places[column.name]]
+            read = values(cells, form, plan.readings[column.name], column.type)
+            return column.numbers(read, table.name, start)
+
+        if plan.label is not None:
+            labels.append(_labels(table.name, plan.label, numbers(plan.label), start))
+        yield np.stack([numbers(column) for column in plan.columns], axis=1)
+        start += len(batch[0])
 
 
-def _columns(table: Table, decided: list[Any], options: Options) -> list[coding.Column]:
-    """Return the columns of x, in the order of their names."""
-    columns = []
-    for place, (name, one) in enumerate(zip(table.columns, decided, strict=True)):
-        if one is not None:
-            kind = coding.NUMBERS.get(one.kind)
-            log = kind is not None and kind.logarithm and not options.old_coding
-            columns.append(coding.Column(name, one.kind, one.type, one.values, logarithm=log, place=place))
-    return columns if options.old_coding else sorted(columns, key=lambda column: column.name)
+def _labels(name: str, column: Column, numbers: np.ndarray, start: int) -> np.ndarray:
+    bad = np.flatnonzero(np.isnan(numbers) | (numbers != np.rint(numbers)))
+    if len(bad):
+        raise InputError(
+            f"Column {column.name!r} of {name} must hold a label in every row; it has none in row "
+            f"{start + int(bad[0]) + 1:,}."
+        )
+    return numbers.astype(np.int64)
 
 
-def _label_of(table: Table, schema: Schema) -> tuple[int, Column] | None:
-    """Return the column of labels, coded as in a schema; None if the table or the schema has none."""
-    if not schema.label or schema.label not in table.columns:
-        return None
-    if not schema.classes:
-        return table.columns.index(schema.label), Column("normal", (), as_numbers)
-    classes = coding.Column(schema.label, f"categorical:{len(schema.classes)}", "text", schema.classes)
-    return table.columns.index(schema.label), Column(
-        "", (), lambda cells: classes.numbers(_raw(cells, "text"))
+def _codes(name: str, columns: list[Column], x: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return the codes of numbers [N, D], and how many are missing in each column."""
+    missing = np.zeros(len(columns), np.int64)
+
+    def parts() -> Iterator[np.ndarray]:
+        start = 0
+        for chunk in chunks(x):
+            missing[:] += np.isnan(chunk).sum(axis=0)
+            yield np.stack([c.codes(chunk[:, i], name, start) for i, c in enumerate(columns)], axis=1)
+            start += len(chunk)
+
+    return gather(parts()), tuple(missing.tolist())
+
+
+def _schema_of(table: Table, columns: list[Column], plan: Plan, options: Options) -> Schema:
+    classes = plan.label.levels if plan.label else ()
+    return Schema(
+        (len(columns),),
+        "table",
+        columns=tuple(columns),
+        missing=options.missing,
+        missing_cells=table.missing_cells,
+        label=options.label or "",
+        classes=tuple(map(str, classes)),
     )
+
+
+def _coarse_dates(name: str, columns: list[Column]) -> list[str]:
+    """Describe the columns of dates that x, of float32, cannot hold to their unit."""
+    remarks = []
+    for c in columns:
+        if c.type == "date" and not c.levels and c.low is not None and c.high is not None:
+            step = 2 * FLOAT32 * max(abs(c.low - c.loc), abs(c.high - c.loc))
+            if step > 1:
+                remarks.append(f"Column {c.name!r} of {name} is held to {step:.0f} {_UNITS[c.unit]}.")
+    return remarks
+
+
+_UNITS = {"D": "days", "s": "seconds"}
 
 
 def in_units(data: DataSet, x: Array) -> dict[str, np.ndarray]:
@@ -165,50 +225,116 @@ def in_units(data: DataSet, x: Array) -> dict[str, np.ndarray]:
 # ---- columns -------------------------------------------------------------------------------------
 
 
-def _decide(table: Table, options: Options) -> tuple[list[Column | None], tuple[int, Column] | None]:
-    """Read a table once; return what each column is taken as, and which one holds the labels."""
-    named = [*options.kinds, *([options.label] if options.label else [])]
-    unknown = [name for name in named if name not in table.columns]
-    if unknown:
-        raise InputError(
-            f"{table.name} has no column {unknown[0]!r}; its columns are {', '.join(table.columns)}."
-        )
-    surveys = [Survey() for _ in table.columns]
+def _survey(table: Table, names: set[str], options: Options) -> dict[str, Survey]:
+    """Read a table once; return a summary of each of these columns."""
+    notations = (".", ",") if options.decimal == "auto" else (options.decimal,)
+    notations = (OLD,) if options.old_coding else notations
+    words = table.missing_cells
+    surveys = {n: Survey(s.form, notations, words) for n, s in table.sources.items() if n in names}
+    rows = 0
     for batch in table.batches():
-        for survey, cells in zip(surveys, batch, strict=True):
-            survey.add(cells)
-    if not surveys[0].rows:
+        rows += len(batch[0])
+        for name, cells in zip(table.columns, batch, strict=True):
+            if name in surveys:
+                surveys[name].add(cells)
+    if not rows:
         raise InputError(f"{table.name} must hold two rows or more; it holds none.")
-    columns: list[Column | None] = []
+    return surveys
+
+
+def _decide(table: Table, options: Options) -> Plan:
+    """Decide what each column of a table is taken as, and which one holds the labels."""
+    _refuse_unknown(table, [*options.kinds, *([options.label] if options.label else [])])
+    surveys = _survey(table, set(table.columns), options)
+    columns: list[Column] = []
+    readings: dict[str, Reading] = {}
+    remarks: list[str] = []
+    misfits: dict[str, MisfitError] = {}
     label = None
-    for i, (name, survey) in enumerate(zip(table.columns, surveys, strict=True)):
-        what = f"Column {name!r} of {table.name}"
+    for place, (name, survey) in enumerate(surveys.items()):
+        what, asked = f"Column {name!r} of {table.name}", options.kinds.get(name)
         if name == options.label:
-            label = i, _label(what, survey)
-        ignored = name == options.label or options.kinds.get(name) == IGNORE
-        if name in table.unusable and options.kinds.get(name) != IGNORE:
-            raise InputError(
-                f"{what} holds {table.unusable[name]}; columns hold numbers, booleans or text: leave it out "
-                f"by the kind {IGNORE!r}."
-            )
-        columns.append(None if ignored else column(what, survey, options.kinds.get(name)))
-    if not any(columns):
+            label, readings[name] = _label(what, name, survey)
+            continue
+        if asked == IGNORE:
+            continue
+        readings[name] = read_as(survey, (asked or "").partition(":")[0])
+        try:
+            found = column(what, name, table.sources[name], survey, readings[name], asked)
+        except MisfitError as misfit:
+            misfits[name] = misfit
+            continue
+        columns.append(dataclasses.replace(found, place=place))
+        if asked is None or readings[name].type == "date":
+            remarks += filter(None, [remark(what, name, readings[name])])
+    empty = {c.name: surveys[c.name].missing for c in columns if surveys[c.name].missing}
+    advice = (
+        "" if options.missing or not empty else "; and allow missing values with --missing (missing=True)"
+    )
+    refuse_misfits(table.name, misfits, advice)
+    if not columns:
         raise InputError(f"{table.name} has no column left to model.")
-    empty = {n: s.missing for n, s, c in zip(table.columns, surveys, columns, strict=True) if c and s.missing}
-    if empty and not options.missing:
+    if advice:
         worst = max(empty, key=lambda name: empty[name])
         raise InputError(
             f"{table.name} has empty cells in {len(empty):,} of its columns, {empty[worst]:,} in {worst!r}: "
             "allow missing values with --missing (missing=True), or fill them in."
         )
-    return columns, label
+    columns = columns if options.old_coding else sorted(columns, key=lambda column: column.name)
+    return Plan(columns, readings, label, tuple(remarks))
 
 
-def _label(what: str, survey: Survey) -> Column:
+def _refuse_unknown(table: Table, names: list[str]) -> None:
+    unknown = [name for name in names if name not in table.columns]
+    if unknown:
+        raise InputError(
+            f"{table.name} has no column {unknown[0]!r}; its columns are {', '.join(table.columns)}."
+        )
+
+
+def _label(what: str, name: str, survey: Survey) -> tuple[Column, Reading]:
+    """Return the column of the labels: levels, or integers that stand for themselves."""
+    reading = read_as(survey)
     if survey.missing:
         raise InputError(f"{what} cannot hold the labels: {survey.missing:,} of its cells are empty.")
-    if survey.numeric and not survey.integer:
-        raise InputError(f"{what} must hold integers or text to be the labels; it holds other numbers.")
-    if survey.numeric:
-        return column(what, survey, "normal")  # integers stand for themselves
-    return column(what, survey, "categorical")
+    if reading.type == "boolean":
+        return Column(name, "bernoulli", "boolean", (False, True)), reading
+    if reading.numbers is None:
+        if not survey.levels:
+            raise InputError(f"{what} cannot hold the labels: it has more than 1,000 distinct texts.")
+        return Column(
+            name, f"categorical:{len(survey.levels)}", "text", tuple(sorted(survey.levels))
+        ), reading
+    if not reading.numbers.whole or reading.type == "date" or reading.numbers.too_large:
+        raise InputError(f"{what} must hold integers or text to be the labels; it holds other values.")
+    return Column(name, "normal", "integer"), reading
+
+
+def _matched(table: Table, schema: Schema, options: Options) -> Plan:
+    """Match the columns of a table with those of a schema, by name."""
+    if absent := [name for name in schema.names if name not in table.columns]:
+        raise InputError(
+            f"{table.name} has no column {', '.join(map(repr, absent[:8]))}, which the model needs; its "
+            f"columns are {', '.join(table.columns)}."
+        )
+    has_label = bool(schema.label) and schema.label in table.columns
+    surveys = _survey(table, {*schema.names, *([schema.label] if has_label else [])}, options)
+    readings = {name: read_as(survey, "normal") for name, survey in surveys.items()}
+    for c in schema.columns:
+        survey, reading = surveys[c.name], readings[c.name]
+        what = f"Column {c.name!r} of {table.name}"
+        if c.type in ("number", "integer") and survey.is_ambiguous:
+            raise InputError(f"{what} must hold numbers; {reading.remark}: add {reading.option}.")
+        if survey.missing and not options.missing:
+            raise InputError(
+                f"{what} has {survey.missing:,} empty cells, and the model takes no missing values: fill "
+                "them in, or train with --missing (missing=True)."
+            )
+    label = None
+    if has_label:
+        name = schema.label
+        own, readings[name] = _label(f"Column {name!r} of {table.name}", name, surveys[name])
+        classes = Column(name, f"categorical:{len(schema.classes)}", "text", schema.classes)
+        same = tuple(map(str, own.levels)) == schema.classes
+        label = own if same else classes if schema.classes else Column(name, "normal", "integer")
+    return Plan(list(schema.columns), readings, label)

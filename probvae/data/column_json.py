@@ -1,0 +1,37 @@
+"""Columns as schema.json holds them, read strictly."""
+
+from typing import Any
+
+import numpy as np
+
+from probvae.data.coding import CODED, NUMBERS, Column
+from probvae.data.value_types import DTYPE, SECONDS, TYPES
+
+
+def as_tuple(value: Any) -> Any:
+    """Return a list of JSON as a tuple, and other values as they are."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def column_of(content: dict[str, Any]) -> Column:
+    """Return a column of schema.json.
+
+    Raises:
+      ValueError: A field has a value that `Schema.to_json` does not write.
+    """
+    column = Column(**{name: as_tuple(value) for name, value in content.items()})
+    kind = column.kind.partition(":")[0]
+    numbers = (column.loc, column.scale, *(v for v in (column.low, column.high) if v is not None))
+    if not all(type(v) in (int, float) and np.isfinite(v) for v in numbers) or not column.scale > 0:
+        raise ValueError(f"column {column.name!r} has the location {column.loc} and scale {column.scale}")
+    if type(column.name) is not str or column.type not in TYPES or kind not in (*NUMBERS, *CODED):
+        raise ValueError(f"column {column.name!r} is {column.kind!r} of type {column.type!r}")
+    if (kind in CODED) != bool(column.levels) or (column.type == "date") != (column.unit in SECONDS):
+        raise ValueError(f"column {column.name!r} has the levels {column.levels} and unit {column.unit!r}")
+    if type(column.place) is not int or type(column.logarithm) is not bool:
+        raise ValueError(f"column {column.name!r} has the place {column.place!r}")
+    if type(column.ordered) is not bool or not (column.dtype == "" or DTYPE.fullmatch(column.dtype)):
+        raise ValueError(f"column {column.name!r} has the dtype {column.dtype!r}")
+    if not all(type(level) in (str, bool, int, float) for level in (*column.levels, *column.categories)):
+        raise ValueError(f"column {column.name!r} has the levels {column.levels}")
+    return column
