@@ -68,12 +68,14 @@ class Verdict(NamedTuple):
 
 
 def definitions(node: ast.AST, outer: str = "") -> Iterator[tuple[str, ast.stmt]]:
-    """Yield every class and function of a module with its qualified name: "Chain._log_prob"."""
+    """Yield classes, functions and registries of a module with their qualified names: "Chain._log_prob"."""
     for child in ast.iter_child_nodes(node):
         name = outer
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             name = f"{outer}.{child.name}" if outer else child.name
             yield name, child
+        elif isinstance(child, ast.AnnAssign) and isinstance(child.target, ast.Name) and not outer:
+            yield child.target.id, child
         yield from definitions(child, name)
 
 

@@ -642,7 +642,13 @@ MUTANTS = [
         "tf.cast(1000 * self.epsilon,",
         ("test_the_fused_update_is_adams",),
     ),
-    Mutant("schedule_end", "exponential", "LAST_RATE)", "LAST_RATE**2)", ("test_schedules",)),
+    Mutant(
+        "schedule_end",
+        ("exponential", "SCHEDULES"),
+        "LAST_RATE)",
+        "LAST_RATE**2)",
+        ("test_schedules",),
+    ),
     Mutant(
         "rate_warmup_off_by_one",
         "_Warmup.__call__",
