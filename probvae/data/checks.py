@@ -100,6 +100,11 @@ def as_images(what: str, x: np.ndarray, *, missing: bool = False, levels: int | 
     """
     if x.ndim not in (3, 4) or 0 in x.shape:
         raise InputError(f"{what} must be images [N, H, W] or [N, H, W, C]; its shape is {list(x.shape)}.")
+    if x.ndim == 4 and x.shape[1] in (1, 3) and min(x.shape[2:]) > 4:
+        raise InputError(
+            f"{what} must be images [N, H, W, C]; its shape {list(x.shape)} looks like channels first: swap "
+            "its axes by x.transpose(0, 2, 3, 1)."
+        )
     x = x[..., None] if x.ndim == 3 else x
     survey = _survey(what, x, missing=missing)
     if x.dtype == bool:
@@ -155,8 +160,18 @@ def as_examples(
     what: str, x: np.ndarray, *, kind: str = "auto", missing: bool = False, levels: int | None = None
 ) -> Examples:
     """Check an array as `kind`, a key of `EVENTS`; "auto" takes [N, D] as vectors, all else as images."""
+    if kind == "auto" and x.ndim == 3 and x.dtype.kind == "f" and (x.shape[-1] == 1 or not _is_grey(x)):
+        raise InputError(
+            f"{what} of shape {list(x.shape)} may be series [N, T, C] or images [N, H, W]: say --kind series "
+            "or --kind image (kind='series' or 'image')."
+        )
     kind = ("vector" if x.ndim == 2 else "image") if kind == "auto" else kind
     return EVENTS[kind](what, x, missing=missing, levels=levels)
+
+
+def _is_grey(x: np.ndarray) -> bool:
+    """Return whether all values that are not missing lie from 0 to 1."""
+    return all(np.all((chunk >= 0) & (chunk <= 1) | np.isnan(chunk)) for chunk in chunks(x))
 
 
 def as_labels(what: str, y: np.ndarray | None, size: int) -> np.ndarray | None:

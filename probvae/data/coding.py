@@ -320,7 +320,7 @@ def _summarize(name: str, columns: Sequence[Column], parts: Parts) -> list[Summa
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = repr(int(value) if isinstance(value, float) and value.is_integer() else value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

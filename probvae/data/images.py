@@ -68,9 +68,18 @@ def read_header(path: Path) -> Header | None:
                 return None
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # orientation on its side
             size = (image.width, image.height) if turned else (image.height, image.width)
-            return Header(size, image.mode not in GREY_MODES)
+            return Header(size, image.mode not in GREY_MODES and not _is_grey_palette(image))
     except Exception:  # Pillow's decoders raise many kinds on damaged files
         return None
+
+
+def _is_grey_palette(image: Image.Image) -> bool:
+    """Return whether an image has a palette all of whose colours are grey."""
+    palette = image.getpalette() if image.mode == "P" else None
+    if not palette:
+        return False
+    red, green, blue = np.reshape(palette[: len(palette) // 3 * 3], [-1, 3]).T
+    return bool(np.all(red == green) and np.all(green == blue))
 
 
 def read_image(path: Path, size: tuple[int, int], crop: Crop, *, color: bool) -> np.ndarray | None:

@@ -113,6 +113,23 @@ def read(source: Any, options: Options) -> DataSet:
     if is_frame(source):
         return table_files.frame(source, options)
     source = str(source)
+    _refuse_undecodable("The name of the data", source)
+    data = _read(source, options)
+    for name in data.schema.classes:
+        _refuse_undecodable(f"A class of {data.name}", name)
+    return data
+
+
+def _refuse_undecodable(what: str, name: str) -> None:
+    """Refuse a name that is no text in UTF-8, as the files of a run could not hold it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise InputError(f"{what} must be text in UTF-8; got {shown!r}: rename the file or folder.") from None
+
+
+def _read(source: str, options: Options) -> DataSet:
     if source in SOURCES:
         options.refuse(source, "folders of images", "color")
         return assemble(source, SOURCES[source](), options, levels=255)

@@ -89,6 +89,7 @@ def assemble(
       InputError: The arrays cannot be used.
     """
     options.refuse(name, "tables (.csv, .parquet)", "label", "kinds")
+    arrays = _renamed(name, arrays)
     options.refuse(name, ".csv and .tsv files", "delimiter", "decimal", "na")
     if "x_test" in arrays and "x_train" not in arrays:
         raise InputError(f"{name} holds x_test but no x_train: add the training examples under that name.")
@@ -177,6 +178,17 @@ def by_name(
         )
     numbers = [schema.classes.index(each) if each in schema.classes else -1 for each in names]
     return np.array(numbers, np.int64)[labels]
+
+
+def _renamed(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return arrays with the validation set x_val, y_val under its whole name."""
+    renamed = dict(arrays)
+    for axis in "xy":
+        if f"{axis}_val" in renamed:
+            if f"{axis}_validation" in renamed:
+                raise InputError(f"{name} holds {axis}_val and {axis}_validation: leave one out.")
+            renamed[f"{axis}_validation"] = renamed.pop(f"{axis}_val")
+    return renamed
 
 
 Part = tuple[Examples, np.ndarray | None]

@@ -1,20 +1,21 @@
 """Columns of a table: what their cells are read as, their kinds, and what is wrong with them."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from probvae.data.coding import CODED, LARGEST, NUMBERS, Column
 from probvae.data.tables import cells
-from probvae.data.tables.surveys import MAX_LEVELS, OLD, Numbers, Survey
+from probvae.data.tables.surveys import EXAMPLES, MAX_LEVELS, OLD, Numbers, Survey
 from probvae.data.tables.table import WRITTEN, Source
 from probvae.data.value_types import SECONDS
 from probvae.errors import InputError
 
 FEW = 20  # integers are guessed to be categories if they have at most this many levels, each seen as often
 MAX_TEXT_LEVELS = 100  # levels of a text column that is not declared categorical, at most
+SHOWN = 3  # cells that are no numbers in a message, at most
 NEARLY = 0.9  # share of numbers in a text column that is warned of
 IGNORE = "ignore"
 
@@ -103,7 +104,7 @@ def _written(survey: Survey, asked: str | None) -> Reading:
         return Reading(
             "text",
             remark=f"{example} has either a decimal comma or a thousands separator",
-            option="--decimal , or --decimal .",
+            option="--decimal . (or --decimal ,)",
         )
     if readable:
         notation = readable[0]
@@ -112,11 +113,11 @@ def _written(survey: Survey, asked: str | None) -> Reading:
     share = 1 - survey.num_others / survey.present
     if share < NEARLY:
         return Reading("text")
-    shown = ", ".join(repr(text[:40]) for text in survey.others)
     if survey.others:
-        remark = f"{share:.1%} of its cells are numbers, but not {shown}"
-        words = dict.fromkeys((*survey.missing_cells, *survey.others))
-        return Reading("text", remark=remark, option=f"--na {shlex.quote(','.join(words))}")
+        shown = ", ".join(repr(text[:40]) for text in survey.others[:SHOWN])
+        words = ",".join(dict.fromkeys((*survey.missing_cells, *survey.others)))
+        option = f"--na {shlex.quote(words)}" if len(survey.others) < EXAMPLES else ""
+        return Reading("text", remark=f"{share:.1%} of its cells are numbers, but not {shown}", option=option)
     return Reading("text", remark="some of its numbers have a decimal point and some a comma")
 
 
@@ -229,10 +230,10 @@ def _levels(
     found = survey.levels if reading.numbers is None else reading.numbers.distinct
     most = MAX_LEVELS if asked or source.categories else MAX_TEXT_LEVELS
     if found is None or len(found) > most:
+        what = "text" if reading.numbers is None else "numbers"
         why = f" ({reading.remark})" if reading.remark else ""
         raise MisfitError(
-            f"holds {'text' if reading.numbers is None else 'numbers'} of more than {most:,} distinct values, "
-            f"too many for categories{why}",
+            f"holds {what} of more than {most:,} distinct values, too many for categories{why}",
             "" if reading.option else IGNORE,
             reading.option,
         )
@@ -320,11 +321,7 @@ def remark(what: str, name: str, reading: Reading) -> str:
     """Return what the user should know of a column as a sentence; empty if there is nothing."""
     if not reading.remark:
         return ""
-    kind = (
-        f": --column-kinds {shlex.quote(f'{quoted(name)}={reading.kind}')} reads numbers"
-        if reading.kind
-        else ""
-    )
+    kind = f": {_kind_option(name, reading.kind)} reads numbers" if reading.kind else ""
     option = f": {reading.option} reads it otherwise" if reading.option else ""
     stays = "stays text, as " if reading.type == "text" else ""
     return f"{what} {stays}{reading.remark}{kind}{option}."
@@ -341,7 +338,7 @@ def refuse_misfits(name: str, misfits: dict[str, MisfitError], also: str = "") -
     if not misfits:
         return
     kinds = {column: m.kind for column, m in misfits.items() if m.kind}
-    options = [f"--column-kinds {shlex.quote(f'{quoted(column)}={kind}')}" for column, kind in kinds.items()]
+    options = [_kind_option(column, kind) for column, kind in kinds.items()]
     options += [m.option for m in misfits.values() if m.option]
     python = f" (kinds={kinds})" if kinds else ""
     if len(misfits) == 1:
@@ -357,6 +354,7 @@ def refuse_misfits(name: str, misfits: dict[str, MisfitError], also: str = "") -
     )
 
 
-def quoted(name: str) -> str:
-    """Return the name of a column as `column_kinds` takes it, in quotes where it holds a comma."""
-    return '"' + name.replace('"', '""') + '"' if "," in name or '"' in name else name
+def _kind_option(name: str, kind: str) -> str:
+    """Return the option that gives a column a kind; a name that holds a comma stands in quotes."""
+    quoted = '"' + name.replace('"', '""') + '"' if "," in name or '"' in name else name
+    return f"--column-kinds {shlex.quote(f'{quoted}={kind}')}"

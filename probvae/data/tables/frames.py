@@ -1,5 +1,6 @@
 """DataFrames of pandas as tables, and tables as DataFrames."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +30,8 @@ OBJECTS = {  # what pandas infers of a column of objects, and the form of its ce
 
 def is_frame(source: Any) -> bool:
     """Return whether data are a DataFrame, without loading pandas."""
-    return type(source).__module__.startswith("pandas.") and hasattr(source, "iloc") and source.ndim == 2
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(source, pandas.DataFrame)
 
 
 def open_frame(frame: Any, options: Options) -> Table:
@@ -176,6 +178,8 @@ def _series(column: Column, values: np.ndarray) -> Any:
         series = pd.Series(objects).infer_objects()
     else:
         series = pd.Series(values)
+        if column.unit == "D" and column.dtype == "object":
+            series = series.dt.date
     return _as_dtype(series, column.dtype)
 
 

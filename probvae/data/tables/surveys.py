@@ -8,7 +8,7 @@ from probvae.data.tables.table import WRITTEN
 from probvae.data.value_types import SECONDS, parse_date
 
 MAX_LEVELS = 1000  # levels of a categorical column, at most
-EXAMPLES = 3  # cells that are no numbers which a message shows, at most
+EXAMPLES = 9  # distinct cells that are no numbers of which is known, at most
 OLD = "old"  # notation of numbers in runs of format 2
 
 
@@ -57,6 +57,7 @@ class Survey:
       form: Form of the cells, as in `Source`.
       missing_cells: Texts that stand for missing cells.
       rows, missing: Numbers of cells and of missing ones.
+      first_missing: Row of the first missing cell, from 1; 0 if there is none.
       levels: Distinct texts, or None if there are more than `MAX_LEVELS`.
       numbers: Numbers by notation, of notations in which all cells are numbers; under the name of the form
         for cells that are not written.
@@ -73,7 +74,7 @@ class Survey:
     def __init__(self, form: str, notations: tuple[str, ...], missing_cells: tuple[str, ...] = ()) -> None:
         written = form == WRITTEN
         self.form, self.old = form, OLD in notations
-        self.rows = self.missing = self.num_others = 0
+        self.rows = self.missing = self.first_missing = self.num_others = 0
         self.levels: set[str] | None = set()
         self.notations, self.missing_cells = notations, missing_cells
         self.numbers = {name: Numbers() for name in (notations if written else (form,))}
@@ -97,7 +98,10 @@ class Survey:
             self.levels = _joined(self.levels, set(texts))
             if self.form == WRITTEN:
                 self._add_written(texts, places, counts)
-        self.rows, self.missing = self.rows + len(column), self.missing + int(np.sum(places < 0))
+        empty = np.flatnonzero(places < 0)
+        if len(empty) and not self.first_missing:
+            self.first_missing = self.rows + int(empty[0]) + 1
+        self.rows, self.missing = self.rows + len(column), self.missing + len(empty)
 
     @property
     def is_ambiguous(self) -> bool:

@@ -324,11 +324,11 @@ def _matched(table: Table, schema: Schema, options: Options) -> Plan:
         survey, reading = surveys[c.name], readings[c.name]
         what = f"Column {c.name!r} of {table.name}"
         if c.type in ("number", "integer") and survey.is_ambiguous:
-            raise InputError(f"{what} must hold numbers; {reading.remark}: add {reading.option}.")
+            raise InputError(f"{what} must hold numbers, but {reading.remark}: add {reading.option}.")
         if survey.missing and not options.missing:
             raise InputError(
-                f"{what} has {survey.missing:,} empty cells, and the model takes no missing values: fill "
-                "them in, or train with --missing (missing=True)."
+                f"{what} has {survey.missing:,} missing values, the first in row {survey.first_missing:,}, and "
+                "the model takes none: fill them in, or train with --missing (missing=True)."
             )
     label = None
     if has_label:
