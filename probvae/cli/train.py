@@ -163,8 +163,7 @@ def main(
             console.conclude(run)
         return
     architecture = {name: given.pop(name) for name in ARCHITECTURE if name in given}
-    settings = {**RECIPES[recipe], **given}
-    training = Training(**settings)
+    training = Training(**{**RECIPES[recipe], **given})
     _check(architecture, training)
     if output is None and strategy == "multi_worker":
         raise InputError("With several workers, name the run folder that they share: add --output.")
@@ -177,8 +176,9 @@ def main(
     with (console := TrainingConsole(recipe, quiet=quiet)):
         run = runs.train(
             architecture,
-            {**settings, "parts": parts},
+            {**given, "parts": parts},
             output=output,
+            recipe=recipe,
             options=job.RunOptions(strategy=devices, **conduct),
             observer=console,
             should_stop=console.stop,

@@ -144,6 +144,16 @@ NETWORKS = {
 }
 
 
+CONVOLUTIONS = tuple(name for name, network in NETWORKS.items() if network.taps)
+# The settings that some choices make idle: setting -> the setting that decides, and its choices that use it.
+USERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "filters": ("network", CONVOLUTIONS),
+    "units": ("network", tuple(name for name in NETWORKS if name not in CONVOLUTIONS)),
+    "components": ("prior", ("mixture", "vamp")),
+    "classes": ("likelihood", ("categorical",)),
+}
+
+
 # ---- names ---------------------------------------------------------------------------------------
 
 # The names of each choice; a test compares them with the registries.

@@ -194,8 +194,8 @@ class ConditionalVAE(VAE):
         """Return the model of x at one y, [C] or a class by number or name: a `VAE` of the same weights.
 
         Raises:
-          InputError: There are several y, a class is unknown, or the networks are not Keras graphs that end in a distribution
-            layer.
+          InputError: There are several y, a class is unknown, or the networks are not Keras graphs that end
+            in a distribution layer.
         """
         y = self.as_context(y)
         if y.shape.rank != 1:

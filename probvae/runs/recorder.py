@@ -50,6 +50,7 @@ class Recorder:
             earlier = read_commands(path) if path.exists() else []
         except InputError:  # a damaged file, which only the report needs
             earlier = []
+        command = command.encode("utf-8", "backslashreplace").decode()  # names that are not in UTF-8
         commands = [*earlier, {"command": command, "versions": versions()}]
         writing.write_text(path, json.dumps(commands, indent=2) + "\n")
 

@@ -10,14 +10,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from probvae.config.architecture import DECIDED_BY_DATA, Architecture
+from probvae.config.architecture import Architecture
+from probvae.config.choices import RECIPES
 from probvae.config.training import CHANGEABLE, Training
 from probvae.data import from_config
 from probvae.data.dataset import DataSet
 from probvae.errors import InputError
 from probvae.models.building import build
 from probvae.models.saving import config_text
-from probvae.runs import checkpoints
+from probvae.runs import checkpoints, settings
 from probvae.runs.command_line import resume_command
 from probvae.runs.folder import TENSORBOARD, locked, prepare_folder, remove_unfinished, require_run
 from probvae.runs.job import Job, RunOptions
@@ -43,6 +44,7 @@ def train(
     data: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,
     *,
+    recipe: str = "tutorial",
     options: RunOptions | None = None,
     observer: Observer | None = None,
     should_stop: Callable[[], bool] = never,
@@ -55,6 +57,7 @@ def train(
         among these, the data decide it.
       data: Name or path of the data, instead of `training.data`.
       output: Folder of the run; runs/DATA-TIME unless given.
+      recipe: Recipe, a key of `probvae.config.choices.RECIPES`, for the settings that are not given.
       options: Options of the execution.
       observer: Observer of the progress.
       should_stop: Function that is called about twice a second. If it returns True, the training ends and
@@ -70,11 +73,12 @@ def train(
     >>> run = probvae.runs.train({"latent_dim": 3}, {"epochs": 5}, data="digits")  # doctest: +SKIP
     """
     options, observer = _with_strategy(options), observer or Observer()
-    named, settings = _named(Architecture, architecture), _named(Training, training)
-    settings |= {} if data is None else {"data": os.fspath(data)}
+    named, chosen = settings.named(Architecture, architecture), settings.named(Training, training)
+    typed = settings.typed(architecture, training) | ({"binarize"} if "binarize" in chosen else set())
+    chosen = {**RECIPES[recipe], **chosen, **({} if data is None else {"data": os.fspath(data)})}
     if "latent_layers" in named:
         named.setdefault("latent_dim", sum(named["latent_layers"]))
-    complete = Training(**settings)
+    complete = Training(**chosen)
     folder = default_folder(complete) if output is None else Path(output)
     with _workers(options) as workers:
         workers.refuse_unless_same("their options", (named, dataclasses.replace(complete, data="")))
@@ -84,9 +88,12 @@ def train(
         for remark in examples.remarks if workers.is_chief else ():
             observer.warn(remark)
         origin = _origin(examples, options, workers)
-        full = _complete(named, examples, complete)
-        if "binarize" not in settings:
-            complete = dataclasses.replace(complete, binarize=from_config.default_binarize(full))
+        full = settings.complete_architecture(named, examples, complete)
+        settings.refuse_idle(typed, full, complete)
+        warn = observer.warn if workers.is_chief else (lambda sentence: None)
+        complete = settings.complete_training(complete, typed, full, examples, warn)
+        if sentence := settings.advice(examples, typed, full, complete):
+            warn(sentence)
         job = _job(folder, full, complete, examples, origin, options, workers)
         try_objective(job.vae, job.prepared, complete)
         callbacks = _trackers(job)
@@ -157,30 +164,6 @@ def _with_strategy(options: RunOptions | None) -> RunOptions:
     return dataclasses.replace(options, strategy=options.strategy or tf.distribute.get_strategy())
 
 
-def _named(cls: Any, fields: Any) -> dict[str, Any]:
-    """Return the given fields of a configuration, by name."""
-    names = [field.name for field in dataclasses.fields(cls)]
-    if isinstance(fields, cls):
-        return {name: getattr(fields, name) for name in names}
-    if unknown := sorted((fields or {}).keys() - names):
-        raise InputError(f"{cls.__name__} has the fields {', '.join(names)}; got {unknown[0]!r}.")
-    return dict(fields or {})
-
-
-def _complete(named: dict[str, Any], examples: DataSet, training: Training) -> Architecture:
-    """Return the architecture of the given fields, completed from the data, which they may not contradict."""
-    fields = {**from_config.defaults(examples), **named}
-    decided = {f.name: f.default for f in dataclasses.fields(Architecture) if f.name in DECIDED_BY_DATA}
-    decided |= from_config.shape_fields(examples, training, fields["likelihood"])
-    for name, value in decided.items():
-        if name in named and named[name] != value:
-            raise InputError(
-                f"{name} must be {value!r} for the data {examples.name} with labels {training.labels}; got "
-                f"{named[name]!r}."
-            )
-    return Architecture(**{**fields, **decided})
-
-
 @contextlib.contextmanager
 def _workers(options: RunOptions) -> Iterator[Workers]:
     """Join the processes that train together, or train alone."""
@@ -234,7 +217,7 @@ def _trackers(job: Job) -> list[Any]:
     callbacks: list[Any] = []
     if not job.workers.is_chief:
         return callbacks
-    config = {**_named(Architecture, job.architecture), **_named(Training, training)}
+    config = {**settings.named(Architecture, job.architecture), **settings.named(Training, training)}
     if options.tensorboard:
         folder, seed, epochs = job.folder / TENSORBOARD, training.seed, training.epochs
         test, labels = job.prepared.test, job.examples.schema.named(job.examples.test_labels)
