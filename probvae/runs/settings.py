@@ -14,7 +14,7 @@ from probvae.data import from_config
 from probvae.data.dataset import DataSet
 from probvae.errors import InputError
 
-RISE = float("inf")  # largest fraction of a run in which the learning rate of a recipe rises
+RISE = 0.1  # largest fraction of a run in which the learning rate of a recipe rises
 
 
 def named(cls: Any, fields: Any) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def complete_training(
     if "binarize" not in typed:
         training = dataclasses.replace(training, binarize=from_config.default_binarize(architecture))
     steps = training.epochs * math.ceil(len(examples.train) / training.batch_size)
-    longest = int(min(RISE * steps, 2e9))
+    longest = int(RISE * steps)
     if "warmup_steps" not in typed:
         return dataclasses.replace(training, warmup_steps=min(training.warmup_steps, longest))
     if training.warmup_steps > steps > 0:
