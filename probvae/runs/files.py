@@ -18,7 +18,7 @@ from probvae.config import json_file
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.errors import InputError
-from probvae.files import npz, strict_json
+from probvae.files import strict_json
 from probvae.files.reading import read_text, refusals
 from probvae.files.writing import CONFIG
 from probvae.runs.folder import IMAGES, require_run
@@ -77,11 +77,6 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
     except ValueError as error:
         raise InputError(f"{path} must hold numbers; {error}. Train or save it again.") from None
     return dict(zip(header, values.T, strict=True)) if rows else {}
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read per_example.npz of an evaluation: name -> array."""
-    return dict(npz.read_arrays(path))
 
 
 def sha256(path: Path) -> str:

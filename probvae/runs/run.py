@@ -11,6 +11,7 @@ import numpy as np
 
 from probvae import display
 from probvae.errors import InputError
+from probvae.files import npz
 from probvae.files.writing import WEIGHTS
 from probvae.runs import files
 from probvae.runs.command_line import train_command
@@ -163,7 +164,7 @@ class Run:
         metrics = self._read(f"{EVALUATION}/{METRICS}", files.read_object, {})
         if not metrics:
             return None
-        return EvaluationResults(metrics, self._read(f"{EVALUATION}/{PER_EXAMPLE}", files.read_arrays, {}))
+        return EvaluationResults(metrics, self._read(f"{EVALUATION}/{PER_EXAMPLE}", npz.read_arrays, {}))
 
     @functools.cached_property
     def weights_sha256(self) -> str:
