@@ -1,7 +1,7 @@
 """The picture files of a run: reconstructions and prior draws by epoch, and views of the latent space."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from probvae.files import writing
 from probvae.inference.blocks import in_blocks
 from probvae.models.vae import VAE
 from probvae.priors import on_sphere
-from probvae.runs.files import EpochPicture, epoch_pictures
+from probvae.runs.files import epoch_pictures
 from probvae.runs.folder import IMAGES
 from probvae.runs.job import Job
 from probvae.runs.run import draw_history
@@ -33,7 +33,7 @@ class PictureFiles:
 
     def __init__(self, job: Job) -> None:
         self.folder, self.vae, self.training = job.folder, job.vae, job.training
-        self.x, self.labels = job.prepared.test, job.examples.test_labels
+        self.x, self.labels = job.prepared.test, job.examples.schema.named(job.examples.test_labels)
         self.fixed_x = self.x[:GRID].astype(np.float32)
         self.draws = self.vae.fixed_draws(job.first_draws, self.x)
 
@@ -59,19 +59,17 @@ class PictureFiles:
 
     def remove_after(self, epochs: int) -> None:
         """Remove the pictures of later epochs, which will be trained again."""
-        for picture in (*self._of("image"), *self._of("prior")):
-            if picture.epochs > epochs:
-                picture.path.unlink()
+        for kind in ("image", "prior"):
+            for picture in epoch_pictures(self.folder, kind):
+                if picture.epochs > epochs:
+                    picture.path.unlink()
 
     def animations(self) -> None:
         """Write the pictures of all epochs as animations."""
         for kind, name in (("image", "reconstructions.gif"), ("prior", "prior.gif")):
-            if pictures := self._of(kind):
+            if pictures := epoch_pictures(self.folder, kind):
                 gif = figures.to_gif([picture.path.read_bytes() for picture in pictures])
                 writing.write_bytes(self.folder / name, gif)
-
-    def _of(self, kind: str) -> list[EpochPicture]:
-        return epoch_pictures(self.folder, kind)
 
     def learning_curves(self, history: Sequence[Row]) -> None:
         """Write the curves of the test ELBO and its two terms over the epochs."""
@@ -83,9 +81,7 @@ class PictureFiles:
         """Write the views of the latent space; return Var_x(E_q[z]) by dimension, None if unknown."""
         vae = self.vae.unconditional(self.x)
         if self.vae.latent_dim == 2:
-            self._latent_plane(
-                lambda z: vae.likelihood(z).mean().numpy(), on_images=len(vae.event_shape) == 3
-            )
+            self._latent_plane(vae)
         codes = latent.encode(self.vae, self.x, fold_in(self.training.seed, -4))
         if self.vae.latent_dim > 2 and len(codes.loc) > 2:
             shown = None if self.labels is None else self.labels[: len(codes.loc)]
@@ -95,11 +91,11 @@ class PictureFiles:
             self._write("traversals.png", figure)
         return None if codes.variance is None else [float(value) for value in codes.variance]
 
-    def _latent_plane(self, mean: Callable[[np.ndarray], np.ndarray], *, on_images: bool) -> None:
-        """Write the decoded latent plane, and the means of q(z|x) in it."""
-        if on_images:
+    def _latent_plane(self, vae: VAE) -> None:
+        """Write the latent plane decoded by a model of x alone, and the means of q(z|x) in it."""
+        if len(vae.event_shape) == 3:
             manifold = figures.latent_circle if on_sphere(self.vae.prior) else figures.latent_manifold
-            self._write("latent_manifold.png", manifold(mean))
+            self._write("latent_manifold.png", manifold(lambda z: vae.likelihood(z).mean().numpy()))
         loc = in_blocks(
             lambda rows: self.vae.posterior(self.x[rows].astype(np.float32)).mean(), len(self.x), 500
         )

@@ -75,6 +75,9 @@ def sample(
     if images and len(run.architecture.event_shape) != 3:
         raise InputError("--images is for models of images: leave it out.")
     result = MODES[mode](run, chosen)
+    if run.schema is None:
+        remark = "in the coding of the model: the run keeps no schema, and the data file of its table is gone"
+        result.lines.append(f"values are {remark}")
     files = {SAMPLES: _npz(run, chosen, result), **_table(run, chosen, result), **_pictures(run, result)}
     if images:
         files |= _single_images(run, chosen, result)

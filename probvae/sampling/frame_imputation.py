@@ -11,8 +11,6 @@ from probvae.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from probvae.sampling.imputation import Imputation
-
 LOGARITHM_DRAWS = 200  # draws from which the mean of a column with a logarithm is taken, at least
 
 
@@ -58,15 +56,13 @@ def draws_needed(schema: Schema, num_draws: int) -> int:
     return max(num_draws, LOGARITHM_DRAWS if any(c.logarithm for c in schema.columns) else 0)
 
 
-def to_frames(
-    schema: Schema, frame: "pd.DataFrame", imputed: "Imputation", num_draws: int
-) -> FrameImputation:
+def to_frames(schema: Schema, frame: "pd.DataFrame", imputed: Any, num_draws: int) -> FrameImputation:
     """Return imputed codes as frames.
 
     Args:
       schema: Schema of the table.
       frame: Frame with missing cells.
-      imputed: Imputation of `schema.encode(frame)`, with `draws_needed` draws.
+      imputed: `Imputation` of `schema.encode(frame)`, with `draws_needed` draws.
       num_draws: Number of draws to return.
     """
     import pandas as pd
@@ -103,7 +99,7 @@ def to_frames(
     )
 
 
-def _moments(column: Column, imputed: "Imputation", i: int) -> tuple[np.ndarray, np.ndarray]:
+def _moments(column: Column, imputed: Any, i: int) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of the numbers of a column, [N] each."""
     mean, sd = imputed.mean[:, i].astype(np.float64), imputed.sd[:, i].astype(np.float64)
     if column.logarithm:

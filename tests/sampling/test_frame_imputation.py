@@ -70,7 +70,9 @@ def test_cells_come_back_in_their_units(vae):
     # `a` has half of the probability and `c` a little more; the mean of their indices would be `b`
     assert values["kind"].tolist() == ["c", "b"] and values["kind"].dtype == FRAME["kind"].dtype
     expected = np.exp([0.0, -20.0, 0.1]) / np.exp([0.0, -20.0, 0.1]).sum()
-    np.testing.assert_allclose(imputed.probabilities["kind"].loc["first", ["a", "b", "c"]], expected, atol=0.05)
+    np.testing.assert_allclose(
+        imputed.probabilities["kind"].loc["first", ["a", "b", "c"]], expected, atol=0.05
+    )
     np.testing.assert_allclose(imputed.probabilities["sold"].loc["first"], [0.25, 0.75], atol=1e-5)
     assert values["sold"].tolist() == [True, False] and values["sold"].dtype == "boolean"
     # the mean 4 + 2 * 0.7 = 5.4, as a whole number where cells are filled in
