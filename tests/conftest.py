@@ -102,6 +102,16 @@ def x():
     return tf.constant(np.random.default_rng(7).integers(0, 2, [5, 8, 8, 1]), tf.float32)
 
 
+@pytest.fixture
+def eager():
+    """Functions run step by step: where a training is short, their compilation is most of its time."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
 def mnist_path():
     if not MNIST.is_file():

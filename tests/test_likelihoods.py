@@ -109,16 +109,15 @@ def test_draws_have_the_log_prob_and_the_mean(name):
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
-@pytest.mark.parametrize("value", [-1e4, -50.0, 0.0, 50.0, 1e4, "mixed"])
-def test_extremes_stay_finite(name, value):
-    shape = [2, size(name)]
-    alternating = np.where(np.arange(shape[1]) % 3, 1e4, -1e4)
-    params = tf.constant(np.broadcast_to(alternating if value == "mixed" else value, shape), tf.float32)
+def test_extremes_stay_finite(name):
+    rows = [np.full(size(name), value) for value in (-1e4, -50.0, 0.0, 50.0, 1e4)]
+    rows.append(np.where(np.arange(size(name)) % 3, 1e4, -1e4))
+    params = tf.constant(np.stack(rows), tf.float32)
     for x in EXTREME_X.get(name, (0.0, 1.0)):
         with tf.GradientTape() as tape:
             tape.watch(params)
             p = head(name)(params)
-            log_prob = p.log_prob(tf.fill([2, *cases.event(name)], x))
+            log_prob = p.log_prob(tf.fill([len(rows), *cases.event(name)], x))
         assert np.all(np.isfinite(log_prob))
         assert np.all(np.isfinite(tape.gradient(log_prob, params)))
     assert np.all(np.isfinite(p.mean())) and np.all(np.isfinite(p.sample(seed=(0, 1))))

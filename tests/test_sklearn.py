@@ -65,7 +65,7 @@ def checks():
 
 @pytest.mark.filterwarnings("ignore:SCIPY_ARRAY_API")
 @pytest.mark.parametrize(("estimator", "check"), checks())
-def test_checks_of_scikit_learn(estimator, check):
+def test_checks_of_scikit_learn(estimator, check, eager):
     check(estimator)
 
 

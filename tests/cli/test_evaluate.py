@@ -22,7 +22,7 @@ from probvae.evaluation.stages import STAGES
 from probvae.evaluation.state import Options
 from probvae.models.building import build
 
-FEW = ["--num-samples", "40", "--train-images", "40", "--gap-images", "4", "--ais-images", "3"]
+FEW = ["--num-samples", "40", "--train-images", "40", "--gap-images", "2", "--ais-images", "2"]
 
 
 def invoke(*arguments, command=main):
@@ -38,8 +38,8 @@ def runs(tmp_path_factory):
     np.savez(folder / "a.npz", x_train=x, x_test=x[:30], y_train=np.arange(120) % 3, y_test=np.arange(30) % 3)
     np.savez(folder / "b.npz", x_train=x, x_test=255 - x[:30])
     done = invoke(
-        *("--data", folder / "a.npz", "--output", folder / "two", "--filters", "3,4", "--epochs", 20),
-        *("--quiet", "--learning-rate", 0.02, "--batch-size", 20),
+        *("--data", folder / "a.npz", "--output", folder / "two", "--filters", "3,4", "--epochs", 5),
+        *("--quiet", "--learning-rate", 0.02, "--batch-size", 5),
         command=train,
     )
     assert done.exit_code == 0, done.output
@@ -83,7 +83,7 @@ def test_every_number_has_its_errors_and_the_order_is_right(evaluated):
         assert np.all(arrays["elbo"] < arrays["iwae"] + 1e-9)
         assert np.all(arrays["iwae"] < arrays["exact"] + margin)
         total = arrays["test_approximation_gap"] + arrays["test_amortization_gap"]
-        np.testing.assert_allclose(total, (arrays["exact"] - arrays["elbo"])[:4], atol=1.0)
+        np.testing.assert_allclose(total, (arrays["exact"] - arrays["elbo"])[:2], atol=1.0)
         mean = results["exact"]["mean"]
         assert arrays["exact"].mean() == pytest.approx(mean)
     bits = results["bits_per_dimension"]["mean"]

@@ -38,10 +38,10 @@ def invoke(*arguments):
 
 @pytest.fixture(scope="module")
 def run(images, tmp_path_factory):
-    """One tiny run of the whole command in a process of its own: the folder and what it printed."""
+    """One tiny run of the whole command: the folder and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    command = [*COMMAND, "--data", images, "--output", folder, *TINY, "--seed", "3"]
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True)
+    done = invoke("--data", images, "--output", folder, *TINY, "--seed", 3)
+    assert done.exit_code == 0, done.output
     return folder, done
 
 
@@ -170,7 +170,13 @@ def test_no_epochs_keeps_the_initial_model(images, tmp_path):
     assert probvae.load(tmp_path / "run").latent_dim == 2
 
 
-@pytest.mark.parametrize("number", cases([signal.SIGINT, signal.SIGTERM], slow=[signal.SIGTERM]))
+@pytest.mark.parametrize(
+    "number",
+    cases(
+        [signal.SIGINT, signal.SIGTERM],
+        long={signal.SIGTERM: "test_a_signal_ends_the_run_and_keeps_what_was_learnt[2]"},
+    ),
+)
 def test_a_signal_ends_the_run_and_keeps_what_was_learnt(number, images, tmp_path):
     command = [*COMMAND, "--data", images, "--output", tmp_path / "run", *TINY, "--epochs", "100000"]
     with subprocess.Popen(
@@ -183,7 +189,8 @@ def test_a_signal_ends_the_run_and_keeps_what_was_learnt(number, images, tmp_pat
         deadline = time.time() + 60
         output, error = process.communicate(timeout=deadline - time.time())
     assert process.returncode == 128 + number
-    assert "stopping: saving what has been learnt" in error and "Traceback" not in error
+    (line,) = error.splitlines()  # without the noise of the libraries of a new process
+    assert line.startswith("stopping: saving what has been learnt")
     assert "stopped early: test ELBO" in output
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["interrupted"] is True and metrics["epochs"] >= 2

@@ -39,6 +39,7 @@ def test_every_example_is_listed():
 
 
 LONG = dict.fromkeys(("conditional_generation", "mixed_table"), "test_an_example_runs[imputation]")
+LONG["colour_images"] = "test_colour_images_takes_a_file"
 
 
 @pytest.mark.slow

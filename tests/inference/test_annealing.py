@@ -227,7 +227,9 @@ def test_one_step_is_importance_sampling_from_the_prior(x):
     np.testing.assert_allclose(result.log_marginal, by_hand, rtol=1e-5)
 
 
-@pytest.mark.parametrize("initial", cases(INITIALS, slow=["prior"]))
+@pytest.mark.parametrize(
+    "initial", cases(INITIALS, long={"prior": "test_convolutional_model_against_quadrature[posterior]"})
+)
 def test_convolutional_model_against_quadrature(initial, x):
     """Deterministic given the seed: within four standard errors and 0.3 nats of a fine grid."""
     vae = tiny_vae()

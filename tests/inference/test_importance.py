@@ -22,7 +22,7 @@ def model():
     return LinearGaussian()
 
 
-def test_exact_posterior_has_no_error(model):
+def test_exact_posterior_has_no_error(model, eager):
     x = model.sample(7, seed=0)
     result = importance(model.vae(), x, num_samples=30, seed=0)
     np.testing.assert_allclose(result.bound, model.marginal.logpdf(x), atol=1e-4)
@@ -95,7 +95,7 @@ def test_every_example_is_there_in_order(model):
     assert np.corrcoef(result.elbo, many)[0, 1] > 0.99
 
 
-def test_same_seed_same_numbers(model):
+def test_same_seed_same_numbers(model, eager):
     vae, x = model.vae(stretch=1.2), model.sample(3, seed=0)
     first, again, other = (importance(vae, x, num_samples=9, seed=s).bound for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
@@ -120,7 +120,7 @@ def test_pareto_k_tells_light_tails_from_heavy_ones():
     assert np.isnan(summarize(light[:10]).pareto_k).all()
 
 
-def test_stopping_keeps_the_finished_examples(model):
+def test_stopping_keeps_the_finished_examples(model, eager):
     vae, x = model.vae(), model.sample(600, seed=0)
 
     def stop_late(fraction):

@@ -207,7 +207,8 @@ def test_gradient_tape_loop(x):
     assert np.mean(bounds[-5:]) > np.mean(bounds[:5]) + 1
 
 
-def test_objectives_of_compile(x):
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config")  # the data set is compiled all the same
+def test_objectives_of_compile(x, eager):
     vae = tiny_vae()
     for objective in ("iwae", functools.partial(probvae.iwae, num_samples=4)):
         vae.compile("adam", objective)
@@ -218,7 +219,8 @@ def test_objectives_of_compile(x):
         vae.compile("adam", loss="mse")
 
 
-def test_a_learnable_prior_is_trained(x):
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config")  # the data set is compiled all the same
+def test_a_learnable_prior_is_trained(x, eager):
     model = own_networks()
     prior = tfd.MultivariateNormalDiag(tf.Variable(tf.ones(3)), tf.ones(3))
     vae = probvae.VAE(prior, model.encoder, model.decoder)
@@ -266,7 +268,7 @@ def test_metrics_are_no_weights(vae):
     assert len(vae.weights) == len(vae.trainable_weights)
 
 
-def test_single_examples_in_place_of_batches_are_refused():
+def test_single_examples_in_place_of_batches_are_refused(eager):
     vae = tiny_vae()
     vae.compile("adam")
     single = tf.data.Dataset.from_tensor_slices(tf.zeros([4, 8, 8, 1]))

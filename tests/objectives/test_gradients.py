@@ -74,10 +74,10 @@ NAMES = [*POSTERIORS, "flow"]
 # ---- the two tools -------------------------------------------------------------------------------
 
 
-LONG = {"iaf": "test_path_log_prob_is_log_prob_with_the_gradient_of_z_alone[flow]"}
+LONG = dict.fromkeys(("iaf", "spline"), "test_path_log_prob_is_log_prob_with_the_gradient_of_z_alone[flow]")
 
 
-@pytest.mark.parametrize("name", cases(NAMES, slow=["spline"], long=LONG))
+@pytest.mark.parametrize("name", cases(NAMES, long=LONG))
 def test_path_log_prob_is_log_prob_with_the_gradient_of_z_alone(name):
     head, params, variables = posterior_of(name, 3)
     with tf.GradientTape(persistent=True) as tape:
@@ -130,10 +130,11 @@ def test_scale_path_reads_the_scale_when_the_gradient_is_taken():
     np.testing.assert_array_equal(tape.gradient(loss, z), [[20, 40], [-6, -8]])
 
 
-@pytest.mark.parametrize(
-    ("name", "objective"),
-    cases([("flow", stl), ("flow", dreg), ("flow", chi), ("iaf", dreg)], slow=[("iaf", dreg)]),
-)
+COMPILED = [("flow", stl), ("flow", dreg), ("flow", chi), ("iaf", dreg)]
+FLOW = "test_the_same_gradient_eager_compiled_and_in_a_compiled_loop[flow-dreg]"
+
+
+@pytest.mark.parametrize(("name", "objective"), cases(COMPILED, long={("iaf", dreg): FLOW}))
 def test_the_same_gradient_eager_compiled_and_in_a_compiled_loop(name, objective):
     """As the training step takes it: tape and objective in the body of a `tf.while_loop`."""
     head, params, variables = posterior_of(name, 3)
@@ -261,8 +262,18 @@ def test_chi_needs_an_order_above_one():
 # ---- the encoder's gradient in the mean ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", cases(NAMES, slow=["mixture", "iaf", "spline", "von_mises_fisher"]))
-@pytest.mark.parametrize(("ours", "theirs", "k"), [(stl, elbo, 1), (dreg, iwae, 3)])
+COSTLY = ("mixture", "iaf", "spline", "von_mises_fisher")  # dreg and stl take the same path through these
+STL_LONG = {
+    (stl, elbo, 1, name): f"test_gradient_has_the_plain_estimators_mean[dreg-iwae-3-{name}]"
+    for name in COSTLY
+}
+ESTIMATORS = [(*pair, name) for pair in ((stl, elbo, 1), (dreg, iwae, 3)) for name in NAMES]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "k", "name"),
+    cases(ESTIMATORS, slow=[(dreg, iwae, 3, name) for name in COSTLY], long=STL_LONG),
+)
 def test_gradient_has_the_plain_estimators_mean(name, ours, theirs, k):
     """Two unbiased estimates with independent draws: z-test over all parameters of q at `ALPHA`.
 

@@ -20,22 +20,26 @@ GREY = np.random.default_rng(0).integers(0, 256, [43, 8, 8, 1]).astype(np.uint8)
 HELD_OUT = GREY[::-1][:9]
 CASES = {
     "plain": ({}, {}),
-    "dynamic binarization, IWAE": ({"binarize": "dynamic", "objective": "iwae", "num_samples": 3}, {}),
-    "schedule and warm-ups": (
+    "dynamic binarization, IWAE in parts, clipped": (
+        {"binarize": "dynamic", "objective": "iwae", "num_samples": 3, "parts": 2, "clip_norm": 0.5},
+        {},
+    ),
+    "schedule and warm-ups, best on a validation set": (
         {
             "schedule": "cosine",
             "warmup_steps": 5,
             "objective": "elbo",
             "beta_warmup": "cyclic",
             "beta_warmup_steps": 7,
+            "validation": 0.1,
+            "patience": 2,
         },
         {},
     ),
-    "best on a validation set": ({"validation": 0.1, "patience": 2}, {}),
-    "clipped": ({"clip_norm": 0.5}, {}),
-    "parts": ({"parts": 2}, {}),
-    "loss scaling": ({"precision": "mixed_float16"}, {}),
-    "VampPrior": ({}, {"posterior": "tril", "prior": "vamp", "components": 4}),
+    "loss scaling, VampPrior": (
+        {"precision": "mixed_float16"},
+        {"posterior": "tril", "prior": "vamp", "components": 4},
+    ),
 }
 
 
@@ -81,7 +85,7 @@ def assert_same(a, b):
     )
 
 
-LONG = {"VampPrior": "test_resumed_is_uninterrupted[best on a validation set]"}
+LONG = {"plain": "test_a_state_that_lacks_something_is_caught"}
 
 
 @pytest.mark.slow
