@@ -81,8 +81,9 @@ def predictive(evaluation: Evaluation) -> None:
     )
     for name, check in checks.items():
         shown = f"model draws: {name.replace('_', ' ')}"
+        place = "codes of the data" if evaluation.has_units else "data"
         note = f"over {draws:,} draws x ~ p(x); {check.data.value:.4g} ± {check.data.standard_error:.2g} in "
-        note += f"the {'codes of the data' if evaluation.has_units else 'data'}; Kolmogorov-Smirnov distance {check.distance:.3f}"
+        note += f"the {place}; Kolmogorov-Smirnov distance {check.distance:.3f}"
         evaluation.add_number(f"predictive_{name}", shown, check.model, draws, unit="", note=note)
 
 

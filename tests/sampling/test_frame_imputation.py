@@ -61,8 +61,7 @@ FRAME = pd.DataFrame(
 
 
 def test_cells_come_back_in_their_units(vae):
-    p = vae.likelihood(np.zeros([1, 2], np.float32))
-    sd = p.stddev().numpy()[0, 3]
+    sd = vae.likelihood(np.zeros([1, 2], np.float32)).stddev().numpy()[0, 3]
     imputed = probvae.impute(vae, FRAME, num_samples=4000, num_draws=50, seed=3)
     values = imputed.values
     assert values.index.equals(FRAME.index) and list(values) == list(FRAME)
@@ -73,7 +72,7 @@ def test_cells_come_back_in_their_units(vae):
     np.testing.assert_allclose(
         imputed.probabilities["kind"].loc["first", ["a", "b", "c"]], expected, atol=0.05
     )
-    np.testing.assert_allclose(imputed.probabilities["sold"].loc["first"], [0.25, 0.75], atol=1e-5)
+    np.testing.assert_allclose(p["sold"].loc["first"], [0.25, 0.75], atol=1e-5)
     assert values["sold"].tolist() == [True, False] and values["sold"].dtype == "boolean"
     # the mean 4 + 2 * 0.7 = 5.4, as a whole number where cells are filled in
     assert values["rooms"].tolist() == [5, 3] and values["rooms"].dtype == "Int64"
@@ -98,7 +97,7 @@ def test_a_frame_needs_a_schema(vae):
     other = build(vae.architecture)
     with pytest.raises(InputError, match="has no schema of a table"):
         probvae.impute(other, FRAME)
-    with pytest.raises(InputError, match="'kind'.* got 'oak' in row 1"):
+    with pytest.raises(InputError, match=r"'kind'.* got 'oak' in row 1"):
         probvae.impute(vae, FRAME.assign(kind=["oak", "a"]))
     with pytest.raises(InputError, match="'rooms' is missing among 'kind'"):
         probvae.impute(vae, FRAME.drop(columns="rooms"))
