@@ -125,7 +125,7 @@ def test_more_latent_dimensions_and_comparison(evaluated, runs):
         assert float(found[1]) == pytest.approx(np.mean(ours["iwae"] - theirs["iwae"]), abs=1e-3)
 
 
-def test_other_conditions_are_refused_unless_forced(evaluated, runs, tmp_path):
+def test_other_conditions_are_refused_unless_forced(evaluated, runs, tmp_path, eager):
     few = ["--num-samples", 7, "--train-images", 0, "--gap-images", 0, "--ais-images", 0]
     few += ["--compare", runs / "two"]
     refused = invoke(runs / "five", *few, "--output", tmp_path / "a")
@@ -178,7 +178,7 @@ def test_an_evaluation_of_other_weights_is_not_compared_with(evaluated, runs, tm
     assert result.exit_code == 2 and "is of other weights than the run has now" in result.output
 
 
-def test_few_images_and_one_draw(runs, tmp_path):
+def test_few_images_and_one_draw(runs, tmp_path, eager):
     options = ["--num-samples", 1, "--train-images", 3, "--gap-images", 0, "--ais-images", 0, "--limit", 2]
     result = invoke(runs / "two", *options, "--output", tmp_path)
     assert result.exit_code == 0, result.output

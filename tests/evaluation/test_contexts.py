@@ -49,7 +49,7 @@ def test_every_stage_of_classes(oracle):
     assert of_x > {"roughness"} and f"{expected:.4g} ±" in results["predictive_mean"]["note"]
 
 
-def test_stages_that_need_p_of_y_or_few_different_y_say_so(oracle, monkeypatch):
+def test_stages_that_need_p_of_y_or_few_different_y_say_so(oracle, monkeypatch, eager):
     monkeypatch.setattr(conditional, "MAX_CONTEXTS", 5)
     y = np.random.default_rng(0).standard_normal([8, 3]).astype(np.float32)
     vae = oracle.vae(shift=0.3)
@@ -65,7 +65,7 @@ def test_stages_that_need_p_of_y_or_few_different_y_say_so(oracle, monkeypatch):
     assert "without a p(y)" in alone.skipped["predictive check"]
 
 
-def test_classes_of_the_m2_model():
+def test_classes_of_the_m2_model(eager):
     vae = tiny_m2(latent_dim=4)
     x = np.float32(np.random.default_rng(0).integers(0, 2, [9, 6]))
     labels = np.arange(9) % 3
@@ -84,7 +84,7 @@ def test_classes_of_the_m2_model():
     assert np.all(below > e.arrays["iwae"] - np.log(3) - 1e-6)  # p(x) is more than p(x, y) of one class
 
 
-def test_outliers_of_a_conditional_model_are_scored_by_x():
+def test_outliers_of_a_conditional_model_are_scored_by_x(eager):
     vae = tiny(latent_dim=4)
     rng = np.random.default_rng(0)
     x = np.float32(rng.random([6, 8, 8, 1]) < 0.2)

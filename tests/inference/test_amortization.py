@@ -11,10 +11,9 @@ def kl_of_stretch(stretch, latent=2):
     return 0.5 * latent * (stretch**2 - 1 - 2 * np.log(stretch))
 
 
-@pytest.mark.parametrize(("shift", "stretch"), [(0.0, 1.5), (0.3, 1.0)])
-def test_gaps_of_a_family_that_holds_the_truth(shift, stretch):
+def test_gaps_of_a_family_that_holds_the_truth():
     """TriL holds p(z|x): no approximation gap; the amortization gap is the closed-form KL."""
-    model = LinearGaussian()
+    model, shift, stretch = LinearGaussian(), 0.3, 1.5
     x = model.sample(40, seed=1)
     optimized = optimize_posteriors(
         model.vae(shift=shift, stretch=stretch), x, num_steps=400, num_samples=16, seed=0

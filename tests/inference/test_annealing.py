@@ -217,7 +217,7 @@ def test_schedule():
     np.testing.assert_array_equal(sigmoidal_schedule(1), [0, 1])
 
 
-def test_one_step_is_importance_sampling_from_the_prior(x):
+def test_one_step_is_importance_sampling_from_the_prior(x, eager):
     """No transition enters the weights: log mean p(x|z) over the very draws of the chain's start."""
     vae = tiny_vae()
     result = ais(vae, x, seed=4, num_steps=1, num_chains=8)
