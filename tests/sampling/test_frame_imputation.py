@@ -72,7 +72,7 @@ def test_cells_come_back_in_their_units(vae):
     np.testing.assert_allclose(
         imputed.probabilities["kind"].loc["first", ["a", "b", "c"]], expected, atol=0.05
     )
-    np.testing.assert_allclose(p["sold"].loc["first"], [0.25, 0.75], atol=1e-5)
+    np.testing.assert_allclose(imputed.probabilities["sold"].loc["first"], [0.25, 0.75], atol=1e-5)
     assert values["sold"].tolist() == [True, False] and values["sold"].dtype == "boolean"
     # the mean 4 + 2 * 0.7 = 5.4, as a whole number where cells are filled in
     assert values["rooms"].tolist() == [5, 3] and values["rooms"].dtype == "Int64"
