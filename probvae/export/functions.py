@@ -7,12 +7,11 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae import objectives
+from probvae.export.values import Outputs, spec
 from probvae.likelihoods import likelihood_of
 from probvae.models.vae import VAE
 from probvae.posteriors import POSTERIORS
 from probvae.seeds import as_seed, split
-
-Outputs = dict[str, tf.Tensor]
 
 
 def mean_name(vae: VAE) -> str:
@@ -26,7 +25,7 @@ def encode(vae: VAE) -> tf.types.experimental.GenericFunction:
     They describe q(z|x) fully only if it is a diagonal normal; `log_prob` uses q(z|x) itself.
     """
 
-    @tf.function(input_signature=[_spec([None, *vae.event_shape], "x")], autograph=False)
+    @tf.function(input_signature=[spec([None, *vae.event_shape], tf.float32, "x")], autograph=False)
     def encode(x: tf.Tensor) -> Outputs:
         loc, scale = _moments(vae, x)
         return {"loc": tf.identity(loc), "scale": tf.identity(scale)}
@@ -45,12 +44,18 @@ def _moments(vae: VAE, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def decode(vae: VAE) -> tf.types.experimental.GenericFunction:
-    """Return a function from z [B, L] to the mean of p(x|z), [B, *E], under the name of `mean_name`."""
-    name = mean_name(vae)
+    """Return a function from z [B, L] to the mean of p(x|z), [B, *E], under the name of `mean_name`.
 
-    @tf.function(input_signature=[_spec([None, vae.latent_dim], "z")], autograph=False)
+    For tables it returns the `stddev` and the `mode` of p(x|z) too, because levels have no mean.
+    """
+    name = mean_name(vae)
+    is_table = vae.schema is not None and vae.schema.is_table
+
+    @tf.function(input_signature=[spec([None, vae.latent_dim], tf.float32, "z")], autograph=False)
     def decode(z: tf.Tensor) -> Outputs:
-        return {name: tf.identity(vae.likelihood(z).mean())}
+        p: tfd.Distribution = vae.likelihood(z)  # p(x|z)
+        spread = {"stddev": tf.identity(p.stddev()), "mode": tf.identity(p.mode())} if is_table else {}
+        return {name: tf.identity(p.mean()), **spread}
 
     return decode
 
@@ -60,7 +65,7 @@ def log_prob(vae: VAE) -> tf.types.experimental.GenericFunction:
 
     They are `probvae.elbo` and `probvae.iwae` at the same draws of z.
     """
-    specs = [_spec([None, *vae.event_shape], "x"), _whole("num_samples"), _whole("seed")]
+    specs = [spec([None, *vae.event_shape], tf.float32, "x"), whole("num_samples"), whole("seed")]
 
     @tf.function(input_signature=specs, autograph=False)
     def log_prob(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> Outputs:
@@ -80,7 +85,7 @@ def sample(vae: VAE) -> tf.types.experimental.GenericFunction:
     """
     name = mean_name(vae)
 
-    @tf.function(input_signature=[_whole("number"), _whole("seed")], autograph=False)
+    @tf.function(input_signature=[whole("number"), whole("seed")], autograph=False)
     def sample(number: tf.Tensor, seed: tf.Tensor) -> Outputs:
         seed_z, seed_x = split(seed, 2)
         z = tf.ensure_shape(vae.prior.sample(number, seed=seed_z), [None, vae.latent_dim])
@@ -100,9 +105,6 @@ FUNCTIONS: dict[str, Callable[[VAE], Any]] = {
 PARTS: dict[str, Callable[[VAE], Any]] = {"encoder": encode, "decoder": decode}
 
 
-def _spec(shape: list[int | None], name: str) -> tf.TensorSpec:
-    return tf.TensorSpec(shape, tf.float32, name)
-
-
-def _whole(name: str) -> tf.TensorSpec:
-    return tf.TensorSpec([], tf.int32, name)
+def whole(name: str) -> tf.TensorSpec:
+    """Return the specification of a whole number."""
+    return spec([], tf.int32, name)

@@ -1,0 +1,173 @@
+"""Exports in the units of the data: their values are those of the schema, their densities those in units."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import probvae
+from probvae import Architecture, InputError
+from probvae.data.binarizations import BINARIZATIONS
+from probvae.data.coding import NUMBERS, Column
+from probvae.data.schema import Schema
+from probvae.data.value_types import TYPES
+from probvae.export.folder import export_model
+from probvae.export.image_values import BINARIZE
+from probvae.export.table_values import SUPPORT, TEXTS, tensor_names
+from probvae.models.building import build
+
+TINY = {"units": (8,), "latent_dim": 2, "network": "mlp"}
+COLUMNS = (  # in the order of their names, which is not that of the data
+    Column("2020 %", "poisson", "integer", low=0, high=9, place=7),
+    Column("class", "categorical:3", "text", ("b", "a", "Größe"), place=0),
+    Column("floor", "categorical:3", "integer", (-1, 4, 2), place=6),
+    Column("income", "lognormal", "number", loc=10.0, scale=0.5, logarithm=True, low=1, high=2, place=5),
+    Column("limit", "normal", "number", loc=3.7, low=3.7, high=3.7, place=4),
+    Column("rate", "continuous_bernoulli", "number", low=0, high=1, place=8),
+    Column("rooms", "normal", "integer", loc=4.0, scale=2.0, low=1, high=9, place=3),
+    Column("seed", "normal", "date", unit="D", loc=19_000.0, scale=256.0, low=1, high=2, place=2),
+    Column("sold", "bernoulli", "boolean", (False, True), place=1),
+)
+SCHEMA = Schema((9,), "table", columns=COLUMNS, missing=True)
+NAMES = dict(zip(SCHEMA.names, tensor_names(SCHEMA), strict=True))
+RAW = {
+    "2020 %": np.array([3.0, np.nan, 0.0]),
+    "class": np.array(["Größe", "", "b"]),
+    "floor": np.array([2.0, -1.0, np.nan]),
+    "income": np.array([20_000.0, np.nan, 1.5]),
+    "limit": np.array([3.7, np.nan, 3.7]),
+    "rate": np.array([0.25, 1.0, np.nan]),
+    "rooms": np.array([3.0, np.nan, 7.0]),
+    "seed": np.array(["2021-05-06", "NaT", "1969-12-31"], "M8[D]"),
+    "sold": np.array([True, None, False], object),
+}
+
+
+def of_raw(raw):
+    """Values as the tensors of an export take them."""
+    tensors = {}
+    for name, values in raw.items():
+        if values.dtype.kind == "M":
+            values = np.where(np.isnat(values), np.nan, values.astype("int64").astype(float))
+        elif values.dtype.kind in "Ob":
+            values = np.array(["" if v is None else str(v).lower() for v in values.tolist()])
+        tensors[NAMES[name]] = tf.constant(values)
+    return tensors
+
+
+def assert_values(found, raw):
+    expected = of_raw(raw)
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        if values.dtype == tf.string:
+            assert found[name].numpy().tolist() == values.numpy().tolist(), name
+        else:
+            assert found[name].dtype == tf.float64, name
+            np.testing.assert_allclose(found[name], tf.cast(values, tf.float64), rtol=1e-6, err_msg=name)
+
+
+def with_weights(vae):
+    rng = np.random.default_rng(2)
+    for variable in vae.trainable_variables:
+        variable.assign_add(0.1 * rng.standard_normal(variable.shape))
+    return vae
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A model of a table, the folder of its export, and its signatures."""
+    fields = {**TINY, "likelihood": "mixed", "columns": SCHEMA.likelihoods, "missing": True}
+    vae = with_weights(build(Architecture(SCHEMA.event_shape, **fields), seed=1, schema=SCHEMA))
+    folder = tmp_path_factory.mktemp("units") / "out"
+    export_model(vae, folder)
+    return vae, folder, tf.saved_model.load(str(folder / "saved_model")).signatures
+
+
+def test_the_choices_are_those_of_the_schema():
+    assert set(SUPPORT) == set(NUMBERS) and set(BINARIZE) == set(BINARIZATIONS)
+    assert set(TEXTS) == set(TYPES) - {"number", "integer", "date"}
+    assert NAMES == {name: name for name in SCHEMA.names} | {
+        "2020 %": "column_2020",
+        "class": "column_class",
+        "seed": "column_seed",
+    }
+    odd = ("a b", "a_b", "A-B", "年", "%", "_z", "None")
+    columns = tuple(Column(name, "normal", place=i) for i, name in enumerate(odd))
+    names = tensor_names(Schema((7,), "table", columns=columns))
+    assert names == ("a_b_2", "a_b", "A_B_3", "column", "column_2", "column_z", "column_None")
+
+
+def test_a_table_is_scored_and_drawn_in_its_units(table):
+    vae, _, signatures = table
+    x = SCHEMA.encode(RAW)
+    arguments = {"num_samples": tf.constant(7), "seed": tf.constant(5)}
+    found = signatures["log_prob"](**of_raw(RAW), **arguments)
+    coded = signatures["log_prob_x"](x=tf.constant(x), **arguments)
+    slope = SCHEMA.log_slope(x)
+    assert np.abs(slope).max() > 10
+    for name, bound in (("elbo", probvae.elbo), ("iwae", probvae.iwae)):
+        log_p = bound(vae, x, num_samples=7, seed=5).numpy()
+        np.testing.assert_allclose(coded[name], log_p, rtol=1e-5)
+        np.testing.assert_allclose(found[name], log_p + slope, atol=1e-4)
+    assert found["problem"].numpy().tolist() == [b""] * 3
+    encoded = signatures["encode"](**of_raw(RAW))
+    np.testing.assert_allclose(encoded["loc"], vae.posterior(x).mean(), atol=1e-5)
+    np.testing.assert_allclose(encoded["scale"], vae.posterior(x).stddev(), atol=1e-5)
+    drawn = dict(signatures["sample"](number=tf.constant(40), seed=tf.constant(9)))
+    z = drawn.pop("z")
+    assert_values(drawn, SCHEMA.decode(vae.sample(40, seed=9)))
+    assert_values(signatures["decode"](z=z), SCHEMA.centers(*moments(vae.likelihood(z))))
+    again = signatures["log_prob"](**drawn, **arguments)  # what it gives it takes
+    assert np.all(np.isfinite(again["iwae"]))
+
+
+def moments(p):
+    return p.mean().numpy(), p.stddev().numpy(), p.mode().numpy()
+
+
+WRONG = {
+    "2020 %": (1.5, "counts 0, 1, 2, ..."),
+    "class": ("oak", "one of its levels"),
+    "floor": (3.0, "one of its levels"),
+    "income": (0.0, "positive numbers"),
+    "rate": (1.01, "numbers from 0 to 1"),
+    "rooms": (np.inf, "numbers"),
+    "seed": (1e300, "numbers"),
+    "sold": ("perhaps", "one of its levels"),
+}
+
+
+def test_what_the_model_does_not_know_gets_no_score(table):
+    _, _, signatures = table
+    good = {name: values[:1] for name, values in of_raw(RAW).items()}
+    cells = {name: tf.repeat(values, len(WRONG) + 1) for name, values in good.items()}
+    for row, (name, (value, _)) in enumerate(WRONG.items(), start=1):
+        values = cells[NAMES[name]].numpy()
+        values[row] = value
+        cells[NAMES[name]] = tf.constant(values)
+    found = signatures["log_prob"](**cells, num_samples=tf.constant(2), seed=tf.constant(0))
+    encoded = signatures["encode"](**cells)
+    for values in (found["elbo"], found["iwae"], encoded["loc"], encoded["scale"]):
+        assert np.isfinite(values[0]).all() and np.isnan(values[1:]).all()
+    problems = [text.decode() for text in found["problem"].numpy()]
+    assert problems[0] == "" and encoded["problem"].numpy().tolist() == found["problem"].numpy().tolist()
+    for problem, (name, (_, expected)) in zip(problems[1:], WRONG.items(), strict=True):
+        assert problem == f"Column {name!r} must hold {expected} or be missing."
+
+
+ALONE = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("probvae", "tensorflow_probability", "tf_keras"):
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def code_of(folder):
+    return re.findall(r"```python\n(.*?)```", (folder / "model_card.md").read_text(), flags=re.DOTALL)
