@@ -18,7 +18,7 @@ from probvae.data.dataset import DataSet
 from probvae.errors import InputError
 from probvae.models.building import build
 from probvae.models.saving import config_text
-from probvae.runs import checkpoints, settings
+from probvae.runs import checkpoints, completion
 from probvae.runs.command_line import resume_command
 from probvae.runs.folder import TENSORBOARD, locked, prepare_folder, remove_unfinished, require_run
 from probvae.runs.job import Job, RunOptions
@@ -73,8 +73,8 @@ def train(
     >>> run = probvae.runs.train({"latent_dim": 3}, {"epochs": 5}, data="digits")  # doctest: +SKIP
     """
     options, observer = _with_strategy(options), observer or Observer()
-    named, chosen = settings.named(Architecture, architecture), settings.named(Training, training)
-    typed = settings.typed(architecture, training) | ({"binarize"} if "binarize" in chosen else set())
+    named, chosen = completion.named(Architecture, architecture), completion.named(Training, training)
+    typed = completion.typed(architecture, training) | ({"binarize"} if "binarize" in chosen else set())
     chosen = {**RECIPES[recipe], **chosen, **({} if data is None else {"data": os.fspath(data)})}
     if "latent_layers" in named:
         named.setdefault("latent_dim", sum(named["latent_layers"]))
@@ -88,11 +88,11 @@ def train(
         for remark in examples.remarks if workers.is_chief else ():
             observer.warn(remark)
         origin = _origin(examples, options, workers)
-        full = settings.complete_architecture(named, examples, complete)
-        settings.refuse_idle(typed, full, complete)
+        full = completion.complete_architecture(named, examples, complete)
+        completion.refuse_idle(typed, full, complete)
         warn = observer.warn if workers.is_chief else (lambda sentence: None)
-        complete = settings.complete_training(complete, typed, full, examples, warn)
-        if sentence := settings.advice(examples, typed, full, complete):
+        complete = completion.complete_training(complete, typed, full, examples, warn)
+        if sentence := completion.advice(examples, typed, full, complete):
             warn(sentence)
         job = _job(folder, full, complete, examples, origin, options, workers)
         try_objective(job.vae, job.prepared, complete)
@@ -217,7 +217,7 @@ def _trackers(job: Job) -> list[Any]:
     callbacks: list[Any] = []
     if not job.workers.is_chief:
         return callbacks
-    config = {**settings.named(Architecture, job.architecture), **settings.named(Training, training)}
+    config = {**completion.named(Architecture, job.architecture), **completion.named(Training, training)}
     if options.tensorboard:
         folder, seed, epochs = job.folder / TENSORBOARD, training.seed, training.epochs
         test, labels = job.prepared.test, job.examples.schema.named(job.examples.test_labels)

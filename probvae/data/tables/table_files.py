@@ -4,7 +4,7 @@ A table is read twice, batch by batch, as it may be larger than memory.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from probvae.data.tables.parquet_files import open_parquet
 from probvae.data.tables.surveys import OLD, Survey
 from probvae.data.tables.table import Table
 from probvae.data.tables.text_files import open_text
+from probvae.data.value_types import SECONDS
 from probvae.errors import InputError
 from probvae.files.reading import refusals
 
@@ -112,6 +113,7 @@ def read_table(table: Table, options: Options) -> DataSet:
     if schema is None:
         rows = take(x, train)
         columns = (fit_as_of_old if options.old_coding else fit)(table.name, columns, lambda: chunks(rows))
+        columns = [_varying(column, plan.readings[column.name]) for column in columns]
         schema = _schema_of(table, columns, plan, options)
     x, num_missing = _codes(table.name, columns, x)
     y = np.concatenate(labels) if labels else None
@@ -134,6 +136,27 @@ def read_table(table: Table, options: Options) -> DataSet:
         num_missing=num_missing,
         remarks=(*plan.remarks, *_coarse_dates(table.name, columns)),
     )
+
+
+def whole_frame(
+    source: Any, *, kinds: Mapping[str, str] | None = None, missing: bool = False
+) -> tuple[np.ndarray, Schema]:
+    """Return x [N, D] of all rows of a DataFrame, and the schema that is fitted to them.
+
+    Args:
+      source: DataFrame.
+      kinds: Kinds of columns by name, in place of guesses.
+      missing: Whether cells may be missing.
+
+    Raises:
+      InputError: A column cannot be used.
+    """
+    options = Options(kinds=kinds or {}, missing=missing)
+    table = open_frame(source, options)
+    plan = _decide(table, options)
+    x = gather(_numbers(table, plan, []))
+    columns = fit(table.name, plan.columns, lambda: chunks(x))
+    return _codes(table.name, columns, x)[0], _schema_of(table, columns, plan, options)
 
 
 def _numbers(table: Table, plan: Plan, labels: list[np.ndarray]) -> Iterator[np.ndarray]:
@@ -188,6 +211,15 @@ def _schema_of(table: Table, columns: list[Column], plan: Plan, options: Options
         label=options.label or "",
         classes=tuple(map(str, classes)),
     )
+
+
+def _varying(column: Column, reading: Reading) -> Column:
+    """Return a column with the range of the whole source, if the training set holds one number only."""
+    numbers = reading.numbers
+    if numbers is None or not column.is_constant:
+        return column
+    step = SECONDS.get(column.unit, 1)
+    return dataclasses.replace(column, low=numbers.low / step, high=numbers.high / step)
 
 
 def _coarse_dates(name: str, columns: list[Column]) -> list[str]:
@@ -327,8 +359,8 @@ def _matched(table: Table, schema: Schema, options: Options) -> Plan:
             raise InputError(f"{what} must hold numbers, but {reading.remark}: add {reading.option}.")
         if survey.missing and not options.missing:
             raise InputError(
-                f"{what} has {survey.missing:,} missing values, the first in row {survey.first_missing:,}, and "
-                "the model takes none: fill them in, or train with --missing (missing=True)."
+                f"{what} has {survey.missing:,} missing values, the first in row {survey.first_missing:,}, "
+                "and the model takes none: fill them in, or train with --missing (missing=True)."
             )
     label = None
     if has_label:

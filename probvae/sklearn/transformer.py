@@ -1,26 +1,25 @@
 """Scikit-learn transformer with a VAE of the rows of a table, for pipelines, grid searches and pickles."""
 
 import dataclasses
-import zlib
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from probvae import objectives
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
-from probvae.data.binarization import Prepared
-from probvae.data.splits import split_off
+from probvae.data.schema import Schema
+from probvae.data.tables.frames import is_frame
+from probvae.data.tables.table_files import whole_frame
 from probvae.errors import InputError
-from probvae.inference.blocks import in_blocks, padded
 from probvae.likelihoods import check_support, likelihood_of
 from probvae.models.building import build
 from probvae.models.vae import VAE
+from probvae.sklearn.codings import ArrayCoding, Coding, Moments, SchemaCoding
+from probvae.sklearn.rows import RowModel, in_whole_blocks, prepared
 from probvae.training.state import Row, assign
 from probvae.training.trainer import Trainer
 
@@ -45,7 +44,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     Args:
       latent_dim: L, the number of output features of `transform`.
-      likelihood: p(x|z), "normal" for real numbers, "bernoulli" for 0 and 1, "continuous_bernoulli" for
+      likelihood: p(x|z), "auto" for "mixed" with a DataFrame that has columns of other types than numbers and
+        "normal" otherwise; "normal" for real numbers, "bernoulli" for 0 and 1, "continuous_bernoulli" for
         numbers from 0 to 1, "poisson" for counts, "mixed" for columns of several kinds, or another key of
         `probvae.likelihoods.LIKELIHOODS`.
       posterior: q(z|x), a key of `probvae.posteriors.POSTERIORS`.
@@ -54,11 +54,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
       units: Numbers of units of the hidden layers of the encoder; the decoder has them in reverse order.
       activation: Activation of the hidden layers.
       components: Number of components of a mixture prior, or of pseudo-inputs of the VampPrior.
-      columns: Kinds of the columns, for the likelihood mixed.
+      columns: Kinds of the columns, for the likelihood mixed: a sequence for arrays; for DataFrames a mapping
+        from names to kinds, in place of those that `probvae.data.load` would guess.
       classes: K, the number of classes, for the likelihood categorical.
       missing: Whether x may have missing values, NaN.
       standardize: Whether to standardize columns of normal likelihoods to mean 0 and standard deviation 1;
-        results are in the units of X.
+        results are in the units of X. The columns of a mixed DataFrame always are, see `schema_`.
       objective: Bound to maximise, a key of `probvae.objectives.registry.OBJECTIVES`.
       num_samples: Number of draws of z for each row and training step.
       beta: Weight of the KL.
@@ -77,7 +78,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
       architecture_: `probvae.Architecture` of the model.
       training_: `probvae.Training` of the fit.
       weights_: Variables of the model, a list of arrays.
-      loc_, scale_: Location and scale of each column, [D], in standardization.
+      loc_, scale_: Location and scale of each column, [D], in standardization; for arrays.
+      schema_: Schema of the columns of a mixed DataFrame; None otherwise.
       history_: Dictionary of arrays [epochs]: epoch, objective (mean over the rows, in standardized units)
         and, with held-out rows, validation_elbo.
 
@@ -92,13 +94,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     weights_: list[np.ndarray]
     loc_: np.ndarray
     scale_: np.ndarray
+    schema_: Schema | None
+    coding_: Coding
     history_: dict[str, np.ndarray]
 
     def __init__(
         self,
         latent_dim: int = 2,
         *,
-        likelihood: str = "normal",
+        likelihood: str = "auto",
         posterior: str = "diagonal",
         prior: str = "standard_normal",
         network: str = "mlp",
@@ -152,37 +156,41 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     # ---- fitting ---------------------------------------------------------------------------------
 
     def fit(self, X: Any, y: Any = None) -> "VAETransformer":  # noqa: N803
-        """Train the model on the rows of X [n, D]; y is not used.
+        """Train the model on the rows of X [n, D], an array or a DataFrame; y is not used.
 
         Raises:
           InputError: A parameter is invalid, or a value lies outside the support of the likelihood.
           NonFiniteError: The objective is not finite.
         """
         resumes = self.warm_start and hasattr(self, "weights_")
-        values = self._checked(X, reset=not resumes, ensure_min_samples=2)
+        by_schema = self._takes_schema(X)
+        fields = self._fields_of(Architecture)
+        coding: Any
+        if by_schema:
+            x, coding, fields["columns"] = self._rows_of_frame(X, resumes)
+            fields["likelihood"] = "mixed"
+        else:
+            values = self._checked(X, reset=not resumes, ensure_min_samples=2)
+            fields["event_shape"] = (values.shape[1],)
+            fields["likelihood"] = "normal" if self.likelihood == "auto" else self.likelihood
+            x, coding, fields["columns"] = self._rows_of_array(values, fields, X, resumes)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        architecture = Architecture(event_shape=(values.shape[1],), **self._fields_of(Architecture))
+        architecture = Architecture(**{**fields, "event_shape": (x.shape[1],)})
         training = Training(binarize="none", seed=seed, **self._fields_of(Training))
         if resumes and architecture != self.architecture_:
             raise InputError(
                 "warm_start goes on with the model that is there, and the parameters ask for another: set "
                 "warm_start to False, or the parameters of the model back."
             )
-        loc, scale = (self.loc_, self.scale_) if resumes else self._scaling(values, architecture)
-        x = _standardized(values, loc, scale)
-        check_support(
-            architecture.likelihood,
-            x,
-            what="X",
-            advice="Choose another likelihood, or change the values.",
-            columns=architecture.columns,
-            classes=architecture.classes,
-        )
+        self._check_support(architecture, x)
         vae = build(architecture, seed=seed)
         if resumes:
             assign(vae.variables, self.weights_)
-        history = Trainer(vae, _prepared(x, training), training).fit(on_epoch=self._print)
-        self.architecture_, self.training_, self.loc_, self.scale_ = architecture, training, loc, scale
+        history = Trainer(vae, prepared(x, training), training).fit(on_epoch=self._print)
+        self.architecture_, self.training_, self.coding_ = architecture, training, coding
+        self.schema_ = coding.schema if by_schema else None
+        if not by_schema:
+            self.loc_, self.scale_ = coding.loc, coding.scale
         self.weights_ = [v.numpy() for v in vae.variables]
         self.history_ = {
             "epoch": np.array([row.epoch for row in history]),
@@ -205,26 +213,60 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             raise InputError(f"score_num_samples must be an integer of 1 or more; got {draws!r}.")
         return draws
 
-    def _scaling(self, values: np.ndarray, architecture: Architecture) -> tuple[np.ndarray, np.ndarray]:
-        """Return location and scale of each column; 0 and 1 for columns that are not standardized."""
-        size = values.shape[1]
-        real = likelihood_of(architecture).standardizes()
-        loc, scale = np.zeros(size), np.ones(size)
-        if not self.standardize or not real.any():
-            return loc, scale
-        values = values[:, real].astype(np.float64)
-        empty = np.flatnonzero(np.all(np.isnan(values), axis=0))
-        if len(empty):
-            raise InputError(
-                f"Column {np.flatnonzero(real)[empty[0]]} of X has no value: leave the column out."
-            )
-        with np.errstate(over="ignore", invalid="ignore"):
-            loc[real], deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-        if not np.all(np.isfinite(deviation)):
-            raise InputError("The values of X are too large to be standardized: divide them by a number.")
-        varies = deviation > 1e-12 * np.abs(loc[real])  # larger than the rounding error of a constant column
-        scale[real] = np.where(varies, deviation, 1.0)
-        return loc, scale
+    def _takes_schema(self, X: Any) -> bool:  # noqa: N803
+        """Return whether X is a DataFrame of columns of several kinds."""
+        if not is_frame(X) or self.likelihood not in ("auto", "mixed"):
+            return False
+        numeric = all(dtype.kind in "iuf" for dtype in X.dtypes)
+        return not numeric or (self.likelihood == "mixed" and not _plain(self.columns))
+
+    def _rows_of_frame(self, frame: Any, resumes: bool) -> tuple[np.ndarray, SchemaCoding, tuple[str, ...]]:
+        """Return x of a DataFrame, its coding and the kinds of the columns of x."""
+        if resumes and self.schema_ is not None:
+            x, schema = self.schema_.encode(frame), self.schema_
+        else:
+            kinds = self.columns if isinstance(self.columns, Mapping) else {}
+            x, schema = whole_frame(frame, kinds=kinds, missing=bool(self.missing))
+            self.feature_names_in_ = np.array(frame.columns, object)
+            self.n_features_in_ = frame.shape[1]
+        if len(x) < 2:
+            raise InputError(f"X must have 2 rows or more; it has {len(x)}.")
+        return x, SchemaCoding(schema), schema.likelihoods
+
+    def _rows_of_array(
+        self, values: np.ndarray, fields: dict[str, Any], rows: Any, resumes: bool
+    ) -> tuple[np.ndarray, ArrayCoding, tuple[str, ...]]:
+        """Return x of an array, its coding and the kinds of the columns of x, if the likelihood is mixed."""
+        kinds = fields["columns"]
+        if isinstance(kinds, Mapping):
+            raise InputError("columns must be a sequence of kinds, one for each column of an array.")
+        columns = tuple("normal" if kind == "lognormal" else kind for kind in kinds)
+        likelihood = likelihood_of(Architecture(**{**fields, "columns": columns}))
+        logarithms = np.array([kind == "lognormal" for kind in kinds] or [False] * values.shape[1])
+        scaled = likelihood.standardizes() if self.standardize else np.zeros(values.shape[1], bool)
+        names = list(rows.columns) if is_frame(rows) else None
+        coding: Any = self.coding_ if resumes else ArrayCoding.fitted(values, scaled, logarithms, names)
+        return coding.encode(values), coding, columns
+
+    @staticmethod
+    def _check_support(architecture: Architecture, x: np.ndarray) -> None:
+        check_support(
+            architecture.likelihood,
+            x,
+            what="X",
+            advice="Choose another likelihood, or change the values.",
+            columns=architecture.columns,
+            classes=architecture.classes,
+        )
+
+    def _x(self, X: Any) -> tuple[np.ndarray, np.dtype]:  # noqa: N803
+        """Return x of rows X, and the type of the results."""
+        if self.schema_ is not None:
+            return self.coding_.encode(X), np.dtype(np.float32)
+        values = self._checked(X)
+        x = self.coding_.encode(values)
+        self._check_support(self.architecture_, x)
+        return x, values.dtype
 
     def _print(self, row: Row) -> None:
         """Print a row of the history if verbose."""
@@ -237,21 +279,30 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def transform(self, X: Any) -> np.ndarray:  # noqa: N803
         """Return the means of q(z|x), [n, L], for rows X [n, D]."""
         check_is_fitted(self)
-        values = self._checked(X)
-        x = _standardized(values, self.loc_, self.scale_)
-        means = _in_whole_blocks(lambda rows: self.vae_.posterior(rows).mean(), x)
-        return means.astype(values.dtype)
+        x, dtype = self._x(X)
+        means = in_whole_blocks(lambda rows: self.vae_.posterior(rows).mean(), x)
+        return means.astype(dtype)
 
-    def inverse_transform(self, X: Any) -> np.ndarray:  # noqa: N803
-        """Return the means of p(x|z), [n, D] in the units of X, for rows of z, X [n, L]."""
+    def inverse_transform(self, X: Any) -> Any:  # noqa: N803
+        """Return the means of p(x|z) in the units of the rows, for rows of z, X [n, L].
+
+        Returns:
+          [n, D]; a DataFrame if the rows of `fit` were one, with the most probable level of a category.
+        """
         check_is_fitted(self)
         z = check_array(X, dtype=[np.float64, np.float32])
         if z.shape[1] != self._n_features_out:
             raise InputError(
                 f"inverse_transform takes rows of z with {self._n_features_out} values; got {z.shape[1]}."
             )
-        means = _in_whole_blocks(lambda rows: self.vae_.likelihood(rows).mean(), z.astype(np.float32))
-        return (means * self.scale_ + self.loc_).astype(z.dtype)
+
+        def moments(rows: Any) -> list[Any]:
+            p = self.vae_.likelihood(rows)  # p(x|z)
+            return [p.mean(), p.stddev(), p.mode()] if self.coding_.central else [p.mean()]
+
+        mean, *rest = in_whole_blocks(moments, z.astype(np.float32))
+        center = self.coding_.center(Moments(mean, *(rest or (None, None))))
+        return center if is_frame(center) else center.astype(z.dtype)
 
     def score_samples(self, X: Any) -> np.ndarray:  # noqa: N803
         """Return a lower bound on log p(x) of each row of X [n, D], [n] in nats; higher is likelier.
@@ -262,17 +313,17 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         reproducible and independent of the other rows. With missing values it is a bound on log p(x_seen).
         """
         check_is_fitted(self)
-        values = self._checked(X)
-        x = _standardized(values, self.loc_, self.scale_)
-        jacobian = np.where(np.isnan(x), 0.0, np.log(self.scale_)).sum(axis=1)
-        return self._model().bounds(x, self.training_.seed) - jacobian
+        x, _ = self._x(X)
+        return self._model().bounds(x, self.training_.seed) + self.coding_.log_slope(x)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
         """Return the mean of `score_samples(X)`, nats per row; y is not used."""
         return float(np.mean(self.score_samples(X)))
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Draw rows from the model, z ~ p(z) and x ~ p(x|z), [n_samples, D] in the units of X.
+
+        They are a DataFrame if the rows of `fit` were one.
 
         Args:
           n_samples: Number of rows.
@@ -284,18 +335,18 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             raise InputError(f"n_samples must be an integer of 1 or more; got {n_samples!r}.")
         state = self.random_state if random_state is None else random_state
         seed = int(check_random_state(state).randint(2**31 - 1))
-        return self.vae_.sample(n_samples, seed=seed).numpy() * self.scale_ + self.loc_
+        return self.coding_.decode(self.vae_.sample(n_samples, seed=seed).numpy())
 
     @property
     def vae_(self) -> VAE:
-        """Fitted `probvae.VAE` of standardized rows x = (X - loc_) / scale_."""
+        """Fitted `probvae.VAE` of coded rows, x = (X - loc_) / scale_ for arrays."""
         check_is_fitted(self)
         return self._model().vae
 
     def _model(self) -> "RowModel":
         """Return the model in TensorFlow, built from `weights_` after unpickling."""
         if getattr(self, "_live", None) is None or self._live.draws != self._score_draws():
-            vae = build(self.architecture_)
+            vae = build(self.architecture_, schema=self.schema_)
             assign(vae.variables, self.weights_)
             self._live = RowModel(vae, self._score_draws())
         return self._live
@@ -305,6 +356,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     @property
     def _n_features_out(self) -> int:
         return self.architecture_.latent_dim
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickle; one from before there were codings has a location and a scale."""
+        super().__setstate__(state)
+        if hasattr(self, "loc_") and not hasattr(self, "coding_"):
+            self.schema_ = None
+            self.coding_ = ArrayCoding(self.loc_, self.scale_, np.zeros(len(self.loc_), bool))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the model in TensorFlow, for pickles."""
@@ -328,61 +386,8 @@ def _plain(value: Any) -> Any:
     """Return NumPy numbers and arrays as Python numbers and tuples."""
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
     if isinstance(value, np.ndarray | list | tuple):
         return tuple(_plain(v) for v in value)
     return value
-
-
-def _standardized(values: np.ndarray, loc: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return (values - loc) / scale as float32, without negative zeros and with NaN of one bit pattern."""
-    with np.errstate(over="ignore"):
-        x = ((values.astype(np.float64) - loc) / scale).astype(np.float32) + np.float32(0)
-    if np.any(np.isinf(x)):
-        raise InputError("X has values beyond the range of float32: divide its columns by numbers.")
-    return np.where(np.isnan(x), np.float32(np.nan), x)
-
-
-def _prepared(x: np.ndarray, training: Training) -> Prepared:
-    """Return training data with rows held out for validation, in an order determined by the seed."""
-    if not training.validation:
-        return Prepared(x, x[:1], _identity, None)
-    rest, held = split_off(len(x), training.validation, [training.seed, 4])
-    if not len(rest):
-        raise InputError(f"validation of {training.validation} leaves no row of {len(x)} to train on.")
-    return Prepared(x[np.sort(rest)], x[held], _identity, x[held])
-
-
-def _identity(batch: tf.Tensor, seed: Any) -> tf.Tensor:
-    return batch
-
-
-BLOCK = 256  # number of rows in a block, a constant because the rounding of sums depends on the batch shape
-
-
-class RowModel:
-    """A model in TensorFlow, and its compiled bound from `draws` draws of z for each row."""
-
-    def __init__(self, vae: VAE, draws: int) -> None:
-        self.vae, self.draws = vae, draws
-
-        def bound(row: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-            return objectives.iwae(vae, row[0][None], num_samples=draws, seed=row[1])[0]
-
-        self._bounds = tf.function(
-            lambda x, seeds: tf.map_fn(bound, (x, seeds), fn_output_signature=tf.float32),
-            input_signature=[tf.TensorSpec([None, *vae.event_shape]), tf.TensorSpec([None, 2], tf.int32)],
-            autograph=False,
-        )
-
-    def bounds(self, x: np.ndarray, seed: int) -> np.ndarray:
-        """Return the bound of each row [n, D], [n] float64, with draws that depend on its values."""
-        hashes = [zlib.crc32(row.tobytes()) for row in x]
-        seeds = np.stack([np.full(len(x), seed), np.array(hashes, np.uint32).view(np.int32)], axis=1)
-        return self._bounds(tf.constant(x), tf.constant(seeds, tf.int32)).numpy().astype(np.float64)
-
-
-def _in_whole_blocks(function: Callable[[tf.Tensor], tf.Tensor], x: np.ndarray) -> np.ndarray:
-    """Apply a function of rows to blocks of `BLOCK` rows, the last one padded with its last row."""
-    return in_blocks(
-        lambda rows: function(tf.constant(padded(x[rows], BLOCK)))[: rows.stop - rows.start], len(x), BLOCK
-    )
