@@ -229,7 +229,7 @@ def test_active_units_finds_the_dimension_that_ignores_x():
         latents.active_units(vae, x[:1])
 
 
-def test_active_units_from_samples_are_not_active_by_their_noise():
+def test_active_units_from_samples_are_not_active_by_their_noise(eager):
     """Four draws of variance s^2 add s^2 / 4, far above the threshold, to a posterior that ignores x."""
     vae, x = vae_of(lambda x: flow(x * [0.0, 1.0])), points()
     units = latents.active_units(vae, x, num_samples=4, threshold=0.02, seed=0)

@@ -44,7 +44,7 @@ def test_higher_is_more_outlying(sets):
         assert outliers.auroc(-inlier[name], -other[name]).value < 0.02
 
 
-def test_scores_by_hand(sets):
+def test_scores_by_hand(sets, eager):
     vae, x = MODEL.vae(), MODEL.sample(400, seed=1)
     log_marginal = MODEL.marginal.logpdf(x)
     reference = MODEL.marginal.logpdf(MODEL.sample(2000, seed=3))

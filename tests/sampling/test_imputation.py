@@ -148,7 +148,7 @@ def test_without_the_weights_all_of_this_fails(imputed, monkeypatch):
     np.testing.assert_allclose(found.effective_sample_size, 200, rtol=1e-5)
 
 
-def test_blocks_and_seeds(imputed, monkeypatch):
+def test_blocks_and_seeds(imputed, monkeypatch, eager):
     model, x, gone, _, mean, _, _ = imputed
     vae = model.vae()
     first, again = (impute(vae, x[:4], num_samples=300, seed=1) for _ in range(2))
