@@ -65,7 +65,8 @@ class Column:
       levels: Values that the codes 0, 1, ... stand for; empty for numbers.
       loc, scale: Location and scale: a number v has the code (v - loc) / scale, or (log v - loc) / scale.
       logarithm: Whether the code is that of log v.
-      low, high: Range of the numbers in the training set.
+      low, high: Range of the numbers in the training set; in the whole source if the former hold one number
+        only.
       unit: Unit of dates, a key of `SECONDS`; else empty.
       place: Index of the column in the data as given.
       categories, ordered: Levels of a pandas categorical in their own order, and whether this has a meaning.
@@ -94,7 +95,7 @@ class Column:
 
     @property
     def is_constant(self) -> bool:
-        """True if the training set holds one number only."""
+        """True if the source holds one number only."""
         return not self.levels and self.low is not None and self.low == self.high
 
     def fitted(self, summary: "Summary") -> "Column":
@@ -138,7 +139,7 @@ class Column:
         elif not self.levels and self.type == "date" and cells.dtype.kind == "M":
             out[present] = since_1970(cells[present], self.unit)
         else:
-            exact = cells.astype("M8[s]") if cells.dtype.kind == "M" else cells
+            exact = cells.astype("M8[us]") if cells.dtype.kind == "M" else cells
             out[present] = self._read(exact[present].tolist(), present + start, source)
         self._refuse_outside(out, source, start)
         return out

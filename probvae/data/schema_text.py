@@ -23,7 +23,7 @@ def rows(schema: Any, num_missing: Sequence[int] = ()) -> list[tuple[str, ...]]:
     """
     listed = schema.in_place[:MOST]
     table: list[tuple[str, ...]] = [HEADER]
-    table += [(c.name, c.kind, c.type, _values(c), _count(num_missing, i)) for i, c in listed]
+    table += [(c.name, c.kind, c.type, levels_or_range(c), _count(num_missing, i)) for i, c in listed]
     if len(schema.columns) > MOST:
         table.append((f"and {len(schema.columns) - MOST:,} more", "", "", "", ""))
     return table if num_missing else [row[:-1] for row in table]
@@ -33,7 +33,7 @@ def _count(num_missing: Sequence[int], index: int) -> str:
     return f"{num_missing[index]:,}" if num_missing and num_missing[index] else ""
 
 
-def _values(column: Column) -> str:
+def levels_or_range(column: Column) -> str:
     """Return the levels of a column, or its range, in units of the data."""
     if column.levels:
         text = ", ".join(map(str, column.levels))

@@ -59,9 +59,9 @@ def _read_date(value: Any, unit: str) -> float:
 
 def since_1970(dates: np.ndarray, unit: str) -> np.ndarray:
     """Return dates as numbers of a unit since 1970-01-01, float64; NaN where missing."""
-    seconds = dates.astype("M8[s]")  # of days, or of nanoseconds, whose range is smaller
-    whole = np.where(np.isnat(dates), np.nan, (seconds - np.datetime64(0, "s")).astype(np.float64))
-    return whole / SECONDS[unit]
+    moments = dates.astype("M8[us]")  # of days, or of nanoseconds, whose range is smaller
+    seconds = (moments - np.datetime64(0, "us")) / np.timedelta64(1, "s")
+    return np.where(np.isnat(dates), np.nan, seconds) / SECONDS[unit]
 
 
 class Moment(NamedTuple):
@@ -70,12 +70,10 @@ class Moment(NamedTuple):
     Attributes:
       seconds: Seconds since 1970-01-01, UTC.
       zoned: Whether the text names a time zone.
-      cut: Whether the text has a fraction of a second, which is left out.
     """
 
     seconds: float
     zoned: bool
-    cut: bool
 
 
 DATE = re.compile(
@@ -91,17 +89,19 @@ def parse_date(text: str) -> Moment:
       ValueError: The text is none.
 
     >>> parse_date("1970-01-02"), parse_date("1970-01-01T02:00:00.5+01:00")
-    (Moment(seconds=86400.0, zoned=False, cut=False), Moment(seconds=3600.0, zoned=True, cut=True))
+    (Moment(seconds=86400.0, zoned=False), Moment(seconds=3600.5, zoned=True))
     """
     found = DATE.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is no date")
     day, time, fraction, zone = found.groups()
-    seconds = float(np.datetime64(f"{day}T{time or '00:00'}", "s").astype(np.int64))
+    seconds = float(np.datetime64(f"{day}T{time or '00:00'}", "s").astype(np.int64)) + float(
+        f"0.{fraction or 0}"
+    )
     if zone and zone not in ("Z", "UTC"):
         hours, minutes = int(zone[1:3]), int(zone[3:].lstrip(":") or 0)
         seconds -= (3600 * hours + 60 * minutes) * (-1 if zone[0] == "-" else 1)
-    return Moment(seconds, bool(zone), bool(fraction and fraction.strip("0")))
+    return Moment(seconds, bool(zone))
 
 
 def _write_integers(values: np.ndarray, missing: np.ndarray, unit: str) -> np.ndarray:

@@ -1,12 +1,12 @@
 import csv
 import datetime
+import math
 
 import numpy as np
 import pytest
 
 from probvae import InputError, data
-from probvae.data import arrays
-from probvae.data.tables import columns
+from probvae.data import arrays, coding
 from probvae.distributions import columns as tables
 
 N = 400
@@ -25,7 +25,9 @@ KINDS = ("normal", "bernoulli", "categorical:3", "categorical:5", "categorical:4
 LEVELS = {
     "smokes": ("no", "yes"),
     "colour": ("blue", "green", "red"),
-    "rooms": ("2", "3", "4", "5", "6"),
+    "rooms": (2, 3, 4, 5, 6),
+    "grade": (0, 1, 2, 3),
+    "sold": (0, 1),
 }
 
 
@@ -53,6 +55,15 @@ def path(request, tmp_path):
     return WRITERS[request.param](tmp_path / f"a{request.param}", TABLE)
 
 
+def kinds_of(d):
+    """Kinds of the columns in the order of the data."""
+    return tuple(column.kind for _, column in d.schema.in_place)
+
+
+def levels_of(d):
+    return {column.name: column.levels for column in d.schema.columns if column.levels}
+
+
 def joined(d):
     parts = [d.train, d.test, *([] if d.validation is None else [d.validation])]
     return np.concatenate([np.asarray(p) for p in parts])
@@ -74,7 +85,8 @@ def _is_number(value):
 def test_there_and_back(path):
     d = data.load(path, validation=0.2)
     assert (len(d.train), len(d.validation), len(d.test)) == (288, 72, 40)
-    assert d.columns == tuple(TABLE) and d.kinds == KINDS and d.levels_of == LEVELS
+    assert d.columns == tuple(sorted(TABLE)) and kinds_of(d) == KINDS and levels_of(d) == LEVELS
+    assert [column.name for _, column in d.schema.in_place] == list(TABLE) and d.num_missing == (0,) * 7
     assert d.event_shape == (7,) and d.train.dtype == np.float32 and not d.missing
     back = data.in_units(d, joined(d))
     assert rows_of(zip(*back.values(), strict=True)) == rows_of(zip(*TABLE.values(), strict=True))
@@ -84,19 +96,25 @@ def test_there_and_back(path):
 def test_normal_columns_are_standardized_by_the_training_set_alone(path):
     d = data.load(path, validation=0.2)
     normal = [kind == "normal" for kind in d.kinds]
-    np.testing.assert_allclose(d.train[:, normal].mean(axis=0), 0, atol=1e-5)
-    np.testing.assert_allclose(d.train[:, normal].std(axis=0), 1, atol=1e-5)
-    assert np.all(np.abs(d.validation[:, normal].mean(axis=0)) > 1e-3)
-    assert d.loc[~np.array(normal)].tolist() == [0] * 5 and d.scale[~np.array(normal)].tolist() == [1] * 5
+    assert np.all(np.abs(d.train[:, normal].mean(axis=0)) <= 1 / 256)
+    deviation = d.train[:, normal].std(axis=0)
+    assert np.all((2**-0.5 <= deviation) & (deviation <= 2**0.5))
+    assert np.all(np.abs(d.validation[:, normal].mean(axis=0)) > 1 / 256)
+    for column in d.schema.columns:
+        assert math.log2(column.scale).is_integer() and (column.loc * 256 / column.scale).is_integer()
+        assert column.kind == "normal" or (column.loc, column.scale) == (0, 1)
+    seen = np.sort(data.in_units(d, d.train)["born"])
+    [born] = [column for column in d.schema.columns if column.name == "born"]
+    assert (born.low, born.high, born.type) == (seen[0], seen[-1], "integer") and seen.dtype == np.int64
 
 
 def test_batches_and_temporary_files_change_nothing(path, monkeypatch):
     d = data.load(path)
-    monkeypatch.setattr("probvae.data.tables.csv_files.BATCH", 7)
+    monkeypatch.setattr("probvae.data.tables.table.BATCH", 7)
     monkeypatch.setattr(arrays, "IN_MEMORY", 100)
     monkeypatch.setattr(arrays, "CHUNK_BYTES", 100)
     cut = data.load(path)
-    assert isinstance(cut.train.array, np.memmap) and cut.levels_of == d.levels_of
+    assert isinstance(cut.train.array, np.memmap) and cut.schema == d.schema
     for name in ("train", "test"):
         np.testing.assert_allclose(getattr(cut, name), getattr(d, name), atol=1e-6)
 
@@ -113,16 +131,18 @@ def test_a_table_fits_the_mixed_likelihood(path):
 def test_kinds_may_be_given(path):
     kinds = {"rooms": "poisson", "grade": "categorical:9", "height": "ignore", "born": "lognormal"}
     d = data.load(path, kinds=kinds)
-    assert d.columns == tuple(TABLE)[1:]
-    assert d.kinds == (*KINDS[1:3], "poisson", "categorical:9", "lognormal", "bernoulli")
-    assert sorted(joined(d)[:, 2]) == sorted(TABLE["rooms"])
-    assert sorted(joined(d)[:, 4]) == sorted(TABLE["born"])
+    assert d.columns == tuple(sorted({*TABLE} - {"height"}))
+    assert kinds_of(d) == (*KINDS[1:3], "poisson", "categorical:9", "lognormal", "bernoulli")
+    assert dict(zip(d.columns, d.kinds, strict=True))["born"] == "normal"  # of the logarithm
+    back = data.in_units(d, joined(d))
+    assert sorted(joined(d)[:, d.columns.index("rooms")]) == sorted(TABLE["rooms"])
+    assert sorted(back["born"]) == sorted(TABLE["born"])
 
 
 @pytest.mark.parametrize(("label", "names"), [("colour", ("blue", "green", "red")), ("born", ())])
 def test_a_column_of_labels(label, names, path):
     d = data.load(path, label=label, validation=0.5)
-    assert label not in d.columns and d.label_names == names
+    assert label not in d.columns and d.label_names == names and d.schema.label == label
     labels = np.concatenate([d.train_labels, d.test_labels, d.validation_labels])
     back = data.in_units(d, joined(d))
     found = [names[i] for i in labels] if names else labels.tolist()
@@ -166,8 +186,8 @@ def test_guesses(name, tmp_path):
 
 
 def test_kinds_are_those_of_the_mixed_likelihood():
-    assert {*columns.NUMBERS, "bernoulli"} == set(tables.KINDS)
-    assert set(columns.CODED) == {"bernoulli", tables.CLASSES.rstrip(":")}
+    assert {*coding.NUMBERS, "bernoulli"} == set(tables.KINDS)
+    assert set(coding.CODED) == {"bernoulli", tables.CLASSES.rstrip(":")}
 
 
 # ---- missing values ------------------------------------------------------------------------------
@@ -185,7 +205,7 @@ def test_empty_cells_are_missing_values(ending, tmp_path):
     assert np.isnan(joined(d)).sum(axis=0).tolist() == [5, 5, 0]
     back = data.in_units(d, joined(d))
     assert sorted(back["b"]) == [""] * 5 + ["x"] * 10 + ["y"] * 5
-    np.testing.assert_allclose(np.nanmean(d.train[:, 0]), 0, atol=1e-6)
+    assert d.num_missing == (5, 5, 0) and abs(np.nanmean(d.train[:, 0])) <= 1 / 256
     prepared = data.prepare(d, binarize="none", likelihood="mixed")
     assert np.isnan(prepared.test).sum() == np.isnan(d.test).sum()
 
@@ -193,7 +213,7 @@ def test_empty_cells_are_missing_values(ending, tmp_path):
 def test_words_for_missing_values(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n" + "1.5, x\nNA,nan\nNaN,y\n null ,N/A\n2,\n" * 3)
     d = data.load(str(tmp_path / "a.csv"), missing=True)
-    assert np.isnan(joined(d)).sum(axis=0).tolist() == [9, 9]
+    assert np.isnan(joined(d)).sum(axis=0).tolist() == [9, 9] and d.schema.missing_cells[0] == "NA"
 
 
 # ---- .csv ----------------------------------------------------------------------------------------
@@ -203,19 +223,19 @@ def test_words_for_missing_values(tmp_path):
 def test_delimiters_and_quotes(delimiter, tmp_path):
     table = {"a b": [1.5, 2.5, 3.5], 'say "x"': ["p;q", "r\ts", "t,u"]}
     d = data.load(write_csv(tmp_path / "a.csv", table, delimiter))
-    assert d.columns == tuple(table)
+    assert d.columns == tuple(sorted(table))
     assert sorted(data.in_units(d, joined(d))['say "x"']) == sorted(table['say "x"'])
 
 
 def test_first_rows(tmp_path):
     path = tmp_path / "A.CSV"
     path.write_bytes("\ufeffé,b\r\n1,2\r\n\r\n3,4.5\r\n".encode())
-    assert data.load(str(path)).columns == ("é", "b")
+    assert data.load(str(path)).columns == ("b", "é")
     path.write_text("1,2.5\n3,4.5\n,6.5\n")
     d = data.load(str(path), missing=True)
     assert d.columns == ("column_1", "column_2") and len(joined(d)) == 3
     path.write_text(",b\n1,2.5\n2,4.5\n")
-    assert data.load(str(path)).columns == ("column_1", "b")
+    assert data.load(str(path)).columns == ("b", "column_1")
 
 
 # ---- .parquet ------------------------------------------------------------------------------------
@@ -230,17 +250,23 @@ def test_parquet_types(tmp_path):
             "bool": pa.array([True, False, None, True]),
             "text": pa.array(["a", "b", "c", None], pa.large_string()),
             "coded": pa.array(["a", "b", "c", None]).dictionary_encode(),
-            "day": pa.array([datetime.date(2020, 1, 1)] * 4),
+            "day": pa.array([datetime.date(2020, 1, 1), None, datetime.date(1969, 12, 31), None]),
+            "time": pa.array([1, 2, 3, None], pa.timestamp("ms", "UTC")),
+            "list": pa.array([[1], [2], [3], [4]]),
         }
     )
     path = write_parquet(tmp_path / "a.parquet", table)
-    with pytest.raises(InputError, match=r"Column 'day' of a.parquet holds date32.*leave it out .* 'ignore'"):
+    with pytest.raises(InputError, match=r"Column 'list' of a.parquet holds list.*leave it out .*ignore'}"):
         data.load(path, missing=True)
-    d = data.load(path, missing=True, kinds={"day": "ignore"}, seed=1)
-    assert d.kinds == ("normal", "normal", "bernoulli", "categorical:3", "categorical:3")
+    with pytest.warns(UserWarning, match="'time' of a.parquet has fractions of seconds, which are rounded"):
+        d = data.load(path, missing=True, kinds={"list": "ignore"}, seed=1)
+    assert kinds_of(d) == ("normal", "normal", "bernoulli", *["categorical:3"] * 2, "normal", "normal")
     back = data.in_units(d, joined(d))
     assert sorted(back["text"]) == sorted(back["coded"]) == ["", "a", "b", "c"]
     np.testing.assert_allclose(np.sort(back["big"]), [0, 1, 2**60, 2**61], rtol=1e-6, atol=1e12)
+    assert back["big"].dtype == np.int64 and sorted(back["bool"], key=str) == [False, None, True, True]
+    assert back["day"].dtype == "M8[D]" and str(np.nanmin(back["day"])) == "1969-12-31"
+    assert back["time"].dtype == "M8[s]" and np.isnat(back["time"]).sum() == 1
 
 
 def test_parquet_needs_pyarrow(tmp_path, monkeypatch):
@@ -270,7 +296,9 @@ BAD = {
     "prose": ("a\n" + "".join(f"row {i}\n" for i in range(101)), "text of more than 100 distinct values"),
     "essay": ("a\n" + "".join(f"row {i}\n" for i in range(2000)), "text of more than 100 distinct values"),
     "quotes": ('a,b\n1,2\n"3,4\n', "cannot be read as a .csv file"),
-    "long": ("a\n" + "1" * 200_000 + "\n", "cannot be read as a .csv file: field larger"),
+    "long": ("a\n" + "1" * 200_000 + "\n", "cells of at most 131,072 characters; one has 200,000"),
+    "many": ("a,b\n1,2\n3,4\n5,6,7\n", "Line 4 of .* has 3 cells; its first line has 2"),
+    "short": ("a,b\n1,2\n3,\n5\n", "Line 4 of .* has 1 cells; its first line has 2"),
     "latin": ("a\nä\n".encode("latin-1"), "must be text in UTF-8; its byte 0xe4 is none: save it in UTF-8"),
     "zip": (b"PK\x03\x04\x00\x00a\nb", "must be text in UTF-8; it has NUL characters"),
 }
@@ -314,6 +342,8 @@ def test_bad_parquet(tmp_path):
         ({"kinds": {"rooms": "categorical:many"}}, "categorical:K with K from 5"),
         ({"kinds": dict.fromkeys(TABLE, "ignore")}, "no column left to model"),
         ({"image_size": 8}, "image_size is for images; a.csv is none"),
+        ({"delimiter": "::"}, "delimiter must be one character, or tab; got '::'"),
+        ({"decimal": "x"}, "decimal must be one of auto, ., ,; got 'x'"),
         ({"kind": "series"}, "is a table, whose rows are vectors; got kind 'series'"),
     ],
 )  # fmt: skip

@@ -86,8 +86,8 @@ def _dates(survey: Survey, dates: Numbers) -> Reading:
     remarks = []
     if survey.zoned:
         remarks.append("has times of a time zone, which are kept in UTC")
-    if survey.cut:
-        remarks.append("has fractions of seconds, which are left out")
+    if not dates.whole:
+        remarks.append("has fractions of seconds, which are rounded where dates are written")
     return Reading("date", dates, unit="D" if dates.days else "s", remark=" and ".join(remarks))
 
 
@@ -299,7 +299,7 @@ def _from_booleans(column: np.ndarray, reading: Reading, kind: str) -> np.ndarra
 
 
 def _from_dates(column: np.ndarray, reading: Reading, kind: str) -> np.ndarray:
-    dates = np.where(np.isnan(column), 0, column).astype(np.int64).astype("M8[s]")
+    dates = np.rint(np.where(np.isnan(column), 0, column) * 1e6).astype(np.int64).astype("M8[us]")
     dates[np.isnan(column)] = np.datetime64("NaT")
     return dates
 

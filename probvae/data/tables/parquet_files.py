@@ -75,7 +75,7 @@ def _cells(source: Source, column: Any) -> np.ndarray:
             return _shared_texts(column)
         column = column.dictionary_decode()
     if source.form == "date":
-        return since_1970(np.asarray(column.cast(pa.timestamp("s"), safe=False)), "s")
+        return since_1970(np.asarray(column.cast(pa.timestamp("us"), safe=False)), "s")
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
     numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)

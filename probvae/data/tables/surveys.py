@@ -68,7 +68,7 @@ class Survey:
       has_exponents: Whether all cells are like 1E5.
       others: The first cells that are no numbers in any notation.
       num_others: Number of such cells.
-      zoned, cut: Whether a date has a time zone, and a fraction of a second.
+      zoned: Whether a date has a time zone.
     """
 
     def __init__(self, form: str, notations: tuple[str, ...], missing_cells: tuple[str, ...] = ()) -> None:
@@ -80,7 +80,7 @@ class Survey:
         self.numbers = {name: Numbers() for name in (notations if written else (form,))}
         self.dates = Numbers() if (written and not self.old) or form == "date" else None
         self.is_boolean = (written and not self.old) or form == "boolean"
-        self.separated = self.zoned = self.cut = False
+        self.separated = self.zoned = False
         self.has_exponents = written and not self.old
         self.leading_zero = self.underscore = ""
         self.others: list[str] = []
@@ -163,4 +163,3 @@ class Survey:
             return
         self.dates.add(np.array([moment.seconds for moment in moments]), places, self.rows)
         self.zoned = self.zoned or any(moment.zoned for moment in moments)
-        self.cut = self.cut or any(moment.cut for moment in moments)

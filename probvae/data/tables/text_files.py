@@ -71,8 +71,9 @@ def _guess_delimiter(path: Path, options: Options) -> str:
     with _opened(path) as file:
         line = file.readline(MAX_LINE)
     plain = line if options.old_coding else QUOTED.sub("", line)
-    first = "\t" if path.suffix.lower() == ".tsv" else ","
-    delimiter = max(first + DELIMITERS.replace(first, ""), key=plain.count)
+    delimiter = max(DELIMITERS, key=plain.count)
+    if path.suffix.lower() == ".tsv" and "\t" in plain:
+        delimiter = "\t"
     refuse_many(str(path), plain.count(delimiter) + 1)
     return delimiter
 
