@@ -34,9 +34,8 @@ PARTS = ("encoder", "decoder")
 @click.option(
     "--class",
     "label",
-    type=click.IntRange(min=0),
     metavar="C",
-    help="Export the model of class C, for conditional models.",
+    help="Export the model of class C, for conditional models; its name or number.",
 )
 @click.option(
     "--license",
@@ -53,7 +52,7 @@ def main(
     run: Path,
     formats: tuple[str, ...],
     parts: tuple[str, ...],
-    label: int | None,
+    label: str | None,
     license: str,
     output: Path | None,
     overwrite: bool,
@@ -64,9 +63,11 @@ def main(
     probvae-export runs/mine
     probvae-export runs/mine --format savedmodel --format onnx --license mit
     probvae-export runs/classes --class 3 --output three
+    probvae-export runs/cities --class Seoul
 
-    The card (model_card.md) describes the model, its training, its evaluation (if probvae-evaluate has
-    evaluated it) and how to load it.
+    A SavedModel of a table takes and gives its columns in their own units, one of images their grey levels.
+    The card (model_card.md) describes the model, its data, its training, its evaluation (if probvae-evaluate
+    has evaluated it) and how to load it; schema.json holds the columns, levels, units and classes.
     """  # noqa: D301
     with quiet_start():
         from probvae.export.folder import export_run

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,9 @@ from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.environment import versions
 from probvae.errors import InputError
+from probvae.export import data_card
 from probvae.export.functions import mean_name
+from probvae.export.markdown import code, table, text
 from probvae.likelihoods import likelihood_of
 from probvae.models import saving
 from probvae.models.vae import VAE
@@ -99,18 +100,20 @@ def _row(key: str, value: dict[str, Any]) -> Row | None:
     return None if mean is None else Row(key, name or key, mean, error, drawn, unit, note)
 
 
-def render(vae: VAE, origin: Provenance, files: Sequence[str], *, label: int | None = None) -> str:
-    """Return the text of a model card, from the names of the exported files and the class, if any."""
+def render(vae: VAE, origin: Provenance, files: Sequence[str], *, label: str | None = None) -> str:
+    """Return the text of a model card, from the names of the exported files and that of the class, if any."""
     sections = [
         _metadata(vae, origin),
         f"# {text(origin.name)}",
         _summary(vae, origin, label),
         "## Architecture",
         _architecture(vae),
+        "## Data",
+        data_card.describe(vae),
         "## Training",
         _training(origin),
         "## Evaluation",
-        _evaluation(origin),
+        _evaluation(vae, origin),
         "## Intended use and limits",
         _limits(vae, origin, label),
         "## How to load",
@@ -119,21 +122,6 @@ def render(vae: VAE, origin: Provenance, files: Sequence[str], *, label: int | N
         _versions(origin),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
-
-
-def text(value: Any) -> str:
-    """Escape text for Markdown and HTML, on one line."""
-    line = " ".join(str(value).split())
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", line)
-
-
-def code(value: Any) -> str:
-    """Format text as inline code, with a fence longer than the backticks in it."""
-    line = " ".join(str(value).split())
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
-    pad = " " if "`" in line else ""
-    return f"{fence}{pad}{line}{pad}{fence}".replace("|", "\\|")
 
 
 # ---- sections --------------------------------------------------------------------------------------
@@ -172,11 +160,11 @@ def _data_name(origin: Provenance) -> str:
     return str(name).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
-def _summary(vae: VAE, origin: Provenance, label: int | None) -> str:
+def _summary(vae: VAE, origin: Provenance, label: str | None) -> str:
     data = _data_name(origin)
     size = f"x of shape {list(vae.event_shape)} and z of {vae.latent_dim} dimensions"
     words = f"A variational autoencoder, {size}{f', trained on {text(data)}' if data else ''}."
-    return words if label is None else f"{words} It is the model of class {label} of a conditional one."
+    return words if label is None else f"{words} It is the model of class {text(label)} of a conditional one."
 
 
 def _architecture(vae: VAE) -> str:
@@ -231,7 +219,7 @@ def _training(origin: Provenance) -> str:
     return "\n\n".join(parts)
 
 
-def _evaluation(origin: Provenance) -> str:
+def _evaluation(vae: VAE, origin: Provenance) -> str:
     if not origin.rows:
         return "The model has not been evaluated."
     rows = [
@@ -248,15 +236,18 @@ def _evaluation(origin: Provenance) -> str:
         f"{text(k)} {code(v)}" for k, v in origin.conditions.items() if isinstance(v, str | int | float)
     ]
     words = f"\n\nConditions: {', '.join(conditions)}." if conditions else ""
+    coded = "The table is that of the training, whose log p(x) is that of coded x, in nats."
+    has_units = vae.schema is not None and vae.schema.has_units
     return (
         "Standard error: of the mean over examples; another test set would differ so much. Monte Carlo "
         "error: other draws of z would.\n\n"
         + table(("", "mean", "standard error", "Monte Carlo error", "unit", "note"), rows)
         + words
+        + f"\n\n{coded if has_units and not origin.conditions else data_card.density(vae)}"
     )
 
 
-def _limits(vae: VAE, origin: Provenance, label: int | None) -> str:
+def _limits(vae: VAE, origin: Provenance, label: str | None) -> str:
     architecture, data = vae.architecture, _data_name(origin) or "its training data"
     points = [
         f"For research and teaching: to draw from, compress, compare or score data like {text(data)}. It "
@@ -266,10 +257,10 @@ def _limits(vae: VAE, origin: Provenance, label: int | None) -> str:
         "The ELBO and the importance-weighted bound are lower bounds on log p(x) in expectation, and noisy "
         "ones. A high log p(x) alone does not tell that x belongs to the data: other data may have a higher "
         "one.",
-        *_about_x(architecture),
+        *_about_x(vae),
     ]
     if label is not None:
-        points.append(f"log p(x) is that of x given class {label}.")
+        points.append(f"log p(x) is that of x given class {text(label)}.")
     if architecture is not None and (
         architecture.is_hierarchy or not POSTERIORS[architecture.posterior].exact_moments
     ):
@@ -279,9 +270,10 @@ def _limits(vae: VAE, origin: Provenance, label: int | None) -> str:
     return "\n".join(f"- {point}" for point in points)
 
 
-def _about_x(architecture: Architecture | None) -> list[str]:
-    """Return sentences on the values of x."""
-    if architecture is None:
+def _about_x(vae: VAE) -> list[str]:
+    """Return sentences on the values of x, where these are all that a user has."""
+    architecture = vae.architecture
+    if architecture is None or data_card.has_units(vae):
         return []
     x = f"x must be as in training: {likelihood_of(architecture).kind.support}"
     points = [x + (", NaN where a value is missing." if architecture.missing else ".")]
@@ -295,22 +287,18 @@ def _loading(vae: VAE, files: Sequence[str]) -> str:
     name, shape = mean_name(vae), [None, *vae.event_shape]
     parts = []
     if "saved_model" in files:
-        parts.append(
-            "TensorFlow alone (`saved_model`):\n\n```python\nimport tensorflow as tf\n\n"
-            'model = tf.saved_model.load("saved_model").signatures\n'
-            'drawn = model["sample"](number=tf.constant(16), seed=tf.constant(0))  # z, x, '
-            f'{name}\nencoded = model["encode"](x=drawn["x"])  # loc, scale\n'
-            f'decoded = model["decode"](z=encoded["loc"])  # {name}\n'
-            'bounds = model["log_prob"](x=drawn["x"], num_samples=tf.constant(100), seed=tf.constant(0))\n'
-            "```\n\nA row an example, float32; `bounds` holds `elbo` and `iwae`, in nats."
-        )
-    others = [file for file in files if file != "saved_model"]
+        lines = "\n".join(data_card.loading(vae, name))
+        parts.append(f"TensorFlow alone (`saved_model`):\n\n```python\n{lines}\n```")
+        parts.append(data_card.signatures(vae))
+    others = [file for file in files if file.endswith(".onnx")]
     if others:
-        z = [None, vae.latent_dim]
-        tensors = {"encoder": f"x {shape} -> loc, scale", "decoder": f"z {z} -> {name}"}
-        lines = [f"- `{file}`: {tensors[file.split('.')[0]]}" for file in others]
-        parts.append("\n".join(lines).replace("None", "N"))
-    return "\n\n".join(parts)
+        z, decoded = [None, vae.latent_dim], ", ".join(data_card.decoded(vae, name))
+        tensors = {"encoder": f"x {shape} -> loc, scale", "decoder": f"z {z} -> {decoded}"}
+        lines = "\n".join(f"- `{file}`: {tensors[file.split('.')[0]]}" for file in others)
+        parts.append(lines.replace("None", "N"))
+    if vae.schema is not None:
+        parts += ["### Coded x", data_card.apply(vae)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _versions(origin: Provenance) -> str:
@@ -318,9 +306,3 @@ def _versions(origin: Provenance) -> str:
     names = list(dict.fromkeys([*now, *origin.versions]))
     rows = [(text(n), text(origin.versions.get(n, "")), text(now.get(n, ""))) for n in names]
     return table(("", "trained with", "exported with"), rows)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Format a table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from probvae.data.schema_file import write_schema
 from probvae.errors import InputError
 from probvae.export.card import CARD, LICENSE, Provenance, provenance, render
 from probvae.export.functions import PARTS
@@ -13,13 +14,13 @@ from probvae.export.onnx_model import require_packages
 from probvae.export.onnx_model import write as write_onnx
 from probvae.export.saved_model import write as write_saved_model
 from probvae.files.outputs import refuse_folder_in_use, usable
-from probvae.files.writing import TEMPORARY
+from probvae.files.writing import SCHEMA, TEMPORARY
 from probvae.models import saving
 from probvae.models.vae import VAE
 from probvae.runs.folder import require_run
 
 EXPORT = "export"  # folder of a run's export
-NAMES = {"saved_model", CARD, *(f"{part}.onnx" for part in PARTS)}
+NAMES = {"saved_model", CARD, SCHEMA, *(f"{part}.onnx" for part in PARTS)}
 
 
 class Format(NamedTuple):
@@ -71,18 +72,18 @@ def export_model(
     output: str | os.PathLike[str],
     formats: Sequence[str] = ("savedmodel",),
     *,
-    label: int | None = None,
+    label: int | str | None = None,
     parts: Sequence[str] = tuple(PARTS),
     overwrite: bool = False,
     origin: Provenance | None = None,
 ) -> list[Path]:
-    """Write a model for use without probvae, and its model card.
+    """Write a model for use without probvae, its model card and, where it has one, its schema.json.
 
     Args:
       vae: Model.
       output: Folder to make.
       formats: Keys of `FORMATS`.
-      label: Class of a conditional model to fill in.
+      label: Class of a conditional model to fill in, by its name or its number.
       parts: Encoder, decoder or both, for onnx.
       overwrite: Whether an existing export is replaced.
       origin: Training and evaluation of the model, for the card.
@@ -112,12 +113,19 @@ def export_model(
             for name in dict.fromkeys(formats)
             for path in FORMATS[name].write(one, staging, tuple(parts))
         ]
-        text = render(one, origin or Provenance(name=output.name), [p.name for p in written], label=label)
+        write_schema(staging, one.schema)
+        written += [staging / SCHEMA] if one.schema is not None else []
+        name = None if label is None else _class_name(one, label)
+        text = render(one, origin or Provenance(name=output.name), [p.name for p in written], label=name)
         (staging / CARD).write_text(text, encoding="utf-8")
         _replace(output, staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return [output / path.name for path in written] + [output / CARD]
+
+
+def _class_name(vae: VAE, label: int | str) -> str:
+    return str(label) if vae.schema is None else vae.schema.class_name(vae.schema.class_index(label))
 
 
 def _check(output: Path, formats: Sequence[str], *, overwrite: bool) -> None:

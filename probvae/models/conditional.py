@@ -216,7 +216,8 @@ class ConditionalVAE(VAE):
     def of_class(self, label: int | str | None) -> VAE:
         """Return the model of one class, `given(label)`; a missing or unknown class is refused."""
         if isinstance(label, str):
-            label = int(self._numbered(label))
+            known = self.schema is not None or not label.isdecimal()
+            label = int(self._numbered(label)) if known else int(label)
         if label is None or not 0 <= label < self.context_dim:
             problem = "none was given: add --class C" if label is None else f"got {label}"
             raise InputError(

@@ -171,3 +171,100 @@ sys.meta_path.insert(0, Blocked())
 
 def code_of(folder):
     return re.findall(r"```python\n(.*?)```", (folder / "model_card.md").read_text(), flags=re.DOTALL)
+
+
+def test_the_folder_says_what_its_tensors_are(table, tmp_path):
+    vae, folder, _ = table
+    assert {path.name for path in folder.iterdir()} == {"saved_model", "schema.json", "model_card.md"}
+    assert Schema.from_json((folder / "schema.json").read_text()) == vae.schema
+    lines = (folder / "model_card.md").read_text().splitlines()
+    for line in (
+        "| class | `column_class` | string | categorical:3 | text |  | b, a, Größe |  |  |",
+        "| seed | `column_seed` | float64 | normal | date | days since 1970-01-01 | 1970-01-02 to 1970-01-03 "
+        "| 19000 | 256 |",
+        "| sold | `sold` | string | bernoulli | boolean |  | false, true |  |  |",
+        "| income | `income` | float64 | lognormal | number |  | 1 to 2 | 10 | 0.5 |",
+    ):
+        assert line in lines
+    example, applied = code_of(folder)
+    done = subprocess.run([sys.executable, "-c", ALONE + example + REPORT], cwd=folder, capture_output=True)
+    assert done.returncode == 0, done.stderr[-800:]
+    found = json.loads(done.stdout)
+    assert found == {"drawn": [16] * 9, "bounds": ["elbo", "iwae", "problem"]}
+    names = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        exec(applied, names)
+    raw = {**RAW, "seed": np.where(np.isnat(RAW["seed"]), np.nan, RAW["seed"].astype("int64"))}
+    np.testing.assert_allclose(names["encode"](raw), SCHEMA.encode(RAW), rtol=1e-6)
+    p = moments(vae.likelihood(np.zeros([4, 2], np.float32)))
+    centers = names["centers"](*p)
+    for name, values in SCHEMA.centers(*p).items():
+        same = np.allclose if values.dtype.kind == "f" else np.array_equal
+        assert same(centers[name], values), name
+
+
+REPORT = """
+import json
+print(json.dumps({"drawn": [len(v) for v in drawn.values()], "bounds": sorted(bounds)}))
+"""
+
+
+def test_onnx_files_give_what_the_values_need(table, tmp_path):
+    pytest.importorskip("tf2onnx")
+    vae, _, _ = table
+    export_model(vae, tmp_path / "out", ["onnx"], parts=["decoder"])
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(tmp_path / "out" / "decoder.onnx"))
+    z = np.random.default_rng(0).standard_normal([5, 2]).astype(np.float32)
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(None, {"z": z}), strict=True))
+    expected = dict(zip(("mean", "stddev", "mode"), moments(vae.likelihood(z)), strict=True))
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5)
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "- `decoder.onnx`: z [N, 2] -> mean, stddev, mode" in card
+
+
+@pytest.mark.parametrize("binarization", ["threshold", "dynamic"])
+def test_images_are_taken_with_their_grey_levels(binarization, tmp_path):
+    schema = Schema(
+        (4, 4, 1), "image", white=255, divisor=255, binarization=binarization, classes=("Busan", "Seoul")
+    )
+    vae = with_weights(build(Architecture((4, 4, 1), **TINY, context_dim=2), seed=1, schema=schema))
+    export_model(vae, tmp_path / "out", label="Seoul")
+    signatures = tf.saved_model.load(str(tmp_path / "out" / "saved_model")).signatures
+    grey = np.random.default_rng(0).integers(0, 256, [50, 4, 4, 1]).astype(np.uint8)
+    black_and_white = np.where(grey > 127, 255, 0).astype(np.uint8)
+    images = grey if binarization == "threshold" else black_and_white
+    arguments = {"num_samples": tf.constant(3), "seed": tf.constant(1)}
+    found = signatures["log_prob"](images=tf.constant(images), **arguments)
+    x = schema.encode(images)
+    np.testing.assert_allclose(
+        found["elbo"], probvae.elbo(vae.given("Seoul"), x, num_samples=3, seed=1), rtol=1e-5
+    )
+    coded = signatures["log_prob_x"](x=tf.constant(x), **arguments)
+    np.testing.assert_allclose(found["iwae"], coded["iwae"], rtol=1e-5)
+    if binarization == "dynamic":
+        drawn = signatures["log_prob"](images=tf.constant(grey), **arguments)
+        assert np.mean(drawn["elbo"] != found["elbo"]) > 0.9
+    sample = signatures["sample"](number=tf.constant(4), seed=tf.constant(9))
+    assert sample["images"].dtype == tf.uint8
+    np.testing.assert_array_equal(sample["images"], schema.decode(vae.given(1).sample(4, seed=9)))
+    decoded = signatures["decode"](z=sample["z"])["images"]
+    np.testing.assert_allclose(decoded, 255 * vae.given(1).likelihood(sample["z"]).mean(), rtol=1e-5)
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "class Seoul of a conditional one" in card and "The classes: 0 Busan, 1 Seoul." in card
+    with pytest.raises(InputError, match="The classes are Busan, Seoul; got 'Jeju'"):
+        export_model(vae, tmp_path / "other", label="Jeju")
+
+
+def test_images_of_another_range_get_no_score():
+    from probvae.export.image_values import Images
+
+    images = np.full([3, 2, 2, 1], 0.5, np.float32)
+    images[1] *= 100
+    images[2, 0] = np.nan
+    coded = Images(Schema((2, 2, 1), "image")).encode({"images": tf.constant(images)}, tf.constant([0, 1]))
+    expected = "Images must hold values from 0 to 1, and no value may be missing."
+    assert [text.decode() for text in coded.problem.numpy()] == ["", expected, expected]
