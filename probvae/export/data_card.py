@@ -250,8 +250,8 @@ def signatures(vae: VAE) -> str:
     return (
         f"A row an example. `bounds` holds `elbo` and `iwae`, float64. {density(vae)} Where the model "
         "does not know a value (an unknown level, a value that its kind does not have), `problem` says so, "
-        'and the numbers of this row are NaN; elsewhere `problem` is "". `encode_x`, `decode_x`, `log_prob_x` and '
-        "`sample_x` take and give coded x, and their log p(x) is that of coded x."
+        'and the numbers of this row are NaN; elsewhere `problem` is "". `encode_x`, `decode_x`, '
+        "`log_prob_x` and `sample_x` take and give coded x, and their log p(x) is that of coded x."
     )
 
 

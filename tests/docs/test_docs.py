@@ -48,7 +48,7 @@ def test_code_in_documents_runs(name, tmp_path, monkeypatch, capsys):
     names |= {"x_train": images, "x_test": images[:4], "batches": [images[:4], images[4:]]}
     names |= {"vae": probvae.conv_vae(filters=(2, 2)), "x": images[:5]}
     if name == "docs/export.md":
-        export_run("runs/mine", "runs/mine/export", ["savedmodel"])
+        export_run("runs/patients", "runs/patients/export", ["savedmodel"])
     training = probvae.Training(data="mine", epochs=1, batch_size=4)
     names |= {
         "num_samples": 3,
@@ -78,9 +78,10 @@ def patients(path):
     rng = np.random.default_rng(0)
     rows = [f"{170 + 10 * h:.1f},{'' if h > 1 else 70 + 10 * h:},{h > 0}" for h in rng.standard_normal(40)]
     Path(path).write_text("\n".join(["height,weight,tall", *rows]) + "\n")
-    kinds = probvae.data.load(path, missing=True).kinds
-    choices = {"likelihood": "mixed", "columns": kinds, "network": "mlp", "units": (8,), "missing": True}
-    probvae.save(build(probvae.Architecture((len(kinds),), **choices)), "runs/patients")
+    schema = probvae.data.load(path, missing=True).schema
+    choices = {"columns": schema.likelihoods, "network": "mlp", "units": (8,), "missing": True}
+    architecture = probvae.Architecture(schema.event_shape, likelihood="mixed", **choices)
+    probvae.save(build(architecture, schema=schema), "runs/patients")
 
 
 def quietly(fit):
