@@ -17,7 +17,8 @@ from PIL import Image
 from probvae import InputError, data
 from probvae.config.architecture import Architecture
 from probvae.config.json_file import from_json, to_json
-from probvae.data.tables import csv_files
+from probvae.data.dataset import Options
+from probvae.data.tables import table, text_files
 from probvae.errors import LONGEST
 from probvae.files import npz, reading
 
@@ -217,17 +218,24 @@ def test_a_pipe_is_not_waited_for(ending, tmp_path):
     ("content", "message"),
     [
         (b"1" * 5000, "rows of at most 4,096 characters"),
-        (b"a,b\n" + b'"1\n",' * 5000, "rows of at most 4,096 characters"),
+        (b"a,b\n" + b'"1\n",' * 5000, "Line 2 of a.csv has 5,001 cells; its first line has 2"),
+        (b'a,b\n"' + b"1\n" * 50_000, "cannot be read as a .csv file: .* EOF inside string"),
+        (b"a,b\n1,2\n" * 99 + b'"' + b"1\n" * 500_000, "each quoted cell with a quote"),
         (b"a\n1\n2\x00\n", "NUL characters"),
-        ("a\n1\n2\n".encode("utf-16"), "its byte 0xff is none: save it in UTF-8"),
-        (b"a,b\n1," + b"2" * 3000 + b"\n", "two examples or more|finite, or beyond"),
+        ("a\n1\n2\n".encode("utf-16-le"), "NUL characters"),
+        ("a\n1\n2\n".encode("utf-32"), "NUL characters"),
+        ("a\n1\n2\n".encode("utf-16")[:-1], "must be text in UTF-16; its byte .* is none: save it in UTF-8"),
+        (b"a\n" + b"1" * 3000 + b"\n2\n", "cells of at most 2,048 characters; one has 3,000"),
+        (b"a,b\n1," + b"2" * 2000 + b"\n", "two examples or more|finite, or beyond"),
         (",".join(f"c{i}" for i in range(60)).encode() + b"\n", "at most 50 columns; it has 60"),
         (b'"a\n\x1b[2J",b\n1,2\n3,4\n', "no column 'nothing'; its columns are"),
     ],
 )
 def test_tables(content, message, tmp_path, monkeypatch):
-    monkeypatch.setattr(csv_files, "MAX_ROW", 4096)
-    monkeypatch.setattr(csv_files, "MAX_COLUMNS", 50)
+    monkeypatch.setattr(text_files, "MAX_LINE", 4096)
+    monkeypatch.setattr(text_files, "MAX_CELL", 2048)
+    monkeypatch.setattr(text_files, "BATCH_CHARACTERS", 2**17)
+    monkeypatch.setattr(table, "MAX_COLUMNS", 50)
     (tmp_path / "a.csv").write_bytes(content)
     refuse(
         tmp_path / "a.csv", message, label="nothing" if b"1b[2J" in content or b"\x1b" in content else None
@@ -269,9 +277,11 @@ def test_batches_of_long_rows_are_short(tmp_path, monkeypatch):
     rows = [f"{i},{'ab'[i % 2] * 50}" for i in range(40)]
     (tmp_path / "a.csv").write_text("\n".join(["n,text", *rows]))
     whole = data.load(str(tmp_path / "a.csv"))
-    monkeypatch.setattr(csv_files, "BATCH_CHARACTERS", 120)
-    lengths = [len(batch[0].numbers) for batch in csv_files.open_csv(tmp_path / "a.csv").batches()]
-    assert lengths == [3] * 13 + [1]
+    monkeypatch.setattr(text_files, "BATCH_CHARACTERS", 120)
+    monkeypatch.setattr(text_files, "EXCESS", 100)
+    opened = text_files.open_text(tmp_path / "a.csv", Options())
+    lengths = [len(batch[0]) for batch in opened.batches()]
+    assert lengths[0] <= 8 and set(lengths[1:]) == {2} and sum(lengths) == 40
     np.testing.assert_array_equal(data.load(str(tmp_path / "a.csv")).train, whole.train)
 
 
