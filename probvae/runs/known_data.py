@@ -130,16 +130,17 @@ def differences(run: _Run, examples: DataSet) -> str:
 
 
 def _ranges(examples: DataSet, most: int = 3) -> list[str]:
-    """Describe the columns of numbers whose test values leave the range of the training."""
+    """Describe the columns of numbers whose test values are far from the range of the training."""
     beyond = []
     x = np.asarray(examples.test)
     for i, column in examples.schema.in_place:
         if column.levels or column.low is None or column.high is None or np.isnan(x[:, i]).all():
             continue
         numbers = column.unscaled(x[:, i])
-        low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
+        low, middle, high = (float(np.nanquantile(numbers, q)) for q in (0, 0.5, 1))
         width = column.high - column.low
-        if low < column.low - width or high > column.high + width:
+        far = low < column.low - width or high > column.high + width
+        if far or not column.low <= middle <= column.high:
             beyond.append(
                 f"column {column.name!r} from {low:g} to {high:g}, trained on {column.low:g} to "
                 f"{column.high:g}"
