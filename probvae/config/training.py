@@ -27,7 +27,7 @@ class Training(Settings):
     data: str = setting(
         "mnist",
         help="Data set: mnist, fashion_mnist, kmnist, cifar10, digits (needs no network) or tfds:NAME; or "
-        "the path of an .npz, .npy, .csv or .parquet file, or of a folder of images.",
+        "the path of an .npz, .npy, .csv, .tsv or .parquet file, or of a folder of images.",
         metavar="NAME|PATH",
     )
     kind: str = setting("auto", help="Kind of data in arrays; auto: decided by their number of axes.")

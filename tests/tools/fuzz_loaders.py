@@ -86,7 +86,12 @@ def csv_seeds() -> list[bytes]:
     plain = "a,b,c,d\n" + "\n".join(rows) + "\n"
     quoted = 'a;"b ""quoted""; ä";c\n' + "".join(f'{i};"{i % 2}\n";{i / 7}\n' for i in range(20))
     holes = "a,b\r\n" + "".join(f"{i if i % 3 else ''},{'NA' if i % 4 else 2.5}\r\n" for i in range(20))
-    return [plain.encode(), quoted.encode(), holes.encode("utf-8-sig"), plain[8:].replace(",", "\t").encode()]
+    typed = "day;time;yes;sum;id\n" + "".join(
+        f"2020-02-{1 + i % 28:02d};2020-01-01T{i:02d}:00:00.5+01:00;{i % 2 == 0};1.{i:03d},5;{i % 3:03d}\n"
+        for i in range(20)
+    )
+    plains = [text.encode() for text in (plain, quoted, typed, plain[8:].replace(",", "\t"))]
+    return [*plains, holes.encode("utf-8-sig"), holes.encode("utf-16")]
 
 
 def parquet_seeds() -> list[bytes]:
@@ -102,6 +107,8 @@ def parquet_seeds() -> list[bytes]:
             "hole": [None if i % 5 == 0 else i for i in range(n)],
             "bool": [i % 2 == 0 for i in range(n)],
             "coded": pa.array(["a", "b"] * (n // 2)).dictionary_encode(),
+            "day": pa.array(range(n), pa.date32()),
+            "time": pa.array([None, *range(1, n)], pa.timestamp("ns", "Europe/Berlin")),
         }
     )
     ways: list[dict[str, Any]] = [
@@ -202,11 +209,17 @@ def weight_seeds() -> list[bytes]:
 def load_data(path: Path, rng: random.Random) -> None:
     """Load data with some options, and read all their values."""
     from probvae.data import loading
+    from probvae.data.dataset import Options
 
     options: dict[str, Any] = {"missing": rng.random() < 0.8}
     if path.suffix in (".npz", ".npy"):
         options["kind"] = rng.choice(["auto", "auto", "vector", "series", "image"])
-    loading.load(str(path), **options).fingerprint()
+    if path.suffix == ".csv":
+        options |= {"delimiter": rng.choice(["", "", ";"]), "decimal": rng.choice(["auto", "auto", ",", "."])}
+    data = loading.read(str(path), Options(**options))
+    data.fingerprint()
+    if data.schema.is_table:
+        loading.read(str(path), Options(**options, schema=data.schema))
 
 
 def load_images(path: Path, rng: random.Random) -> None:

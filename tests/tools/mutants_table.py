@@ -766,15 +766,15 @@ MUTANTS = [
     Mutant(
         "standardized_by_all",
         "read_table",
-        "take(x, train))",
-        "x)",
+        "rows = take(x, train)",
+        "rows = x",
         ("test_normal_columns_are_standardized_by_the_training_set_alone",),
     ),
     Mutant(
         "missing_text",
-        "_look_up",
-        "code.get(value, np.nan)",
-        "code.get(value, 0.0)",
-        ("test_empty_cells_are_missing_values[.csv]",),
+        "clean",
+        "in missing else",
+        "in ('',) else",
+        ("test_words_for_missing_values",),
     ),
 ]

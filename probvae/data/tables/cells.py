@@ -1,11 +1,9 @@
-"""Cells of text files: missing ones, numbers as they are written, and dates."""
+"""Cells of text files: missing ones, and numbers as they are written."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-
-from probvae.data.value_types import parse_date
 
 MISSING = ("NA", "N/A", "nan", "null", "?")  # texts of missing cells, in any case
 OLD_MISSING = ("NA", "N/A", "nan", "null")  # those of runs of format 2
@@ -72,27 +70,15 @@ def numbers(texts: Sequence[str], notation: str) -> np.ndarray:
     return np.fromiter((read(text) for text in texts), np.float64, len(texts))
 
 
-def dates(texts: Iterable[str]) -> np.ndarray:
-    """Return seconds since 1970 of texts, float64, NaN where they are no dates."""
-    return np.array([_seconds(text) for text in texts], np.float64)
-
-
-def _seconds(text: str) -> float:
-    try:
-        return parse_date(text).seconds
-    except ValueError:
-        return np.nan
-
-
-def present(cells: np.ndarray, missing: frozenset[str]) -> np.ndarray:
+def clean(cells: np.ndarray, missing: frozenset[str]) -> np.ndarray:
     """Return stripped texts, None where a cell is missing.
 
     Args:
       cells: Texts [n] of a file.
       missing: Texts that stand for missing cells, in lower case, the empty text among them.
     """
-    clean = {}
+    found: dict[str, str | None] = {}
     for text in set(cells):
         stripped = text.strip()
-        clean[text] = None if stripped.lower() in missing else stripped
-    return np.array([clean[text] for text in cells.tolist()], object)
+        found[text] = None if stripped.lower() in missing else stripped
+    return np.array([found[text] for text in cells.tolist()], object)

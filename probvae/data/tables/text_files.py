@@ -52,7 +52,7 @@ def open_text(path: Path, options: Options) -> Table:
                 if not checked and len(rows) > 1 and np.any(rows[-1] == ""):
                     _refuse_short_rows(path, delimiter, len(names))
                     checked = True
-                yield [cells.present(column, missing) for column in rows]
+                yield [cells.clean(column, missing) for column in rows]
 
     return Table(path.name, dict.fromkeys(names, Source()), batches, tuple(words))
 
