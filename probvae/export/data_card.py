@@ -145,7 +145,9 @@ def _describe_table(schema: Schema) -> list[str]:
     ]
     if schema.missing_cells:
         cells = ", ".join(map(code, schema.missing_cells))
-        parts.append(f"In files, cells stood for missing values if they were empty or {cells}.")
+        parts.append(
+            f"In files, cells stood for missing values if they were empty or {cells}; in a SavedModel they do not."
+        )
     return parts
 
 

@@ -15,6 +15,7 @@ from probvae.data.binarizations import BINARIZATIONS
 from probvae.data.coding import NUMBERS, Column
 from probvae.data.schema import Schema
 from probvae.data.value_types import TYPES
+from probvae.export import card
 from probvae.export.folder import export_model
 from probvae.export.image_values import BINARIZE
 from probvae.export.table_values import SUPPORT, TEXTS, tensor_names
@@ -204,6 +205,16 @@ def test_the_folder_says_what_its_tensors_are(table, tmp_path):
         assert same(centers[name], values), name
 
 
+def test_the_card_says_what_its_densities_are_of(table):
+    vae, _, _ = table
+    row = card.Row("elbo", "ELBO", -3.0, None, None, "nats", "")
+    trained = card.render(vae, card.Provenance("a", rows=(row,)), [])
+    evaluated = card.render(vae, card.Provenance("a", rows=(row,), conditions={"num_images": 9}), [])
+    coded = "The table is that of the training, whose log p(x) is that of coded x, in nats."
+    assert coded in trained and coded not in evaluated
+    assert "log p(x) is the log-density of a row in the units of its columns" in evaluated
+
+
 REPORT = """
 import json
 print(json.dumps({"drawn": [len(v) for v in drawn.values()], "bounds": sorted(bounds)}))
@@ -222,8 +233,8 @@ def test_onnx_files_give_what_the_values_need(table, tmp_path):
     assert set(found) == set(expected)
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5)
-    card = (tmp_path / "out" / "model_card.md").read_text()
-    assert "- `decoder.onnx`: z [N, 2] -> mean, stddev, mode" in card
+    text = (tmp_path / "out" / "model_card.md").read_text()
+    assert "- `decoder.onnx`: z [N, 2] -> mean, stddev, mode" in text
 
 
 @pytest.mark.parametrize("binarization", ["threshold", "dynamic"])
@@ -253,8 +264,8 @@ def test_images_are_taken_with_their_grey_levels(binarization, tmp_path):
     np.testing.assert_array_equal(sample["images"], schema.decode(vae.given(1).sample(4, seed=9)))
     decoded = signatures["decode"](z=sample["z"])["images"]
     np.testing.assert_allclose(decoded, 255 * vae.given(1).likelihood(sample["z"]).mean(), rtol=1e-5)
-    card = (tmp_path / "out" / "model_card.md").read_text()
-    assert "class Seoul of a conditional one" in card and "The classes: 0 Busan, 1 Seoul." in card
+    text = (tmp_path / "out" / "model_card.md").read_text()
+    assert "class Seoul of a conditional one" in text and "The classes: 0 Busan, 1 Seoul." in text
     with pytest.raises(InputError, match="The classes are Busan, Seoul; got 'Jeju'"):
         export_model(vae, tmp_path / "other", label="Jeju")
 
