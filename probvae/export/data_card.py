@@ -16,9 +16,9 @@ LONGEST = 400  # characters of the levels of a column, or of the names of the cl
 
 BINARIZED = {  # of the keys of BINARIZATIONS: what x is, from grey levels of 0 to 1
     "none": "",
-    "threshold": "; x is 1 where this is above one half, else 0",
-    "static": "; x is 1 with this as its probability, else 0, drawn once for each image",
-    "dynamic": "; x is 1 with this as its probability, else 0, drawn at each step of the training",
+    "threshold": "; then 1 where this is above one half, else 0",
+    "static": "; then 1 with this as its probability, else 0, drawn once for each image",
+    "dynamic": "; then 1 with this as its probability, else 0, drawn at each step of the training",
 }
 DRAWN = ("static", "dynamic")  # binarizations that draw
 
@@ -145,9 +145,8 @@ def _describe_table(schema: Schema) -> list[str]:
     ]
     if schema.missing_cells:
         cells = ", ".join(map(code, schema.missing_cells))
-        parts.append(
-            f"In files, cells stood for missing values if they were empty or {cells}; in a SavedModel they do not."
-        )
+        words = f"In files, empty cells and {cells} stood for missing values"
+        parts.append(f"{words}; in a SavedModel these texts do not.")
     return parts
 
 
