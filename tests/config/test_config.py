@@ -57,6 +57,7 @@ def test_choices_are_the_registries():
         "labels",
         "kind",
         "color",
+        "decimal",
         "on_nonfinite",
         "precision",
     }

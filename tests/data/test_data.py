@@ -42,7 +42,10 @@ def test_fingerprint_tells_images_apart(digits):
     changed[3, 4, 5] ^= 1
     assert digits.fingerprint() == change(name="x")
     prints = [digits.fingerprint(), change(test=changed), change(validation=changed), change(levels=1)]
-    prints += [change(columns=("a",)), change(train=digits.test, test=digits.train)]
+    prints += [
+        change(schema=dataclasses.replace(digits.schema, classes=("a",))),
+        change(train=digits.test, test=digits.train),
+    ]
     assert len(set(prints)) == len(prints)
 
 
