@@ -186,7 +186,8 @@ class TrainingConsole(Console):
             click.echo(skipped_sentence(examples), err=True)
         if examples.schema.is_table:
             click.echo("\n" + schema_text.as_table(examples.schema, examples.num_missing))
-        click.echo(f"\n{TRAINING_HEADER}   (nats per {'image' if image else 'example'})")
+        units = ", in the units of x" if examples.schema.has_units else ""
+        click.echo(f"\n{TRAINING_HEADER}   (nats per {'image' if image else 'example'}{units})")
 
     def chunk(self, epoch: int, examples: int) -> None:
         """Advance the bar."""

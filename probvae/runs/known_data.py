@@ -12,7 +12,6 @@ from probvae.config.training import Training
 from probvae.data import from_config
 from probvae.data.dataset import DataSet
 from probvae.data.schema import Schema
-from probvae.data.schema_file import read_schema
 from probvae.errors import InputError
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -26,6 +25,9 @@ class _Run(Protocol):
     architecture: Architecture
     training: Training
     schema_sha256: str | None
+
+    @property
+    def saved_schema(self) -> Schema | None: ...
 
     @property
     def fingerprint(self) -> str | None: ...
@@ -49,7 +51,7 @@ def known_of(run: _Run) -> Known:
     as the run did, in the coding of format 2. Otherwise that of a table is unknown; other data have no units.
     """
     if run.schema_sha256 is not None:
-        return Known(read_schema(run.folder, run.schema_sha256))
+        return Known(run.saved_schema)
     architecture, training = run.architecture, run.training
     for source in dict.fromkeys((training.data, run.source or training.data)):
         try:

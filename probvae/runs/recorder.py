@@ -81,10 +81,11 @@ class Recorder:
         variance = self.pictures.latent_space()
         if self.training.validation:  # the weights of the best epoch are restored
             self.save_weights()
+        units = " in the units of x" if self.job.examples.schema.has_units else ""
         content = {
             **metrics.test_results(self.vae, terms, self.pictures.x),
             **metrics.history_results(self.history),
-            "unit": "nats per example; one draw of z; standard error over test images",
+            "unit": f"nats per example{units}; one draw of z; standard error over test images",
             "interrupted": interrupted,
             "peak_memory_mb": metrics.peak_memory_mb(),
             "num_weights": int(sum(np.prod(w.shape) for w in self.vae.trainable_weights)),

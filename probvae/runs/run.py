@@ -12,7 +12,7 @@ import numpy as np
 from probvae import display
 from probvae.errors import InputError
 from probvae.files import npz
-from probvae.files.writing import WEIGHTS
+from probvae.files.writing import SCHEMA, WEIGHTS
 from probvae.runs import files
 from probvae.runs.command_line import train_command
 from probvae.runs.files import EvaluationResults
@@ -192,7 +192,7 @@ class Run:
 
     def read_all(self, pictures: Iterable[str] = ()) -> None:
         """Read all files but the model and the data, and the given pictures."""
-        for name in ("history", "metrics", "commands", "is_evaluation_stale"):
+        for name in ("history", "metrics", "commands", "is_evaluation_stale", "saved_schema"):
             getattr(self, name)
         for name in pictures:
             self.picture(name)
@@ -253,10 +253,25 @@ class Run:
 
         return known_of(self)
 
+    @functools.cached_property
+    def saved_schema(self) -> "Schema | None":
+        """schema.json; None in an older run, which has none."""
+        from probvae.data.schema_file import read_schema
+
+        if self.schema_sha256 is None:
+            return None
+        try:
+            return read_schema(self.folder, self.schema_sha256)
+        except InputError as error:
+            if not self.lenient:
+                raise
+            self._problems[SCHEMA] = str(error).replace(f"{self.folder}/", "")
+            return None
+
     @property
     def schema(self) -> "Schema | None":
-        """Schema of the data, schema.json; None in an older run of a table whose file has changed."""
-        return self._known.schema
+        """Schema of the data: schema.json or, in an older run, that of its data file if this is the same."""
+        return self.saved_schema or self._known.schema
 
     @functools.cached_property
     def examples(self) -> "DataSet":

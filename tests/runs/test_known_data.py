@@ -12,6 +12,7 @@ import probvae
 from probvae import InputError, data, runs
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
+from probvae.data.coding import Column
 from probvae.data.schema import Schema
 from probvae.models import saving
 from probvae.models.building import build
@@ -159,8 +160,12 @@ def test_a_schema_is_part_of_a_model(folder, tmp_path):
         content["columns"][0] |= change
         with pytest.raises(InputError, match=message):
             Schema.from_json(json.dumps(content))
-    with pytest.raises(InputError, match="The schema must be that of x of shape"):
+    with pytest.raises(InputError, match=r"The schema must be that of x of shape"):
         build(Architecture(event_shape=(2,), network="mlp", units=(4,)), schema=Schema.of_arrays((3,)))
+    grey = Architecture(event_shape=(1,), likelihood="logistic_mixture", network="mlp", units=(4,))
+    table = Schema((1,), "table", columns=(Column("a", "bernoulli", "text", ("n", "y")),))
+    with pytest.raises(InputError, match="is for the grey levels of images, and the data are a table"):
+        build(grey, schema=table)
 
 
 def test_one_model_in_other_units_differs_by_the_jacobian(folder):

@@ -111,6 +111,7 @@ def run_page(run: Run) -> str:
         settings={
             "Architecture": tables.settings(run.architecture),
             "Training": tables.settings(run.training),
+            **({"Columns": tables.columns(run.saved_schema)} if run.saved_schema else {}),
         },
         history_names=names,
         history_rows=rows,

@@ -11,6 +11,8 @@ import numpy as np
 
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
+from probvae.data import schema_text
+from probvae.data.schema import Schema
 from probvae.errors import InputError
 from probvae.runs.comparison import compare_evaluations
 from probvae.runs.files import EvaluationResults, epoch_pictures, number
@@ -151,6 +153,11 @@ def settings(config: Architecture | Training) -> list[tuple[str, str, bool]]:
         (field.name, shown(getattr(config, field.name)), getattr(config, field.name) != field.default)
         for field in dataclasses.fields(config)
     ]
+
+
+def columns(schema: Schema) -> list[tuple[str, str, bool]]:
+    """Return the columns of a table: name, kind with levels or range, and False."""
+    return [(c.name, f"{c.kind}, {schema_text.levels_or_range(c)}", False) for _, c in schema.in_place]
 
 
 def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
