@@ -80,6 +80,11 @@ def _refuse_other_schema(architecture: Architecture, schema: Schema) -> None:
             f"{f' with columns {architecture.columns}' if architecture.columns else ''}; it is of shape "
             f"{list(schema.event_shape)}{f' with columns {schema.likelihoods}' if schema.columns else ''}."
         )
+    if schema.is_table and likelihood_of(architecture).kind.grey_levels:
+        raise InputError(
+            f"The likelihood {architecture.likelihood} is for the grey levels of images, and the data are a "
+            "table: leave it out, or choose mixed."
+        )
 
 
 def _plain(architecture: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
