@@ -54,6 +54,44 @@ def test_output_is_readable_and_quiet_of_noise(run):
     assert lines[-1].startswith("done: test ELBO -") and str(folder) in lines[-1]
 
 
+def test_the_columns_of_a_table_are_printed_before_training(tmp_path):
+    rows = "".join(
+        f"{i % 90 + 10:03d};{i / 4};{'x' if i % 9 else '-'};2020-01-{1 + i % 28:02d}\n" for i in range(180)
+    )
+    (tmp_path / "a.csv").write_text("id;a=b;mark;day\n" + rows.replace(".", ","))
+    arguments = [
+        "--data",
+        tmp_path / "a.csv",
+        "--output",
+        tmp_path / "run",
+        "--epochs",
+        0,
+        "--units",
+        4,
+        "--missing",
+    ]
+    refused = invoke(
+        *arguments, "--column-kinds", "day=poisson", "--column-kinds", "a=b=lognormal,mark=normal"
+    )
+    assert refused.exit_code == 2 and "Traceback" not in refused.output
+    assert (
+        "add --column-kinds a=b=normal --column-kinds mark=bernoulli --column-kinds day=normal"
+        in refused.stderr
+    )
+    done = invoke(*arguments, "--na", "-,?", "--column-kinds", "mark=ignore,a=b=normal")
+    assert done.exit_code == 0, done.output
+    table = done.stdout[done.stdout.index("name ") : done.stdout.index("   epoch ")].splitlines()
+    assert [line.split()[:3] for line in table[:4]] == [
+        ["name", "kind", "type"],
+        ["id", "categorical:90", "text"],
+        ["a=b", "normal", "number"],
+        ["day", "normal", "date"],
+    ]
+    assert (
+        "Warning: Column 'id' of a.csv stays text, as it holds 010: --column-kinds id=normal" in done.stderr
+    )
+
+
 def test_run_folder_is_complete(run):
     folder, _ = run
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}

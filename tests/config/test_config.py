@@ -9,6 +9,7 @@ from probvae import Architecture, InputError, Training, data, likelihoods, objec
 from probvae.cli.train import main
 from probvae.config.choices import CHOICES, OBJECTIVES, RECIPES
 from probvae.config.json_file import from_json, to_json
+from probvae.config.training import parse_kinds
 from probvae.models.networks import registry as networks
 from probvae.training import optimizer
 
@@ -156,6 +157,29 @@ def test_every_setting_is_an_option_of_probvae_train():
         assert (choices and tuple(choices)) == CHOICES.get(name)
         assert option.is_flag == isinstance(settings[name].default, bool)
         assert settings[name].metadata["help"].split("`")[0] in option.help
+
+
+@pytest.mark.parametrize(
+    ("texts", "kinds"),
+    [
+        (["id=ignore,name=ignore"], {"id": "ignore", "name": "ignore"}),
+        (["id=ignore", "a=b=normal"], {"id": "ignore", "a=b": "normal"}),
+        (["a, b=normal,c=categorical:3"], {"a, b": "normal", "c": "categorical:3"}),
+        (['"x=normal,y"=poisson,"say ""hi"""=ignore'], {"x=normal,y": "poisson", 'say "hi"': "ignore"}),
+        (["=n=ignore"], {"=n": "ignore"}),
+        (["a\nb=ignore"], {"a\nb": "ignore"}),
+        ([], {}),
+    ],
+)
+def test_kinds_of_columns_by_name(texts, kinds):
+    assert parse_kinds(texts) == kinds
+    Training(column_kinds=texts)
+
+
+@pytest.mark.parametrize("text", ["", "id", "=ignore", "id=", "id=Ignore", "a=normal,b"])
+def test_kinds_of_columns_without_a_name_or_a_kind_are_refused(text):
+    with pytest.raises(InputError, match="column_kinds must be of the form NAME=KIND"):
+        Training(column_kinds=(text,))
 
 
 def test_the_documents_tables_are_those_of_the_declarations():

@@ -5,6 +5,7 @@ import os
 import pickle
 import struct
 import tarfile
+import time
 import tracemalloc
 import zipfile
 import zlib
@@ -271,6 +272,14 @@ def test_long_texts_of_many_rows_are_in_memory_once(tmp_path):
     assert peak < 2**26 and found.kinds == ("bernoulli", "normal")
     x = np.concatenate([found.train, found.test])[:, 0]
     assert (np.sum(x == 0), np.sum(x == 1), np.sum(np.isnan(x))) == (125, 250, 125)
+
+
+def test_long_cells_take_linear_time(tmp_path):
+    cells = ["9" * 130_000 + "x", "1,234" * 26_000, "1." * 65_000, "1_2" * 40_000 + "x"]
+    (tmp_path / "a.csv").write_text("a;b\n" + "".join(f"{cell};1\n" for cell in cells))
+    start = time.process_time()
+    assert data.load(str(tmp_path / "a.csv")).schema.columns[0].kind == "categorical:4"
+    assert time.process_time() - start < 10
 
 
 def test_batches_of_long_rows_are_short(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ MISSING = ("NA", "N/A", "nan", "null", "?")  # texts of missing cells, in any ca
 OLD_MISSING = ("NA", "N/A", "nan", "null")  # those of runs of format 2
 
 PLAIN = re.compile(r"[0-9+\-.eE\n]*")  # characters of numbers without separators
-NUMBER = r"[+-]?(?:(?:[0-9]+{point}?[0-9]*|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:inf|infinity))"
+NUMBER = r"[+-]?(?:(?:[0-9]+(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:inf|infinity))"
 GROUPED = r"[+-]?[0-9]{{1,3}}(?:{mark}[0-9]{{3}})+(?:{point}[0-9]+)?"
 WHOLE = r"[+-]?(?:[0-9]+|[0-9]{{1,3}}(?:{mark}[0-9]{{3}})+)"
 LEADING_ZERO = re.compile(r"^[+-]?0[0-9]+$", re.MULTILINE)
