@@ -208,6 +208,18 @@ def test_onnx_computes_what_the_model_does(choices, tmp_path):
         assert_same(run_onnx(decoder, z[:size]), decoded)
 
 
+def test_onnx_of_one_class_takes_x_alone(tmp_path):
+    pytest.importorskip("tf2onnx")
+    vae = building.build(Architecture((4, 4, 1), **{**TINY, "context_dim": 3}), seed=1)
+    export_model(vae, tmp_path / "out", ["onnx"], label=2)
+    x = np.random.default_rng(0).integers(0, 2, [5, 4, 4, 1]).astype(np.float32)
+    one, z = vae.given(2), np.zeros([5, 3], np.float32)
+    one.architecture = vae.architecture
+    encoded, decoded = expected(one, x, z)
+    assert_same(run_onnx(tmp_path / "out" / "encoder.onnx", x), encoded)
+    assert_same(run_onnx(tmp_path / "out" / "decoder.onnx", z), decoded)
+
+
 def test_wrong_exports_are_caught(tmp_path, monkeypatch):
     """Loc and scale swapped; a transposed kernel."""
     vae, x, z = tiny()

@@ -83,7 +83,8 @@ class _ContextFilling(tf_keras.layers.Layer):
 
     def __init__(self, y: tf.Tensor, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.y = y
+        known = tf.get_static_value(y)  # an array is a constant of a graph, a tensor an input of its function
+        self.y = y if known is None else known
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.reshape(x, [-1, math.prod(x.shape[1:])])
