@@ -79,6 +79,8 @@ def test_cells_come_back_in_their_units(vae):
     np.testing.assert_allclose(imputed.mean["rooms"], [5.4, 3], atol=1e-5)
     np.testing.assert_allclose(imputed.sd["rooms"], [2 * sd, 0], rtol=0.1)  # 4,000 draws: 9 standard errors
     assert values["limit"].tolist() == [3.7, 3.7] and imputed.sd["limit"].tolist() == [0, 0]
+    coded = probvae.impute(vae, SCHEMA.encode(FRAME), num_samples=4000, seed=3)
+    assert SCHEMA.decode(coded.mean)["kind"].tolist() == ["c", "b"]
     draws = imputed.draws
     assert draws.index.names[0] == "draw" and len(draws) == 100
     assert set(draws.xs("first", level=1)["kind"]) == {"a", "c"}

@@ -166,7 +166,8 @@ def test_moments_of_chunks_are_those_of_all():
     """Weights that vary over chunks, so that the largest so far changes; by hand from all draws at once."""
     rng = np.random.default_rng(0)
     log_w, (mean, draw) = 3 * rng.standard_normal([12, 5]), rng.standard_normal([2, 12, 5, 3])
-    moments = imputation._Moments((5, 3))
+    draw[..., 2] = rng.integers(0, 3, [12, 5])
+    moments = imputation._Moments((5, 3), {2: 3})
     for part in (slice(0, 2), slice(2, 7), slice(7, 12)):
         moments.add(log_w[part], mean[part], draw[part])
     w = np.exp(log_w) / np.exp(log_w).sum(axis=0)
@@ -175,6 +176,8 @@ def test_moments_of_chunks_are_those_of_all():
     np.testing.assert_allclose(result, expected)
     np.testing.assert_allclose(sd, np.sqrt(second - first**2))
     np.testing.assert_allclose(effective, 1 / np.sum(w**2, axis=0))
+    shares = np.stack([np.sum(w * (draw[..., 2] == k), axis=0) for k in range(3)], axis=1)
+    np.testing.assert_allclose(moments.probabilities()[2], shares)
 
 
 def test_nothing_seen_gives_the_marginal():

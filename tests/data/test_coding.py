@@ -1,0 +1,72 @@
+"""Columns and their codes: scales that are exact, densities and moments in units against closed forms."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from probvae.data.coding import Column, fit
+from probvae.data.schema import Schema
+
+RNG = np.random.default_rng(0)
+
+
+def fitted(values, kind="normal", type="number"):
+    column = Column("a", kind, type, logarithm=kind == "lognormal")
+    return fit("data", [column], lambda: iter([np.asarray(values, np.float64)[:, None]]))[0]
+
+
+@pytest.mark.parametrize("deviation", [0.003, 0.9, 1.3, 1.5, 700.0])
+def test_the_scale_is_the_power_of_two_nearest_to_the_deviation(deviation):
+    values = deviation * stats.norm.ppf((np.arange(2000) + 0.5) / 2000) + 40
+    column = fitted(values)
+    exponent = np.log2(column.scale)
+    assert exponent == round(exponent) and abs(exponent - np.log2(values.std())) <= 0.5
+    assert abs(column.loc - values.mean()) <= column.scale / 512 and column.loc % (column.scale / 256) == 0
+    # data in units that differ by a power of two have the same codes, and whole numbers come back exactly
+    for factor in (2.0**-7, 2.0**9):
+        np.testing.assert_array_equal(fitted(values * factor).encode(values * factor), column.encode(values))
+    whole = np.rint(values * 2**13 / max(1.0, deviation)).astype(np.int64)
+    np.testing.assert_array_equal(fitted(whole, type="integer").decode(fitted(whole).encode(whole)), whole)
+
+
+@pytest.mark.parametrize("kind", ["normal", "lognormal"])
+def test_a_density_of_values_is_that_of_the_code_with_its_slope(kind):
+    values = np.exp(RNG.normal(8, 0.5, 300))
+    column = fitted(values, kind)
+    codes = column.encode(values).astype(np.float64)
+    mean, deviation = 0.3, 0.8  # of p(code)
+    density = stats.norm.logpdf(codes, mean, deviation) + column.log_slope(codes)
+    if kind == "normal":
+        exact = stats.norm(column.loc + column.scale * mean, column.scale * deviation)
+    else:
+        exact = stats.lognorm(column.scale * deviation, scale=np.exp(column.loc + column.scale * mean))
+    np.testing.assert_allclose(density, exact.logpdf(values), atol=1e-4)
+    np.testing.assert_allclose(column.moments(mean, deviation), (exact.mean(), exact.std()), rtol=1e-12)
+    assert column.log_slope(np.array([np.nan])).tolist() == [0]
+
+
+def test_central_values_are_means_and_most_probable_levels():
+    columns = (
+        Column("a", "lognormal", "integer", loc=8.0, scale=0.5, logarithm=True, low=1, high=9, place=1),
+        Column("b", "categorical:3", "text", ("x", "y", "z"), place=0),
+        Column("c", "normal", "integer", loc=7.0, low=7, high=7, place=2),
+    )
+    schema = Schema((3,), "table", columns=columns)
+    centers = schema.centers([[0.2, 1.0, 0.4]], [[0.6, 0.8, 1.0]], [[0.2, 2.0, 0.4]])
+    assert (
+        list(centers) == ["b", "a", "c"] and centers["b"].tolist() == ["z"] and centers["c"].tolist() == [7]
+    )
+    np.testing.assert_allclose(centers["a"], stats.lognorm(0.3, scale=np.exp(8.1)).mean())
+    assert schema.has_units and not Schema((3,), "table", columns=columns[1:2] * 3).has_units
+
+
+def test_images_are_coded_as_their_range_says():
+    schema = Schema((2, 2, 1), "image", white=255, divisor=255, binarization="threshold")
+    images = np.array([0, 127, 128, 255], np.uint8).reshape(1, 2, 2, 1)
+    assert schema.encode(images).ravel().tolist() == [0, 0, 1, 1]
+    assert schema.decode(schema.encode(images)).ravel().tolist() == [0, 0, 255, 255]
+    static = Schema((40, 40, 1), "image", white=255, divisor=255, binarization="static")
+    grey = np.full([1, 40, 40, 1], 51, np.uint8)  # 1 with probability 0.2: 1,600 draws, 6 standard errors
+    x = static.encode(grey, seed=1)
+    assert abs(x.mean() - 0.2) < 0.06 and np.array_equal(x, static.encode(grey, seed=1))
+    assert Schema((2, 2, 1), "image", white=255).encode(images).max() == 255  # counts are not divided
