@@ -5,7 +5,8 @@
 
 import keyword
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,120 +80,166 @@ class Table:
             self._names[i]: spec([None], tf.string if _is_text(column) else tf.float64, self._names[i])
             for i, column in schema.in_place
         }
-        self._codes = [_Codes(column) if column.levels else None for column in schema.columns]
-        self.resources = [c.resource for c in self._codes if c is not None and c.is_text]
-        self._groups: dict[tuple[str, bool], list[int]] = {}  # columns of numbers that are coded alike
-        for i, column in enumerate(schema.columns):
-            if not column.levels:
-                self._groups.setdefault((column.kind, column.logarithm), []).append(i)
-        fields = ([c.loc, c.scale, c.logarithm, c.type in WHOLE] for c in schema.columns)
-        loc, scale, logarithm, whole = np.array(list(fields)).T
-        self._loc, self._scale = loc, scale
-        self._logarithm, self._whole = logarithm.astype(bool), whole.astype(bool)
+        self._places = _places(schema.columns)
+        self._groups: list[_Group] = [
+            make(*(schema.columns[i] for i in places)) for make, places in self._places
+        ]
+        self.resources = [group.resource for group in self._groups if group.resource is not None]
         self._expected = [_expected(column, schema.missing) for column in schema.columns]
-
-    # ---- from values to codes ----------------------------------------------------------------------
 
     def encode(self, cells: dict[str, tf.Tensor], seed: tf.Tensor) -> Coded:
         """Return the codes of columns, and what is wrong in each row; `seed` is not used."""
-        parts, order = [], []
-        for (kind, logarithm), places in self._groups.items():
-            values = tf.stack([cells[self._names[i]] for i in places], axis=1)
-            parts.append(self._encode_numbers(values, kind, logarithm, places))
-            order += places
-        for i, codes in enumerate(self._codes):
-            if codes is not None:
-                parts.append([tensor[:, None] for tensor in codes.of(cells[self._names[i]])])
-                order.append(i)
-        back = np.argsort(order)
-        found, good, missing = (
+        parts = [
+            group.read(tf.stack([cells[self._names[i]] for i in places], axis=1))
+            for group, (_, places) in zip(self._groups, self._places, strict=True)
+        ]
+        back = np.argsort(np.concatenate([places for _, places in self._places]))
+        found, good, missing, slopes = (
             tf.gather(tf.concat(part, axis=1), back, axis=1) for part in zip(*parts, strict=True)
         )
         bad = ~good & ~missing if self._schema.missing else ~good | missing
-        known = tf.where(missing, np.float32(np.nan), found)
-        x = tf.where(bad, np.float32(0), known)  # 0 is a code of every column
+        x = tf.where(bad, np.float32(0), tf.where(missing, np.float32(np.nan), found))  # 0 is always a code
         first = tf.argmax(tf.cast(bad, tf.int8), axis=1)
         problem = tf.where(tf.reduce_any(bad, axis=1), tf.gather(tf.constant(self._expected), first), "")
-        return Coded(x, problem, self._log_slope(x))
-
-    def _encode_numbers(
-        self, values: tf.Tensor, kind: str, logarithm: bool, places: list[int]
-    ) -> list[tf.Tensor]:
-        """Return codes, whether they are right, and whether they are missing, each [B, n]."""
-        inside = SUPPORT[kind](values)
-        numbers = tf.where(inside, values, np.float64(1))
-        numbers = tf.math.log(numbers) if logarithm else numbers
-        codes = (numbers - self._loc[places]) / self._scale[places]
-        good = inside & (tf.abs(codes) <= LARGEST)
-        return [tf.cast(tf.where(good, codes, np.float64(0)), tf.float32), good, tf.math.is_nan(values)]
-
-    def _log_slope(self, x: tf.Tensor) -> tf.Tensor:
-        """Return log |d x / d value| of rows, [B] float64, in nats."""
-        numbers = tf.cast(x, tf.float64) * self._scale + self._loc
-        slopes = -np.log(self._scale) - tf.where(self._logarithm, numbers, np.float64(0))
-        return tf.reduce_sum(tf.where(tf.math.is_nan(x), np.float64(0), slopes), axis=1)
-
-    # ---- from codes to values ----------------------------------------------------------------------
+        slope = tf.reduce_sum(tf.where(missing, np.float64(0), slopes), axis=1)
+        return Coded(x, problem, slope)
 
     def decode(self, x: tf.Tensor) -> Outputs:
         """Return the columns of draws x [N, D]."""
-        numbers = tf.cast(x, tf.float64) * self._scale + self._loc
-        numbers = tf.where(self._logarithm, tf.exp(numbers), numbers)
-        return self._columns(x, tf.where(self._whole, tf.round(numbers), numbers))
+        return self._columns(lambda group, own: group.write(own(x)))
 
     def centers(self, decoded: Outputs) -> Outputs:
         """Return the means of numbers and the most probable levels; `decoded` holds tensors [N, D]."""
-        mean, stddev = (tf.cast(decoded[name], tf.float64) for name in ("mean", "stddev"))
-        numbers = mean * self._scale + self._loc
-        exponent = numbers + tf.square(stddev * self._scale) / 2  # the mean of a lognormal variable
-        return self._columns(decoded["mode"], tf.where(self._logarithm, tf.exp(exponent), numbers))
+        parts = [decoded[name] for name in ("mean", "stddev", "mode")]
+        return self._columns(lambda group, own: group.center(*map(own, parts)))
 
-    def _columns(self, codes: tf.Tensor, numbers: tf.Tensor) -> Outputs:
-        columns = {}
-        for i, column in self._schema.in_place:
-            own = self._codes[i]
-            if own is not None:
-                values = own.levels_at(codes[:, i])
-            elif column.is_constant:
-                values = tf.fill(tf.shape(codes)[:1], np.float64(column.low))
-            else:
-                values = numbers[:, i]
-            columns[self._names[i]] = values
-        return columns
+    def _columns(self, values_of: Callable[..., tf.Tensor]) -> Outputs:
+        columns: dict[int, tf.Tensor] = {}
+        for group, (_, places) in zip(self._groups, self._places, strict=True):
+            values = values_of(group, partial(tf.gather, indices=places, axis=1))
+            columns |= dict(zip(places, tf.unstack(values, num=len(places), axis=1), strict=True))
+        return {self._names[i]: columns[i] for i, _ in self._schema.in_place}
 
 
-class _Codes:
-    """Codes of the levels of a column."""
+# ---- groups of columns that are coded alike --------------------------------------------------------
 
-    def __init__(self, column: Column) -> None:
-        self.is_text = _is_text(column)
-        if not self.is_text:
-            self._levels = np.array(column.levels, np.float64)
-            self._order = np.argsort(self._levels)
-            return
-        texts = [TEXTS[column.type](level) for level in column.levels]
-        self._levels = np.array([written for written, *_ in texts])
-        pairs = [(text, code) for code, own in enumerate(texts) for text in own]
-        keys, codes = (np.array(part) for part in zip(*pairs, strict=True))
-        initializer = tf.lookup.KeyValueTensorInitializer(keys, codes, tf.string, tf.int64)
+
+class _Group:
+    """Columns, n of them, that are coded alike.
+
+    Attributes:
+      resource: Table that finds the codes of texts; None for other columns.
+    """
+
+    resource: Any = None
+
+    def __init__(self, *columns: Column) -> None:
+        raise NotImplementedError
+
+    def read(self, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return codes of values [B, n], whether these are right, are missing, and log |d code / d value|."""
+        raise NotImplementedError
+
+    def write(self, codes: tf.Tensor) -> tf.Tensor:
+        """Return the values of draws [N, n]."""
+        raise NotImplementedError
+
+    def center(self, mean: tf.Tensor, stddev: tf.Tensor, mode: tf.Tensor) -> tf.Tensor:
+        """Return the central values of distributions of codes, from their moments [N, n]."""
+        return self.write(mode)
+
+
+class _Numbers(_Group):
+    """Columns of numbers of one kind."""
+
+    def __init__(self, *columns: Column) -> None:
+        self._kind, self._logarithm = columns[0].kind, columns[0].logarithm
+        self._loc, self._scale = (np.array([getattr(c, name) for c in columns]) for name in ("loc", "scale"))
+        self._whole = np.array([c.type in WHOLE for c in columns])
+        self._constant = np.array([c.is_constant for c in columns])
+        self._low = np.array([c.low or 0 for c in columns], np.float64)
+
+    def read(self, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        inside = SUPPORT[self._kind](values)
+        numbers = tf.where(inside, values, np.float64(1))
+        numbers = tf.math.log(numbers) if self._logarithm else numbers
+        codes = (numbers - self._loc) / self._scale
+        good = inside & (tf.abs(codes) <= LARGEST)
+        slopes = tf.zeros_like(codes) - np.log(self._scale) - (numbers if self._logarithm else 0)
+        codes = tf.cast(tf.where(good, codes, np.float64(0)), tf.float32)
+        return codes, good, tf.math.is_nan(values), slopes
+
+    def write(self, codes: tf.Tensor) -> tf.Tensor:
+        numbers = tf.cast(codes, tf.float64) * self._scale + self._loc
+        numbers = tf.exp(numbers) if self._logarithm else numbers
+        return tf.where(self._constant, self._low, tf.where(self._whole, tf.round(numbers), numbers))
+
+    def center(self, mean: tf.Tensor, stddev: tf.Tensor, mode: tf.Tensor) -> tf.Tensor:
+        numbers = tf.cast(mean, tf.float64) * self._scale + self._loc
+        if self._logarithm:  # the mean of a lognormal variable
+            numbers = tf.exp(numbers + tf.square(tf.cast(stddev, tf.float64) * self._scale) / 2)
+        return tf.where(self._constant, self._low, numbers)
+
+
+class _Texts(_Group):
+    """Columns of texts and booleans; one table holds the texts of all, after the number of their column."""
+
+    def __init__(self, *columns: Column) -> None:
+        texts = [[TEXTS[c.type](level) for level in c.levels] for c in columns]
+        self._number = np.array([f"{i} " for i in range(len(columns))])
+        keys = {
+            f"{i} {text}": code
+            for i, levels in enumerate(texts)
+            for code, level in enumerate(levels)
+            for text in level
+        }
+        initializer = tf.lookup.KeyValueTensorInitializer(
+            list(keys), list(keys.values()), tf.string, tf.int64
+        )
         self.resource = tf.lookup.StaticHashTable(initializer, default_value=-1)
+        self._texts = np.array([level[0] for levels in texts for level in levels])
+        self._count = np.array([len(levels) for levels in texts])
+        self._start = np.cumsum(self._count) - self._count
 
-    def of(self, cells: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return codes, whether they are right, and whether they are missing, each [B]."""
-        if self.is_text:
-            found = self.resource.lookup(cells)
-            good, missing = found >= 0, tf.strings.strip(cells) == ""
-        else:
-            ordered = self._levels[self._order]
-            place = tf.minimum(tf.searchsorted(ordered, cells), len(ordered) - 1)
-            found, good = tf.gather(self._order, place), tf.gather(ordered, place) == cells
-            missing = tf.math.is_nan(cells)
-        return tf.cast(tf.where(good, found, tf.zeros_like(found)), tf.float32), good, missing
+    def read(self, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        found = self.resource.lookup(tf.constant(self._number) + values)
+        codes = tf.cast(tf.maximum(found, 0), tf.float32)
+        return codes, found >= 0, tf.strings.strip(values) == "", tf.zeros_like(codes, tf.float64)
 
-    def levels_at(self, codes: tf.Tensor) -> tf.Tensor:
-        """Return the levels of codes [N]."""
+    def write(self, codes: tf.Tensor) -> tf.Tensor:
+        index = tf.clip_by_value(tf.cast(tf.round(codes), tf.int64), 0, self._count - 1)
+        return tf.gather(tf.constant(self._texts), index + self._start)
+
+
+class _Levels(_Group):
+    """One column whose levels are numbers."""
+
+    def __init__(self, *columns: Column) -> None:
+        self._levels = np.array(columns[0].levels, np.float64)
+        self._order = np.argsort(self._levels)
+
+    def read(self, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        ordered = self._levels[self._order]
+        place = tf.searchsorted(ordered, tf.reshape(values, [-1]))
+        place = tf.reshape(tf.minimum(place, len(ordered) - 1), tf.shape(values))
+        good, codes = tf.gather(ordered, place) == values, tf.gather(np.float32(self._order), place)
+        return codes, good, tf.math.is_nan(values), tf.zeros_like(values)
+
+    def write(self, codes: tf.Tensor) -> tf.Tensor:
         index = tf.clip_by_value(tf.cast(tf.round(codes), tf.int32), 0, len(self._levels) - 1)
-        return tf.gather(tf.constant(self._levels), index)
+        return tf.gather(self._levels, index)
+
+
+def _places(columns: Sequence[Column]) -> list[tuple[type[_Group], list[int]]]:
+    """Return the groups of columns, each with the indices of its columns."""
+    found: dict[Any, tuple[type[_Group], list[int]]] = {}
+    for i, column in enumerate(columns):
+        group: tuple[Any, type[_Group]] = ((column.kind, column.logarithm), _Numbers)
+        if column.levels:
+            group = ("texts", _Texts) if _is_text(column) else (i, _Levels)
+        key, make = group
+        found.setdefault(key, (make, []))[1].append(i)
+    return list(found.values())
 
 
 def _is_text(column: Column) -> bool:
