@@ -36,7 +36,7 @@ def _count(num_missing: Sequence[int], index: int) -> str:
 def levels_or_range(column: Column) -> str:
     """Return the levels of a column, or its range, in units of the data."""
     if column.levels:
-        text = ", ".join(map(str, column.levels))
+        text = ", ".join(map(str, column.decode(np.arange(len(column.levels)))))
         return text if len(text) <= WIDTH else f"{text[: WIDTH - 4].rstrip(' ,')} ..."
     if column.low is None or column.high is None:
         return ""

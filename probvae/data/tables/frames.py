@@ -67,10 +67,10 @@ def _source(series: Any) -> Source:
     if isinstance(dtype, pd.CategoricalDtype):
         levels = np.asarray(dtype.categories, object).tolist()
         form = _form(pd.Series(dtype.categories))
-        if form in ("text", "integer", "number"):
+        if form in ("text", "integer", "number", "boolean"):
             return Source(form, categories=tuple(levels), ordered=bool(dtype.ordered), dtype="category")
-    else:
-        form = _form(series)
+        return Source("number", unusable=f"categories of {dtype.categories.dtype}")
+    form = _form(series)
     if form is None:
         return Source("number", unusable=_unusable(series))
     return Source(form, dtype=str(dtype) if DTYPE.fullmatch(str(dtype)) else "")

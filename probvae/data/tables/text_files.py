@@ -20,7 +20,8 @@ MAX_LINE = 2**24  # characters of a line, at most
 MAX_CELL = 2**17  # characters of a cell, at most
 BATCH_CHARACTERS = 2**26  # characters read at a time, about
 EXCESS = 4  # batches that one may grow to where its rows are suddenly long
-PEEK = 4  # chunks of 1, 8, 64, ... rows that are compared with the first one, at most
+GROWTH = 64  # largest ratio of the rows of a chunk to those of the one before
+PEEK = 3  # chunks of 1, 64, 4096 rows that are compared with the first row, at most
 QUOTED = re.compile(r'"(?:[^"]|"")*(?:"|$)')
 DELIMITERS = ",;\t"
 ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -171,7 +172,7 @@ def _rows(path: Path, text: _Text, reader: Any) -> Iterator[list[np.ndarray]]:
             chunk = reader.get_chunk(size)
         except StopIteration:
             return
-        columns = [column.to_numpy() for _, column in chunk.items()]
+        columns = list(chunk.to_numpy().T)
         refuse_many(str(path), len(columns))
         longest = max(max(map(len, column)) for column in columns)
         if longest > MAX_CELL:
@@ -181,7 +182,7 @@ def _rows(path: Path, text: _Text, reader: Any) -> Iterator[list[np.ndarray]]:
             )
         yield columns
         most = max(1, BATCH_CHARACTERS // max(1, text.longest))
-        size = min(rows_at_once(len(columns)), 8 * size, most)
+        size = min(rows_at_once(len(columns)), GROWTH * size, most)
 
 
 def _in_words(path: Path, error: str) -> str:
