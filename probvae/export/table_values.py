@@ -29,7 +29,7 @@ TEXTS: dict[str, Callable[[Any], tuple[str, ...]]] = {
     "boolean": lambda level: ("true", "True", "TRUE", "1") if level else ("false", "False", "FALSE", "0"),
 }
 WHOLE = ("integer", "date")  # types whose numbers are whole
-RESERVED = ("z", "x", "number", "num_samples", "seed", "self", "problem")  # names of other tensors
+RESERVED = ("z", "num_samples", "seed", "self")  # other tensors of `sample` and `log_prob`; of Python
 
 
 def tensor_names(schema: Schema) -> tuple[str, ...]:

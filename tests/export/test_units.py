@@ -96,10 +96,10 @@ def test_the_choices_are_those_of_the_schema():
         "class": "column_class",
         "seed": "column_seed",
     }
-    odd = ("a b", "a_b", "A-B", "年", "%", "_z", "None")
+    odd = ("a b", "a_b", "A-B", "年", "%", "_z", "x", "None")
     columns = tuple(Column(name, "normal", place=i) for i, name in enumerate(odd))
-    names = tensor_names(Schema((7,), "table", columns=columns))
-    assert names == ("a_b_2", "a_b", "A_B_3", "column", "column_2", "column_z", "column_None")
+    names = tensor_names(Schema((8,), "table", columns=columns))
+    assert names == ("a_b_2", "a_b", "A_B_3", "column", "column_2", "column_z", "x", "column_None")
 
 
 def test_a_table_is_scored_and_drawn_in_its_units(table):
