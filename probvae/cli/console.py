@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from probvae.cli.start import StopOnSignal
+from probvae.config.choices import CONVOLUTIONS
 from probvae.data import from_config, schema_text
 from probvae.data.folders import skipped_sentence
 from probvae.environment import __version__
@@ -161,7 +162,7 @@ class TrainingConsole(Console):
     def _introduce(self, job: Job, place: str) -> None:
         architecture, training, examples = job.architecture, job.training, job.examples
         weights = sum(int(w.shape.num_elements()) for w in job.vae.trainable_weights)
-        is_perceptron = architecture.network in ("mlp", "gated_mlp")
+        is_perceptron = architecture.network not in CONVOLUTIONS
         widths = architecture.units if is_perceptron else architecture.filters
         sizes = ",".join(map(str, architecture.latent_layers))
         layers = f" in layers of {sizes}" if architecture.is_hierarchy else ""

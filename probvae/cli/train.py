@@ -14,7 +14,7 @@ import click
 from probvae.cli.command import COMMAND_LINE, Command
 from probvae.cli.start import make_strategy, quiet_start, thread_options
 from probvae.config.architecture import DECIDED_BY_DATA, Architecture
-from probvae.config.choices import CHOICES, RECIPES
+from probvae.config.choices import CHOICES, OF_TABLES, RECIPES
 from probvae.config.training import CHANGEABLE, Every, Training
 from probvae.environment import __version__
 from probvae.errors import InputError
@@ -231,7 +231,7 @@ def _check(architecture: dict[str, Any], training: Training) -> None:
     placeholders: dict[str, Any] = {}
     if "latent_layers" in architecture:
         placeholders["latent_dim"] = sum(architecture["latent_layers"])
-    if architecture.get("likelihood") == "mixed":
+    if architecture.get("likelihood") in OF_TABLES:
         placeholders |= {"columns": ("normal",), "event_shape": (1,)}
     if training.uses_labels:
         placeholders["context_dim"] = 2

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from probvae.config.choices import FROM_EXAMPLES, OF_TABLES
 from probvae.config.fields import Settings, setting, with_attributes
 from probvae.config.limits import refuse_too_large
 from probvae.errors import InputError
@@ -108,7 +109,7 @@ class Architecture(Settings):
             raise InputError("A hierarchy cannot be conditional: leave latent_layers or the labels out.")
         if self.classifier and not self.context_dim:
             raise InputError("classifier needs classes: context_dim must be 2 or more; got 0.")
-        if (self.likelihood == "mixed") != bool(self.columns):
+        if (self.likelihood in OF_TABLES) != bool(self.columns):
             raise InputError(
                 "columns and the likelihood mixed belong together: got likelihood "
                 f"{self.likelihood} and {len(self.columns)} columns."
@@ -117,6 +118,6 @@ class Architecture(Settings):
             raise InputError(
                 f"columns must be {self.event_shape[0]}, one for each value of x; got {len(self.columns)}."
             )
-        if self.context_dim and self.prior == "vamp":
+        if self.context_dim and self.prior in FROM_EXAMPLES:
             raise InputError("The prior vamp does not know y: choose another prior for a conditional model.")
         refuse_too_large(self)

@@ -119,6 +119,11 @@ LIKELIHOODS: dict[str, Callable[[Any, int], int]] = {
 }
 
 
+OF_TABLES = ("mixed",)  # likelihoods of tables, which need the kinds of the columns
+FROM_EXAMPLES = ("vamp",)  # priors whose components are q(z|x) of examples x, without y
+ON_SPHERES = ("uniform_sphere",)  # priors on a sphere
+
+
 class Network(NamedTuple):
     """The layers of encoder and decoder.
 

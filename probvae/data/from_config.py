@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from probvae.config.architecture import Architecture
+from probvae.config.choices import OF_TABLES
 from probvae.config.training import Training, parse_kinds
 from probvae.data import binarization, labels, loading
 from probvae.data.binarization import Prepared
@@ -68,7 +69,7 @@ def shape_fields(examples: DataSet, training: Training, likelihood: str) -> dict
       InputError: The run uses labels and the data have none.
     """
     fields: dict[str, Any] = {"event_shape": examples.event_shape}
-    if likelihood == "mixed":
+    if likelihood in OF_TABLES:
         if not examples.kinds:
             raise InputError(
                 f"The likelihood mixed is for tables, .csv or .parquet files; {examples.name} is none."

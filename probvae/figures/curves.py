@@ -1,12 +1,14 @@
 """Curves and histograms of training and evaluation."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from probvae.errors import InputError
 from probvae.figures.posterior import RED
 from probvae.figures.theme import GRID, accent, axes_of, chosen, dpi, ink, letters, muted, style
 
@@ -38,6 +40,16 @@ def learning_curves(
         axes.margins(y=0.18)
         style(axes)
     return figure
+
+
+def draw_history(history: Mapping[str, Any]) -> Figure:
+    """Draw the test ELBO and its two terms over the epochs, from the columns of a history that has some."""
+    names = ("test_elbo", "test_log_likelihood", "test_kl")
+    if not {"epoch", *names} <= history.keys():
+        raise InputError("The history has no epoch yet.")
+    titles = ("Test ELBO", "Reconstruction E[log p(x|z)]", "KL")
+    curves: dict[str, Any] = {title: list(history[name]) for title, name in zip(titles, names, strict=True)}
+    return learning_curves(curves, list(history["epoch"]))
 
 
 def bound_against_samples(

@@ -9,6 +9,7 @@ import numpy as np
 from probvae import figures
 from probvae.config.training import Training
 from probvae.figures import latent
+from probvae.figures.curves import draw_history
 from probvae.files import writing
 from probvae.inference.blocks import in_blocks
 from probvae.models.vae import VAE
@@ -16,7 +17,6 @@ from probvae.priors import on_sphere
 from probvae.runs.files import epoch_pictures
 from probvae.runs.folder import IMAGES
 from probvae.runs.job import Job
-from probvae.runs.run import draw_history
 from probvae.seeds import fold_in
 from probvae.training.state import Row
 

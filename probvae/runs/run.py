@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,18 +53,6 @@ def open_run(folder: str | os.PathLike[str]) -> "Run":
 def as_run(run: "Run | str | os.PathLike[str]", source: str | None = None) -> "Run":
     """Return a run or the run of a folder, with other data if a source is given."""
     return run if isinstance(run, Run) and source is None else Run(run, source)
-
-
-def draw_history(history: Mapping[str, Any]) -> "Figure":
-    """Draw the test ELBO and its two terms over the epochs, from the columns of a history that has some."""
-    from probvae.figures.curves import learning_curves
-
-    names = ("test_elbo", "test_log_likelihood", "test_kl")
-    if not {"epoch", *names} <= history.keys():
-        raise InputError("The history has no epoch yet.")
-    titles = ("Test ELBO", "Reconstruction E[log p(x|z)]", "KL")
-    curves: dict[str, Any] = {title: list(history[name]) for title, name in zip(titles, names, strict=True)}
-    return learning_curves(curves, list(history["epoch"]))
 
 
 class Run:
@@ -366,6 +354,8 @@ class Run:
         Raises:
           InputError: The history has no epoch yet.
         """
+        from probvae.figures.curves import draw_history
+
         return draw_history(self.history)
 
     @property

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
+from probvae.data.coding import NUMBERS
 from probvae.data.schema import Schema
 from probvae.data.tables.frames import is_frame
 from probvae.data.tables.table_files import whole_frame
@@ -240,9 +241,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         kinds = fields["columns"]
         if isinstance(kinds, Mapping):
             raise InputError("columns must be a sequence of kinds, one for each column of an array.")
-        columns = tuple("normal" if kind == "lognormal" else kind for kind in kinds)
+        logs = [kind in NUMBERS and NUMBERS[kind].logarithm for kind in kinds]
+        columns = tuple("normal" if log else kind for kind, log in zip(kinds, logs, strict=True))
         likelihood = likelihood_of(Architecture(**{**fields, "columns": columns}))
-        logarithms = np.array([kind == "lognormal" for kind in kinds] or [False] * values.shape[1])
+        logarithms = np.array(logs or [False] * values.shape[1])
         scaled = likelihood.standardizes() if self.standardize else np.zeros(values.shape[1], bool)
         names = list(rows.columns) if is_frame(rows) else None
         coding: Any = self.coding_ if resumes else ArrayCoding.fitted(values, scaled, logarithms, names)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from probvae.config.choices import ON_SPHERES
 from probvae.inference.estimates import reliable_pareto_k
 from probvae.runs.files import number
 from probvae.runs.run import Run
@@ -41,7 +42,7 @@ def findings_of(run: Run) -> list[Finding]:
 
 def latent_variance(run: Run) -> np.ndarray | None:
     """Return Var_x(E_q[z_l]) for each latent dimension, [L]; None if unknown or on a sphere."""
-    if run.architecture.prior == "uniform_sphere":
+    if run.architecture.prior in ON_SPHERES:
         return None
     fresh = None if run.is_evaluation_stale else run.evaluation
     evaluated = fresh and fresh.arrays.get("latent_variance")
