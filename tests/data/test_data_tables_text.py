@@ -48,6 +48,9 @@ TEXTS = {  # cells that stay text, and the warning
     "underscores": (["1_2", "3", "4"], "stays text, as it holds 1_2"),
     "ambiguous": (["1,234", "2,345", "7"], r"1,234 has either a decimal comma or a thousands separator"),
     "both": (["1,5", "1.5", "2"], "some of its numbers have a decimal point and some a comma"),
+    "spaces": (["1 234", "12 345 678"], "as cells like '1 234' are neither plain numbers nor dates"),
+    "units": (["$5", "7 €", "8%"], "as cells like '$5' are neither plain numbers nor dates like 2020-12-31"),
+    "days": (["31/12/2020", "1.2.2021", "2/3/21 10:00"], "as cells like '31/12/2020' are neither"),
     "nearly": (
         [*map(str, range(20)), "-"],
         "95.2% of its cells are numbers, but not '-': --na 'NA,N/A,nan,null,?,-' reads it otherwise",
@@ -93,7 +96,8 @@ def test_the_comma_of_a_file_with_commas_stands_in_quotes(tmp_path):
     loaded, said = load(
         tmp_path / "a.csv", 'a,b\n"1,234,567",x\n"2,000",y\n"1,5,6",z\n', kinds={"b": "ignore"}
     )
-    assert values(loaded)["a"] == ["1,234,567", "1,5,6", "2,000"] and said == []
+    assert values(loaded)["a"] == ["1,234,567", "1,5,6", "2,000"]
+    assert len(said) == 1 and "as cells like '1,5,6' are neither plain numbers nor dates" in said[0]
     loaded, _ = load(tmp_path / "a.csv", 'a,b\n"1,234,567",x\n"2,000",y\n')
     assert values(loaded)["a"] == [1_234_567, 2000]
 

@@ -14,6 +14,10 @@ GROUPED = r"[+-]?[0-9]{{1,3}}(?:{mark}[0-9]{{3}})+(?:{point}[0-9]+)?"
 WHOLE = r"[+-]?(?:[0-9]+|[0-9]{{1,3}}(?:{mark}[0-9]{{3}})+)"
 LEADING_ZERO = re.compile(r"^[+-]?0[0-9]+$", re.MULTILINE)
 UNDERSCORE = re.compile(r"^[+-]?[0-9]+(?:_[0-9]+)+$", re.MULTILINE)
+DRESSED = re.compile(  # numbers with a unit, or with other marks between thousands, and dates like 31/12/2020
+    r"[$€£¥]? ?[+-]?[0-9][0-9 \u00a0\u202f'’.,]* ?[%$€£¥]?"
+    r"|[0-9]{1,4}[/.][0-9]{1,2}[/.][0-9]{1,4}(?: [0-9:]+)?"
+)
 EXPONENT = re.compile(r"[0-9]+[eE][0-9]+")
 
 

@@ -111,6 +111,9 @@ def _written(survey: Survey, asked: str | None) -> Reading:
         numbers = survey.numbers[notation]
         return Reading("integer" if numbers.integer else "number", numbers, notation)
     share = 1 - survey.num_others / survey.present
+    if share < NEARLY and survey.is_dressed:
+        words = f"cells like {survey.others[0]!r} are neither plain numbers nor dates like 2020-12-31"
+        return Reading("text", remark=words)
     if share < NEARLY:
         return Reading("text")
     if survey.others:

@@ -66,6 +66,7 @@ class Survey:
       separated: Whether a number has a comma.
       leading_zero, underscore: The first cell like 007, and like 1_2; else empty.
       has_exponents: Whether all cells are like 1E5.
+      is_dressed: Whether all cells are numbers with units or other marks, or dates in another form.
       others: The first cells that are no numbers in any notation.
       num_others: Number of such cells.
       zoned: Whether a date has a time zone.
@@ -81,7 +82,7 @@ class Survey:
         self.dates = Numbers() if (written and not self.old) or form == "date" else None
         self.is_boolean = (written and not self.old) or form == "boolean"
         self.separated = self.zoned = False
-        self.has_exponents = written and not self.old
+        self.has_exponents = self.is_dressed = written and not self.old
         self.leading_zero = self.underscore = ""
         self.others: list[str] = []
 
@@ -148,6 +149,7 @@ class Survey:
 
     def _add_marks(self, texts: list[str], joined: str) -> None:
         self.has_exponents = self.has_exponents and all(map(cells.EXPONENT.fullmatch, texts))
+        self.is_dressed = self.is_dressed and all(map(cells.DRESSED.fullmatch, texts))
         if not self.leading_zero and (zero := cells.LEADING_ZERO.search(joined)):
             self.leading_zero = zero[0]
         if not self.underscore and (score := cells.UNDERSCORE.search(joined)):
