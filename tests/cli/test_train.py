@@ -100,7 +100,8 @@ def test_run_folder_is_complete(run):
     pictures.add("traversals.png")
     gifs = {"reconstructions.gif", "prior.gif"}
     states = {f"checkpoints/step-{step:09d}.state" for step in (6, 12)}
-    files = {"config.json", "weights.npz", "history.csv", "metrics.json", "commands.json", "report.html"}
+    files = {"config.json", "schema.json", "weights.npz", "history.csv", "metrics.json", "commands.json"}
+    files.add("report.html")
     assert names == {*files, *frames, *pictures, *gifs, *states}
     for name in {*frames, *pictures}:
         with Image.open(folder / name) as picture:

@@ -64,7 +64,7 @@ BAD = {
     "names.csv": (text(b'"a\n\x1b[2J",b\n1,2\n'), "two examples or more"),
     "latin.csv": (text("ä\n1\n".encode("latin-1")), "save it in UTF-8"),
     "nul.csv": (text(b"a\n1\n\x00"), "NUL characters"),
-    "wide.csv": (text(b"1" * 200_000), "field larger"),
+    "wide.csv": (text(b"1" * 200_000), "must have cells of at most 131,072 characters"),
     "cut.parquet": (text(b"PAR1" + bytes(99)), "parquet"),
     "pipe.npz": (os.mkfifo, "no regular file"),
     "pictures": (folder, "none of its files can be"),
