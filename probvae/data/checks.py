@@ -105,6 +105,7 @@ def as_images(what: str, x: np.ndarray, *, missing: bool = False, levels: int | 
             f"{what} must be images [N, H, W, C]; its shape {list(x.shape)} looks like channels first: swap "
             "its axes by x.transpose(0, 2, 3, 1)."
         )
+    series = ", or say --kind series (kind='series') for series [N, T, C]" if x.ndim == 3 else ""
     x = x[..., None] if x.ndim == 3 else x
     survey = _survey(what, x, missing=missing)
     if x.dtype == bool:
@@ -115,7 +116,7 @@ def as_images(what: str, x: np.ndarray, *, missing: bool = False, levels: int | 
         return Examples(_as_type(x, np.float32), 1, survey.missing)
     raise InputError(
         f"{what} must hold integers from 0 to 255 or floats from 0 to 1; found {x.dtype} from "
-        f"{survey.low:g} to {survey.high:g}. Rescale it."
+        f"{survey.low:g} to {survey.high:g}. Rescale it{series}."
     )
 
 
@@ -160,18 +161,13 @@ def as_examples(
     what: str, x: np.ndarray, *, kind: str = "auto", missing: bool = False, levels: int | None = None
 ) -> Examples:
     """Check an array as `kind`, a key of `EVENTS`; "auto" takes [N, D] as vectors, all else as images."""
-    if kind == "auto" and x.ndim == 3 and x.dtype.kind == "f" and (x.shape[-1] == 1 or not _is_grey(x)):
+    if kind == "auto" and x.ndim == 3 and x.dtype.kind == "f" and x.shape[-1] == 1:
         raise InputError(
             f"{what} of shape {list(x.shape)} may be series [N, T, C] or images [N, H, W]: say --kind series "
             "or --kind image (kind='series' or 'image')."
         )
     kind = ("vector" if x.ndim == 2 else "image") if kind == "auto" else kind
     return EVENTS[kind](what, x, missing=missing, levels=levels)
-
-
-def _is_grey(x: np.ndarray) -> bool:
-    """Return whether all values that are not missing lie from 0 to 1."""
-    return all(np.all((chunk >= 0) & (chunk <= 1) | np.isnan(chunk)) for chunk in chunks(x))
 
 
 def as_labels(what: str, y: np.ndarray | None, size: int) -> np.ndarray | None:

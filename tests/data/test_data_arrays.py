@@ -77,10 +77,17 @@ def test_channels_first_is_told(shape, tmp_path):
     assert data.load(tmp_path / "a.npy").event_shape == (*shape[2:], shape[1])
 
 
-@pytest.mark.parametrize("x", [np.zeros([20, 30, 1]), np.full([20, 30, 4], 2.5)], ids=["one", "beyond"])
-def test_series_are_offered(x, tmp_path):
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros([20, 30, 1]), "may be series .* --kind series or --kind image"),
+        (np.full([20, 30, 4], 2.5), "Rescale it, or say --kind series"),
+    ],
+    ids=["one", "beyond"],
+)
+def test_series_are_offered(x, message, tmp_path):
     np.save(tmp_path / "a.npy", x)
-    with pytest.raises(InputError, match=r"may be series .* --kind series or --kind image"):
+    with pytest.raises(InputError, match=message):
         data.load(tmp_path / "a.npy")
     assert data.load(tmp_path / "a.npy", kind="series").event_shape == x.shape[1:]
 
