@@ -1,11 +1,13 @@
 """Columns and their codes: scales that are exact, densities and moments in units against closed forms."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from probvae.data.coding import Column, fit
 from probvae.data.schema import Schema
+from probvae.errors import InputError
 
 RNG = np.random.default_rng(0)
 
@@ -70,3 +72,38 @@ def test_images_are_coded_as_their_range_says():
     x = static.encode(grey, seed=1)
     assert abs(x.mean() - 0.2) < 0.06 and np.array_equal(x, static.encode(grey, seed=1))
     assert Schema((2, 2, 1), "image", white=255).encode(images).max() == 255  # counts are not divided
+
+
+def test_digits_that_name_classes_are_names():
+    schema = Schema((1,), "vector", classes=("1", "10", "3"))
+    assert [schema.class_index(name) for name in schema.classes] == [0, 1, 2]
+    assert [schema.class_index(k) for k in (0, 1, np.int64(2))] == [0, 1, 2]  # numbers, not names
+    for unknown in ("0", "2", 3, -1, 1.0):
+        with pytest.raises(InputError, match="The classes are 1, 10, 3; got"):
+            schema.class_index(unknown)
+    assert Schema((1,), "vector", classes=("cat", "dog")).class_index("1") == 1
+
+
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        ({"a": [1.0, 2.0], "b": ["x"]}, "'a' has 2 values and 'b' 1"),
+        ({"a": 1.0, "b": "x"}, "Column 'a' must hold one value for each row"),
+        ({"a": [[1.0]], "b": [["x"]]}, r"got an array of shape \[1, 1\]"),
+        (
+            pd.DataFrame([[1.0, "x", "y"]], columns=["a", "b", "b"]),
+            "Column 'b' .* or two columns of this name",
+        ),
+    ],
+)
+def test_a_table_has_one_value_for_each_row_and_column(table, message):
+    columns = (Column("a", "normal"), Column("b", "bernoulli", "text", ("x", "y")))
+    with pytest.raises(InputError, match=message):
+        Schema((2,), "table", columns=columns).encode(table)
+
+
+def test_x_holds_numbers():
+    schema = Schema((1,), "table", columns=(Column("a", "normal"),))
+    for method in (schema.check, schema.decode, schema.log_slope):
+        with pytest.raises(InputError, match="x must hold numbers"):
+            method([["a"]])

@@ -152,7 +152,7 @@ BAD = {
     "half.npz": ({"x_train": THREE}, "no x_test"),
     "other_half.npz": ({"x_test": THREE}, "no x_train"),
     "two.npz": ({"a": THREE, "b": THREE}, "one array of images"),
-    "shapes.npz": ({"x_train": THREE, "x_test": np.zeros([3, 2, 2])}, "one shape and range"),
+    "shapes.npz": ({"x_train": THREE, "x_test": np.zeros([3, 2, 3])}, "one shape and range"),
     "ranges.npz": ({"x_train": IMAGES, "x_test": np.zeros([3, 6, 5])}, "one shape and range"),
     "labels.npz": (
         {"x_train": THREE, "x_test": THREE, "y_test": np.zeros(4, int)},
