@@ -129,6 +129,11 @@ class Column:
         Raises:
           InputError: A value is of another type, an unknown level, or outside of the support of the kind.
         """
+        if np.ndim(values) != 1:
+            raise InputError(
+                f"{self._what(source)} must hold one value for each row; got an array of shape "
+                f"{list(np.shape(values))}, or two columns of this name: give an array [N]."
+            )
         cells, missing = split_missing(values)
         out = np.full(len(cells), np.nan)
         present = np.flatnonzero(~missing)
@@ -251,6 +256,27 @@ class Column:
         variance = np.square(deviation * self.scale)  # of log v
         center = np.exp(mean * self.scale + self.loc + variance / 2)
         return center, center * np.sqrt(np.expm1(variance))
+
+
+def encoded(columns: Sequence[Column], table: Any) -> np.ndarray:
+    """Return the codes of columns, [n, D] float32.
+
+    Args:
+      columns: Columns, D of them.
+      table: Their values by name: a mapping to arrays [n], or a pandas DataFrame.
+
+    Raises:
+      InputError: A value has no code, or the columns differ in length.
+    """
+    codes = {column.name: column.encode(table[column.name]) for column in columns}
+    first = columns[0].name
+    for name, column in codes.items():
+        if len(column) != len(codes[first]):
+            raise InputError(
+                f"The columns must be of one length; {first!r} has {len(codes[first]):,} values and {name!r} "
+                f"{len(column):,}."
+            )
+    return np.stack([*codes.values()], axis=1)
 
 
 class Summary(NamedTuple):

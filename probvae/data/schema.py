@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import numbers
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,8 +12,9 @@ import numpy as np
 
 from probvae.data import schema_text
 from probvae.data.binarizations import BINARIZATIONS
-from probvae.data.coding import NUMBERS, Column
+from probvae.data.coding import NUMBERS, Column, encoded
 from probvae.data.column_json import as_tuple, column_of
+from probvae.data.value_types import as_numbers
 from probvae.errors import InputError
 from probvae.files import strict_json
 
@@ -129,7 +131,7 @@ class Schema:
         Raises:
           InputError: x has another shape.
         """
-        x = np.asarray(x)
+        x = as_numbers(x)
         self._refuse_shape(x.shape[max(0, x.ndim - len(self.event_shape)) :])
         return EXAMPLES[self.kind].decode(self, x)
 
@@ -158,7 +160,7 @@ class Schema:
         Raises:
           InputError: It does not.
         """
-        x = np.asarray(x)
+        x = as_numbers(x)
         self._refuse_shape(x.shape[1:])
         missing = np.isnan(x)
         if missing.any() and not self.missing:
@@ -181,7 +183,7 @@ class Schema:
         Args:
           x: Examples [N, *E]; missing values do not count.
         """
-        x = np.asarray(x)
+        x = as_numbers(x)
         total = np.zeros(len(x))
         for i, column in enumerate(self.columns):
             total += column.log_slope(x[:, i])
@@ -207,17 +209,18 @@ class Schema:
     def class_index(self, label: str | int) -> int:
         """Return the number of a class that is given by its name or its number.
 
+        An integer is a number. A text is a name; digits are a number where no name consists of digits.
+
         Raises:
           InputError: There is no such class.
         """
-        text = str(label)
-        if text in self.classes:
+        text, most = str(label), len(self.classes) or 2**31
+        if isinstance(label, numbers.Integral):
+            if 0 <= label < most:
+                return int(label)
+        elif text in self.classes:
             return self.classes.index(text)
-        if not self.classes and text.isdecimal():
-            return int(text)
-        if isinstance(label, int) and 0 <= label < len(self.classes):
-            return label
-        if text.isdecimal() and int(text) < len(self.classes):
+        elif text.isdecimal() and int(text) < most and not any(map(str.isdecimal, self.classes)):
             return int(text)
         names = ", ".join(self.classes) if self.classes else "numbers 0, 1, ..."
         raise InputError(f"The classes are {names}; got {label!r}.")
@@ -359,7 +362,7 @@ def _encode_table(schema: Schema, raw: Any, rng: np.random.Generator) -> np.ndar
             f"The model needs the columns {_some(schema.names)}; {_some(absent)} "
             f"{'is' if len(absent) == 1 else 'are'} missing among {_some(names)}."
         )
-    return np.stack([column.encode(raw[column.name]) for column in schema.columns], axis=1)
+    return encoded(schema.columns, raw)
 
 
 def _some(names: Sequence[Any], most: int = 12) -> str:

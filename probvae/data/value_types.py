@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probvae.errors import InputError
+
 Level = str | bool | int | float
 DTYPE = re.compile(  # dtypes of pandas that a table may have
     r"bool|boolean|object|str|string|category|(?:u?int|U?Int)(?:8|16|32|64)|(?:f|F)loat(?:16|32|64)"
@@ -132,6 +134,18 @@ TYPES: dict[str, ValueType] = {
     "date": ValueType(_read_date, _write_dates),
 }
 SECONDS = {"D": 86_400, "s": 1}  # seconds in the units of dates, which count from 1970-01-01
+
+
+def as_numbers(x: Any) -> np.ndarray:
+    """Return x as an array.
+
+    Raises:
+      InputError: It holds anything but numbers.
+    """
+    array = np.asarray(x)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"x must hold numbers, as `encode` returns them; got an array of {array.dtype}.")
+    return array
 
 
 def split_missing(values: Any) -> tuple[np.ndarray, np.ndarray]:

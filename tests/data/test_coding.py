@@ -85,14 +85,14 @@ def test_digits_that_name_classes_are_names():
 
 
 @pytest.mark.parametrize(
-    "table, message",
+    ("table", "message"),
     [
         ({"a": [1.0, 2.0], "b": ["x"]}, "'a' has 2 values and 'b' 1"),
         ({"a": 1.0, "b": "x"}, "Column 'a' must hold one value for each row"),
         ({"a": [[1.0]], "b": [["x"]]}, r"got an array of shape \[1, 1\]"),
         (
             pd.DataFrame([[1.0, "x", "y"]], columns=["a", "b", "b"]),
-            "Column 'b' .* or two columns of this name",
+            "or two columns of this name",
         ),
     ],
 )
