@@ -6,11 +6,10 @@ Data: scikit-learn's diabetes table, 442 patients; no network. Run it as
 
 # %%
 import sys
-import tempfile
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
 
@@ -21,23 +20,17 @@ from probvae.training.trainer import fit
 quick = "--quick" in sys.argv
 
 # %% [markdown]
-# The table is a typical .csv file, with a column of words, a column of whole numbers, and some blank cells.
+# The table is a DataFrame with a column of words, a column of whole numbers, and some blank cells.
 
 # %%
 patients = load_diabetes(scaled=False)
 rng = np.random.default_rng(0)
-age, sex, bmi, pressure = patients.data[:, :4].T
-sugar, progression = patients.data[:, 9], patients.target
-lines = ["age,sex,bmi,pressure,sugar,progression"]
-for row in zip(age, sex, bmi, pressure, sugar, progression, strict=True):
-    cells = [f"{row[0]:.0f}", "male" if row[1] == 2 else "female", *(f"{value:g}" for value in row[2:])]
-    lines.append(",".join("" if rng.random() < 0.05 else cell for cell in cells))
-with tempfile.TemporaryDirectory() as folder:
-    path = Path(folder) / "patients.csv"
-    path.write_text("\n".join(lines) + "\n")
-    data = probvae.data.load(path, missing=True, kinds={"progression": "lognormal", "age": "normal"})
-for column, kind in zip(data.columns, data.kinds, strict=True):
-    print(f"  {column:12} {kind}")
+frame = pd.DataFrame(patients.data[:, :4], columns=["age", "sex", "bmi", "pressure"])
+frame["sugar"], frame["progression"] = patients.data[:, 9], patients.target
+frame["sex"] = frame["sex"].map({1: "female", 2: "male"})
+frame = frame.mask(rng.random(frame.shape) < 0.05).astype({"age": "Int64"})
+data = probvae.data.load(frame, missing=True, kinds={"progression": "lognormal", "age": "normal"})
+print(data.schema)
 
 # %% [markdown]
 # Each column gets the distribution of its kind; blank cells are left out of the bound.
@@ -54,23 +47,27 @@ architecture = probvae.Architecture(
     units=(64, 64),
     missing=True,
 )
-vae = probvae.build(architecture)
+vae = probvae.build(architecture, schema=data.schema)
 prepared = probvae.data.prepare(data, binarize="none", likelihood="mixed")
 history = fit(vae, prepared, training)
 print(f"test ELBO {history[-1].test_elbo:.2f} nats per patient, after {len(history)} epochs")
 
 # %% [markdown]
-# Simulated patients, in the units of the file, next to the real ones.
+# Simulated patients, in the units of the table, next to the real ones.
 
 # %%
-real = probvae.data.in_units(data, data.train[:])
-drawn = probvae.data.in_units(data, vae.sample(2000, seed=1).numpy())
-print("                 real            drawn")
-for column in ("age", "bmi", "pressure", "sugar", "progression"):
-    means = [(np.nanmean(t[column]), np.nanstd(t[column])) for t in (real, drawn)]
-    print(f"  {column:12}" + "  ".join(f"{mean:6.1f} ± {sd:5.1f}" for mean, sd in means))
-share = [np.mean(t["sex"][t["sex"] != ""] == "male") for t in (real, drawn)]
-print(f"  male          {share[0]:.0%}             {share[1]:.0%}")
+real = probvae.data.to_frame(data.schema, data.train[:])
+drawn = probvae.data.to_frame(data.schema, vae.sample(2000, seed=1))
+columns = ["age", "bmi", "pressure", "sugar", "progression"]
+spread = {
+    name: table[columns].astype(float).agg(["mean", "std"])
+    for name, table in (("real", real), ("drawn", drawn))
+}
+print(pd.concat(spread).T.round(1).to_string())
+for name, table in (("real", real), ("drawn", drawn)):
+    print(
+        f"  {(table['sex'] == 'male').sum() / table['sex'].notna().sum():.0%} of the {name} patients are male"
+    )
 
 # %% [markdown]
 # A prediction is an imputation, here of the progression of test patients from the other columns. It is
@@ -78,20 +75,27 @@ print(f"  male          {share[0]:.0%}             {share[1]:.0%}")
 # particular column.
 
 # %%
-target = data.columns.index("progression")
-known = ~np.isnan(data.test[:, target])
-asked = data.test[known].copy()
-asked[:, target] = np.nan
+test = probvae.data.to_frame(data.schema, data.test[:])
+test = test[test["progression"].notna()].reset_index(drop=True)
+truth = test["progression"].to_numpy()
+asked = test.assign(progression=np.nan)
 imputed = probvae.impute(vae, asked, num_samples=500 if quick else 3000, seed=0)
-truth, guess = data.test[known, target], imputed.mean[:, target]
-filled = [np.where(np.isnan(x), np.nanmean(data.train, axis=0), x) for x in (data.train, data.test[known])]
-others = [np.delete(x, target, axis=1) for x in filled]
-line = LinearRegression().fit(others[0], np.log(filled[0][:, target]))
-straight = np.exp(line.predict(others[1]))
-mean = np.full(len(truth), np.nanmean(data.train[:, target]))
+guess, sd = imputed.mean["progression"].to_numpy(), imputed.sd["progression"].to_numpy()
+
+
+def predictors(table):
+    """The other columns as numbers, blank cells filled in with the mean of the training set."""
+    numbers = table.drop(columns="progression").assign(sex=table["sex"].map({"female": 0, "male": 1}))
+    return numbers.astype(float).fillna(real[columns[:-1]].astype(float).mean()).fillna(0.5)
+
+
+trained = real[real["progression"].notna()]
+line = LinearRegression().fit(predictors(trained), np.log(trained["progression"].astype(float)))
+straight = np.exp(line.predict(predictors(test)))
+mean = np.full(len(truth), trained["progression"].mean())
 for name, values in (("the model", guess), ("linear regression", straight), ("the mean", mean)):
     print(f"  {name:18} off by {np.mean(np.abs(values - truth)):.1f} in progression, on average")
-inside = np.abs(truth - guess) < 2 * imputed.sd[:, target]
+inside = np.abs(truth - guess) < 2 * sd
 print(f"  within two standard deviations of the model's mean: {inside.mean():.0%} of {len(truth)} patients")
 
 # %%
@@ -102,7 +106,7 @@ axes[0].set(
     xlabel="bmi", ylabel="progression", title="Patients, real and drawn", ylim=(0, 450), xlim=(12, 48)
 )
 axes[0].legend(frameon=False)
-axes[1].errorbar(truth, guess, 2 * imputed.sd[:, target], fmt="o", markersize=4, linewidth=0.8, alpha=0.8)
+axes[1].errorbar(truth, guess, 2 * sd, fmt="o", markersize=4, linewidth=0.8, alpha=0.8)
 axes[1].axline((0, 0), slope=1, color="0.5", linewidth=0.8)
 axes[1].set(
     xlabel="progression", ylabel="imputed, ± two standard deviations", title="Progression, given the rest"
