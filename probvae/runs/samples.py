@@ -16,6 +16,7 @@ from probvae.errors import InputError
 from probvae.figures.panels import PANELS, grid, image_bytes
 from probvae.files import outputs, writing
 from probvae.likelihoods import likelihood_of
+from probvae.runs.known_data import differences
 from probvae.runs.run import Run, as_run
 from probvae.runs.sample_modes import MODES, Result, pixels
 from probvae.runs.sample_options import SampleOptions
@@ -75,6 +76,8 @@ def sample(
     if images and len(run.architecture.event_shape) != 3:
         raise InputError("--images is for models of images: leave it out.")
     result = MODES[mode](run, chosen)
+    if chosen.data is not None and (others := differences(run, run.examples)):
+        result.lines.append(f"{run.examples.name} is NOT the data that the run was trained on: {others}")
     if run.schema is None:
         remark = "in the coding of the model: the run keeps no schema, and the data file of its table is gone"
         result.lines.append(f"values are {remark}")
