@@ -246,7 +246,8 @@ def test_frames_go_in_and_come_out_with_their_types():
         {
             "kind": pd.Categorical(rng.choice(["oak", "ash", "fir"], 80), ["fir", "oak", "ash"]),
             "income": np.exp(rng.normal(10, 0.5, 80)).astype(int),
-            "born": pd.Timestamp("1990-01-01") + pd.to_timedelta(rng.integers(0, 3000, 80), "D"),
+            "born": pd.Timestamp("1990-01-01", tz="Asia/Seoul")
+            + pd.to_timedelta(rng.integers(0, 3000, 80), "D"),
             "sold": rng.random(80) < 0.5,
         }
     )
@@ -259,6 +260,10 @@ def test_frames_go_in_and_come_out_with_their_types():
     assert drawn["income"].dtype.kind == "i" and drawn["income"].between(1_000, 500_000).all()
     back = vae.inverse_transform(vae.transform(frame))
     assert set(back["kind"]) <= {"oak", "ash", "fir"} and back["income"].between(5_000, 100_000).all()
+    assert (
+        back["born"].between("1990-01-01", "1998-12-31").all() and back["born"].dtype == frame["born"].dtype
+    )
+    assert vae.vae_.schema == vae.schema_  # which `impute` takes frames by
     # the density is that of the columns in their units: in thousands of an income, 1,000 times as high
     scores = vae.score_samples(frame)
     thousands = frame.assign(income=frame["income"] / 1000)

@@ -257,6 +257,11 @@ class Column:
         center = np.exp(mean * self.scale + self.loc + variance / 2)
         return center, center * np.sqrt(np.expm1(variance))
 
+    def center(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+        """Return the mean of such values: a number, or a date; arguments are those of `moments`."""
+        center = self.moments(mean, deviation)[0]
+        return TYPES[self.type].write(center, np.isnan(center), self.unit) if self.unit else center
+
 
 def encoded(columns: Sequence[Column], table: Any) -> np.ndarray:
     """Return the codes of columns, [n, D] float32.

@@ -144,13 +144,13 @@ class Schema:
           mode: Modes of p(x|z), [..., D].
 
         Returns:
-          Columns by name, in the order of the data: the means of numbers, and the most probable levels.
+          Columns by name, in the order of the data: means of numbers and dates, and the most probable levels.
         """
         mean, stddev, mode = (np.asarray(values) for values in (mean, stddev, mode))
         return {
             column.name: column.decode(mode[..., i])
             if column.levels or column.is_constant
-            else column.moments(mean[..., i], stddev[..., i])[0]
+            else column.center(mean[..., i], stddev[..., i])
             for i, column in self.in_place
         }
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from probvae.data.coding import Column
 from probvae.data.schema import Schema
+from probvae.data.value_types import split_missing
 from probvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,15 +71,17 @@ def to_frames(schema: Schema, frame: "pd.DataFrame", imputed: Any, num_draws: in
     mean, sd, probabilities = {}, {}, {}
     values, draws = frame.copy(), [frame.copy() for _ in range(num_draws)]
     for i, column in schema.in_place:
-        missing = frame[column.name].isna().to_numpy()
+        _, missing = split_missing(frame[column.name])
         center, deviation = _moments(column, imputed, i)
+        center = np.where(missing, center, column.numbers(frame[column.name]))
+        deviation = np.where(missing, deviation, 0.0)
         if column.levels:
             p = imputed.probabilities[i]
             probabilities[column.name] = pd.DataFrame(p, frame.index, list(column.levels))
             center = column.decode(p.argmax(axis=1))
             mean[column.name] = pd.Series(center, frame.index)
-        elif column.type == "date":
-            center = column.decode((center - column.loc) / column.scale)
+        elif column.unit:
+            center = _in_zone(column.decode((center - column.loc) / column.scale), frame[column.name])
             mean[column.name] = pd.Series(center, frame.index)
             sd[column.name] = pd.Series(deviation, frame.index)
         else:
@@ -88,7 +91,8 @@ def to_frames(schema: Schema, frame: "pd.DataFrame", imputed: Any, num_draws: in
         _fill(values, column.name, missing, center)
         for r, draw in enumerate(draws):
             assert imputed.draws is not None
-            _fill(draw, column.name, missing, column.decode(imputed.draws[r, :, i]))
+            drawn = column.decode(imputed.draws[r, :, i])
+            _fill(draw, column.name, missing, _in_zone(drawn, frame[column.name]) if column.unit else drawn)
     return FrameImputation(
         values,
         pd.DataFrame(mean),
@@ -109,6 +113,14 @@ def _moments(column: Column, imputed: Any, i: int) -> tuple[np.ndarray, np.ndarr
     if column.is_constant:
         return np.full(len(mean), float(column.low or 0)), np.zeros(len(mean))
     return mean * column.scale + column.loc, sd * column.scale
+
+
+def _in_zone(dates: np.ndarray, series: "pd.Series") -> Any:
+    """Return dates, which are of UTC, in the time zone of a column, if it has one."""
+    import pandas as pd
+
+    zone = getattr(series.dtype, "tz", None)
+    return dates if zone is None else pd.DatetimeIndex(dates).tz_localize("UTC").tz_convert(zone)
 
 
 def _fill(frame: "pd.DataFrame", name: str, missing: np.ndarray, values: Any) -> None:

@@ -89,7 +89,10 @@ def impute(
         draws = draws_needed(schema, num_draws)
         imputed = impute(vae, schema.encode(x), num_draws=draws, **options)
         return to_frames(schema, x, imputed, num_draws)
-    x = np.asarray(x, np.float32)
+    try:
+        x = np.asarray(x, np.float32)
+    except (TypeError, ValueError):
+        raise InputError(f"x must be a DataFrame, or an array of numbers; got {type(x).__name__}.") from None
     if x.shape[1:] != vae.event_shape or not len(x):
         raise InputError(f"Expected one or more x of shape {vae.event_shape}; got an array {x.shape}.")
     levels = _levels(vae)

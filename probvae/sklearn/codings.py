@@ -160,7 +160,11 @@ class SchemaCoding:
         """Return a DataFrame of the means of numbers and the most probable levels."""
         import pandas as pd
 
-        return pd.DataFrame(self.schema.centers(*moments))
+        rows = pd.DataFrame(self.schema.centers(*moments))
+        for column in self.schema.columns:
+            if "," in column.dtype:  # dates of a time zone
+                rows[column.name] = rows[column.name].dt.tz_localize("UTC").astype(column.dtype)
+        return rows
 
     def decode(self, x: np.ndarray) -> Any:
         """Return the rows of draws as a DataFrame."""

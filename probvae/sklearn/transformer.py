@@ -184,7 +184,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 "warm_start to False, or the parameters of the model back."
             )
         self._check_support(architecture, x)
-        vae = build(architecture, seed=seed)
+        vae = build(architecture, seed=seed, schema=coding.schema if by_schema else None)
         if resumes:
             assign(vae.variables, self.weights_)
         history = Trainer(vae, prepared(x, training), training).fit(on_epoch=self._print)
@@ -238,7 +238,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self, values: np.ndarray, fields: dict[str, Any], rows: Any, resumes: bool
     ) -> tuple[np.ndarray, ArrayCoding, tuple[str, ...]]:
         """Return x of an array, its coding and the kinds of the columns of x, if the likelihood is mixed."""
-        kinds = fields["columns"]
+        kinds = fields["columns"] or ()
         if isinstance(kinds, Mapping):
             raise InputError("columns must be a sequence of kinds, one for each column of an array.")
         logs = [kind in NUMBERS and NUMBERS[kind].logarithm for kind in kinds]

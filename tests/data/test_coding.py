@@ -58,6 +58,8 @@ def test_central_values_are_means_and_most_probable_levels():
     assert (
         list(centers) == ["b", "a", "c"] and centers["b"].tolist() == ["z"] and centers["c"].tolist() == [7]
     )
+    sold = Schema((1,), "table", columns=(Column("sold", "normal", "date", unit="D", loc=40.0, scale=8.0),))
+    assert sold.centers([[0.2]], [[1.0]], [[0.2]])["sold"] == np.datetime64("1970-02-12")
     np.testing.assert_allclose(centers["a"], stats.lognorm(0.3, scale=np.exp(8.1)).mean())
     assert schema.has_units and not Schema((3,), "table", columns=columns[1:2] * 3).has_units
 

@@ -9,6 +9,8 @@ from probvae.config.architecture import Architecture
 from probvae.data.coding import Column
 from probvae.data.schema import Schema
 from probvae.models.building import build
+from probvae.sampling.frame_imputation import to_frames
+from probvae.sampling.imputation import Imputation
 
 pd = pytest.importorskip("pandas")
 
@@ -103,3 +105,29 @@ def test_a_frame_needs_a_schema(vae):
         probvae.impute(vae, FRAME.assign(kind=["oak", "a"]))
     with pytest.raises(InputError, match="'rooms' is missing among 'kind'"):
         probvae.impute(vae, FRAME.drop(columns="rooms"))
+
+
+def test_dates_keep_their_time_zone_and_blank_cells_are_filled_in():
+    columns = (
+        Column("kind", "bernoulli", "text", ("a", "b"), place=1),
+        Column("sold", "normal", "date", unit="s", loc=1000.0, scale=512.0, place=0),
+        Column("price", "lognormal", "number", loc=1.0, logarithm=True, place=2),
+    )
+    schema = Schema((3,), "table", columns=columns, missing=True)
+    seoul = pd.to_datetime(["1970-01-01 09:30", None]).tz_localize("Asia/Seoul")
+    frame = pd.DataFrame({"sold": seoul, "kind": [" ", "b"], "price": [0.3, 0.7]})
+    x = schema.encode(frame)
+    x[np.isnan(x)] = [1.0, 2.0]
+    coded = Imputation(x, np.ones([2, 3]), x[None], np.full([2], 9.0), {0: np.array([[0.1, 0.9], [0, 1]])})
+    imputed = to_frames(schema, frame, coded, 1)
+    seconds = pd.DatetimeIndex(imputed.values["sold"]).as_unit("s").asi8  # since 1970, UTC
+    assert seconds.tolist() == [1800, 2024] and imputed.values["sold"].dtype == frame["sold"].dtype
+    assert imputed.draws["sold"].tolist() == imputed.mean["sold"].tolist() == imputed.values["sold"].tolist()
+    assert imputed.values["kind"].tolist() == imputed.draws["kind"].tolist() == ["b", "b"]
+    assert imputed.mean["price"].tolist() == [0.3, 0.7] and imputed.sd["price"].tolist() == [0, 0]
+    assert imputed.sd["sold"].tolist() == [0, 512]
+
+
+def test_a_mapping_is_no_frame(vae):
+    with pytest.raises(InputError, match="x must be a DataFrame, or an array of numbers; got dict"):
+        probvae.impute(vae, {"kind": ["a"]})
