@@ -5,6 +5,9 @@ import pytest
 from PIL import Image
 
 from probvae import figures
+from probvae.config.architecture import Architecture
+from probvae.figures.posterior import posterior_contours
+from probvae.models.building import build
 
 
 def pixels(figure):
@@ -73,3 +76,12 @@ def test_latent_circle_goes_around_once():
     pixels(figures.latent_circle(mean, n=8))
     np.testing.assert_allclose(asked[0][[0, 2, 4]], [[1, 0], [0, 1], [-1, 0]], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(asked[0], axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "network"), [((3,), "mlp"), ((1,), "mlp"), ((6, 1), "conv1d")])
+def test_contours_of_vectors_and_series_have_no_picture_of_x(shape, network):
+    sizes = {"units": (4,)} if network == "mlp" else {"filters": (2,)}
+    vae = build(Architecture(event_shape=shape, likelihood="normal", network=network, **sizes))
+    x = np.random.default_rng(0).standard_normal([2, *shape]).astype(np.float32)
+    figure = posterior_contours(vae, x, points=20)
+    assert len(figure.axes) == 2 and not any(axes.images for axes in figure.axes)
