@@ -56,6 +56,11 @@ class DataSet:
             fields = {"white": self.levels, "divisor": self.levels, "missing": self.missing}
             object.__setattr__(self, "schema", Schema.of_arrays(self.event_shape, **fields))
 
+    def __repr__(self) -> str:
+        """Name, numbers of examples and schema; not the values."""
+        sizes = f"{len(self.train):,} examples for training, {len(self.test):,} for testing"
+        return f"<probvae DataSet {self.name!r}: {sizes}>\n{self.schema}"
+
     @property
     def label_names(self) -> tuple[str, ...]:
         """Names of the labels 0, 1, ...; empty if the labels stand for themselves."""
@@ -176,7 +181,7 @@ class Options:
             object.__setattr__(self, "image_size", size)
 
     def refuse(self, name: str, what: str, *fields: str) -> None:
-        """Refuse options that do not apply.
+        """Refuse options that do not apply; those of a run may do so to the data of its training only.
 
         Args:
           name: Name of the data, for messages.
@@ -187,7 +192,7 @@ class Options:
           InputError: One of them differs from its default.
         """
         for field in fields:
-            if getattr(self, field) != getattr(_DEFAULTS, field):
+            if self.schema is None and getattr(self, field) != getattr(_DEFAULTS, field):
                 raise InputError(f"{field} is for {what}; {name} is none: leave it out.")
 
 

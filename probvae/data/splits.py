@@ -97,9 +97,10 @@ def assemble(
         parts = _named(name, arrays, options, levels)
     else:
         parts = _drawn(name, arrays, options, levels)
-    if options.validation:
-        if "validation" in parts:
+    if options.validation and "validation" in parts:
+        if options.schema is None:
             raise InputError(f"{name} holds a validation set: leave out --validation.")
+    elif options.validation:
         x, y = parts["train"]
         rest, held = validation_split(name, np.arange(len(x.x)), options)
         for part, indices in (("train", rest), ("validation", held)):

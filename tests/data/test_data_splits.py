@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from probvae import InputError
+from probvae import InputError, data
 from probvae.data import loading
 from probvae.data.dataset import Options
+from probvae.data.schema import Schema
 from probvae.data.splits import assemble, held_out, validation_split
 
 X = np.arange(100, dtype=np.float32)[:, None]
@@ -62,3 +63,19 @@ def test_too_small_sets():
         held_out("a", 1, 0)
     with pytest.raises(InputError, match="two training examples or more"):
         validation_split("a", np.array([0]), Options(validation=0.1))
+
+
+def test_options_of_a_run_do_not_hinder_other_data(tmp_path):
+    schema = Schema((4, 4, 1), "image", white=255, divisor=255)
+    x = np.arange(160, dtype=np.uint8).reshape(10, 4, 4)
+    np.savez(tmp_path / "a.npz", x_train=x, x_test=x, x_val=x[:3])
+    options = {
+        "color": "grey",
+        "validation": 0.5,
+        "na": ("-",),
+        "delimiter": ";",
+    }  # of a folder or a .csv file
+    d = data.load(tmp_path / "a.npz", schema=schema, **options)
+    assert len(d.train) == 10 and len(d.validation) == 3
+    with pytest.raises(InputError, match="color is for folders of images"):
+        data.load(tmp_path / "a.npz", **options)
