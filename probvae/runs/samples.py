@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -172,7 +172,17 @@ def _table(run: Run, options: SampleOptions, result: Result) -> dict[str, bytes]
                 run.class_name(i) if axis == "class" else i for axis, i in zip(axes, place, strict=True)
             ] + ["" if cell is None else cell for cell in row]
 
-    return {TABLE: writing.csv_text([*axes, *columns], rows()).encode()}
+    names = [_free_name(axis, columns) for axis in axes]
+    return {TABLE: writing.csv_text([*names, *columns], rows()).encode()}
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    """Return a name that no column of the data has.
+
+    >>> _free_name("draw", {"draw"}), _free_name("class", {"draw"})
+    ('draw_', 'class')
+    """
+    return _free_name(f"{name}_", taken) if name in taken else name
 
 
 def _values(run: Run, options: SampleOptions, result: Result) -> dict[str, np.ndarray]:
