@@ -34,4 +34,8 @@ def column_of(content: dict[str, Any]) -> Column:
         raise ValueError(f"column {column.name!r} has the dtype {column.dtype!r}")
     if not all(type(level) in (str, bool, int, float) for level in (*column.levels, *column.categories)):
         raise ValueError(f"column {column.name!r} has the levels {column.levels}")
+    if len(set(column.levels)) < len(column.levels):
+        raise ValueError(f"column {column.name!r} has the levels {column.levels}")
+    if kind == "categorical" and column.kind != f"categorical:{len(column.levels)}":
+        raise ValueError(f"column {column.name!r} is {column.kind!r} and has {len(column.levels)} levels")
     return column

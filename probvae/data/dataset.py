@@ -132,6 +132,7 @@ class Options:
     Attributes:
       schema: Schema that the data are read by, in place of one that is fitted to them.
       old_coding: Whether the columns of a table are coded as in runs of format 2.
+      labels: Whether labels are read.
 
     Raises:
       InputError: A choice is unknown, or a number out of range.
@@ -154,6 +155,7 @@ class Options:
     delimiter: str = ""
     decimal: str = "auto"
     na: tuple[str, ...] = ()
+    labels: bool = True
 
     def __post_init__(self) -> None:
         delimiter = {"tab": "\t", r"\t": "\t"}.get(self.delimiter, self.delimiter)

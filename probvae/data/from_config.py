@@ -24,6 +24,7 @@ def read(
     source: str | None = None,
     schema: Schema | None = None,
     old_coding: bool = False,
+    labels: bool = True,
 ) -> DataSet:
     """Load the data of a run, or other data in the same way.
 
@@ -33,10 +34,13 @@ def read(
       source: Name or path of other data, in place of the run's own.
       schema: Schema of the run, by which the data are read; None fits one to the data.
       old_coding: Whether columns are coded as in runs of format 2.
+      labels: Whether labels are read; without them the data may have other classes.
 
     Raises:
       InputError: As for `probvae.data.load`.
     """
+    if schema is not None and not labels:
+        schema = dataclasses.replace(schema, label="")
     options = Options(
         kind=training.kind,
         image_size=training.image_size or None,
@@ -44,13 +48,14 @@ def read(
         color=training.color,
         missing=missing,
         validation=training.validation,
-        label=training.label or None,
+        label=training.label if training.label and labels else None,
         kinds=parse_kinds(training.column_kinds),
         delimiter=training.delimiter,
         decimal=training.decimal,
         na=training.na,
         schema=schema,
         old_coding=old_coding,
+        labels=labels,
     )
     return loading.read(source or training.data, options)
 

@@ -4,6 +4,7 @@
 data by name, of `READERS` the reader of a kind of file, of `BINARIZATIONS` a way from grey levels to x.
 """
 
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -112,6 +113,11 @@ def read(source: Any, options: Options) -> DataSet:
     """
     if is_frame(source):
         return table_files.frame(source, options)
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(
+            "Data must be the name of a data set, a path or a DataFrame; got "
+            f"{type(source).__name__}: save arrays by numpy.savez."
+        )
     source = str(source)
     _refuse_undecodable("The name of the data", source)
     data = _read(source, options)
@@ -138,7 +144,7 @@ def _read(source: str, options: Options) -> DataSet:
         arrays, label_names = tfds_arrays(source.removeprefix(TFDS), options)
         return assemble(source, arrays, options, label_names=label_names)
     path = Path(source).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # False for names that are too long
         return folder(path, options)
     if path.suffix.lower() not in READERS:
         *endings, last = READERS

@@ -14,7 +14,7 @@ from probvae.data import schema_text
 from probvae.data.binarizations import BINARIZATIONS
 from probvae.data.coding import NUMBERS, Column, encoded
 from probvae.data.column_json import as_tuple, column_of
-from probvae.data.value_types import as_numbers
+from probvae.data.value_types import as_float32, as_numbers
 from probvae.errors import InputError
 from probvae.files import strict_json
 
@@ -272,8 +272,8 @@ class Schema:
             raise ValueError("binarization or columns")
         if self.is_table and self.event_shape != (len(self.columns),):
             raise ValueError(f"{len(self.columns)} columns for x of shape {self.event_shape}")
-        if len(set(self.names)) < len(self.names):
-            raise ValueError("two columns have one name")
+        if len(set(self.names)) < len(self.names) or len(set(self.classes)) < len(self.classes):
+            raise ValueError("two columns or classes have one name")
 
     def sha256(self) -> str:
         """Return the SHA-256 of schema.json."""
@@ -318,7 +318,7 @@ def _array(schema: Schema, raw: Any) -> np.ndarray:
 def _encode_images(schema: Schema, raw: Any, rng: np.random.Generator) -> np.ndarray:
     images = _array(schema, raw)
     low, high = np.nanmin(images, initial=0), np.nanmax(images, initial=0)
-    whole = images.dtype.kind in "biu"
+    whole = images.dtype.kind in "iu"  # True and False are 1 and 0
     if low < 0 or high > schema.white or (schema.white > 1 and not whole):
         raise InputError(
             f"The model knows images {_range(schema.white)}; got {images.dtype} from {low:g} to {high:g}: "
@@ -393,7 +393,7 @@ def _free(schema: Schema, x: np.ndarray) -> None:
 
 EXAMPLES: dict[str, _Kind] = {
     "image": _Kind(_encode_images, _decode_images, _check_images),
-    "series": _Kind(lambda s, raw, rng: _array(s, raw).astype(np.float32), lambda s, x: x, _free),
-    "vector": _Kind(lambda s, raw, rng: _array(s, raw).astype(np.float32), lambda s, x: x, _free),
+    "series": _Kind(lambda s, raw, rng: as_float32(_array(s, raw)), lambda s, x: x, _free),
+    "vector": _Kind(lambda s, raw, rng: as_float32(_array(s, raw)), lambda s, x: x, _free),
     "table": _Kind(_encode_table, _decode_table, _check_table),
 }

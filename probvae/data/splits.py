@@ -89,6 +89,11 @@ def assemble(
       InputError: The arrays cannot be used.
     """
     options.refuse(name, "tables (.csv, .parquet)", "label", "kinds")
+    if options.schema is not None and options.schema.is_table:
+        raise InputError(
+            f"The model takes a table with the columns {', '.join(options.schema.names[:SHOWN])}; {name} "
+            "holds arrays, without names: give a .csv, .tsv or .parquet file."
+        )
     arrays = _renamed(name, arrays)
     options.refuse(name, ".csv and .tsv files", "delimiter", "decimal", "na")
     if "x_test" in arrays and "x_train" not in arrays:
@@ -111,7 +116,7 @@ def assemble(
     refuse_other_shape(name, schema, tuple(first.x.shape[1:]), first.levels)
     chosen: dict[str, Any] = {part: parts[part][0].x for part in PARTS if part in parts}
     labels: dict[str, Any] = {
-        f"{part}_labels": by_name(name, parts[part][1], label_names, schema)
+        f"{part}_labels": by_name(name, parts[part][1] if options.labels else None, label_names, schema)
         for part in PARTS
         if part in parts
     }

@@ -148,6 +148,20 @@ def as_numbers(x: Any) -> np.ndarray:
     return array
 
 
+def as_float32(array: np.ndarray) -> np.ndarray:
+    """Return numbers as float32.
+
+    Raises:
+      InputError: Some are not finite, or beyond the range of float32; NaN, missing values, are allowed.
+    """
+    with np.errstate(over="ignore"):
+        x = array.astype(np.float32)
+    if np.isinf(x).any():
+        largest = np.nanmax(np.abs(array.astype(np.float64)))
+        raise InputError(f"Values must be finite, and within the range of float32; got {largest:g}.")
+    return x
+
+
 def split_missing(values: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return a column as an array [n], and a mask of its missing cells: None, NaN, NaT and empty texts."""
     array = np.asarray(values)

@@ -1,5 +1,6 @@
 """Reading of files from untrusted sources: errors of one sentence, and limits on what a file may declare."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ def refusals(path: Path, what: str) -> Iterator[None]:
 
     Only regular files are opened: a pipe would block for ever, and a device never ends.
     """
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):  # False for names that are too long
         raise InputError(f"{path} is no regular file: give the path of {what}.")
     try:
         yield

@@ -26,7 +26,7 @@ from probvae.priors import on_sphere
 from probvae.runs.comparison import read_comparable, refuse_other_conditions
 from probvae.runs.files import EvaluationResults
 from probvae.runs.folder import EVALUATION, METRICS, PER_EXAMPLE
-from probvae.runs.known_data import differences
+from probvae.runs.known_data import differences, known_of, read_examples
 from probvae.runs.metrics import peak_memory_mb
 from probvae.runs.observer import Observer, never
 from probvae.runs.reports.page import renew_report
@@ -96,7 +96,8 @@ def evaluate(
     evaluation = state.Evaluation(
         subject.vae, subject.test, subject.train, chosen, others, on_progress, strategy
     )
-    observer.begin(f"{len(subject.test.x):,} test images of {subject.conditions['data']}{subject.note}")
+    noun = "images" if len(subject.vae.value_shape) == 3 else "examples"
+    observer.begin(f"{len(subject.test.x):,} test {noun} of {subject.conditions['data']}{subject.note}")
     unfinished = run_stages(evaluation, on_stage=observer.stage, on_lines=observer.lines)
     observer.close()
     results = _results(evaluation, subject.conditions, unfinished)
@@ -142,7 +143,7 @@ def _subject(run: Run, strategy: Any, limit: int | None, options: state.Options)
     if architecture.is_conditional:
         conditions["labels"] = "given"  # p(x|y) does not compare with p(x)
     if conditions["num_images"] < 2:
-        raise InputError(f"{images.name} has one test image; an evaluation needs two or more.")
+        raise InputError(f"{images.name} has one test example; an evaluation needs two or more.")
     others = differences(run, images)
     note = f" (NOT the data that the run was trained on: {others})" if others else ""
     note += "; densities are per unit of the data" if vae.schema is not None and vae.schema.has_units else ""
@@ -163,10 +164,11 @@ def _outliers(source: str, run: Run, limit: int | None) -> np.ndarray:
             "--outliers scores x alone, and this run's model is p(x|y): leave --outliers out, or evaluate a "
             "run that was trained without labels."
         )
-    images = Run(run.folder, source).examples
+    other = Run(run.folder, source)
+    images = read_examples(other, known_of(other), labels=False)  # outliers may be of classes of their own
     prepared = from_config.prepare(images, run.training, architecture)
     if len(prepared.test[:limit]) < 2:
-        raise InputError(f"{images.name} has one test image; outliers need two or more.")
+        raise InputError(f"{images.name} has one test example; outliers need two or more.")
     return prepared.test[:limit].astype(np.float32)
 
 

@@ -71,8 +71,8 @@ def known_of(run: _Run) -> Known:
     return Known(None)
 
 
-def read_examples(run: _Run, known: Known) -> DataSet:
-    """Read the data of a run, or those of its `source`, by its schema.
+def read_examples(run: _Run, known: Known, *, labels: bool = True) -> DataSet:
+    """Read the data of a run, or those of its `source`, by its schema; their labels, too, or not.
 
     Raises:
       InputError: The data cannot be read, do not fit the schema, or need a schema that is unknown.
@@ -88,7 +88,11 @@ def read_examples(run: _Run, known: Known) -> DataSet:
         )
     try:
         examples = from_config.read(
-            run.training, missing=run.architecture.missing, schema=known.schema, source=run.source
+            run.training,
+            missing=run.architecture.missing,
+            schema=known.schema,
+            source=run.source,
+            labels=labels,
         )
     except InputError as error:
         where = f" The run was trained on {run.training.data!r}; --data says where that is now."

@@ -109,3 +109,24 @@ def test_x_holds_numbers():
     for method in (schema.check, schema.decode, schema.log_slope):
         with pytest.raises(InputError, match="x must hold numbers"):
             method([["a"]])
+
+
+def test_values_that_x_cannot_hold_are_refused():
+    for values in ([[np.inf]], [[1e300]]):
+        with pytest.raises(InputError, match="within the range of float32; got"):
+            Schema((1,), "vector").encode(values)
+    with pytest.raises(InputError, match="integers from 0 to 255; got bool from 0 to 1"):
+        Schema((1, 1, 1), "image", white=255, divisor=255).encode(np.array([[[[True]]]]))
+
+
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        (Schema((1,), "table", columns=(Column("a", "categorical:2", "text", ("u", "u")),)), "levels"),
+        (Schema((1,), "table", columns=(Column("a", "categorical:3", "text", ("u", "v")),)), "has 2 levels"),
+        (Schema((1,), "vector", classes=("u", "u")), "one name"),
+    ],
+)
+def test_levels_and_classes_are_told_apart(schema, problem):
+    with pytest.raises(InputError, match=f"schema.json is damaged .*{problem}"):
+        Schema.from_json(schema.to_json())

@@ -79,3 +79,20 @@ def test_options_of_a_run_do_not_hinder_other_data(tmp_path):
     assert len(d.train) == 10 and len(d.validation) == 3
     with pytest.raises(InputError, match="color is for folders of images"):
         data.load(tmp_path / "a.npz", **options)
+
+
+def test_data_are_of_the_kind_that_a_schema_says(tmp_path):
+    np.savez(tmp_path / "a.npz", x_train=X, x_test=X)
+    (tmp_path / "a.csv").write_text("n\n" + "\n".join(map(str, range(20))))
+    table = data.load(tmp_path / "a.csv").schema
+    with pytest.raises(InputError, match=r"takes a table with the columns n; a\.npz holds arrays"):
+        data.load(tmp_path / "a.npz", schema=table)
+    with pytest.raises(InputError, match=r"takes x of shape \[1\], of arrays; a.csv is a table"):
+        data.load(tmp_path / "a.csv", schema=Schema((1,), "vector"))
+    for source, message in (
+        (X, "DataFrame; got ndarray"),
+        ("a" * 5000, "got 'aaa"),
+        ("a" * 5000 + ".csv", "aaa"),
+    ):
+        with pytest.raises(InputError, match=message):
+            data.load(source)

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import probvae
 from probvae import InputError, data, runs
@@ -16,6 +17,7 @@ from probvae.data.coding import Column
 from probvae.data.schema import Schema
 from probvae.models import saving
 from probvae.models.building import build
+from probvae.runs import evaluation
 from probvae.runs.known_data import differences
 from probvae.runs.run import Run
 
@@ -248,3 +250,10 @@ def test_images_are_read_as_in_training(tmp_path):
     dark = np.minimum(images, 1)  # integers that are 0 or 1 are dark, not white
     np.savez(tmp_path / "b.npz", x_train=dark[:30], x_test=dark[30:])
     assert Run(tmp_path / "run", str(tmp_path / "b.npz")).test.x.max() == 0
+    # outliers may be of classes that the model does not know
+    for k, image in enumerate(images[:20]):
+        (tmp_path / "classes" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "classes" / "ab"[k % 2] / f"{k}.png")
+    assert evaluation._outliers(str(tmp_path / "classes"), run, None).shape == (2, 8, 8, 1)
+    with pytest.raises(InputError, match="has the class 'a', which the model does not know"):
+        _ = Run(tmp_path / "run", str(tmp_path / "classes")).examples

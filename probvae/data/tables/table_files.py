@@ -344,6 +344,10 @@ def _label(what: str, name: str, survey: Survey) -> tuple[Column, Reading]:
 
 def _matched(table: Table, schema: Schema, options: Options) -> Plan:
     """Match the columns of a table with those of a schema, by name."""
+    if not schema.is_table:
+        raise InputError(
+            f"The model takes x of shape {list(schema.event_shape)}, of arrays; {table.name} is a table."
+        )
     if absent := [name for name in schema.names if name not in table.columns]:
         raise InputError(
             f"{table.name} has no column {', '.join(map(repr, absent[:8]))}, which the model needs; its "
