@@ -12,6 +12,7 @@ from probvae.config.training import Training
 from probvae.data import from_config
 from probvae.data.dataset import DataSet
 from probvae.data.schema import Schema
+from probvae.data.schema_text import levels_or_range
 from probvae.errors import InputError
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -147,9 +148,10 @@ def _ranges(examples: DataSet, most: int = 3) -> list[str]:
         width = column.high - column.low
         far = low < column.low - width or high > column.high + width
         if far or not column.low <= middle <= column.high:
+            ends = (low, high) if column.type == "number" else (round(low), round(high))
+            found = dataclasses.replace(column, low=ends[0], high=ends[1])
             beyond.append(
-                f"column {column.name!r} from {low:g} to {high:g}, trained on {column.low:g} to "
-                f"{column.high:g}"
+                f"column {column.name!r} from {levels_or_range(found)}, trained on {levels_or_range(column)}"
             )
     more = [f"{len(beyond) - most} more columns"] if len(beyond) > most else []
     return beyond[:most] + more

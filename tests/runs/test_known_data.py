@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from probvae.data.coding import Column
 from probvae.data.schema import Schema
 from probvae.models import saving
 from probvae.models.building import build
-from probvae.runs import evaluation
+from probvae.runs import evaluation, known_data
 from probvae.runs.known_data import differences
 from probvae.runs.run import Run
 
@@ -117,6 +118,17 @@ def test_other_units_are_told(folder, tmp_path):
         (folder / "trees.csv").write_text(before)
     table = rows_of(drawn.folder)
     assert all(0 < float(row["height"]) < 100 for row in table)  # not of the file that lay there
+
+
+def test_other_ranges_are_told_as_the_data_write_them():
+    pd = pytest.importorskip("pandas")
+    days = pd.Timestamp("1960-01-01") + pd.to_timedelta(np.arange(40), "D")
+    frame = pd.DataFrame({"day": days, "count": 1_000_000 + 7 * np.arange(40)})
+    other = frame.assign(day=frame["day"] + pd.Timedelta("1000D"), count=frame["count"] + 7_000_000)
+    told = known_data._ranges(data.load(other, schema=data.load(frame).schema))
+    dates, counts = r"19\d\d-\d\d-\d\d to 19\d\d-\d\d-\d\d", r"\d{7} to \d{7}"
+    assert re.fullmatch(f"column 'day' from {dates}, trained on {dates}", told[0])
+    assert re.fullmatch(f"column 'count' from {counts}, trained on {counts}", told[1])
 
 
 def test_samples_need_no_data_file(folder, tmp_path):
