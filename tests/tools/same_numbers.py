@@ -33,17 +33,19 @@ ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHO
 for library in ("TF_NUM_INTRAOP", "TF_NUM_INTEROP", "OMP_NUM", "OPENBLAS_NUM"):
     ENVIRONMENT[f"{library}_THREADS"] = "1"
 THREADS = "--threads 1 --inter-threads 1"
-TRAIN = f"--units 16,12 --batch-size 100 --epochs 2 --learning-rate 0.002 --components 7 --seed 5 {THREADS}"
+TRAIN = f"--batch-size 100 --epochs 2 --learning-rate 0.002 --seed 5 {THREADS}"
+DIGITS = f"{TRAIN} --data digits --image-size 12 --parts 2"
 HEADS = {  # what a command is given in any case, after the run's folder
     "train": TRAIN,
-    "digits": f"{TRAIN} --data digits --image-size 12 --filters 4,8 --parts 2",
+    "digits": f"{DIGITS} --filters 4,8",
+    "dense": f"{DIGITS} --units 16,12",
     "resume": THREADS,
     "evaluate": f"--limit 12 --num-samples 20 --train-images 60 --gap-images 0 {THREADS}",
     "sample": "--seed 3",
 }
 
-# A case, which names the folder of its run, and a command, a line. "digits" trains on these images, "train"
-# on other data, "sample" writes into the named folder of the run, and "python" calls a function of this file.
+# A case, which names the folder of its run, and a command, a line. "digits" trains on these images by
+# convolutions and "dense" without, "train" on other data, "sample" writes into the named folder of the run, and "python" calls a function of this file.
 # The longest cases come first, since two are run at a time.
 PLAN = """
 diagonal    digits --image-size 28
@@ -54,13 +56,13 @@ diagonal    sample:reconstructions --mode reconstructions --num 3 --draws 2
 diagonal    sample:interpolation --mode interpolation --from 3 --to 8 --steps 3 --path linear
 diagonal    sample:traversal --mode traversal --steps 3 --image 2 --pixels draw
 diagonal    python:opened diagonal
-condition   digits --labels condition --posterior tril --prior mixture
+condition   digits --labels condition --posterior tril --prior mixture --components 7
 condition   evaluate --ais-images 0 --tolerance 0.5
 condition   sample:classes --mode classes --num 2
 condition   sample:prior --num 4 --class 3
 models      python:fitted
 models      python:architectures
-table       train --data patients.csv --missing --epochs 3 --batch-size 20 --column-kinds visits=poisson
+table       train --units 16,12 --data patients.csv --missing --epochs 3 --batch-size 20 --column-kinds visits=poisson
 table       evaluate --ais-images 0 --outliers others.csv --tolerance 0.5
 table       sample:prior --num 6
 table       sample:reconstructions --mode reconstructions --num 3 --draws 2
@@ -68,21 +70,21 @@ table       python:imputed table
 rows        python:transformer
 semi        digits --labels semi --labelled 0.1
 semi        sample:one --class 2 --num 3
-ladder      digits --latent-layers 2,4 --objective iwae --num-samples 2
+ladder      digits --units 16,12 --latent-layers 2,4 --objective iwae --num-samples 2
 ladder      evaluate --ais-images 0
 ladder      sample:flow --num 3 --sampler flow --train-images 200
-iaf_realnvp digits --posterior iaf --prior realnvp --latent-dim 3 --network gated_mlp
-categorical digits --posterior mixture --prior mixture --likelihood categorical --image-size 8 --network mlp
+iaf_realnvp dense --posterior iaf --prior realnvp --latent-dim 3 --network gated_mlp
+categorical dense --posterior mixture --prior mixture --components 7 --likelihood categorical --network mlp
 series      train --data series.npz --kind series --missing --posterior spline --prior spline --batch-size 20
 series      sample:reconstructions --mode reconstructions --num 2 --draws 2
 sphere      digits --posterior von_mises_fisher --prior uniform_sphere --objective iwae --num-samples 3
 sphere      evaluate --ais-images 0
-vamp_stl    digits --prior vamp --likelihood continuous_bernoulli --objective stl --latent-dim 3
+vamp_stl    digits --prior vamp --components 7 --likelihood continuous_bernoulli --objective stl --latent-dim 3
 residual    digits --network residual_conv --likelihood discretized_logistic --objective dreg --num-samples 3
 low_rank    digits --posterior low_rank --likelihood logistic_mixture --objective renyi --num-samples 2
 beta_tc     digits --objective beta_tc --beta 3 --latent-dim 4 --likelihood normal_shared --parts 1
 beta_tc     evaluate --ais-images 0
-mmd         digits --objective mmd --mmd-weight 4 --likelihood normal --network mlp --parts 1
+mmd         dense --objective mmd --mmd-weight 4 --likelihood normal --network mlp --parts 1
 free_bits   digits --objective free_bits --free-bits 0.2 --likelihood poisson --parts 1
 chi         digits --objective chi --num-samples 2 --binarize static
 analytic_kl digits --analytic-kl --beta 2 --beta-warmup linear --beta-warmup-steps 20 --binarize dynamic
@@ -98,6 +100,8 @@ for line in PLAN.strip().splitlines():
 
 # What is no number of the model: times, memory, versions.
 DROPPED = {"seconds", "training_seconds", "images_per_second", "peak_memory_mb", "versions", "probvae"}
+# What versions say of the data: format 3 of config.json, and fingerprints that hash the schema.
+DROPPED |= {"format", "schema_sha256", "fingerprint_sha256", "delimiter", "decimal", "na"}
 
 
 def digest(value: Any) -> str:
@@ -174,6 +178,7 @@ def _command(tree: Path, case: str, step: str) -> list[str]:
     command, *first = {
         "train": ("train", "--output", case),
         "digits": ("train", "--output", case),
+        "dense": ("train", "--output", case),
         "resume": ("train", "--resume", case),
         "evaluate": ("evaluate", case, "--output", f"{case}/evaluation"),
         "sample": ("sample", case, "--output", f"{case}/{name}"),
