@@ -45,8 +45,8 @@ HEADS = {  # what a command is given in any case, after the run's folder
 }
 
 # A case, which names the folder of its run, and a command, a line. "digits" trains on these images by
-# convolutions and "dense" without, "train" on other data, "sample" writes into the named folder of the run, and "python" calls a function of this file.
-# The longest cases come first, since two are run at a time.
+# convolutions and "dense" without, "train" on other data, "sample" writes into the named folder of the run,
+# and "python" calls a function of this file. The longest cases come first, since two are run at a time.
 PLAN = """
 diagonal    digits --image-size 28
 diagonal    evaluate --gap-images 2 --ais-images 2 --tolerance 0.5
@@ -62,7 +62,7 @@ condition   sample:classes --mode classes --num 2
 condition   sample:prior --num 4 --class 3
 models      python:fitted
 models      python:architectures
-table       train --units 16,12 --data patients.csv --missing --epochs 3 --batch-size 20 --column-kinds visits=poisson
+table       train --units 16,12 --data patients.csv --missing --epochs 3 --column-kinds visits=poisson
 table       evaluate --ais-images 0 --outliers others.csv --tolerance 0.5
 table       sample:prior --num 6
 table       sample:reconstructions --mode reconstructions --num 3 --draws 2
@@ -75,11 +75,11 @@ ladder      evaluate --ais-images 0
 ladder      sample:flow --num 3 --sampler flow --train-images 200
 iaf_realnvp dense --posterior iaf --prior realnvp --latent-dim 3 --network gated_mlp
 categorical dense --posterior mixture --prior mixture --components 7 --likelihood categorical --network mlp
-series      train --data series.npz --kind series --missing --posterior spline --prior spline --batch-size 20
+series      train --data series.npz --kind series --missing --posterior spline --prior spline --parts 1
 series      sample:reconstructions --mode reconstructions --num 2 --draws 2
 sphere      digits --posterior von_mises_fisher --prior uniform_sphere --objective iwae --num-samples 3
 sphere      evaluate --ais-images 0
-vamp_stl    digits --prior vamp --components 7 --likelihood continuous_bernoulli --objective stl --latent-dim 3
+vamp_stl    digits --prior vamp --components 7 --likelihood continuous_bernoulli --objective stl
 residual    digits --network residual_conv --likelihood discretized_logistic --objective dreg --num-samples 3
 low_rank    digits --posterior low_rank --likelihood logistic_mixture --objective renyi --num-samples 2
 beta_tc     digits --objective beta_tc --beta 3 --latent-dim 4 --likelihood normal_shared --parts 1
