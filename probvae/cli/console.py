@@ -126,14 +126,24 @@ def print_comparison(comparison: Comparison, other: Any) -> None:
     )
 
 
+def _fixed(value: float, digits: int) -> str:
+    """Return a number with so many digits behind the point; one that would fill its column, in powers of 10.
+
+    >>> _fixed(-12.3456, 2), _fixed(-308291635.15, 2)
+    ('-12.35', '-3.083e+08')
+    """
+    text = f"{value:.{digits}f}"
+    return text if len(text) < 10 else f"{value:.4g}"
+
+
 def _as_text(line: Line) -> str:
     value = line.estimate
     unit = "" if line.unit in ("nats", "") else f" {line.unit}"
     digits = 0 if float(value.mean).is_integer() and np.isnan(value.standard_error) else 2
     digits = 4 if digits and abs(value.mean) < 10 else digits
     errors = [value.standard_error, value.monte_carlo_error]
-    shown = ["" if v is None or np.isnan(v) else f"{v:.3f}" for v in errors]
-    numbers = f"{value.mean:12.{digits}f}{shown[0]:>10}{shown[1]:>10}{value.num_examples:9,}"
+    shown = ["" if v is None or np.isnan(v) else _fixed(v, 3) for v in errors]
+    numbers = f"{_fixed(value.mean, digits):>12}{shown[0]:>10}{shown[1]:>10}{value.num_examples:9,}"
     return f"{line.name:44}{numbers}{unit}" + (f"\n      {line.note}" if line.note else "")
 
 
