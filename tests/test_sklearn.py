@@ -272,6 +272,9 @@ def test_frames_go_in_and_come_out_with_their_types():
     # columns in another order, and pickles, are the same model
     np.testing.assert_array_equal(vae.score_samples(frame[["born", "sold", "income", "kind"]]), scores)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(vae)).score_samples(frame), scores)
+    with pytest.raises(InputError, match="X must have one row or more"):
+        vae.transform(frame.head(0))
+    assert VAETransformer(columns=kinds)._takes_schema(frame[["income"]])  # numbers alone, of named kinds
     with pytest.raises(InputError, match=r"'kind' .* got 'elm' in row 1"):
         vae.transform(frame.assign(kind=["elm"] * 80))
     with pytest.raises(InputError, match="X must be 0 or 1"):

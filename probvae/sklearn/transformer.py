@@ -45,10 +45,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     Args:
       latent_dim: L, the number of output features of `transform`.
-      likelihood: p(x|z), "auto" for "mixed" with a DataFrame that has columns of other types than numbers and
-        "normal" otherwise; "normal" for real numbers, "bernoulli" for 0 and 1, "continuous_bernoulli" for
-        numbers from 0 to 1, "poisson" for counts, "mixed" for columns of several kinds, or another key of
-        `probvae.likelihoods.LIKELIHOODS`.
+      likelihood: p(x|z), "auto" for "mixed" with a DataFrame that has columns of other types than numbers, or
+        kinds in `columns`, and "normal" otherwise; "normal" for real numbers, "bernoulli" for 0 and 1,
+        "continuous_bernoulli" for numbers from 0 to 1, "poisson" for counts, "mixed" for columns of several
+        kinds, or another key of `probvae.likelihoods.LIKELIHOODS`.
       posterior: q(z|x), a key of `probvae.posteriors.POSTERIORS`.
       prior: p(z), a key of `probvae.priors.PRIORS`.
       network: Network, "mlp" or "gated_mlp".
@@ -219,7 +219,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if not is_frame(X) or self.likelihood not in ("auto", "mixed"):
             return False
         numeric = all(dtype.kind in "iuf" for dtype in X.dtypes)
-        return not numeric or (self.likelihood == "mixed" and not _plain(self.columns))
+        named = isinstance(self.columns, Mapping) and bool(self.columns)
+        return not numeric or named or (self.likelihood == "mixed" and not _plain(self.columns))
 
     def _rows_of_frame(self, frame: Any, resumes: bool) -> tuple[np.ndarray, SchemaCoding, tuple[str, ...]]:
         """Return x of a DataFrame, its coding and the kinds of the columns of x."""
@@ -264,7 +265,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _x(self, X: Any) -> tuple[np.ndarray, np.dtype]:  # noqa: N803
         """Return x of rows X, and the type of the results."""
         if self.schema_ is not None:
-            return self.coding_.encode(X), np.dtype(np.float32)
+            x = self.coding_.encode(X)
+            if not len(x):
+                raise InputError("X must have one row or more; it has none.")
+            return x, np.dtype(np.float32)
         values = self._checked(X)
         x = self.coding_.encode(values)
         self._check_support(self.architecture_, x)
