@@ -23,7 +23,7 @@ from probvae.runs.run import Run
 from probvae.training.state import Row
 
 TRAINING_HEADER = "   epoch   test ELBO   log p(x|z)        KL    objective   images/s   seconds"
-EVALUATION_HEADER = f"{'':44}{'mean':>12}{'± images':>10}{'± draws':>10}{'images':>9}"
+EVALUATION_HEADER = f"{'':44}{'mean':>12}{'± examples':>12}{'± draws':>10}{'examples':>10}"
 
 
 class Console(Observer):
@@ -121,7 +121,7 @@ def print_comparison(comparison: Comparison, other: Any) -> None:
     method, mean, n = comparison.method, comparison.difference, comparison.num_examples
     name = "log p(x), exact," if method == "exact" else "IWAE bound (below log p(x), by gaps that differ)"
     click.echo(
-        f"\n{name} minus that of {other}, paired over {n:,} images: {mean.mean:+.3f} nats, 95% interval "
+        f"\n{name} minus that of {other}, paired over {n:,} examples: {mean.mean:+.3f} nats, 95% interval "
         f"{mean.low:+.3f} to {mean.high:+.3f}; higher on {mean.first_better:.0%} of them"
     )
 
@@ -143,7 +143,7 @@ def _as_text(line: Line) -> str:
     digits = 4 if digits and abs(value.mean) < 10 else digits
     errors = [value.standard_error, value.monte_carlo_error]
     shown = ["" if v is None or np.isnan(v) else _fixed(v, 3) for v in errors]
-    numbers = f"{_fixed(value.mean, digits):>12}{shown[0]:>10}{shown[1]:>10}{value.num_examples:9,}"
+    numbers = f"{_fixed(value.mean, digits):>12}{shown[0]:>12}{shown[1]:>10}{value.num_examples:10,}"
     return f"{line.name:44}{numbers}{unit}" + (f"\n      {line.note}" if line.note else "")
 
 
@@ -198,7 +198,8 @@ class TrainingConsole(Console):
         if examples.schema.is_table:
             click.echo("\n" + schema_text.as_table(examples.schema, examples.num_missing))
         units = ", in the units of x" if examples.schema.has_units else ""
-        click.echo(f"\n{TRAINING_HEADER}   (nats per {'image' if image else 'example'}{units})")
+        header = TRAINING_HEADER if image else TRAINING_HEADER.replace("  images/s", "examples/s")
+        click.echo(f"\n{header}   (nats per {'image' if image else 'example'}{units})")
 
     def chunk(self, epoch: int, examples: int) -> None:
         """Advance the bar."""
@@ -208,7 +209,7 @@ class TrainingConsole(Console):
             self.bar = tqdm(
                 total=len(self.job.examples.train),
                 desc=f"epoch {epoch + 1}/{self.job.training.epochs}",
-                unit=" images",
+                unit=" examples",
                 disable=None,  # no bar where standard error is not a terminal
                 leave=False,
                 dynamic_ncols=True,

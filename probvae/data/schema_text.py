@@ -36,14 +36,24 @@ def _count(num_missing: Sequence[int], index: int) -> str:
 def levels_or_range(column: Column) -> str:
     """Return the levels of a column, or its range, in units of the data."""
     if column.levels:
-        text = ", ".join(map(str, column.decode(np.arange(len(column.levels)))))
-        return text if len(text) <= WIDTH else f"{text[: WIDTH - 4].rstrip(' ,')} ..."
+        return _shortened(list(map(str, column.decode(np.arange(len(column.levels))))))
     if column.low is None or column.high is None:
         return ""
     if column.type == "date":
         low, high = np.array([column.low, column.high]).astype(np.int64).astype(f"M8[{column.unit}]")
         return f"{low} to {high}".replace("T", " ")
+    if column.type == "integer":
+        return f"{int(column.low)} to {int(column.high)}"
     return f"{column.low:g} to {column.high:g}"
+
+
+def _shortened(names: list[str]) -> str:
+    """Return as many names as fit into `WIDTH`, whole ones but for a first that is longer."""
+    text = ", ".join(names)
+    if len(text) <= WIDTH:
+        return text
+    head, comma, _ = text[: WIDTH - 3].rpartition(", ")
+    return f"{head}, ..." if comma else f"{text[: WIDTH - 4]} ..."
 
 
 def as_table(schema: Any, num_missing: Sequence[int] = ()) -> str:

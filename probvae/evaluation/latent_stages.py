@@ -66,7 +66,9 @@ def aggregate(evaluation: Evaluation, most: int = 2000) -> None:
 
 
 def predictive(evaluation: Evaluation) -> None:
-    """Compare statistics of images that the model draws with those of the test images."""
+    """Compare statistics over the values of an example, which a table lacks, in draws and in the test set."""
+    if evaluation.is_table or np.isnan(evaluation.test.x).any():
+        return
     vae, draws = evaluation.vae, 1000
 
     def of_values(statistic: Statistic) -> Statistic:  # without y
@@ -81,9 +83,8 @@ def predictive(evaluation: Evaluation) -> None:
     )
     for name, check in checks.items():
         shown = f"model draws: {name.replace('_', ' ')}"
-        place = "codes of the data" if evaluation.has_units else "data"
         note = f"over {draws:,} draws x ~ p(x); {check.data.value:.4g} ± {check.data.standard_error:.2g} in "
-        note += f"the {place}; Kolmogorov-Smirnov distance {check.distance:.3f}"
+        note += f"the data; Kolmogorov-Smirnov distance {check.distance:.3f}"
         evaluation.add_number(f"predictive_{name}", shown, check.model, draws, unit="", note=note)
 
 

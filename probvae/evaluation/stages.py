@@ -73,7 +73,9 @@ def quadrature(evaluation: Evaluation) -> None:
 
 
 def per_dimension(evaluation: Evaluation) -> None:
-    """Take the bits per dimension from the best estimate of log p(x)."""
+    """Take the bits per dimension from the best estimate of log p(x); of units they would mean nothing."""
+    if evaluation.has_units:
+        return
     log_p, error = evaluation.known()
     shape = evaluation.vae.value_shape
     bits = latents.bits_per_dimension(log_p, shape)

@@ -102,13 +102,20 @@ class Evaluation:
     ) -> None:
         """Add a mean over examples to the table; `texts` are the unit and the note of its line."""
         if len(values) > 1:
-            self.lines.append(Line(key, name, mean_estimate(values, errors), **texts))
+            self._add(key, name, mean_estimate(values, errors), texts)
 
     def add_number(self, key: str, name: str, estimate: Estimate, n: int, **texts: str) -> None:
         """Add a number of another kind to the table, with its standard error."""
         value, error = estimate
         summary = MeanEstimate(value, error, None, value - 1.96 * error, value + 1.96 * error, n)
-        self.lines.append(Line(key, name, summary, **texts))
+        self._add(key, name, summary, texts)
+
+    def _add(self, key: str, name: str, estimate: MeanEstimate, texts: dict[str, str]) -> None:
+        """Add a line; examples that are not images, such as rows of a table, are not called so."""
+        texts = {"name": name, **texts}
+        if len(self.vae.value_shape) != 3:
+            texts = {field: text.replace("image", "example") for field, text in texts.items()}
+        self.lines.append(Line(key, estimate=estimate, **texts))
 
     def seed(self, stream: int) -> Seed:
         """Return a seed for one purpose."""
@@ -125,6 +132,11 @@ class Evaluation:
     def has_units(self) -> bool:
         """True for a table whose values have units, which a density depends on."""
         return self.vae.schema is not None and self.vae.schema.has_units
+
+    @property
+    def is_table(self) -> bool:
+        """True if x is a row of a table."""
+        return self.vae.schema is not None and self.vae.schema.is_table
 
     def in_units(self, log_density: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Return a log-density of the values of a table in their own units, from that of their codes x.

@@ -15,9 +15,9 @@ from probvae.export.onnx_model import write as write_onnx
 from probvae.export.saved_model import write as write_saved_model
 from probvae.files.outputs import refuse_folder_in_use, usable
 from probvae.files.writing import SCHEMA, TEMPORARY
-from probvae.models import saving
 from probvae.models.vae import VAE
 from probvae.runs.folder import require_run
+from probvae.runs.run import Run
 
 EXPORT = "export"  # folder of a run's export
 NAMES = {"saved_model", CARD, SCHEMA, *(f"{part}.onnx" for part in PARTS)}
@@ -64,7 +64,7 @@ def export_run(
     output = run / EXPORT if output is None else Path(output)
     _check(output, formats, overwrite=options.get("overwrite", False))
     origin = provenance(run, card_license)
-    return export_model(saving.load(run), output, formats, origin=origin, **options)
+    return export_model(Run(run).model, output, formats, origin=origin, **options)
 
 
 def export_model(

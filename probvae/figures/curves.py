@@ -114,7 +114,7 @@ def gap_histogram(gaps: dict[str, np.ndarray], *, ax: Axes | None = None) -> Fig
             label=label,
         )
     axes.set_xlabel("nats", color=ink(), fontsize=letters(9))
-    axes.set_ylabel("share of the images", color=ink(), fontsize=letters(9))
+    axes.set_ylabel("share of the examples", color=ink(), fontsize=letters(9))
     axes.legend(frameon=False, fontsize=letters(8))
     style(axes)
     return figure

@@ -13,6 +13,9 @@ from PIL import Image
 
 from probvae.figures.theme import MISSING, dpi, ink, letters, muted, style
 
+MOST_NAMES = 40  # columns of a heat map that are named
+LONGEST_NAME = 16  # letters of a name that are shown
+
 
 def tile(images: np.ndarray, columns: int, *, gap: int = 1) -> np.ndarray:
     """Put images side by side, row by row.
@@ -64,9 +67,18 @@ def image_grid(images: np.ndarray, *, columns: int = 4, title: str = "") -> Figu
     return figure
 
 
-def example_grid(x: np.ndarray, *, columns: int = 4, title: str = "") -> Figure:
-    """Show examples [N, *E]: images in a grid, series as lines, vectors as the rows of a heat map."""
-    draw = {3: _series_grid, 2: _vector_rows}.get(x.ndim, image_grid)
+def example_grid(x: np.ndarray, *, columns: int = 4, title: str = "", names: Sequence[str] = ()) -> Figure:
+    """Show examples [N, *E]: images in a grid, series as lines, vectors as the rows of a heat map.
+
+    Args:
+      x: Examples [N, *E].
+      columns: Number of images or series in a row.
+      title: Title of the figure.
+      names: Names of the columns of a table, whose levels are spread from -2 to 2; empty for other vectors.
+    """
+    if x.ndim == 2:
+        return _vector_rows(x, title=title, names=names)
+    draw = _series_grid if x.ndim == 3 else image_grid
     return draw(x, columns=columns, title=title)
 
 
@@ -82,18 +94,27 @@ def _series_grid(x: np.ndarray, *, columns: int, title: str) -> Figure:
     return figure
 
 
-def _vector_rows(x: np.ndarray, *, columns: int, title: str) -> Figure:
+def _vector_rows(x: np.ndarray, *, title: str, names: Sequence[str]) -> Figure:
     figure = Figure(figsize=(5, 3.6), dpi=dpi(), layout="constrained")
     axes = figure.add_subplot()
     limit = float(np.nanmax(np.abs(x), initial=0)) or 1.0
     shown = axes.imshow(x, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
-    figure.colorbar(shown, ax=axes).ax.tick_params(labelsize=letters(8), colors=muted())
-    axes.set_xlabel("value of x", color=ink(), fontsize=letters(9))
+    bar = figure.colorbar(shown, ax=axes)
+    bar.ax.tick_params(labelsize=letters(8), colors=muted())
+    bar.set_label("x; levels from -2 to 2" if names else "x", color=ink(), fontsize=letters(9))
     axes.set_ylabel("example", color=ink(), fontsize=letters(9))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(title, fontsize=letters(9), color=ink())
     style(axes)
+    if 0 < len(names) <= MOST_NAMES:
+        axes.set_xticks(range(len(names)), [_short(name) for name in names], rotation=90)
+    else:
+        axes.set_xlabel("column of x" if names else "value of x", color=ink(), fontsize=letters(9))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def to_png(figure: Figure) -> bytes:

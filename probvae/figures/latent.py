@@ -90,7 +90,7 @@ def latent_means(loc: np.ndarray, labels: np.ndarray | None = None, *, ax: Axes 
                 markerscale=scale,
             )
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
-    _label(axes, "Means of q(z|x), test images")
+    _label(axes, "Means of q(z|x), test set")
     return figure
 
 

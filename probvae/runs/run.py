@@ -189,10 +189,13 @@ class Run:
 
     @functools.cached_property
     def model(self) -> "VAE":
-        """The trained model, as `probvae.load` returns it."""
+        """The trained model, as `probvae.load` returns it; that of an older run has its schema, if known."""
         from probvae.models.saving import load
 
-        return load(self.folder)
+        vae = load(self.folder)
+        if vae.schema is None and self.fingerprint is not None:
+            vae.schema = self.schema
+        return vae
 
     def class_index(self, label: int | str | None) -> int | None:
         """Return the number of a class that is given by its name or its number; None for none."""

@@ -225,6 +225,7 @@ def test_an_old_run_keeps_its_coding_while_its_data_are_the_same(old_run, tmp_pa
     run = Run(old_run)
     assert run.schema.remark.endswith("units not verified")
     assert run.schema.names == tuple(TREES)  # the order of the file
+    assert run.model.schema == run.schema  # which `impute` and exports take tables by
     results = runs.evaluate(old_run, outliers=str(tmp_path / "trees.csv"), **QUICK)  # its own rows
     assert "auroc_score_log_marginal" in results.results
     assert not results.skipped and len(results.per_example["exact"]) == 8
