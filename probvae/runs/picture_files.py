@@ -34,6 +34,9 @@ class PictureFiles:
     def __init__(self, job: Job) -> None:
         self.folder, self.vae, self.training = job.folder, job.vae, job.training
         self.x, self.labels = job.prepared.test, job.examples.schema.named(job.examples.test_labels)
+        columns = job.examples.schema.columns
+        self.names = tuple(column.name for column in columns)
+        self.last = np.array([max(len(column.levels) - 1, 0) for column in columns])  # codes; 0 of numbers
         self.fixed_x = self.x[:GRID].astype(np.float32)
         self.draws = self.vae.fixed_draws(job.first_draws, self.x)
 
@@ -42,8 +45,12 @@ class PictureFiles:
 
     def originals(self) -> None:
         """Write the fixed test images."""
-        x = self.vae.values(self.fixed_x)
-        self._write("originals.png", figures.example_grid(x, title="Test images"))
+        x = self._spread(self.vae.values(self.fixed_x))
+        self._write("originals.png", figures.example_grid(x, title="Test examples", names=self.names))
+
+    def _spread(self, x: np.ndarray) -> np.ndarray:
+        """Return x of a picture: the codes of levels are spread from -2 to 2, where most numbers lie."""
+        return np.where(self.last > 0, 4 * x / np.maximum(self.last, 1) - 2, x) if self.names else x
 
     def after_epoch(self, epochs: int, words: str) -> None:
         """Write the pictures of reconstructions, as in the tutorial, and of prior draws after an epoch."""
@@ -54,7 +61,9 @@ class PictureFiles:
             "prior": (self.vae.likelihood(*arguments).mean().numpy(), columns, title),
         }
         for kind, (x, columns, title) in images.items():
-            figure = figures.example_grid(x, columns=columns, title=f"{title}, {words}")
+            figure = figures.example_grid(
+                self._spread(x), columns=columns, title=f"{title}, {words}", names=self.names
+            )
             self._write(f"{IMAGES}/{kind}_at_epoch_{epochs:04d}.png", figure)
 
     def remove_after(self, epochs: int) -> None:

@@ -85,7 +85,7 @@ class Recorder:
         content = {
             **metrics.test_results(self.vae, terms, self.pictures.x),
             **metrics.history_results(self.history),
-            "unit": f"nats per example{units}; one draw of z; standard error over test images",
+            "unit": f"nats per example{units}; one draw of z; standard error over test examples",
             "interrupted": interrupted,
             "peak_memory_mb": metrics.peak_memory_mb(),
             "num_weights": int(sum(np.prod(w.shape) for w in self.vae.trainable_weights)),

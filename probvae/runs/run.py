@@ -205,6 +205,8 @@ class Run:
             if str(label).isdecimal():
                 return int(label)
             raise InputError(f"The names of the classes are unknown: give a number; got {label!r}.")
+        if not self.schema.classes and not self.architecture.num_classes and not str(label).isdecimal():
+            raise InputError(f"The data of the run have no classes: leave the class out; got {label!r}.")
         return self.schema.class_index(label)
 
     def class_name(self, label: int | str | None) -> str:

@@ -123,7 +123,8 @@ def reconstructions(run: Run, options: SampleOptions) -> Result:
     values = np.concatenate([x[:12, np.newaxis], shown], axis=1)
     title = f"Test examples, and {_kind_of_values(run, options, capital=False)} at {draws} draws z ~ q(z|x)"
     columns = ["test", *[""] * draws]
-    lines = [_summary("log p(x|z)", np.asarray(samples.log_likelihood).mean(axis=0))]
+    coded = " of x as the model has it" if run.schema is not None and run.schema.has_units else ""
+    lines = [_summary(f"log p(x|z){coded}", np.asarray(samples.log_likelihood).mean(axis=0))]
     picture = Picture(values, title, [str(i) for i in range(len(values))], columns)
     return Result(samples, ("draw", "example"), picture, lines, {"data": x})
 

@@ -75,6 +75,11 @@ def train(
     options, observer = _with_strategy(options), observer or Observer()
     named, chosen = completion.named(Architecture, architecture), completion.named(Training, training)
     typed = completion.typed(architecture, training) | ({"binarize"} if "binarize" in chosen else set())
+    if data is not None and not isinstance(data, str | os.PathLike):
+        raise InputError(
+            f"data must be a name or a path, which the run can read again; got {type(data).__name__}. Write "
+            "it to a file first: a DataFrame by to_csv or to_parquet, arrays by numpy.savez."
+        )
     chosen = {**RECIPES[recipe], **chosen, **({} if data is None else {"data": os.fspath(data)})}
     if "latent_layers" in named:
         named.setdefault("latent_dim", sum(named["latent_layers"]))

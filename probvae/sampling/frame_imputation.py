@@ -76,7 +76,8 @@ def to_frames(schema: Schema, frame: "pd.DataFrame", imputed: Any, num_draws: in
         center = np.where(missing, center, column.numbers(frame[column.name]))
         deviation = np.where(missing, deviation, 0.0)
         if column.levels:
-            p = imputed.probabilities[i]
+            p = imputed.probabilities[i][:, : len(column.levels)]  # one level if it is constant
+            p = p / p.sum(axis=1, keepdims=True)
             probabilities[column.name] = pd.DataFrame(p, frame.index, list(column.levels))
             center = column.decode(p.argmax(axis=1))
             mean[column.name] = pd.Series(center, frame.index)

@@ -20,6 +20,7 @@ from probvae.models import saving
 from probvae.models.building import build
 from probvae.runs import evaluation, known_data
 from probvae.runs.known_data import differences
+from probvae.runs.reports import tables
 from probvae.runs.run import Run
 
 N = 120
@@ -64,6 +65,11 @@ def test_the_same_rows_score_alike_wherever_they_come_from(folder, tmp_path):
     other = write(tmp_path / "other.csv", backwards)
     np.testing.assert_array_equal(Run(folder / "run", other).prepared.test, Run(folder / "run").prepared.test)
     assert not own.skipped and differences(Run(folder / "run"), Run(folder / "run", other).examples) == ""
+    table = own.metrics["results"]  # of a table: no statistics over its columns, no images, no bits of units
+    assert not any(key.startswith("predictive") for key in table) and "bits_per_dimension" not in table
+    assert "image" not in "".join(line["name"] + line["note"] for line in table.values())
+    remarks = {name: remark for name, _, remark in tables.headline(Run(folder / "run"))}
+    assert "units of x" in remarks["Test ELBO"] and "units of x" in remarks["Reconstruction"]
     # the density is that of the rows in the file: log p(code) + log |d code / d value|
     run = Run(folder / "run")
     rows = np.flatnonzero(run.test.labels[:8] == 1)

@@ -164,6 +164,8 @@ def test_evaluation_samples_and_report(run, folder):
             "context_dim must be 10 for the data digits with labels condition; got 0",
         ),
         (lambda run, new: runs.train(None, None, "digits", run), "exists already"),
+        (lambda run, new: runs.train(None, None, np.zeros([9, 8, 8]), new), "a name or a path.*numpy.savez"),
+        (lambda run, new: runs.sample(run, "prior", label="three", output=new), "The classes are|no classes"),
         (lambda run, new: runs.resume(run, latent_dim=3), "leave latent_dim out"),
         (lambda run, new: runs.resume(new), "There is no run folder"),
         (lambda run, new: runs.evaluate(new), "There is no run folder"),

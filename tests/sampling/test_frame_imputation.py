@@ -131,3 +131,23 @@ def test_dates_keep_their_time_zone_and_blank_cells_are_filled_in():
 def test_a_mapping_is_no_frame(vae):
     with pytest.raises(InputError, match="x must be a DataFrame, or an array of numbers; got dict"):
         probvae.impute(vae, {"kind": ["a"]})
+
+
+def test_a_column_of_one_text_is_filled_in_with_it():
+    frame = pd.DataFrame({"a": np.arange(40.0), "note": ["same"] * 40})
+    schema = probvae.data.load(frame, missing=True).schema
+    model = build(
+        Architecture(
+            event_shape=(2,),
+            likelihood="mixed",
+            network="mlp",
+            units=(4,),
+            columns=schema.likelihoods,
+            missing=True,
+        ),
+        schema=schema,
+    )
+    frame.loc[0, "note"] = None
+    imputed = probvae.impute(model, frame, num_samples=200, num_draws=1)
+    assert set(imputed.values["note"]) == {"same"} == set(imputed.draws["note"])
+    assert imputed.probabilities["note"].to_numpy().tolist() == [[1.0]] * 40

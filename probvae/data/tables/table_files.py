@@ -328,7 +328,10 @@ def _label(what: str, name: str, survey: Survey) -> tuple[Column, Reading]:
     """Return the column of the labels: levels, or integers that stand for themselves."""
     reading = read_as(survey)
     if survey.missing:
-        raise InputError(f"{what} cannot hold the labels: {survey.missing:,} of its cells are empty.")
+        raise InputError(
+            f"{what} cannot hold the labels: {survey.missing:,} of its cells are empty; fill them in, or "
+            "leave these rows out."
+        )
     if reading.type == "boolean":
         return Column(name, "bernoulli", "boolean", (False, True)), reading
     if reading.numbers is None:

@@ -103,7 +103,7 @@ def run_page(run: Run) -> str:
         findings=findings.findings_of(run),
         charts=tables.learning_curves([run]),
         dimensions=tables.dimensions(variance, findings.ACTIVE),
-        originals=tables.picture(png, "The test images that are reconstructed") if png else None,
+        originals=tables.picture(png, "The test examples that are reconstructed") if png else None,
         slider=tables.slider([run]),
         latent=tables.pictures(run, tables.CAPTIONS),
         evaluation=run.evaluation and tables.evaluation_rows(run.evaluation),
@@ -139,8 +139,11 @@ def comparison_page(runs: Sequence[Run]) -> str:
 
 
 def _side_by_side(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """Return the names of the headline, each with its values in all runs."""
-    headlines = [{name: value for name, value, _ in tables.headline(run)} for run in runs]
+    """Return the names of the headline, with units that differ between tables, and values in all runs."""
+    headlines = [
+        {name + "".join(remark.partition(", in the units")[1:]): value for name, value, remark in headline}
+        for headline in map(tables.headline, runs)
+    ]
     names = dict.fromkeys(name for values in headlines for name in values)
     return [(name, [values.get(name, "–") for values in headlines]) for name in names]
 

@@ -36,17 +36,17 @@ TERMS = {  # title of a chart -> column of the history and its name in the legen
     "Learning rate": {"learning_rate": "at the end of each epoch"},
     "Examples a second": {"images_per_second": "training"},
 }
-KINDS = {"image": "Reconstructions of the test images", "prior": "Prior draws, decoded"}
+KINDS = {"image": "Reconstructions of the test examples", "prior": "Prior draws, decoded"}
 CAPTIONS = {
     "latent_manifold.png": "Mean of p(x|z) over the latent plane",
-    "latent_means.png": "Means of q(z|x) of the test images, coloured by label where labels are known",
-    "latent_projection.png": "Means of q(z|x) of test images on their first two principal components",
+    "latent_means.png": "Means of q(z|x) of the test examples, coloured by label where labels are known",
+    "latent_projection.png": "Means of q(z|x) of test examples on their first two principal components",
     "traversals.png": "One latent dimension a row moves while the others stay; means of p(x|z)",
 }
 EVALUATION_CAPTIONS = {
     f"{EVALUATION}/bound_against_samples.png": "Importance-weighted bound against the number of draws",
-    f"{EVALUATION}/gaps.png": "What the ELBO loses, over the images",
-    f"{EVALUATION}/posterior_contours.png": "True and approximate posterior of a few test images",
+    f"{EVALUATION}/gaps.png": "What the ELBO loses, over the examples",
+    f"{EVALUATION}/posterior_contours.png": "True and approximate posterior of a few test examples",
 }
 
 
@@ -119,16 +119,18 @@ def headline(run: Run) -> list[tuple[str, str, str]]:
         mean = run.metric(name, "mean")
         return with_error(last.get(name) if mean is None else mean, run.metric(name, "standard_error"))
 
+    has_units = run.saved_schema is not None and run.saved_schema.has_units
+    coded, of_data = (", in the units of x", ", in the units of the data") if has_units else ("", "")
     epochs, seconds = last.get("epoch", 0.0), run.history.get("seconds")
     rows = [
-        ("Test ELBO", test("test_elbo"), "nats ± standard error"),
-        ("Reconstruction", test("test_log_likelihood"), "E[log p(x|z)], nats"),
+        ("Test ELBO", test("test_elbo"), f"nats ± standard error{coded}"),
+        ("Reconstruction", test("test_log_likelihood"), f"E[log p(x|z)], nats{coded}"),
         ("KL", test("test_kl"), "q(z|x) from p(z), nats"),
         ("Epochs", f"{epochs:.4g}", f"of {run.training.epochs:,}"),
     ]
     if run.evaluation and not run.is_evaluation_stale and (exact := run.evaluation.results.get("exact")):
         value = with_error(number(exact, "mean"), number(exact, "standard_error"))
-        rows.insert(1, ("log p(x), exact", value, "nats ± standard error"))
+        rows.insert(1, ("log p(x), exact", value, f"nats ± standard error{of_data}"))
     if seconds is not None:
         speed = run.metric("images_per_second")
         remark = "" if speed is None else f"{speed:,.0f} examples a second"
