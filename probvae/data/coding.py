@@ -111,7 +111,7 @@ class Column:
         if not NUMBERS[self.kind].standardized:
             return column
         mean, deviation = summary.mean, summary.deviation
-        if not deviation > 1e-12 * abs(mean):  # the rounding of a constant column
+        if summary.low == summary.high or not deviation > 0:
             return dataclasses.replace(column, loc=mean)
         scale = 2.0 ** round(math.log2(deviation))
         return dataclasses.replace(column, loc=round(mean / scale * STEPS) * scale / STEPS, scale=scale)

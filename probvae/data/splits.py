@@ -163,7 +163,7 @@ def refuse_other_shape(name: str, schema: Schema, shape: tuple[int, ...], levels
 def by_name(
     name: str, labels: np.ndarray | None, names: tuple[str, ...], schema: Schema
 ) -> np.ndarray | None:
-    """Return labels with the numbers that a schema gives to the names of their classes.
+    """Return labels with the numbers that a schema gives to their classes; None where it has no names.
 
     Args:
       name: Name of the data, for messages.
@@ -176,11 +176,13 @@ def by_name(
     """
     if labels is None or names == schema.classes or not names:
         return labels
+    if not schema.classes:  # numbers that nobody can match with names
+        return None
     unknown = [names[k] for k in np.unique(labels) if names[k] not in schema.classes]
     if unknown:
         raise InputError(
             f"{name} has the class {unknown[0]!r}, which the model does not know; it knows "
-            f"{', '.join(schema.classes) or 'classes without names'}."
+            f"{', '.join(schema.classes)}."
         )
     numbers = [schema.classes.index(each) if each in schema.classes else -1 for each in names]
     return np.array(numbers, np.int64)[labels]

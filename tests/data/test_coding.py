@@ -130,3 +130,10 @@ def test_values_that_x_cannot_hold_are_refused():
 def test_levels_and_classes_are_told_apart(schema, problem):
     with pytest.raises(InputError, match=f"schema.json is damaged .*{problem}"):
         Schema.from_json(schema.to_json())
+
+
+def test_numbers_that_differ_little_from_each_other_are_not_constant():
+    values = 2.0**53 - 1000 + 2 * np.arange(500)
+    column = fitted(values)
+    assert not column.is_constant and 0.5 < column.encode(values).std() < 2
+    assert fitted([7.3, 7.3, 7.3]).scale == 1 and fitted([7.3, 7.3, 7.3]).is_constant

@@ -193,5 +193,7 @@ def _as_dtype(series: Any, dtype: str) -> Any:
         cast = series.astype(dtype)
     except (TypeError, ValueError):
         return series
-    wrapped = cast.dtype.kind in "iu" and bool((cast.astype("Int64") != series.astype("Int64")).any())
-    return series if wrapped else cast
+    if cast.dtype.kind in "iu":
+        same = cast.isna() | (cast.astype("float64") == series.astype("float64"))
+        return cast if bool(same.all()) else series
+    return cast
