@@ -69,7 +69,9 @@ def to_frames(schema: Schema, frame: "pd.DataFrame", imputed: Any, num_draws: in
     import pandas as pd
 
     mean, sd, probabilities = {}, {}, {}
-    values, draws = frame.copy(), [frame.copy() for _ in range(num_draws)]
+    values, draws = frame.copy(), None
+    if num_draws:
+        draws = pd.concat([frame] * num_draws, keys=range(num_draws), names=["draw"])
     for i, column in schema.in_place:
         _, missing = split_missing(frame[column.name])
         center, deviation = _moments(column, imputed, i)
@@ -90,15 +92,15 @@ def to_frames(schema: Schema, frame: "pd.DataFrame", imputed: Any, num_draws: in
             sd[column.name] = pd.Series(deviation, frame.index)
             center = np.rint(center) if column.type == "integer" else center
         _fill(values, column.name, missing, center)
-        for r, draw in enumerate(draws):
-            assert imputed.draws is not None
-            drawn = column.decode(imputed.draws[r, :, i])
-            _fill(draw, column.name, missing, _in_zone(drawn, frame[column.name]) if column.unit else drawn)
+        if draws is not None:
+            drawn = column.decode(imputed.draws[:num_draws, :, i]).reshape(-1)
+            drawn = _in_zone(drawn, frame[column.name]) if column.unit else drawn
+            _fill(draws, column.name, np.tile(missing, num_draws), drawn)
     return FrameImputation(
         values,
         pd.DataFrame(mean),
         pd.DataFrame(sd, frame.index),
-        pd.concat(draws, keys=range(num_draws), names=["draw"]) if draws else None,
+        draws,
         probabilities,
         pd.Series(imputed.effective_sample_size, frame.index),
     )
