@@ -15,6 +15,7 @@ from probvae.export.onnx_model import write as write_onnx
 from probvae.export.saved_model import write as write_saved_model
 from probvae.files.outputs import refuse_folder_in_use, usable
 from probvae.files.writing import SCHEMA, TEMPORARY
+from probvae.models import saving
 from probvae.models.vae import VAE
 from probvae.runs.folder import require_run
 from probvae.runs.run import Run
@@ -64,7 +65,8 @@ def export_run(
     output = run / EXPORT if output is None else Path(output)
     _check(output, formats, overwrite=options.get("overwrite", False))
     origin = provenance(run, card_license)
-    return export_model(Run(run).model, output, formats, origin=origin, **options)
+    vae = saving.load(run) if origin.training is None else Run(run).model
+    return export_model(vae, output, formats, origin=origin, **options)
 
 
 def export_model(
