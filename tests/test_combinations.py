@@ -21,6 +21,8 @@ from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS, compatible
 from probvae.training.objective import make_objective
 
+pytestmark = pytest.mark.slow  # the tests of each choice alone are quick
+
 TINY = {"units": (8,), "filters": (3,), "components": 4, "latent_dim": 3, "network": "mlp"}
 TUTORIAL = Training()
 COLUMNS = ("normal", "categorical:3", "bernoulli", "poisson")

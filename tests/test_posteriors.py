@@ -67,6 +67,7 @@ def test_two_batch_axes_and_broadcasting(name):
     np.testing.assert_allclose(layer(p[0]).log_prob(points), every, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_batch_known_only_at_run_time(name):
     layer, p = head(name), params(name)

@@ -86,6 +86,7 @@ def test_a_normal_density():
     np.testing.assert_allclose(tutorial.log_normal(z, mean, log_variance), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [Case(), Case(samples=3), Case(latent=4, posterior="tril")])
 @pytest.mark.parametrize("contestant", [our_contestant, tutorial, keras_contestant])
 def test_contestants_train(contestant, case):
@@ -153,6 +154,7 @@ def test_seconds_to_the_target_leave_evaluations_out(monkeypatch):
     assert math.isnan(work(1))  # which never gets there, and ends
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contestant", [our_contestant, tutorial])
 def test_contestants_train_until_the_target(monkeypatch, contestant):
     """From about -543.5 nats, which nothing but training leaves; a target that is out of reach is nan."""

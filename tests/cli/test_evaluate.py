@@ -178,6 +178,7 @@ def test_an_evaluation_of_other_weights_is_not_compared_with(evaluated, runs, tm
     assert result.exit_code == 2 and "is of other weights than the run has now" in result.output
 
 
+@pytest.mark.slow
 def test_few_images_and_one_draw(runs, tmp_path, eager):
     options = ["--num-samples", 1, "--train-images", 3, "--gap-images", 0, "--ais-images", 0, "--limit", 2]
     result = invoke(runs / "two", *options, "--tolerance", 0.5, "--output", tmp_path)
@@ -193,6 +194,7 @@ def test_damaged_weights(runs, tmp_path):
     assert result.exit_code == 2 and "weights.npz" in result.output and len(result.output.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_gives_what_it_has(runs, tmp_path):
     command = [sys.executable, "-m", "probvae.cli.evaluate", runs / "five", "--output", tmp_path / "out"]
     command += ["--num-samples", "50", "--train-images", "40", "--gap-images", "30", "--ais-images", "30"]

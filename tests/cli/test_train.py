@@ -286,6 +286,7 @@ def test_a_kl_without_closed_form_is_refused_before_anything_is_written(images, 
     assert "The KL of the posterior iaf and the prior standard_normal has no closed form" in result.output
 
 
+@pytest.mark.slow
 def test_images_of_counts_are_counts(tmp_path):
     counts = np.random.default_rng(0).poisson(3.0, [30, 8, 8])
     np.save(tmp_path / "counts.npy", counts)

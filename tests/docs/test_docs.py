@@ -32,7 +32,7 @@ PAGES = [
 SMALL = {"500": "4", "200": "4", "[:100]": "[:10]"}
 
 
-SLOW = ["docs/tutorial.md", "docs/export.md", "docs/guide.md", "docs/data.md"]
+SLOW = ["docs/tutorial.md", "docs/export.md", "docs/guide.md", "docs/data.md", "docs/evaluation.md"]
 LONG = {"docs/extending.md": "test_code_in_documents_runs[README.md]"}
 
 

@@ -40,6 +40,7 @@ def test_ratio_of_a_known_gradient(mean):
     assert abs(slope - 0.5) < 5.5 * error < 0.5
 
 
+@pytest.mark.slow
 def test_slopes_of_the_papers():
     """Rainforth et al. 2018: 1/2 for the generative model, -1/2 for the encoder; Tucker et al. 2019: 1/2."""
     curves = reproduce((4, 16, 64), repeats=300, batch_size=128)

@@ -134,6 +134,7 @@ np.savez(sys.argv[2], **drawn, **bounds, **encoded, decoded=decoded["probabiliti
 """
 
 
+@pytest.mark.slow
 def test_it_works_in_another_process_with_tensorflow_alone(tmp_path):
     vae, _, _ = tiny(network="conv", prior="vamp")
     export_model(vae, tmp_path / "out")

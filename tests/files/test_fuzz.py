@@ -136,6 +136,7 @@ def test_any_fields_are_taken_or_refused(fields):
         assert fuzz.attempt(lambda c=cls, o=chosen: c(**o)) in (None, "")
 
 
+@pytest.mark.slow
 def test_a_run_folder(tmp_path):
     result = fuzz.run(LOADERS["run folder"], 25, 0, tmp_path)
     assert result.messages == [] and result.accepted and result.refused

@@ -11,6 +11,7 @@ def kl_of_stretch(stretch, latent=2):
     return 0.5 * latent * (stretch**2 - 1 - 2 * np.log(stretch))
 
 
+@pytest.mark.slow
 def test_gaps_of_a_family_that_holds_the_truth():
     """TriL holds p(z|x): no approximation gap; the amortization gap is the closed-form KL."""
     model, shift, stretch = LinearGaussian(), 0.3, 1.5

@@ -79,6 +79,7 @@ def test_weights_are_unbiased(initial):
         assert mean_p_value(np.exp(wrong.numpy() - exact), 1.0) < ALPHA, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", ["diagonal", "tril"])
 @pytest.mark.parametrize("initial", INITIALS)
 def test_gradient_at_the_first_draw(posterior, initial, x):

@@ -70,6 +70,7 @@ def test_annealing_and_its_bracket_on_the_sphere(x):
     assert gap.mean() < 0.3 and gap.min() > -1
 
 
+@pytest.mark.slow
 def test_posterior_draws_lie_on_the_sphere_and_have_the_posterior_mean(x):
     """Against self-normalized importance sampling, at 6 errors of either; the prior's mean is caught."""
     vae = sphere_vae(2)

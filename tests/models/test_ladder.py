@@ -305,6 +305,7 @@ def test_importance_sampling_agrees_with_quadrature(tiny):
     assert mean_p_value(np.exp(without.numpy() - log_p), 1.0) < ALPHA
 
 
+@pytest.mark.slow
 def test_evaluation_runs_unchanged(tiny):
     vae, x, log_p = tiny
     found = ais(vae, x, num_chains=16, num_steps=60, num_pilot_chains=2, seed=0)

@@ -17,6 +17,7 @@ from probvae.files import npz
 from probvae.files.writing import write_atomic
 
 
+@pytest.mark.slow
 def test_same_numbers_in_a_new_process(x, tmp_path):
     vaes = {name: tiny_vae(name) for name in ("diagonal", "tril")}
     for name, vae in vaes.items():

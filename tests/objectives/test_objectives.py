@@ -107,6 +107,7 @@ def test_every_objective_is_per_example_and_repeatable(vae, x, name):
     assert np.all(first != objective(seed=5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("vae", "name"),
     [("diagonal", name) for name in objectives.OBJECTIVES] + [("tril", "elbo"), ("tril", "beta_tc")],

@@ -103,6 +103,7 @@ def test_an_observer_is_told_and_nothing_is_printed(run, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_resumed_is_uninterrupted(run, folder):
     """Stopped within the first epoch, then after it, and gone on to the end."""
     asked = iter(range(2))

@@ -449,6 +449,7 @@ def data(tmp_path_factory):
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_training_leaves_a_report_with_its_commands(data, tmp_path):
     run = tmp_path / "my run"
     arguments = ["--data", data, "--output", str(run), *TINY, "--epochs", "1"]

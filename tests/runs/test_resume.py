@@ -128,6 +128,7 @@ def test_a_state_that_lacks_something_is_caught():
                 assert_same(run.state(), states[-1])
 
 
+@pytest.mark.slow
 def test_more_epochs_are_one_longer_run(states):
     long, _, _ = setting("plain")
     short = dataclasses.replace(long, epochs=2)

@@ -294,6 +294,7 @@ LONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "likelihood"), cases(EXTREMES, slow=[("ones", "bernoulli")], long=LONG))
 def test_extreme_images_train(images, likelihood):
     x = IMAGES[images]
