@@ -14,14 +14,14 @@ def _above_half(grey: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.cast(grey > 0.5, tf.float32)
 
 
-def _draw(grey: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def _drawn(grey: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.random.stateless_uniform(tf.shape(grey), seed) < grey, tf.float32)
 
 
 BINARIZE: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {  # of the keys of BINARIZATIONS
     "threshold": _above_half,
-    "static": _draw,
-    "dynamic": _draw,
+    "static": _drawn,
+    "dynamic": _drawn,
     "none": lambda grey, seed: grey,
 }
 
