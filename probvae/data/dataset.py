@@ -1,6 +1,7 @@
 """`DataSet`, the data of every source, and `Options`, the choices in reading them."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -84,11 +85,22 @@ class DataSet:
     def fingerprint(self) -> str:
         """SHA-256 over the schema, values and labels: two runs with the same one saw the same data.
 
-        Read chunk by chunk; a file of which the sets are `Rows` is read once, in its own order.
+        Read chunk by chunk, at the first call; a file of which the sets are `Rows` is read once, in its own
+        order.
         """
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(self.schema.of_data.sha256().encode())
         self._hash_values(digest)
         return digest.hexdigest()
+
+    def agrees_with(self, fingerprint: str | None) -> bool:
+        """Return whether a fingerprint, if there is one, is that of these data, as now or as in format 2."""
+        if fingerprint is None or fingerprint == self.fingerprint():
+            return True
+        return fingerprint == self.old_fingerprint()
 
     def old_fingerprint(self) -> str:
         """The fingerprint of runs with a config.json of format 2, which did not hash units."""

@@ -113,7 +113,8 @@ def assemble(
                 parts[part] = x._replace(x=take(x.x, indices)), None if y is None else y[indices]
     first = parts["train"][0]
     schema = options.schema or _schema_of(first, options, label_names)
-    refuse_other_shape(name, schema, tuple(first.x.shape[1:]), first.levels)
+    refuse_other_shape(name, schema.event_shape, tuple(first.x.shape[1:]))
+    _refuse_other_range(name, schema, first.levels)
     chosen: dict[str, Any] = {part: parts[part][0].x for part in PARTS if part in parts}
     labels: dict[str, Any] = {
         f"{part}_labels": by_name(name, parts[part][1] if options.labels else None, label_names, schema)
@@ -143,16 +144,17 @@ def _schema_of(examples: Examples, options: Options, classes: tuple[str, ...]) -
     )
 
 
-def refuse_other_shape(name: str, schema: Schema, shape: tuple[int, ...], levels: int) -> None:
-    """Refuse examples of another shape or range than a schema's.
+def refuse_other_shape(name: str, event_shape: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Refuse examples of another shape than a model takes.
 
     Raises:
-      InputError: They differ.
+      InputError: The shapes differ.
     """
-    if shape != schema.event_shape:
-        raise InputError(
-            f"The model takes x of shape {list(schema.event_shape)}; {name} holds {list(shape)}."
-        )
+    if shape != event_shape:
+        raise InputError(f"The model takes x of shape {list(event_shape)}; {name} holds {list(shape)}.")
+
+
+def _refuse_other_range(name: str, schema: Schema, levels: int) -> None:
     if levels != schema.white:
         raise InputError(
             f"The model knows images from 0 to {schema.white}; those of {name} lie from 0 to {levels}: "

@@ -26,7 +26,7 @@ from probvae.priors import on_sphere
 from probvae.runs.comparison import read_comparable, refuse_other_conditions
 from probvae.runs.files import EvaluationResults
 from probvae.runs.folder import EVALUATION, METRICS, PER_EXAMPLE
-from probvae.runs.known_data import differences, known_of, read_examples
+from probvae.runs.known_data import differences
 from probvae.runs.metrics import peak_memory_mb
 from probvae.runs.observer import Observer, never
 from probvae.runs.reports.page import renew_report
@@ -164,8 +164,7 @@ def _outliers(source: str, run: Run, limit: int | None) -> np.ndarray:
             "--outliers scores x alone, and this run's model is p(x|y): leave --outliers out, or evaluate a "
             "run that was trained without labels."
         )
-    other = Run(run.folder, source)
-    images = read_examples(other, known_of(other), labels=False)  # outliers may be of classes of their own
+    images = run.read(source, labels=False)  # outliers may be of classes of their own
     prepared = from_config.prepare(images, run.training, architecture)
     if len(prepared.test[:limit]) < 2:
         raise InputError(f"{images.name} has one test example; outliers need two or more.")

@@ -1,4 +1,4 @@
-"""What a run knows of its data: schema.json, or the file that a run of format 2 was trained on."""
+"""The schema of a run, from schema.json or the data file of a run of format 2, and the data read by it."""
 
 import dataclasses
 from datetime import date
@@ -13,6 +13,7 @@ from probvae.data import from_config
 from probvae.data.dataset import DataSet
 from probvae.data.schema import Schema
 from probvae.data.schema_text import levels_or_range
+from probvae.data.splits import refuse_other_shape
 from probvae.errors import InputError
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -72,14 +73,19 @@ def known_of(run: _Run) -> Known:
     return Known(None)
 
 
-def read_examples(run: _Run, known: Known, *, labels: bool = True) -> DataSet:
-    """Read the data of a run, or those of its `source`, by its schema; their labels, too, or not.
+def read_examples(run: _Run, known: Known, source: str | None, *, labels: bool = True) -> DataSet:
+    """Read the data of a run by its schema.
+
+    Args:
+      run: Run.
+      known: Result of `known_of` for the run.
+      source: Name or path of other data; None for the run's own.
+      labels: Whether their labels are read, too.
 
     Raises:
       InputError: The data cannot be read, do not fit the schema, or need a schema that is unknown.
     """
-    own = run.source is None
-    if known.examples is not None and known.source == (run.source or run.training.data):
+    if known.examples is not None and known.source == (source or run.training.data):
         return known.examples
     if known.schema is None and _may_be_table(run):
         raise InputError(
@@ -92,31 +98,18 @@ def read_examples(run: _Run, known: Known, *, labels: bool = True) -> DataSet:
             run.training,
             missing=run.architecture.missing,
             schema=known.schema,
-            source=run.source,
+            source=source,
             labels=labels,
         )
     except InputError as error:
         where = f" The run was trained on {run.training.data!r}; --data says where that is now."
-        raise InputError(f"{error}{where if own else ''}") from None
-    require_shape(examples, run.architecture.event_shape)
+        raise InputError(f"{error}{'' if source else where}") from None
+    refuse_other_shape(examples.name, run.architecture.event_shape, examples.event_shape)
     return examples
 
 
 def _may_be_table(run: _Run) -> bool:
     return bool(run.architecture.columns) or Path(run.training.data).suffix.lower() in TABLES
-
-
-def require_shape(examples: DataSet, event_shape: tuple[int, ...]) -> None:
-    """Refuse examples of another shape than a model takes.
-
-    Raises:
-      InputError: The shapes differ.
-    """
-    if examples.event_shape != event_shape:
-        raise InputError(
-            f"The model takes x of shape {list(event_shape)}; {examples.name} holds "
-            f"{list(examples.event_shape)}."
-        )
 
 
 def differences(run: _Run, examples: DataSet) -> str:
@@ -125,7 +118,7 @@ def differences(run: _Run, examples: DataSet) -> str:
         fingerprint, trained = run.fingerprint, run.metrics.get("data", {})
     except InputError:  # damaged metrics
         return ""
-    if fingerprint in (None, examples.fingerprint(), examples.old_fingerprint()):
+    if examples.agrees_with(fingerprint):
         return ""
     parts = []
     sizes = trained.get("train_images"), trained.get("test_images")
@@ -149,9 +142,8 @@ def _ranges(examples: DataSet, most: int = 3) -> list[str]:
         far = low < column.low - width or high > column.high + width
         if far or not column.low <= middle <= column.high:
             ends = (low, high) if column.type == "number" else (round(low), round(high))
-            found = dataclasses.replace(column, low=ends[0], high=ends[1])
-            beyond.append(
-                f"column {column.name!r} from {levels_or_range(found)}, trained on {levels_or_range(column)}"
-            )
+            present = dataclasses.replace(column, low=ends[0], high=ends[1])
+            ranges = f"from {levels_or_range(present)}, trained on {levels_or_range(column)}"
+            beyond.append(f"column {column.name!r} {ranges}")
     more = [f"{len(beyond) - most} more columns"] if len(beyond) > most else []
     return beyond[:most] + more

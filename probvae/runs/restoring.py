@@ -59,7 +59,7 @@ def _load(trainer: Trainer, job: Job, warn: Warn) -> str:
         require_untrained(folder)
         return "there is no checkpoint yet: from the first step"
     state, earlier = saved
-    if earlier.fingerprint not in (origin.fingerprint, job.examples.old_fingerprint()):
+    if earlier.fingerprint != origin.fingerprint and not job.examples.agrees_with(earlier.fingerprint):
         raise InputError(
             f"The data {trainer.training.data} are not those that the run in {folder} has begun with: give "
             "those by --data, or train anew."

@@ -273,9 +273,13 @@ class Run:
         Raises:
           InputError: The examples cannot be read, or have another shape.
         """
+        return self.read(self.source)
+
+    def read(self, source: str | None, *, labels: bool = True) -> "DataSet":
+        """Read the data of a name or path, or those of the run, by its schema; with their labels or not."""
         from probvae.runs.known_data import read_examples
 
-        return read_examples(self, self._known)
+        return read_examples(self, self._known, source, labels=labels)
 
     @functools.cached_property
     def data(self) -> "DataSet":
@@ -284,8 +288,7 @@ class Run:
         Raises:
           InputError: The data are no longer there, or their fingerprint is not that of the run.
         """
-        known = None, self.examples.fingerprint(), self.examples.old_fingerprint()
-        if self.source is None and self.fingerprint not in known:
+        if self.source is None and not self.examples.agrees_with(self.fingerprint):
             raise InputError(
                 f"{self.training.data} holds other data than the run was trained on. Bring these back, or "
                 "load what there is by probvae.data.loading.load."
