@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from marked_cases import cases
+from table_models import table_model
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
@@ -15,7 +16,6 @@ import probvae
 from probvae.data.binarization import prepare
 from probvae.data.dataset import DataSet
 from probvae.export.folder import export_run
-from probvae.models.building import build
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,9 +79,7 @@ def patients(path):
     rows = [f"{170 + 10 * h:.1f},{'' if h > 1 else 70 + 10 * h:},{h > 0}" for h in rng.standard_normal(40)]
     Path(path).write_text("\n".join(["height,weight,tall", *rows]) + "\n")
     schema = probvae.data.load(path, missing=True).schema
-    choices = {"columns": schema.likelihoods, "network": "mlp", "units": (8,), "missing": True}
-    architecture = probvae.Architecture(schema.event_shape, likelihood="mixed", **choices)
-    probvae.save(build(architecture, schema=schema), "runs/patients")
+    probvae.save(table_model(schema, units=(8,)), "runs/patients")
 
 
 def quietly(fit):

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from alone import ALONE
 
 import probvae
 from probvae import Architecture, InputError
@@ -165,16 +166,6 @@ def test_what_the_model_does_not_know_gets_no_score(table):
     assert problems[0] == "" and encoded["problem"].numpy().tolist() == found["problem"].numpy().tolist()
     for problem, (name, (_, expected)) in zip(problems[1:], WRONG.items(), strict=True):
         assert problem == f"Column {name!r} must hold {expected} or be missing."
-
-
-ALONE = """
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("probvae", "tensorflow_probability", "tf_keras"):
-            raise ImportError(f"{name} is blocked")
-sys.meta_path.insert(0, Blocked())
-"""
 
 
 def code_of(folder):

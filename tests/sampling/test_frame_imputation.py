@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from table_models import table_model
 
 import probvae
 from probvae import InputError
-from probvae.config.architecture import Architecture
 from probvae.data.coding import Column
 from probvae.data.schema import Schema
 from probvae.models.building import build
@@ -34,15 +34,7 @@ SD = 0.3  # of the code of rooms and income
 @pytest.fixture(scope="module")
 def vae():
     """A model with p(x|z) of independent columns that do not depend on z."""
-    architecture = Architecture(
-        event_shape=(5,),
-        likelihood="mixed",
-        network="mlp",
-        units=(4,),
-        columns=SCHEMA.likelihoods,
-        missing=True,
-    )
-    model = build(architecture, schema=SCHEMA)
+    model = table_model(SCHEMA)
     kernel, bias = model.decoder.trainable_variables[-2:]
     kernel.assign(np.zeros(kernel.shape))
     raw = float(np.log(np.expm1(SD - 1e-2)))  # of a scale with the floor 0.01
@@ -141,17 +133,7 @@ def test_a_mapping_is_no_frame(vae):
 def test_a_column_of_one_text_is_filled_in_with_it():
     frame = pd.DataFrame({"a": np.arange(40.0), "note": ["same"] * 40})
     schema = probvae.data.load(frame, missing=True).schema
-    model = build(
-        Architecture(
-            event_shape=(2,),
-            likelihood="mixed",
-            network="mlp",
-            units=(4,),
-            columns=schema.likelihoods,
-            missing=True,
-        ),
-        schema=schema,
-    )
+    model = table_model(schema)
     frame.loc[0, "note"] = None
     imputed = probvae.impute(model, frame, num_samples=200, num_draws=1)
     assert set(imputed.values["note"]) == {"same"} == set(imputed.draws["note"])
