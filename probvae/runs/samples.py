@@ -81,7 +81,8 @@ def sample(
     if run.schema is None:
         remark = "in the coding of the model: the run keeps no schema, and the data file of its table is gone"
         result.lines.append(f"values are {remark}")
-    files = {SAMPLES: _npz(run, chosen, result), **_table(run, chosen, result), **_pictures(run, result)}
+    columns = {} if len(run.architecture.event_shape) == 3 else _values(run, chosen, result)
+    files = {SAMPLES: _npz(run, columns, result), **_table(run, columns, result), **_pictures(run, result)}
     if images:
         files |= _single_images(run, chosen, result)
     settings = {"run": str(run.folder), "mode": mode, **dataclasses.asdict(chosen), "probvae": __version__}
@@ -96,14 +97,14 @@ def sample(
 # ---- content ---------------------------------------------------------------------------------------
 
 
-def _npz(run: Run, options: SampleOptions, result: Result) -> bytes:
+def _npz(run: Run, columns: dict[str, np.ndarray], result: Result) -> bytes:
     arrays: dict[str, Any] = {**result.samples._asdict(), **result.arrays}
     if run.schema is not None and run.schema.is_table:  # in place of the codes, columns in their units
         for name in ("x", "mean", "stddev", "mode"):
             arrays.pop(name)
-        columns = {"column": _values(run, options, result)}
-        columns |= {"data": run.schema.decode(arrays.pop("data"))} if "data" in arrays else {}
-        arrays |= {f"{part}/{k}": _plain(v) for part, values in columns.items() for k, v in values.items()}
+        parts = {"column": columns}
+        parts |= {"data": run.schema.decode(arrays.pop("data"))} if "data" in arrays else {}
+        arrays |= {f"{part}/{k}": _plain(v) for part, values in parts.items() for k, v in values.items()}
     arrays = {name: array for name, array in arrays.items() if array is not None}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
@@ -156,13 +157,11 @@ def _single_images(run: Run, options: SampleOptions, result: Result) -> dict[str
     return files
 
 
-def _table(run: Run, options: SampleOptions, result: Result) -> dict[str, bytes]:
+def _table(run: Run, columns: dict[str, np.ndarray], result: Result) -> dict[str, bytes]:
     """Return the file samples.csv, with a row for each vector, or for each time of a series."""
-    shape = run.architecture.event_shape
-    if len(shape) == 3:
+    if not columns:
         return {}
-    columns = _values(run, options, result)
-    axes = [*result.axes, "time"] if len(shape) == 2 else list(result.axes)
+    axes = [*result.axes, "time"] if len(run.architecture.event_shape) == 2 else list(result.axes)
     places = next(iter(columns.values())).shape
     cells = zip(*(column.reshape(-1).tolist() for column in columns.values()), strict=True)
 
