@@ -150,12 +150,28 @@ NETWORKS = {
 
 
 CONVOLUTIONS = tuple(name for name, network in NETWORKS.items() if network.taps)
-# The settings that some choices make idle: setting -> the setting that decides, and its choices that use it.
-USERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "filters": ("network", CONVOLUTIONS),
-    "units": ("network", tuple(name for name in NETWORKS if name not in CONVOLUTIONS)),
-    "components": ("prior", ("mixture", "vamp")),
-    "classes": ("likelihood", ("categorical",)),
+
+
+class Users(NamedTuple):
+    """The users of a setting of `Architecture`, without which it is idle.
+
+    Attributes:
+      owner: Setting whose choice decides.
+      choices: Choices of it that use the setting.
+      also: Another setting that uses it wherever it is set; empty for none.
+    """
+
+    owner: str
+    choices: tuple[str, ...]
+    also: str = ""
+
+
+DENSE = tuple(name for name in NETWORKS if name not in CONVOLUTIONS)
+USERS = {
+    "filters": Users("network", CONVOLUTIONS),
+    "units": Users("network", DENSE, also="latent_layers"),
+    "components": Users("prior", ("mixture", "vamp")),
+    "classes": Users("likelihood", ("categorical",)),
 }
 
 

@@ -94,12 +94,12 @@ def refuse_idle(typed: Collection[str], architecture: Architecture, training: Tr
     Raises:
       InputError: A setting has no effect.
     """
-    values = {**named(Architecture, architecture), **named(Training, training)}
-    for name, (owner, users) in USERS.items():
-        if name in typed and values[owner] not in users and not (name == "units" and values["latent_layers"]):
+    for name, (owner, choices, also) in USERS.items():
+        choice = getattr(architecture, owner)
+        if name in typed and choice not in choices and not (also and getattr(architecture, also)):
             raise InputError(
-                f"{name} has no effect with {owner} {values[owner]}; it is for {owner} {', '.join(users)}: "
-                "leave it out."
+                f"{name} has no effect with {owner} {choice}; it is for {owner} {', '.join(choices)}: leave "
+                "it out."
             )
     if "crop" in typed and not training.image_size:
         raise InputError("crop has no effect without an image size: set image_size, or leave crop out.")
@@ -107,7 +107,7 @@ def refuse_idle(typed: Collection[str], architecture: Architecture, training: Tr
 
 def advice(examples: DataSet, typed: Collection[str], architecture: Architecture, training: Training) -> str:
     """Return a sentence on a default that may not suit the data; empty if there is none."""
-    shape, sample = examples.event_shape, np.asarray(examples.train[:2000], np.float64)
+    shape = examples.event_shape
     if "likelihood" in typed or examples.kinds:
         return ""
     if len(shape) == 3:
@@ -118,6 +118,7 @@ def advice(examples: DataSet, typed: Collection[str], architecture: Architecture
             if drawn
             else ""
         )
+    sample = np.asarray(examples.train[:2000], np.float64)
     seen = sample[~np.isnan(sample)]
     if not len(seen) or np.any(seen != np.rint(seen)) or seen.min() < 0:
         return ""
