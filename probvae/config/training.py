@@ -206,12 +206,12 @@ def parse_kinds(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         place = 0
         while place < len(text) or not text:
-            found = KIND_OF_COLUMN.match(text, place)
-            if found is None:
+            match = KIND_OF_COLUMN.match(text, place)
+            if match is None:
                 raise InputError(f"column_kinds must be of the form NAME=KIND,NAME=KIND; got {text!r}.")
-            quoted, plain, kind = found.groups()
+            quoted, plain, kind = match.groups()
             kinds[plain if quoted is None else quoted.replace('""', '"')] = kind
-            place = found.end()
+            place = match.end()
     return kinds
 
 

@@ -33,9 +33,9 @@ class DataSet:
       validation, validation_labels: Part of the training set that no run trains on, or None.
       missing: Whether some values are NaN.
       skipped: Names of the files that cannot be read as images and are left out.
-      schema: What the values mean; by default that of arrays without names and units.
+      schema: Meaning of the values; by default that of arrays without names and units.
       num_missing: Numbers of missing cells of the columns of a table, in the order of x; empty for others.
-      remarks: What was noted in reading, in sentences.
+      remarks: Sentences on the data for the user.
     """
 
     name: str
@@ -54,8 +54,8 @@ class DataSet:
 
     def __post_init__(self) -> None:
         if self.schema is None:
-            fields = {"white": self.levels, "divisor": self.levels, "missing": self.missing}
-            object.__setattr__(self, "schema", Schema.of_arrays(self.event_shape, **fields))
+            schema = Schema.of_arrays(self.event_shape, self.levels, missing=self.missing)
+            object.__setattr__(self, "schema", schema)
 
     def __repr__(self) -> str:
         """Name, numbers of examples and schema; not the values."""

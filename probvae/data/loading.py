@@ -105,7 +105,7 @@ def load(
 
 
 def read(source: Any, options: Options) -> DataSet:
-    """Read data; what was noted is in its `remarks` only.
+    """Read data without warnings: remarks on them are in their `remarks` only.
 
     Args:
       source: As in `load`.

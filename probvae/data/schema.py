@@ -24,7 +24,7 @@ MAX_SCHEMA = 64_000_000  # bytes of schema.json, enough for 100,000 columns or 1
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Schema:
-    """What a model knows of its data: the shape of x and the meaning of its values.
+    """The shape of x and the meaning of its values, as a model knows them of its data.
 
     `encode` turns values in the units of the data into x, `decode` turns x into values, and `check` refuses
     an x that the data cannot have. The columns of a table are in the order of their names in x, and in their
@@ -59,10 +59,10 @@ class Schema:
     remark: str = ""
 
     @classmethod
-    def of_arrays(cls, event_shape: tuple[int, ...], **fields: Any) -> "Schema":
+    def of_arrays(cls, event_shape: tuple[int, ...], white: int = 1, **fields: Any) -> "Schema":
         """Return the schema of arrays of examples, whose kind their number of axes decides."""
         kind = {3: "image", 2: "series", 1: "vector"}.get(len(event_shape), "vector")
-        return cls(tuple(event_shape), kind, **fields)
+        return cls(tuple(event_shape), kind, white=white, divisor=white, **fields)
 
     def __repr__(self) -> str:
         return schema_text.as_text(self)

@@ -136,8 +136,7 @@ def _schema_of(examples: Examples, options: Options, classes: tuple[str, ...]) -
     shape = tuple(examples.x.shape[1:])
     return Schema.of_arrays(
         shape,
-        white=examples.levels,
-        divisor=examples.levels,
+        examples.levels,
         crop=options.crop if options.image_size is not None and len(shape) == 3 else "",
         missing=options.missing,
         classes=classes,

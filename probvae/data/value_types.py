@@ -1,4 +1,4 @@
-"""Types of values: what stands for a value of a column, and how it is written again. NumPy only."""
+"""Types of values: how a value of a column is read as a number or a level, and written again. NumPy only."""
 
 import datetime
 import math
@@ -93,10 +93,10 @@ def parse_date(text: str) -> Moment:
     >>> parse_date("1970-01-02"), parse_date("1970-01-01T02:00:00.5+01:00")
     (Moment(seconds=86400.0, zoned=False), Moment(seconds=3600.5, zoned=True))
     """
-    found = DATE.fullmatch(text.strip())
-    if found is None:
+    match = DATE.fullmatch(text.strip())
+    if match is None:
         raise ValueError(f"{text!r} is no date")
-    day, time, fraction, zone = found.groups()
+    day, time, fraction, zone = match.groups()
     seconds = float(np.datetime64(f"{day}T{time or '00:00'}", "s").astype(np.int64)) + float(
         f"0.{fraction or 0}"
     )
@@ -134,6 +134,7 @@ TYPES: dict[str, ValueType] = {
     "date": ValueType(_read_date, _write_dates),
 }
 SECONDS = {"D": 86_400, "s": 1}  # seconds in the units of dates, which count from 1970-01-01
+UNITS = {"D": "days", "s": "seconds"}  # names of these units
 
 
 def as_numbers(x: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from probvae.data import schema_text
 from probvae.data.coding import Column
 from probvae.data.schema import Schema
+from probvae.data.value_types import UNITS
 from probvae.export.markdown import code, table, text
 from probvae.export.table_values import TEXTS, column_specs
 from probvae.export.units import VALUES
@@ -14,21 +15,40 @@ from probvae.models.vae import VAE
 
 LONGEST = 400  # characters of the levels of a column, or of the names of the classes, that are shown
 
-BINARIZED = {  # of the keys of BINARIZATIONS: what x is, from grey levels of 0 to 1
-    "none": "",
-    "threshold": "; then 1 where this is above one half, else 0",
-    "static": "; then 1 with this as its probability, else 0, drawn once for each image",
-    "dynamic": "; then 1 with this as its probability, else 0, drawn at each step of the training",
+
+class _Binarized(NamedTuple):
+    """The text of the card on a binarization of grey levels from 0 to 1.
+
+    Attributes:
+      words: End of the sentence on x.
+      comparison: Comparison of NumPy that makes x of grey levels; empty for grey levels themselves.
+      draws: Whether it draws.
+    """
+
+    words: str = ""
+    comparison: str = ""
+    draws: bool = False
+
+
+PROBABILITY, DRAW = (
+    "; then 1 with this as its probability, else 0, drawn",
+    " > np.random.random(images.shape)",
+)
+# Each key is one of `BINARIZATIONS`.
+BINARIZED = {
+    "none": _Binarized(),
+    "threshold": _Binarized("; then 1 where this is above one half, else 0", " > 0.5"),
+    "static": _Binarized(f"{PROBABILITY} once for each image", DRAW, draws=True),
+    "dynamic": _Binarized(f"{PROBABILITY} at each step of the training", DRAW, draws=True),
 }
-DRAWN = ("static", "dynamic")  # binarizations that draw
 
 
 class _Kind(NamedTuple):
-    """What the card says of a kind of examples.
+    """The text of the card on a kind of examples.
 
     Attributes:
       describe: Function from a schema to paragraphs on an example.
-      density: What log p(x) is.
+      density: Sentence on the meaning and units of log p(x).
       apply: Function from a schema to paragraphs on how its file is applied to x.
     """
 
@@ -86,15 +106,15 @@ def _describe_image(schema: Schema) -> list[str]:
     height, width, channels = schema.event_shape
     values = "integers from 0 to 255" if schema.white > 1 else "numbers from 0 to 1"
     grey = f"is the value divided by {schema.divisor}" if schema.divisor > 1 else "is the value"
-    is_drawn = schema.binarization in DRAWN
+    binarized = BINARIZED[schema.binarization]
     parts = [
         f"One example is an image of {height} x {width} pixels (height x width) and {channels} "
         f"{'channel' if channels == 1 else 'channels'}, of {values}. x {grey}"
-        f"{BINARIZED[schema.binarization]}."
+        f"{binarized.words}."
     ]
     if schema.crop:
         parts.append(f"Images of other sizes were brought to this one by the crop {code(schema.crop)}.")
-    if is_drawn:
+    if binarized.draws:
         parts.append(
             "The SavedModel draws x from images: `log_prob` from its seed, `encode` always alike. Images of "
             "black and white alone leave nothing to draw."
@@ -103,9 +123,7 @@ def _describe_image(schema: Schema) -> list[str]:
 
 
 def _apply_image(schema: Schema) -> list[str]:
-    comparison = {"threshold": " > 0.5", **dict.fromkeys(DRAWN, " > np.random.random(images.shape)")}
-    grey = f"images / {schema.divisor}"
-    how = f"({grey}{comparison[schema.binarization]})" if schema.binarization in comparison else f"({grey})"
+    how = f"(images / {schema.divisor}{BINARIZED[schema.binarization].comparison})"
     return [
         f"x of images: `x = {how}.astype(np.float32)`. Grey levels of the decoder: its output times "
         f"{schema.divisor}."
@@ -151,7 +169,7 @@ def _describe_table(schema: Schema) -> list[str]:
 
 
 def _unit(column: Column) -> str:
-    return {"D": "days since 1970-01-01", "s": "seconds since 1970-01-01"}.get(column.unit, "")
+    return f"{UNITS[column.unit]} since 1970-01-01" if column.unit else ""
 
 
 def _range(column: Column) -> str:

@@ -18,7 +18,8 @@ def _drawn(grey: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.random.stateless_uniform(tf.shape(grey), seed) < grey, tf.float32)
 
 
-BINARIZE: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {  # of the keys of BINARIZATIONS
+# Each key is one of `BINARIZATIONS`; the values compute x of grey levels and a seed in a graph.
+BINARIZE: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "threshold": _above_half,
     "static": _drawn,
     "dynamic": _drawn,

@@ -16,12 +16,18 @@ from probvae.data.coding import LARGEST, NUMBERS, Column
 from probvae.data.schema import Schema
 from probvae.export.values import Coded, Outputs, spec
 
-SUPPORT: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {  # of the keys of NUMBERS
+
+def _is_count(values: tf.Tensor) -> tf.Tensor:
+    return (values >= 0) & (values == tf.round(values))
+
+
+# Each key is one of `NUMBERS`, whose function `contains` the value computes in a graph.
+SUPPORT: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "normal": tf.math.is_finite,
     "lognormal": lambda v: v > 0,
     "continuous_bernoulli": lambda v: (v >= 0) & (v <= 1),
-    "poisson": lambda v: (v >= 0) & (v == tf.round(v)),
-    "negative_binomial": lambda v: (v >= 0) & (v == tf.round(v)),
+    "poisson": _is_count,
+    "negative_binomial": _is_count,
 }
 # Types whose levels are texts: functions from a level to the texts read as it, the written one first.
 TEXTS: dict[str, Callable[[Any], tuple[str, ...]]] = {
@@ -94,11 +100,11 @@ class Table:
             for group, (_, places) in zip(self._groups, self._places, strict=True)
         ]
         back = np.argsort(np.concatenate([places for _, places in self._places]))
-        found, good, missing, slopes = (
+        codes, good, missing, slopes = (
             tf.gather(tf.concat(part, axis=1), back, axis=1) for part in zip(*parts, strict=True)
         )
         bad = ~good & ~missing if self._schema.missing else ~good | missing
-        x = tf.where(bad, np.float32(0), tf.where(missing, np.float32(np.nan), found))  # 0 is always a code
+        x = tf.where(bad, np.float32(0), tf.where(missing, np.float32(np.nan), codes))  # 0 is always a code
         first = tf.argmax(tf.cast(bad, tf.int8), axis=1)
         problem = tf.where(tf.reduce_any(bad, axis=1), tf.gather(tf.constant(self._expected), first), "")
         slope = tf.reduce_sum(tf.where(missing, np.float64(0), slopes), axis=1)
@@ -202,9 +208,9 @@ class _Texts(_Group):
         self._start = np.cumsum(self._count) - self._count
 
     def read(self, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        found = self.resource.lookup(tf.constant(self._number) + values)
-        codes = tf.cast(tf.maximum(found, 0), tf.float32)
-        return codes, found >= 0, tf.strings.strip(values) == "", tf.zeros_like(codes, tf.float64)
+        index = self.resource.lookup(tf.constant(self._number) + values)
+        codes = tf.cast(tf.maximum(index, 0), tf.float32)
+        return codes, index >= 0, tf.strings.strip(values) == "", tf.zeros_like(codes, tf.float64)
 
     def write(self, codes: tf.Tensor) -> tf.Tensor:
         index = tf.clip_by_value(tf.cast(tf.round(codes), tf.int64), 0, self._count - 1)
@@ -232,14 +238,14 @@ class _Levels(_Group):
 
 def _places(columns: Sequence[Column]) -> list[tuple[type[_Group], list[int]]]:
     """Return the groups of columns, each with the indices of its columns."""
-    found: dict[Any, tuple[type[_Group], list[int]]] = {}
+    groups: dict[Any, tuple[type[_Group], list[int]]] = {}
     for i, column in enumerate(columns):
         group: tuple[Any, type[_Group]] = ((column.kind, column.logarithm), _Numbers)
         if column.levels:
             group = ("texts", _Texts) if _is_text(column) else (i, _Levels)
         key, make = group
-        found.setdefault(key, (make, []))[1].append(i)
-    return list(found.values())
+        groups.setdefault(key, (make, []))[1].append(i)
+    return list(groups.values())
 
 
 def _is_text(column: Column) -> bool:

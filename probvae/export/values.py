@@ -1,4 +1,4 @@
-"""What the main signatures of an export take and give: values in the units of the data."""
+"""The tensors of the main signatures of an export: values in the units of the data."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from probvae.data.schema import Schema
-from probvae.data.tables.frames import to_frame
+from probvae.data.tables.frames import has_zone, in_zone, to_frame
 from probvae.errors import InputError
 
 
@@ -162,8 +162,8 @@ class SchemaCoding:
 
         rows = pd.DataFrame(self.schema.centers(*moments))
         for column in self.schema.columns:
-            if "," in column.dtype:  # dates of a time zone
-                rows[column.name] = rows[column.name].dt.tz_localize("UTC").astype(column.dtype)
+            if has_zone(column.dtype):
+                rows[column.name] = in_zone(rows[column.name], column.dtype)
         return rows
 
     def decode(self, x: np.ndarray) -> Any:

@@ -117,12 +117,12 @@ def test_more_latent_dimensions_and_comparison(evaluated, runs):
     results = json.loads((runs / "five" / "evaluation" / "metrics.json").read_text())["results"]
     assert "exact" not in results and "ais" not in results
     assert "lies below log p(x)" in results["test_approximation_gap"]["note"]
-    found = re.search(r"minus that of .*two, paired over 30 examples: (\S+) nats", result.output)
+    line = re.search(r"minus that of .*two, paired over 30 examples: (\S+) nats", result.output)
     with (
         np.load(runs / "five" / "evaluation" / "per_example.npz") as ours,
         np.load(runs / "two" / "evaluation" / "per_example.npz") as theirs,
     ):
-        assert float(found[1]) == pytest.approx(np.mean(ours["iwae"] - theirs["iwae"]), abs=1e-3)
+        assert float(line[1]) == pytest.approx(np.mean(ours["iwae"] - theirs["iwae"]), abs=1e-3)
 
 
 def test_other_conditions_are_refused_unless_forced(evaluated, runs, tmp_path, eager):

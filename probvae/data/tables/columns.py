@@ -1,4 +1,4 @@
-"""Columns of a table: what their cells are read as, their kinds, and what is wrong with them."""
+"""Columns of a table: readings of their cells, their kinds, and errors in them."""
 
 import shlex
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class MisfitError(Exception):
     """A column that cannot be used as it is.
 
     Args:
-      reason: What is wrong, as the end of a sentence that begins with the column.
+      reason: Reason, as the end of a sentence that begins with the column.
       kind: Kind that mends it, if one does.
       option: Other options that mend it, if there are any.
       advice: Words before the options.
@@ -36,14 +36,14 @@ class MisfitError(Exception):
 
 
 class Reading(NamedTuple):
-    """What the cells of a column are read as.
+    """The reading of the cells of a column.
 
     Attributes:
       type: Type of the values, a key of `probvae.data.value_types.TYPES`.
       numbers: Summary of the numbers; None for texts.
       notation: Notation of written numbers.
       unit: Unit of dates.
-      remark: What the user should know of it: why it stays text, or what a column of dates has; else empty.
+      remark: Reason why it stays text, or a note on its dates, for the user; else empty.
       option: Options that change it, in words.
       kind: Kind that changes it.
     """
@@ -170,7 +170,7 @@ def column(
       name: Name of the column.
       source: The column as declared.
       survey: Summary of its cells.
-      reading: What these are read as.
+      reading: Reading of these.
       asked: A key of `NUMBERS`, one of `CODED`, "categorical:K", or None to guess.
 
     Raises:
@@ -230,9 +230,9 @@ def _levels(
     """Return the levels of a column: 0 to K - 1 if they are among these already, else in sorted order."""
     if reading.type == "boolean":
         return (False, True)
-    found = survey.levels if reading.numbers is None else reading.numbers.distinct
+    distinct = survey.levels if reading.numbers is None else reading.numbers.distinct
     most = MAX_LEVELS if asked or source.categories else MAX_TEXT_LEVELS
-    if found is None or len(found) > most:
+    if distinct is None or len(distinct) > most:
         what = "text" if reading.numbers is None else "numbers"
         why = f" ({reading.remark})" if reading.remark else ""
         raise MisfitError(
@@ -240,7 +240,7 @@ def _levels(
             "" if reading.option else IGNORE,
             reading.option,
         )
-    levels: list[Any] = sorted(source.categories or found)
+    levels: list[Any] = sorted(source.categories or distinct)
     if number and (not number.isdecimal() or not len(levels) <= int(number) <= MAX_LEVELS):
         raise MisfitError(
             f"has {len(levels):,} distinct values, so its kind must be categorical:K with K from "
@@ -273,7 +273,7 @@ def values(column: np.ndarray, form: str, reading: Reading, kind: str) -> np.nda
     Args:
       column: Cells [n] of a source.
       form: Form of the cells, as in `Source`.
-      reading: What the cells are read as.
+      reading: Reading of the cells.
       kind: Type of the values of the column, a key of `TYPES`.
     """
     return _CONVERTERS[form](column, reading, kind)
@@ -335,7 +335,7 @@ def refuse_misfits(name: str, misfits: dict[str, MisfitError], also: str = "") -
 
     Args:
       name: Name of the table.
-      misfits: What is wrong, by the name of the column.
+      misfits: Errors by the name of the column.
       also: Further option that the table needs, as the end of the sentence; or empty.
     """
     if not misfits:

@@ -183,13 +183,23 @@ def _series(column: Column, values: np.ndarray) -> Any:
     return _as_dtype(series, column.dtype)
 
 
+def has_zone(dtype: str) -> bool:
+    """Return whether a dtype is that of dates in a time zone."""
+    return dtype.startswith("datetime64") and "," in dtype
+
+
+def in_zone(dates: Any, dtype: str) -> Any:
+    """Return a Series of dates of UTC with a dtype that has a time zone."""
+    return dates.dt.tz_localize("UTC").astype(dtype)
+
+
 def _as_dtype(series: Any, dtype: str) -> Any:
     """Return a column with a dtype, or as it is where its values do not fit, as missing ones in int64."""
     if not dtype or dtype == str(series.dtype):
         return series
     try:
-        if dtype.startswith("datetime64") and "," in dtype:
-            return series.dt.tz_localize("UTC").astype(dtype)
+        if has_zone(dtype):
+            return in_zone(series, dtype)
         cast = series.astype(dtype)
     except (TypeError, ValueError):
         return series

@@ -1,4 +1,4 @@
-"""Surveys of columns: what their cells may stand for, gathered batch by batch over a whole table."""
+"""Surveys of columns: the possible meanings of their cells, gathered batch by batch over a whole table."""
 
 import numpy as np
 
@@ -125,18 +125,18 @@ class Survey:
         for name in self.notations:
             if name in self.numbers or name == self.notations[0] or "," in joined:
                 read[name] = cells.numbers(texts, name)
-        found = np.zeros(len(texts), bool)
+        is_number = np.zeros(len(texts), bool)
         for name, values in read.items():
             numbers = ~np.isnan(values)
-            found |= numbers
+            is_number |= numbers
             if name in self.numbers and numbers.all():
                 known, whole = self.numbers[name], cells.NOTATIONS[name].whole
                 known.integer = known.integer and all(map(whole.fullmatch, texts))
                 known.add(values, places, self.rows)
             else:
                 self.numbers.pop(name, None)
-        if not found.all():
-            others = np.flatnonzero(~found)
+        if not is_number.all():
+            others = np.flatnonzero(~is_number)
             self.num_others += int(counts[others].sum())
             self.others += [texts[i] for i in others[:EXAMPLES] if texts[i] not in self.others]
             del self.others[EXAMPLES:]

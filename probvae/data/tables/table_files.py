@@ -30,7 +30,7 @@ from probvae.data.tables.parquet_files import open_parquet
 from probvae.data.tables.surveys import OLD, Survey
 from probvae.data.tables.table import Table
 from probvae.data.tables.text_files import open_text
-from probvae.data.value_types import SECONDS
+from probvae.data.value_types import SECONDS, UNITS
 from probvae.errors import InputError
 from probvae.files.reading import refusals
 
@@ -81,13 +81,13 @@ def _refuse_idle(name: str, options: Options) -> None:
 
 
 class Plan(NamedTuple):
-    """What is read of a table.
+    """The plan for reading a table.
 
     Attributes:
       columns: Columns of x, without location and scale where these are to be fitted.
-      readings: What the cells of the columns are read as, by name; those of the label, too.
+      readings: Readings of the columns by name, that of the label among them.
       label: Column of the labels; None if there is none.
-      remarks: What was noted, in sentences.
+      remarks: Sentences on the columns for the user.
     """
 
     columns: list[Column]
@@ -229,11 +229,8 @@ def _coarse_dates(name: str, columns: list[Column]) -> list[str]:
         if c.type == "date" and not c.levels and c.low is not None and c.high is not None:
             step = 2 * FLOAT32 * max(abs(c.low - c.loc), abs(c.high - c.loc))
             if step > 1:
-                remarks.append(f"Column {c.name!r} of {name} is held to {step:.0f} {_UNITS[c.unit]}.")
+                remarks.append(f"Column {c.name!r} of {name} is held to {step:.0f} {UNITS[c.unit]}.")
     return remarks
-
-
-_UNITS = {"D": "days", "s": "seconds"}
 
 
 def in_units(data: DataSet, x: Array) -> dict[str, np.ndarray]:
@@ -292,11 +289,11 @@ def _decide(table: Table, options: Options) -> Plan:
             continue
         readings[name] = read_as(survey, (asked or "").partition(":")[0])
         try:
-            found = column(what, name, table.sources[name], survey, readings[name], asked)
+            decided = column(what, name, table.sources[name], survey, readings[name], asked)
         except MisfitError as misfit:
             misfits[name] = misfit
             continue
-        columns.append(dataclasses.replace(found, place=place))
+        columns.append(dataclasses.replace(decided, place=place))
         if asked is None or readings[name].type == "date":
             remarks += filter(None, [remark(what, name, readings[name])])
     empty = {c.name: surveys[c.name].missing for c in columns if surveys[c.name].missing}

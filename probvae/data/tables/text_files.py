@@ -186,10 +186,10 @@ def _rows(path: Path, text: _Text, reader: Any) -> Iterator[list[np.ndarray]]:
 
 
 def _in_words(path: Path, error: str) -> str:
-    found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", error)
-    if not found:
+    match = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", error)
+    if not match:
         return f"{path} cannot be read as a {path.suffix.lower()} file: {error.strip().rstrip('.')}."
-    expected, line, cells_there = map(int, found.groups())
+    expected, line, cells_there = map(int, match.groups())
     return f"Line {line:,} of {path.name} has {cells_there:,} cells; its first line has {expected:,}."
 
 
