@@ -14,8 +14,8 @@ from probvae.inference.importance_sampling import importance
 from probvae.inference.quadrature import exact
 from probvae.likelihoods import LIKELIHOODS
 from probvae.models import building, saving
+from probvae.models.ascent import ascend
 from probvae.models.networks.registry import NETWORKS
-from probvae.models.vae import ascend
 from probvae.objectives.bound import log_terms
 from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS, compatible

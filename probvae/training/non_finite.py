@@ -9,7 +9,8 @@ from probvae import objectives
 from probvae.config.training import Training
 from probvae.data.arrays import Rows
 from probvae.data.binarization import Prepared
-from probvae.models.vae import VAE, Objective, descent
+from probvae.models.ascent import Objective, descent
+from probvae.models.vae import VAE
 from probvae.training.steps import step_inputs
 
 TERMS = {

@@ -12,7 +12,8 @@ from probvae.config.training import Training
 from probvae.data.arrays import chunks
 from probvae.data.binarization import Prepared
 from probvae.errors import InputError
-from probvae.models.vae import VAE, Objective
+from probvae.models.ascent import Objective
+from probvae.models.vae import VAE
 from probvae.objectives.semisupervised import classification_weight, m2
 from probvae.seeds import fold_in
 

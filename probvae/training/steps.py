@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from probvae.data.binarization import Prepared
-from probvae.models.vae import VAE, Objective
+from probvae.models.ascent import Objective
+from probvae.models.vae import VAE
 from probvae.seeds import fold_in, split
 from probvae.training.feeding import compile_on_one_device, compile_on_replicas, share
 from probvae.training.state import EpochSums

@@ -14,7 +14,7 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
 import probvae
-from probvae.models.vae import ascend
+from probvae.models.ascent import ascend
 
 
 def own_networks(decoder_kind="sequential", **encoder_options):

@@ -16,8 +16,8 @@ from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.data.binarization import prepare
 from probvae.data.dataset import DataSet
+from probvae.models.ascent import ascend
 from probvae.models.building import build
-from probvae.models.vae import ascend
 from probvae.objectives.semisupervised import m2
 from probvae.training.non_finite import NonFiniteError, diagnose
 from probvae.training.optimizer import make_optimizer
