@@ -18,6 +18,7 @@ from tensorflow_probability import layers as tfpl
 from probvae.config.architecture import Architecture
 from probvae.distributions import grey_levels, values
 from probvae.distributions.columns import columns_of, first_misfit, kind_of, params_size
+from probvae.distributions.columns import contains as column_contains
 from probvae.distributions.columns import inputs as column_inputs
 from probvae.distributions.columns import to_support as columns_to_support
 from probvae.distributions.missing import SeenValues
@@ -149,9 +150,14 @@ class Likelihood:
         shape = (*self.event_shape, self.kind.n)
         return _layer(self.kind.make, shape, len(self.event_shape), self.missing)
 
+    def contains(self, x: Any) -> Any:
+        """Return the mask of the values of x, array or tensor, in the support or missing where they may be."""
+        inside = self.kind.contains(x)
+        return inside | (x != x) if self.missing else inside
+
     def accepts(self, x: np.ndarray) -> bool:
         """Return whether all values of x that are not missing lie in the support."""
-        return self.kind.accepts(_seen(x))
+        return bool(np.all(self.kind.contains(_seen(x))))
 
     def describe(self, x: np.ndarray) -> str:
         """Return a description of data outside the support, for error messages."""
@@ -218,6 +224,17 @@ class LogisticMixture(Likelihood):
             return super().head()
         return _layer(grey_levels.colour_mixture, self.params_shape, 2, self.missing)
 
+    def contains(self, x: Any) -> Any:
+        """Return the mask of the grey levels of x; a colour pixel is missing as a whole or not at all."""
+        inside = super().contains(x)
+        if not _is_colour(self.event_shape):
+            return inside
+        missing = x != x
+        of_pixel = np.any if isinstance(x, np.ndarray) else tf.reduce_any
+        whole = np.all if isinstance(x, np.ndarray) else tf.reduce_all
+        torn = of_pixel(missing, axis=-1, keepdims=True) & ~whole(missing, axis=-1, keepdims=True)
+        return inside & ~torn
+
     def accepts(self, x: np.ndarray) -> bool:
         """Return whether all values are grey levels, and no pixel lacks some of its channels."""
         return super().accepts(x) and not _torn_pixels(x)
@@ -262,7 +279,7 @@ class Mixed(Likelihood):
             make=lambda params: columns_of(params, columns),
             n=params_size(columns),
             support="in every column what its kind allows",
-            accepts=lambda x: not first_misfit(x, columns),
+            contains=lambda x: column_contains(x, columns),
             discrete=False,
             inputs=lambda x: column_inputs(x, columns),
             to_support=lambda: columns_to_support(columns),
@@ -285,7 +302,7 @@ class Mixed(Likelihood):
 
     def accepts(self, x: np.ndarray) -> bool:
         """Return whether all values lie in the support of their column."""
-        return self.kind.accepts(x)
+        return not first_misfit(x, self.columns)
 
     def describe(self, x: np.ndarray) -> str:
         """Return a description of data outside the support, for error messages."""

@@ -139,6 +139,14 @@ def test_support(name):
     assert likelihood.accepts(np.full([2, *cases.event(name)], np.nan))
     outside = np.where(np.isnan(missing), np.nan, np.inf)
     assert not likelihood.accepts(outside)
+    wrong = np.float32(np.where(np.isnan(missing), x, -0.5 if name != "continuous_bernoulli" else 1.5))
+    for given, expected in ((x.numpy(), True), (missing, ~np.isnan(missing)), (outside, False)):
+        mask = np.asarray(likelihood.contains(given))
+        assert np.array_equal(mask, np.broadcast_to(expected, x.shape))
+        assert np.array_equal(mask, likelihood.contains(tf.constant(given, tf.float32)))
+    mask = np.asarray(likelihood.contains(wrong))
+    assert np.array_equal(mask, likelihood.contains(tf.constant(wrong)))
+    assert mask.all() == likelihood.accepts(wrong)
     nan = np.isnan(likelihood.inputs(tf.constant(missing)))
     assert nan.any() and not nan.all()
 

@@ -147,6 +147,12 @@ def to_support(columns: Sequence[str]) -> tfb.Bijector:
     return tfb.Blockwise([kind_of(name).to_support() for name in columns], block_sizes=[1] * len(columns))
 
 
+def contains(x: Any, columns: Sequence[str]) -> Any:
+    """Return the mask of the values of rows [..., D], array or tensor, in the support of their column."""
+    masks = [kind_of(name).contains(x[..., i]) for i, name in enumerate(columns)]
+    return tf.stack(masks, axis=-1) if tf.is_tensor(x) else np.stack(masks, axis=-1)
+
+
 def first_misfit(x: np.ndarray, columns: Sequence[str]) -> str:
     """Describe the first column with an observed value outside its support; "" if there is none.
 
@@ -158,6 +164,6 @@ def first_misfit(x: np.ndarray, columns: Sequence[str]) -> str:
     for i, name in enumerate(columns):
         seen = x[..., i][~np.isnan(x[..., i])]
         kind = kind_of(name)
-        if not kind.accepts(seen):
+        if not np.all(kind.contains(seen)):
             return f"column {i} ({name}: {kind.support}) with values from {seen.min():g} to {seen.max():g}"
     return ""

@@ -231,20 +231,25 @@ def _places(components: int) -> np.ndarray:
     return ((2 * np.arange(components) + 1) / components - 1).astype(np.float32)
 
 
-def is_level(x: np.ndarray, levels: int = LEVELS) -> bool:
-    """Return whether all values are levels divided by levels - 1, to within 1e-4 levels.
+def is_level(x: Any, levels: int = LEVELS) -> Any:
+    """Return the mask of values that are levels divided by levels - 1, to within 1e-4 levels.
 
-    >>> is_level(np.float32([0, 17 / 255, 1])), is_level(np.array([0.5])), is_level(np.array([17.0]))
-    (True, False, False)
+    >>> is_level(np.float32([0, 17 / 255, 1, 0.5, 17.0])).tolist()
+    [True, True, True, False, False]
     """
-    level = np.clip(np.asarray(x, np.float64) * (levels - 1), -1, levels)
-    return bool(np.all((np.abs(level - np.round(level)) <= 1e-4) & (level > -0.5) & (level < levels - 0.5)))
+    if tf.is_tensor(x):
+        level = tf.clip_by_value(tf.cast(x, tf.float64) * (levels - 1), -1, levels)
+        distance = tf.abs(level - tf.round(level))
+    else:
+        level = np.clip(np.asarray(x, np.float64) * (levels - 1), -1, levels)
+        distance = np.abs(level - np.round(level))
+    return (distance <= 1e-4) & (level > -0.5) & (level < levels - 0.5)
 
 
 _grey = partial(
     Elementwise,
     support="grey levels divided by 255, multiples of 1/255 from 0 to 1",
-    accepts=is_level,
+    contains=is_level,
     discrete=True,
     to_support=tfb.Sigmoid,
     grey_levels=True,

@@ -33,7 +33,8 @@ class Elementwise(NamedTuple):
       make: Function from parameters [..., n] to a distribution of batch [...] and event [].
       n: Number of parameters of a value.
       support: Description of the support, for messages.
-      accepts: Function that returns whether all values of an array, none of them missing, lie in the support.
+      contains: Function from values, an array or a tensor of floats, to a mask of those in the support; nan is
+        not in it.
       discrete: Whether `log_prob` is that of a probability mass, not of a density.
       inputs: Function from x to the inputs of an encoder, of the same shape; nan stays nan.
       to_support: Function that builds the bijector from the real line to the range of x.
@@ -49,7 +50,7 @@ class Elementwise(NamedTuple):
     make: Callable[[tf.Tensor], tfd.Distribution]
     n: int
     support: str
-    accepts: Callable[[np.ndarray], bool]
+    contains: Callable[[Any], Any]
     discrete: bool
     inputs: Callable[[tf.Tensor], tf.Tensor] = tf.identity
     to_support: Callable[[], tfb.Bijector] = tfb.Identity
@@ -60,6 +61,16 @@ class Elementwise(NamedTuple):
     binary: bool = False
     grey_levels: bool = False
     in_browser: bool = False
+
+
+def is_finite(x: Any) -> Any:
+    """Return the mask of the finite values of an array or a tensor."""
+    return tf.math.is_finite(x) if tf.is_tensor(x) else np.isfinite(x)
+
+
+def is_whole(x: Any) -> Any:
+    """Return the mask of the whole numbers, and of infinite values, of an array or a tensor."""
+    return x == (tf.floor(x) if tf.is_tensor(x) else np.floor(x))
 
 
 def positive_scale(raw: tf.Tensor) -> tf.Tensor:
@@ -200,7 +211,7 @@ def categorical(classes: int) -> Elementwise:
         make=make,
         n=classes,
         support=f"integers from 0 to {classes - 1}",
-        accepts=lambda x: bool(np.all((x == np.floor(x)) & (x >= 0) & (x < classes))),
+        contains=lambda x: is_whole(x) & (x >= 0) & (x < classes),
         discrete=True,
         inputs=lambda x: x / (classes - 1),
         to_support=lambda: tfb.Sigmoid(0.0, float(classes - 1)),
@@ -213,7 +224,7 @@ def categorical(classes: int) -> Elementwise:
 _number = partial(
     Elementwise,
     support="finite numbers",
-    accepts=lambda x: bool(np.all(np.isfinite(x))),
+    contains=is_finite,
     discrete=False,
     standardizes=True,
     in_browser=True,
@@ -221,7 +232,7 @@ _number = partial(
 _count = partial(
     Elementwise,
     support="integers from 0 on",
-    accepts=lambda x: bool(np.all((x >= 0) & (x == np.floor(x)) & np.isfinite(x))),
+    contains=lambda x: is_whole(x) & is_finite(x) & (x >= 0),
     discrete=True,
     inputs=tf.math.log1p,
     to_support=tfb.Softplus,
@@ -236,7 +247,7 @@ LOGNORMAL = Elementwise(
     make=lognormal,
     n=2,
     support="positive numbers",
-    accepts=lambda x: bool(np.all((x > 0) & np.isfinite(x))),
+    contains=lambda x: is_finite(x) & (x > 0),
     discrete=False,
     inputs=tf.math.log,
     to_support=tfb.Exp,
@@ -245,7 +256,7 @@ BERNOULLI = Elementwise(
     make=bernoulli,
     n=1,
     support="0 or 1",
-    accepts=lambda x: bool(np.all((x == 0) | (x == 1))),
+    contains=lambda x: (x == 0) | (x == 1),
     discrete=True,
     to_support=tfb.Sigmoid,
     binary=True,
@@ -255,7 +266,7 @@ CONTINUOUS_BERNOULLI = Elementwise(
     make=continuous_bernoulli,
     n=1,
     support="from 0 to 1",
-    accepts=lambda x: bool(np.all((x >= 0) & (x <= 1))),
+    contains=lambda x: (x >= 0) & (x <= 1),
     discrete=False,
     to_support=tfb.Sigmoid,
     in_browser=True,

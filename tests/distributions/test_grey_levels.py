@@ -226,8 +226,8 @@ def test_colour_is_for_images_of_three_channels():
 
 
 def test_levels():
-    assert is_level(np.float32(LEVELS)) and is_level(np.array([0, 1]))
-    assert not any(is_level(np.array([x])) for x in (0.5, -1 / 255, 256 / 255, 1e-3, np.inf))
+    assert is_level(np.float32(LEVELS)).all() and is_level(np.array([0, 1])).all()
+    assert not is_level(np.array([0.5, -1 / 255, 256 / 255, 1e-3, np.inf])).any()
 
 
 def test_pixels_that_miss_some_channels_are_refused():
