@@ -6,10 +6,14 @@ every seed into the int32 pair that TFP treats as stateless.
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from probvae.errors import InputError
+
 Seed = Any  # an int, or an int32 tensor of shape [2]
+INTEGERS = (tf.int32, tf.int64, tf.uint32)  # types of the tensors that can be a seed
 
 
 def as_seed(seed: Seed) -> tf.Tensor:
@@ -23,24 +27,28 @@ def as_seed(seed: Seed) -> tf.Tensor:
       An int32 tensor of shape [2].
 
     Raises:
-      ValueError: The seed has another shape.
+      InputError: The seed has another type or shape.
 
     >>> as_seed(3).numpy().tolist()
     [0, 3]
     """
     if seed is None:
         return tfp.random.sanitize_seed(None)
-    if isinstance(seed, int):
-        high, low = (seed >> 31) & 0x7FFFFFFF, seed & 0x7FFFFFFF
+    if isinstance(seed, int | np.integer) and not isinstance(seed, bool):
+        high, low = (int(seed) >> 31) & 0x7FFFFFFF, int(seed) & 0x7FFFFFFF
         return tf.constant([high, low], tf.int32)
-    seed = tf.convert_to_tensor(seed, tf.int32)
-    if seed.shape.rank == 0:
-        return tf.stack([0, seed])
-    if seed.shape != (2,):
-        raise ValueError(
-            f"A seed is an int or an int32 pair of shape [2]; got a tensor of shape {seed.shape}."
-        )
-    return seed
+    pair = seed if tf.is_tensor(seed) else _array(seed)
+    if pair.dtype not in INTEGERS or pair.shape not in ((), (2,)):
+        raise InputError(f"A seed must be an int or an int32 pair of shape [2]; got {seed!r}.")
+    pair = tf.cast(pair, tf.int32)
+    return tf.stack([0, pair]) if pair.shape.rank == 0 else pair
+
+
+def _array(seed: Any) -> np.ndarray:
+    """Return a pair as an array of the signs and sizes of int32, or of another type, if it is none."""
+    pair = np.asarray(seed)
+    whole = pair.dtype.kind in "iu" and pair.size and -(2**31) <= pair.min() <= pair.max() < 2**31
+    return pair.astype(np.int32) if whole else pair.astype(object)
 
 
 def fold_in(seed: Seed, number: Any) -> tf.Tensor:

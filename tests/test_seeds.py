@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from probvae.errors import InputError
 from probvae.seeds import as_seed, fold_in, split
 
 
@@ -16,11 +17,20 @@ def test_different_ints_give_different_seeds():
     assert len(seeds) == 5
 
 
-def test_pairs_pass_and_other_shapes_are_refused():
+def test_ints_and_pairs_of_any_type_pass():
     np.testing.assert_array_equal(as_seed((4, 5)), [4, 5])
-    np.testing.assert_array_equal(as_seed(tf.constant(7)), as_seed(7))
-    with pytest.raises(ValueError, match=r"shape \[2\]; got a tensor of shape \(3,\)"):
-        as_seed([1, 2, 3])
+    for seven in (tf.constant(7), np.int64(7), np.array(7), np.uint8(7)):
+        np.testing.assert_array_equal(as_seed(seven), as_seed(7))
+    np.testing.assert_array_equal(as_seed(np.int64(2**40 + 5)), as_seed(2**40 + 5))
+    np.testing.assert_array_equal(as_seed(np.int64([1, 2])), [1, 2])
+
+
+@pytest.mark.parametrize(
+    "seed", ["a", [1, 2, 3], 1.5, True, tf.constant(1.0), (1, 2**40), [], [[1, 2]], [0.5, 1]]
+)
+def test_other_seeds_are_refused(seed):
+    with pytest.raises(InputError, match=r"A seed must be an int or an int32 pair of shape \[2\]; got "):
+        as_seed(seed)
 
 
 def test_none_is_fresh_every_time():

@@ -1,0 +1,75 @@
+"""Checks of the numbers that functions take: counts, and weights or rates."""
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from probvae.errors import InputError
+
+
+def known(value: Any) -> Any:
+    """Return the value of a tensor as an array or a number, or None if it is known at run time only."""
+    return tf.get_static_value(value) if tf.is_tensor(value) else value
+
+
+def count(name: str, value: Any, smallest: int = 1) -> Any:
+    """Check a whole number, and return it as an int; a tensor of a graph is returned unchanged.
+
+    Args:
+      name: Name of the argument, for the message.
+      value: Number: an int, or an integer array or tensor without axes.
+      smallest: Smallest number that is allowed.
+
+    Raises:
+      InputError: The value is of another type, or too small.
+
+    >>> count("num_samples", np.int64(5))
+    5
+    """
+    number = known(value)
+    if tf.is_tensor(value) and number is None and value.dtype.is_integer and value.shape.rank in (0, None):
+        return value
+    whole = isinstance(number, int | np.integer | np.ndarray) and not isinstance(number, bool)
+    if not whole or np.ndim(number) or np.asarray(number).dtype.kind not in "iu" or number < smallest:
+        raise InputError(f"{name} must be a whole number of at least {smallest}; got {_shown(value)}.")
+    return int(number)
+
+
+def weight(name: str, value: Any, low: float = 0.0, *, above: bool = False) -> Any:
+    """Check a finite number, and return it; a tensor of a graph is returned unchanged.
+
+    Args:
+      name: Name of the argument, for the message.
+      value: Number: an int, a float, or an array or tensor without axes.
+      low: Smallest number that is allowed.
+      above: Whether the number must be above `low`.
+
+    Raises:
+      InputError: The value is of another type, not finite, or too small.
+
+    >>> weight("beta", 0.5)
+    0.5
+    """
+    number = known(value)
+    if tf.is_tensor(value) and number is None and value.shape.rank in (0, None):
+        return value
+    real = isinstance(number, int | float | np.number | np.ndarray) and not isinstance(number, bool)
+    real = real and not np.ndim(number) and np.asarray(number).dtype.kind in "iuf"
+    if not real or not math.isfinite(number) or number < low or (above and number == low):
+        bound = "" if low == -math.inf else f" {'above' if above else 'of at least'} {low:g}"
+        raise InputError(f"{name} must be a finite number{bound}; got {_shown(value)}.")
+    return value
+
+
+def _shown(value: Any) -> str:
+    """Return a value as text for a message."""
+    if tf.is_tensor(value) or isinstance(value, np.ndarray):
+        shape = value.shape.as_list() if tf.is_tensor(value) else list(value.shape)
+        number = known(value)
+        if number is not None and np.ndim(number) == 0:
+            return repr(np.asarray(number).item())
+        dtype = value.dtype.name
+        return f"{dtype} of shape {shape}"
+    return repr(value)
