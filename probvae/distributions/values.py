@@ -33,8 +33,8 @@ class Elementwise(NamedTuple):
       make: Function from parameters [..., n] to a distribution of batch [...] and event [].
       n: Number of parameters of a value.
       support: Description of the support, for messages.
-      contains: Function from values, an array or a tensor of floats, to a mask of those in the support; nan is
-        not in it.
+      contains: Function from values, an array or a tensor of floats, to a mask of those in the support; never
+        nan.
       discrete: Whether `log_prob` is that of a probability mass, not of a density.
       inputs: Function from x to the inputs of an encoder, of the same shape; nan stays nan.
       to_support: Function that builds the bijector from the real line to the range of x.

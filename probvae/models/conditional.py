@@ -12,9 +12,12 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from probvae.arguments import count
 from probvae.data.labels import is_one_hot
 from probvae.distributions.base import LibraryDistribution
+from probvae.distributions.support import FINITE
 from probvae.errors import InputError
+from probvae.models.contract import Contract, check_latents, contract_of, joined_contract
 from probvae.models.networks.contexts import filled
 from probvae.models.vae import VAE
 from probvae.seeds import Seed, split
@@ -66,9 +69,7 @@ class ConditionalVAE(VAE):
         contexts: tfd.Distribution | None = None,
         **kwargs: Any,
     ) -> None:
-        self.context_dim = context_dim
-        size = int(prior.event_shape[-1]) + context_dim
-        self._value_shape = tuple(decoder(tf.zeros([1, size])).event_shape.as_list())  # E
+        self.context_dim = count("context_dim", context_dim)
         super().__init__(prior, encoder, decoder, **kwargs)
         self.contexts = contexts
 
@@ -77,10 +78,22 @@ class ConditionalVAE(VAE):
 
     # ---- pairs -----------------------------------------------------------------------------------
 
+    def _shape_of_examples(self) -> Shape:
+        return (math.prod(self.value_shape) + self.context_dim,)
+
     @property
-    def value_shape(self) -> Shape:
-        """The shape of x alone."""
-        return self._value_shape
+    def value_contract(self) -> Contract:
+        """What the model takes as x alone."""
+        return super().contract
+
+    @property
+    def contract(self) -> Contract:
+        """What the model takes as joined examples."""
+        return joined_contract(self.value_contract, self._context_contract())
+
+    def _context_contract(self) -> Contract:
+        """Return what the model takes as y."""
+        return contract_of(None, (self.context_dim,), self.value_contract.dtype, FINITE)
 
     def join(self, x: tf.Tensor, y: tf.Tensor | None = None) -> tf.Tensor:
         """Return examples [..., D + C] from x [..., *E] and y.
@@ -166,9 +179,9 @@ class ConditionalVAE(VAE):
         """
         if y is None:
             return JoinedLikelihood(self, z, training, contexts=self.contexts)
-        z, y = tf.convert_to_tensor(z), self.as_context(y)
+        z, y = check_latents(z, self.latent_dim, self.prior.dtype), self.as_context(y)
         inputs = tf.concat([z + tf.zeros_like(y[..., :1]), y + tf.zeros_like(z[..., :1])], axis=-1)
-        return super().likelihood(inputs, training)
+        return self._folded_decoder(inputs, training, event_ndims=1)
 
     def log_likelihood(self, z: tf.Tensor, example: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return log p(x|z, y) of joined examples [..., D + C]; their batch and that of z broadcast."""
@@ -210,7 +223,7 @@ class ConditionalVAE(VAE):
                 "in a distribution layer. Build them with an Input."
             )
         given = VAE(self.prior, filled(encoder, self.value_shape, y), filled(decoder, (self.latent_dim,), y))
-        given.schema = self.schema
+        given.schema, given._new_contract = self.schema, lambda: self.value_contract
         return given
 
     def of_class(self, label: int | str | None) -> VAE:
@@ -249,9 +262,12 @@ class ConditionalVAE(VAE):
 
     def with_contexts(self, contexts: tfd.Distribution) -> "ConditionalVAE":
         """Return a model with the same weights and a p(y), from which it draws y."""
-        return ConditionalVAE(
+        other = ConditionalVAE(
             self.prior, self.encoder, self.decoder, context_dim=self.context_dim, contexts=contexts
         )
+        other.architecture, other.schema = self.architecture, self.schema
+        other._new_contract = self._new_contract
+        return other
 
     # ---- draws -------------------------------------------------------------------------------------
 

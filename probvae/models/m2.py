@@ -11,8 +11,12 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
+from probvae.distributions.support import BINARY
+from probvae.errors import InputError
 from probvae.inference.blocks import in_blocks
 from probvae.models.conditional import ConditionalVAE
+from probvae.models.contract import Contract, contract_of
+from probvae.models.parts import check_network, check_prior, distribution_of
 from probvae.objectives.semisupervised import is_known, m2
 
 
@@ -29,7 +33,7 @@ class M2VAE(ConditionalVAE):
       **kwargs: Keyword arguments of `tf_keras.Model`.
 
     Raises:
-      ValueError: The parts do not fit together.
+      InputError: The parts do not fit together.
 
     References:
       Kingma, Rezende, Mohamed & Welling 2014, Semi-supervised learning with deep generative models,
@@ -49,18 +53,32 @@ class M2VAE(ConditionalVAE):
         contexts: tfd.Distribution | None = None,
         **kwargs: Any,
     ) -> None:
-        context_dim = int(decoder.input_shape[-1]) - int(prior.event_shape[-1])
+        latent_dim = check_prior(prior)
+        check_network("decoder", decoder, "z and y")
+        check_network("classifier", classifier, "x")
+        inputs = getattr(decoder, "input_shape", None)
+        if not isinstance(inputs, tuple) or len(inputs) != 2 or inputs[1] <= latent_dim:
+            raise InputError(
+                "The decoder of an M2VAE must be a Sequential or functional model of z and y, [B, L + C] with "
+                f"L = {latent_dim}; it takes inputs of shape {inputs}."
+            )
+        context_dim = int(inputs[1]) - latent_dim
         super().__init__(prior, encoder, decoder, context_dim=context_dim, **kwargs)
         if contexts is None:
             contexts = tfd.OneHotCategorical(logits=tf.zeros(context_dim), dtype=tf.float32)
         self.contexts: tfd.Distribution = contexts
         self.classifier = classifier
-        q = classifier(tf.zeros([1, *self.value_shape]))  # q(y|x)
+        check_network("classifier", classifier, "x", self.value_shape)
+        x, dtype = tf.zeros([1, *self.value_shape]), tf.as_dtype(prior.dtype)
+        q = distribution_of("classifier", lambda: classifier(x), dtype)  # q(y|x)
         if not q.event_shape == self.contexts.event_shape == [context_dim]:
-            raise ValueError(
+            raise InputError(
                 f"The classifier's q(y|x) and p(y) must have the event shape [{context_dim}]; they have "
                 f"{q.event_shape.as_list()} and {self.contexts.event_shape.as_list()}."
             )
+
+    def _context_contract(self) -> Contract:
+        return contract_of(None, (self.context_dim,), self.value_contract.dtype, BINARY)
 
     def named_parts(self) -> dict[str, tf.Module]:
         """Return the parts that hold the variables, the classifier and p(y) included."""

@@ -1,23 +1,24 @@
 """The VAE: a prior p(z), an encoder that returns q(z|x), a decoder that returns p(x|z)."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
-from tensorflow_probability import layers as tfpl
 
 from probvae import display
 from probvae.config.architecture import Architecture
 from probvae.data.schema import Schema
 from probvae.display import kind
 from probvae.distributions.base import unwrap
+from probvae.distributions.support import support_of
 from probvae.errors import InputError
 from probvae.inference.marginal import Marginal
+from probvae.models.contract import Contract, check_latents, contract_of
 from probvae.models.folding import FoldedModel, Split
 from probvae.models.keras_model import KerasModel
+from probvae.models.parts import check_network, check_prior, distribution_of
 from probvae.seeds import Seed, as_seed, split
 
 
@@ -32,8 +33,8 @@ class VAE(KerasModel):
       **kwargs: Keyword arguments of `tf_keras.Model`.
 
     Raises:
-      ValueError: Encoder, decoder and prior do not fit together, or a layer adds the KL to the loss (the
-        bound includes it already).
+      InputError: A part is none, the parts do not fit together, or a layer adds the KL to the loss (the bound
+        includes it already).
 
     >>> from probvae import conv_vae
     >>> vae = conv_vae((28, 28, 1), latent_dim=2)
@@ -48,23 +49,33 @@ class VAE(KerasModel):
     schema: Schema | None = None  # what is known of the data; None for arrays of the caller's own
     density_name = "log p(x)"  # the density that bounds and estimates refer to
     has_log_terms = True  # whether `objectives.log_terms` is defined for every example
+    context_dim = 0  # C, the size of y
 
     def __init__(
         self, prior: tfd.Distribution, encoder: tf_keras.Model, decoder: tf_keras.Model, **kwargs: Any
     ) -> None:
+        self.latent_dim = check_prior(prior)
+        dtype, inputs = tf.as_dtype(prior.dtype), self.latent_dim + self.context_dim
+        check_network("encoder", encoder, "x")
+        check_network("decoder", decoder, "z", (inputs,))
         super().__init__(**kwargs)
         self.prior, self.encoder, self.decoder = prior, encoder, decoder
-        _refuse_kl_regularizers([*encoder.submodules, *decoder.submodules])
-        self.latent_dim = int(prior.event_shape[-1])
         self._folded_encoder, self._folded_decoder = FoldedModel(encoder), FoldedModel(decoder)
-        p = self.likelihood(tf.zeros([self.latent_dim]))  # p(x|z = 0)
-        self.event_shape = tuple(p.event_shape.as_list())
-        q = self.posterior(tf.zeros((1, *self.event_shape)))  # q(z|x = 0)
+        z = tf.zeros([1, inputs], dtype)
+        p = distribution_of("decoder", lambda: self._folded_decoder(z, False, event_ndims=1), dtype)
+        self.value_shape = tuple(p.event_shape.as_list())
+        self.event_shape = self._shape_of_examples()
+        check_network("encoder", encoder, "x", self.event_shape)
+        x, ndims = tf.zeros([1, *self.event_shape], dtype), len(self.event_shape)
+        q = distribution_of("encoder", lambda: self._folded_encoder(x, False, event_ndims=ndims), dtype)
         if q.event_shape.as_list() != [self.latent_dim]:
-            raise ValueError(
+            raise InputError(
                 f"The encoder must return q(z|x) of event shape [{self.latent_dim}], that of the "
                 f"prior; it returned event shape {q.event_shape.as_list()}."
             )
+        support = support_of(p)
+        self._new_contract = lambda: contract_of(self.architecture, self.value_shape, dtype, support)
+        p = self.likelihood(tf.zeros([self.latent_dim], dtype))
         self.kinds = kind(unwrap(q)), kind(unwrap(p))  # the families of q(z|x) and p(x|z), as text
         self.built = True
 
@@ -78,11 +89,21 @@ class VAE(KerasModel):
         return {"latent_dim": self.latent_dim, "event_shape": self.event_shape}
 
     def posterior(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        """Return q(z|x), batch [..., B] and event [L], for x of shape [..., B, *E]."""
+        """Return q(z|x), batch [..., B] and event [L], for x of shape [..., B, *E].
+
+        Raises:
+          InputError: x is not what the model takes, see `contract`.
+        """
+        x = self.contract.check(x)
         return self._folded_encoder(x, training, event_ndims=len(self.event_shape))
 
     def likelihood(self, z: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        """Return p(x|z), batch [..., B] and event E, for z of shape [..., B, L]."""
+        """Return p(x|z), batch [..., B] and event E, for z of shape [..., B, L].
+
+        Raises:
+          InputError: z has another shape or type.
+        """
+        z = check_latents(z, self.latent_dim, self.prior.dtype)
         return self._folded_decoder(z, training, event_ndims=1)
 
     @property
@@ -100,10 +121,18 @@ class VAE(KerasModel):
 
     # ---- examples: x, and y where a model has one ------------------------------------------------
 
+    def _shape_of_examples(self) -> tuple[int, ...]:
+        """Return the shape of an example: that of x, with y where a model has one."""
+        return self.value_shape
+
     @property
-    def value_shape(self) -> tuple[int, ...]:
-        """The shape of x alone."""
-        return self.event_shape
+    def contract(self) -> Contract:
+        """What the model takes: shape, type and values of examples."""
+        return self._new_contract()
+
+    def examples(self, x: Any, what: str = "x", *, batch: bool = False) -> Any:
+        """Check examples and return them as numbers of the model's type: `contract.check`."""
+        return self.contract.check(x, what, batch=batch)
 
     def join(self, x: tf.Tensor, y: tf.Tensor | None = None) -> tf.Tensor:
         """Return the examples of x [..., *E] and their y, float32; this model ignores y."""
@@ -192,12 +221,3 @@ class VAE(KerasModel):
     def call(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
         """Return p(x|z) at z = E[z] under q(z|x): a reconstruction without noise."""
         return self.likelihood_at(self.posterior(x, training).mean(), x, training)
-
-
-def _refuse_kl_regularizers(layers: Iterable[Any]) -> None:
-    for layer in layers:
-        if isinstance(getattr(layer, "activity_regularizer", None), tfpl.KLDivergenceRegularizer):
-            raise ValueError(
-                f"Layer {layer.name!r} has a KLDivergenceRegularizer, so the KL would count twice: "
-                "the bound holds it already. Remove the regularizer."
-            )

@@ -1,0 +1,201 @@
+"""What a model takes: the shape, the type and the values of x, checked before anything is computed."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from probvae.arguments import known
+from probvae.config.architecture import Architecture
+from probvae.data.arrays import chunks
+from probvae.distributions.support import Support
+from probvae.errors import InputError
+from probvae.likelihoods import likelihood_of
+
+Shape = tuple[int, ...]
+
+
+class Contract(NamedTuple):
+    """What a model takes.
+
+    Attributes:
+      event_shape: E, the shape of one example.
+      dtype: Type of the values of the model, a `tf.DType`.
+      support: Description of the values that are allowed.
+      contains: Function from x [..., *E], an array or a tensor, to a mask of the values that are allowed.
+      describe: Function from an array of finite x to a description of values that are not allowed.
+      advice: Last sentence of the message about such values.
+    """
+
+    event_shape: Shape
+    dtype: tf.DType
+    support: str
+    contains: Callable[[Any], Any]
+    describe: Callable[[np.ndarray], str]
+    advice: str = "Give x as in training, or choose another likelihood."
+
+    @property
+    def missing(self) -> bool:
+        """True if values may be missing, NaN."""
+        return bool(np.all(self.contains(np.full([1, *self.event_shape], np.nan, np.float32))))
+
+    def check(self, x: Any, what: str = "x", *, batch: bool = False) -> Any:
+        """Check examples, and return them as numbers of the model's type.
+
+        The values of a tensor that is known at run time only, within a `tf.function`, are not checked.
+
+        Args:
+          x: Examples [..., *E], an array, a sequence or a tensor.
+          what: Name of x in messages.
+          batch: Whether x must have exactly one axis of examples, [N, *E].
+
+        Returns:
+          A tensor for a tensor, otherwise an array.
+
+        Raises:
+          InputError: x has another shape or type, holds no example, or holds a value that is not allowed.
+        """
+        x = self.numbers(x, what)
+        self.refuse_shape(x.shape, what, batch)
+        values = known(x)
+        if values is not None:
+            self.refuse_values(values, what)
+        if tf.is_tensor(x):
+            return x if x.dtype == self.dtype else tf.cast(x, self.dtype)
+        return x if x.dtype == self.dtype.as_numpy_dtype else x.astype(self.dtype.as_numpy_dtype)
+
+    def numbers(self, x: Any, what: str) -> Any:
+        """Return x as an array or a tensor of numbers."""
+        if hasattr(x, "columns") and hasattr(x, "dtypes"):
+            raise InputError(
+                f"{what} must be an array of examples as the model takes them; got a {type(x).__name__}. Use "
+                f"vae.schema.encode(...) for the columns of a table, or an array of numbers."
+            )
+        if isinstance(x, tf.Variable):
+            x = tf.convert_to_tensor(x)
+        if not tf.is_tensor(x):
+            x = _as_array(x, what)
+        kind = np.dtype(x.dtype.as_numpy_dtype if tf.is_tensor(x) else x.dtype)
+        if kind.kind not in "biuf" and kind.name != "bfloat16":
+            raise InputError(f"{what} must hold numbers; its type is {kind.name}.")
+        return x
+
+    def refuse_shape(self, shape: Any, what: str, batch: bool) -> None:
+        """Refuse another shape, as far as it is known, and no example at all."""
+        expected = ", ".join(map(str, self.event_shape))
+        axes = f"[N, {expected}]" if batch else f"[..., {expected}]"
+        rank = shape.rank if isinstance(shape, tf.TensorShape) else len(shape)
+        if rank is None:
+            raise InputError(f"{what} must have the shape {axes}; the number of its axes is not known.")
+        sizes = shape.as_list() if isinstance(shape, tf.TensorShape) else list(shape)
+        ndims = len(self.event_shape)
+        event = sizes[rank - ndims :] if rank >= ndims else sizes
+        fits = len(event) == ndims and all(
+            a in (None, b) for a, b in zip(event, self.event_shape, strict=True)
+        )
+        if not fits or (batch and rank != ndims + 1):
+            hint = (
+                " Add an axis for the batch: x[None]." if batch and tuple(sizes) == self.event_shape else ""
+            )
+            raise InputError(f"{what} must have the shape {axes}; got {sizes}.{hint}")
+        if 0 in sizes:
+            raise InputError(f"{what} must hold one example or more; its shape is {sizes}.")
+
+    def refuse_values(self, x: np.ndarray, what: str) -> None:
+        """Refuse values that are not allowed: missing, infinite, or outside the support."""
+        rows = x if x.ndim > len(self.event_shape) else x[None]
+        for part in chunks(rows):
+            part = part if part.dtype.kind == "f" else part.astype(np.float64)
+            good = self.contains(part)
+            if np.all(good):
+                continue
+            if infinite := int(np.sum(np.isinf(part))):
+                raise InputError(f"{what} must be finite; it holds {infinite:,} infinite values: mend them.")
+            if not self.missing and (nan := int(np.sum(np.isnan(part)))):
+                raise InputError(
+                    f"{what} has {nan:,} missing values (NaN), and the model takes none: fill them in, or "
+                    "train a model with missing=True."
+                )
+            raise InputError(f"{what} must hold {self.support}; {self.describe(part)}. {self.advice}")
+
+
+def _as_array(x: Any, what: str) -> np.ndarray:
+    try:
+        array = np.asarray(x)
+    except ValueError:  # a sequence of arrays of different shapes
+        raise InputError(f"{what} must be one array; got a {type(x).__name__} of different shapes.") from None
+    if array.dtype.kind == "O":
+        raise InputError(f"{what} must be an array of numbers; got {_kind(x)}.")
+    return array
+
+
+def _kind(x: Any) -> str:
+    return "None" if x is None else f"a {type(x).__name__}"
+
+
+def contract_of(
+    architecture: Architecture | None, shape: Shape, dtype: tf.DType, support: Support
+) -> Contract:
+    """Return the contract of the x of a model.
+
+    Args:
+      architecture: Architecture of the model, which says what values are allowed; None for networks of the
+        caller's own.
+      shape: E, the shape of x.
+      dtype: Type of x.
+      support: Support of p(x|z), which says so without an architecture.
+    """
+    if architecture is None:
+        text = f"{support.text}, the support of p(x|z)"
+        return Contract(shape, dtype, text, support.contains, _range)
+    likelihood = likelihood_of(architecture)
+    text = f"{likelihood.kind.support} for the {architecture.likelihood} likelihood"
+    return Contract(shape, dtype, text, likelihood.contains, likelihood.describe)
+
+
+def joined_contract(x: Contract, y: Contract) -> Contract:
+    """Return the contract of examples [..., D + C], the flattened x followed by y [..., C]."""
+    size = math.prod(x.event_shape)
+
+    def x_of(example: Any) -> Any:
+        reshape = np.reshape if isinstance(example, np.ndarray) else tf.reshape
+        shape = np.shape(example)[:-1] if isinstance(example, np.ndarray) else tf.shape(example)[:-1]
+        join = np.concatenate if isinstance(example, np.ndarray) else tf.concat
+        return reshape(example[..., :size], join([shape, x.event_shape], 0))
+
+    def contains(example: Any) -> Any:
+        inside = x.contains(x_of(example))
+        if isinstance(example, np.ndarray):
+            flat = inside.reshape([*example.shape[:-1], size])
+            return np.concatenate([flat, y.contains(example[..., size:])], axis=-1)
+        flat = tf.reshape(inside, tf.concat([tf.shape(example)[:-1], [size]], 0))
+        return tf.concat([flat, y.contains(example[..., size:])], axis=-1)
+
+    def describe(example: np.ndarray) -> str:
+        wrong_x = not np.all(x.contains(x_of(example)))
+        return (
+            x.describe(x_of(example))
+            if wrong_x
+            else f"y must hold {y.support}, and {y.describe(example[..., size:])}"
+        )
+
+    shape = (size + y.event_shape[0],)
+    return Contract(shape, x.dtype, f"{x.support}, and y beside it", contains, describe, x.advice)
+
+
+def check_latents(z: Any, latent_dim: int, dtype: Any) -> tf.Tensor:
+    """Check z [..., L], and return it as a tensor; values are not checked, so those of a broken model pass.
+
+    Raises:
+      InputError: z has another shape or type.
+    """
+    contract = Contract((latent_dim,), tf.as_dtype(dtype), "", lambda z: z == z, _range)
+    z = contract.numbers(z, "z")
+    contract.refuse_shape(z.shape, "z", batch=False)
+    return tf.cast(z, contract.dtype)
+
+
+def _range(x: np.ndarray) -> str:
+    return f"found values from {np.nanmin(x):g} to {np.nanmax(x):g}"
