@@ -9,7 +9,8 @@ from probvae import objectives
 from probvae.config.training import Training
 from probvae.data.arrays import Rows
 from probvae.data.binarization import Prepared
-from probvae.models.ascent import Objective, descent
+from probvae.models.ascent import Objective, descent, forward
+from probvae.models.in_training import in_training
 from probvae.models.vae import VAE
 from probvae.training.steps import step_inputs
 
@@ -47,7 +48,8 @@ def diagnose(
     """Find the first quantity of a step on x [B, *E] that is not finite: weight, term, objective or gradient.
 
     The model has the weights before the step, and the seed is that of the draws in it, `num_samples` for each
-    example. The result is None if everything is finite.
+    example. Layers are in training mode, as in the step; no variable changes. The result is None if
+    everything is finite.
     """
     bad = [name_of(vae, v) for v in vae.variables if not np.all(np.isfinite(v.numpy()))]
     if bad:
@@ -57,7 +59,8 @@ def diagnose(
 
 
 def _terms(vae: VAE, x: tf.Tensor, seed: tf.Tensor, num_samples: int) -> Finding | None:
-    terms = objectives.log_terms(vae, x, num_samples=num_samples, seed=seed)
+    with in_training(vae, seed) as (view, _):
+        terms = objectives.log_terms(view, x, num_samples=num_samples, seed=seed)
     bad: dict[str, np.ndarray] = {}
     for name, phrase in TERMS.items():
         value = np.moveaxis(np.asarray(getattr(terms, name)), 1, 0)  # [B, S, ...]
@@ -74,8 +77,8 @@ def _terms(vae: VAE, x: tf.Tensor, seed: tf.Tensor, num_samples: int) -> Finding
 
 
 def _objective(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf.Tensor) -> Finding | None:
-    bound, gradients = descent(vae, objective, x, seed)
-    rows = ~np.isfinite(bound.numpy())
+    done, gradients = descent(vae, objective, x, seed)
+    rows = ~np.isfinite(done.bound.numpy())
     if rows.any():
         return Finding("the objective is", np.flatnonzero(rows))
     pairs = [(g, v) for g, v in gradients if g is not None]
@@ -95,7 +98,7 @@ def _examples_of_gradient(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf
     variables = vae.trainable_variables
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(variables)
-        parts = tf.unstack(objective(vae, x, seed=seed))
+        parts = tf.unstack(forward(vae, objective, x, seed).bound)
     rows = [
         any(g is not None and not np.all(np.isfinite(g)) for g in tape.gradient(part, variables))
         for part in parts[:256]  # a limit on the number of gradients, enough for the message

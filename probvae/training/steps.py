@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from probvae.data.binarization import Prepared
-from probvae.models.ascent import Objective
+from probvae.models.ascent import Objective, add_changes, forward
+from probvae.models.in_training import seeded_by_steps
 from probvae.models.vae import VAE
 from probvae.seeds import fold_in, split
 from probvae.training.feeding import compile_on_one_device, compile_on_replicas, share
@@ -104,7 +105,8 @@ class _Step:
 
     def __call__(self, sums: EpochSums, size: tf.Tensor, batch: Any, weights: Any) -> EpochSums:
         """Take the step on a batch of `size` examples if it is finite, and return the sums after it."""
-        results = self.strategy.run(self._gradient, args=(batch, weights, size))
+        with seeded_by_steps(self.vae):
+            results = self.strategy.run(self._gradient, args=(batch, weights, size))
         total, finite, clipped = (self.strategy.experimental_local_results(v)[0] for v in results[1:])
         taken = tf.math.is_finite(total) & (tf.constant(True) if self.scales_loss else finite)
 
@@ -126,17 +128,22 @@ class _Step:
         )
 
     def _gradient(self, batch: tf.Tensor, weights: tf.Tensor | None, size: tf.Tensor) -> tuple[Any, ...]:
-        """Return gradient and sum of the objective over the whole batch, and flags finite and clipped.
+        """Return the update and the sum of the objective over the whole batch, and flags finite and clipped.
 
-        `batch` is the part on this replica of a batch of `size` examples; `weights` are 0 for its padding.
+        The update is the gradient, and the `Forward.changes` of the step. `batch` is the part on this replica
+        of a batch of `size` examples; `weights` are 0 for its padding.
         """
-        bound, gradients = self._forward_and_back(batch, weights, size)
-        total, gradients = self._summed(bound, gradients)
+        bound, changes, gradients = self._forward_and_back(batch, weights, size)
+        total, gradients, changes = self._over_replicas(bound, gradients, changes)
         gradients, finite, clipped = _clip(gradients, self.clip_norm)
-        return gradients, total, finite, clipped
+        # An optimizer that scales the loss takes no step where the gradient is not finite.
+        changes = {
+            place: tf.where(finite, change, tf.zeros_like(change)) for place, change in changes.items()
+        }
+        return (gradients, changes), total, finite, clipped
 
     def _forward_and_back(self, batch: tf.Tensor, weights: tf.Tensor | None, size: tf.Tensor) -> Any:
-        """Return the objective [B] of the part of this replica, and the gradient of its loss."""
+        """Return the objective [B] of the part of this replica, its `Forward.changes` and its gradient."""
         replicas = self.strategy.num_replicas_in_sync
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         seed_x, seed_z = _seeds(self.seed, self.optimizer.iterations, replica, replicas)
@@ -144,19 +151,23 @@ class _Step:
         variables = self.vae.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            bound = self.objective(self.vae, x, seed=seed_z)
+            bound, losses, changes = forward(self.vae, self.objective, x, seed_z)
             if weights is None:
                 mean = tf.reduce_mean(bound)
             else:
                 bound = tf.where(weights > 0, bound, 0.0)
                 mean = tf.reduce_sum(bound) / tf.cast(size, bound.dtype)
-            loss = tf.add_n([-mean, *(loss / replicas for loss in self.vae.losses)])
+            loss = tf.add_n([-mean, *(loss / replicas for loss in losses)])
             target = self.optimizer.get_scaled_loss(loss) if self.scales_loss else loss
         gradients = tape.gradient(target, variables)
-        return bound, self.optimizer.get_unscaled_gradients(gradients) if self.scales_loss else gradients
+        if self.scales_loss:
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
+        return bound, changes, gradients
 
-    def _summed(self, bound: tf.Tensor, gradients: list[tf.Tensor | None]) -> Any:
-        """Return the sum of the objective, float64, and the gradient, both over all replicas."""
+    def _over_replicas(
+        self, bound: tf.Tensor, gradients: list[tf.Tensor | None], changes: dict[int, tf.Tensor]
+    ) -> Any:
+        """Return the sums of the objective, float64, and of the gradient, and the mean changes."""
         total = tf.reduce_sum(tf.cast(bound, tf.float64))
         if self.strategy.num_replicas_in_sync > 1:
             replica = tf.distribute.get_replica_context()
@@ -164,9 +175,12 @@ class _Step:
             present = [g for g in gradients if g is not None]
             reduced = iter(replica.all_reduce("SUM", present))
             gradients = [g if g is None else next(reduced) for g in gradients]
-        return total, gradients
+            changes = replica.all_reduce("MEAN", changes) if changes else changes
+        return total, gradients, changes
 
-    def _apply(self, gradients: list[tf.Tensor | None]) -> None:
+    def _apply(self, update: tuple[list[tf.Tensor | None], dict[int, tf.Tensor]]) -> None:
+        gradients, changes = update
+        add_changes(self.vae, changes)
         pairs = zip(gradients, self.vae.trainable_variables, strict=True)
         self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
 
