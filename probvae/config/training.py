@@ -97,6 +97,21 @@ class Training(Settings):
     clip_norm: float = setting(
         0.0, 0.0, 1e9, help="Upper limit of the gradient's norm over all weights; 0 for none."
     )
+    weight_decay: float = setting(
+        0.0,
+        0.0,
+        10.0,
+        help="Fraction of each kernel that a step takes off, times the learning rate, as in AdamW.",
+    )
+    dropout: float = setting(
+        0.0, 0.0, 0.95, help="Fraction of the units that each hidden layer drops in training."
+    )
+    average: float = setting(
+        0.0,
+        0.0,
+        0.999999,
+        help="Momentum of a moving average of the weights, which is evaluated and saved; 0 for none.",
+    )
     on_nonfinite: str = setting("stop", help="Response to a step whose objective or gradient is not finite.")
     parts: int = setting(
         1,

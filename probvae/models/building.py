@@ -44,7 +44,12 @@ def conv_vae(image_shape: tuple[int, int, int] = (28, 28, 1), *, seed: int = 0, 
 
 
 def build(
-    architecture: Architecture, *, seed: int = 0, precision: str = "float32", schema: Schema | None = None
+    architecture: Architecture,
+    *,
+    seed: int = 0,
+    precision: str = "float32",
+    dropout: float = 0.0,
+    schema: Schema | None = None,
 ) -> VAE:
     """Build the model that `architecture` describes, with initial weights from `seed`.
 
@@ -53,6 +58,8 @@ def build(
       seed: Seed of the initial weights.
       precision: Keras policy of the hidden layers, such as "mixed_bfloat16". Weights, parameters of
         distributions and densities are float32 in any case.
+      dropout: Fraction of the units that each hidden layer of encoder, decoder and classifier drops in
+        training; it adds no variables, and plays no part in inference.
       schema: Schema of the data, `DataSet.schema`, which `vae.schema` keeps; None for arrays of one's own.
 
     Raises:
@@ -63,7 +70,11 @@ def build(
     network(architecture.network, architecture.event_shape)
     compatible(architecture.posterior, architecture.prior)
     sizes = NetworkOptions(
-        architecture.filters, architecture.units, architecture.activation, precision=precision
+        architecture.filters,
+        architecture.units,
+        architecture.activation,
+        precision=precision,
+        dropout=dropout,
     )
     make = _ladder if architecture.latent_layers else _conditional if architecture.context_dim else _plain
     vae = make(architecture, sizes, seed)
@@ -103,6 +114,7 @@ def _ladder(architecture: Architecture, sizes: NetworkOptions, seed: int) -> VAE
         architecture.latent_layers,
         units=architecture.units[-1],
         activation=architecture.activation,
+        dropout=sizes.dropout,
         seed=3 * seed + 2,
     )
     return VAE(prior, encoder, decoder(architecture, sizes, seed=3 * seed + 1), name="vae")

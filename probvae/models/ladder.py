@@ -121,6 +121,7 @@ def build_ladder(
     *,
     units: int = 128,
     activation: str = "relu",
+    dropout: float = 0.0,
     seed: int,
 ) -> tuple[Chain, tf_keras.Model]:
     """Build the prior and the encoder of a ladder VAE, with latent layers of sizes (n_1, ..., n_K), K > 1.
@@ -128,8 +129,8 @@ def build_ladder(
     The deterministic upward pass takes the parameters of d_K from the features of x, those of d_{K-1} from a
     dense layer on them, and so on. The stochastic downward pass is `LadderPosterior`. The `features` are
     Keras layers from x to [B, features], an `InputLayer` first; `units` is the width of each hidden layer,
-    both ways. The top-down networks of the prior, of event shape [n_1 + ... + n_K], and of the encoder are
-    the same objects.
+    both ways; the upward ones drop the fraction `dropout` of their units in training. The top-down networks
+    of the prior, of event shape [n_1 + ... + n_K], and of the encoder are the same objects.
 
     >>> x_to_features = [tf_keras.layers.InputLayer((4,)), tf_keras.layers.Dense(8)]
     >>> prior, encoder = build_ladder(x_to_features, (2, 3), units=8, seed=0)
@@ -161,6 +162,7 @@ def build_ladder(
     for k in reversed(range(len(latent_layers))):
         if k + 1 < len(latent_layers):
             upward = _dense(units, first + 10 * k + 2, f"bottom_up_{k + 1}", activation)(upward)
+            upward = tf_keras.layers.Dropout(dropout)(upward) if dropout else upward
         params.append(_dense(2 * latent_layers[k], first + 10 * k + 3, f"params_{k + 1}")(upward))
     joined = tf_keras.layers.Concatenate(name="posterior_params")(params[::-1])
     posterior = LadderPosterior(prior, name="posterior")(joined)

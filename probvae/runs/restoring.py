@@ -33,6 +33,7 @@ def keep_last_good(trainer: Trainer, recorder: Recorder | None, job: Job, *, sou
             )
         state, _ = saved
         trainer.restore(state)
+    trainer.show_average()
     recorder.save_weights()
     return state.step
 

@@ -211,7 +211,13 @@ def _job(
     """Prepare the data, build the model, and return the job."""
     prepared = from_config.prepare(examples, training, architecture)
     schema = from_config.schema_of(examples, training, architecture)
-    vae = build(architecture, seed=training.seed, precision=training.precision, schema=schema)
+    vae = build(
+        architecture,
+        seed=training.seed,
+        precision=training.precision,
+        dropout=training.dropout,
+        schema=schema,
+    )
     z = first_draws(vae, training)
     return Job(folder, vae, architecture, training, examples, prepared, z, origin, options, workers)
 
@@ -260,6 +266,7 @@ def _train(
         if recorder is not None:
             recorder.epoch(row)
 
+    trainer.show_average()
     with _advice_on_disks(folder, observer):
         if recorder is not None:
             recorder.start(trainer.history, step=trainer.state().step)

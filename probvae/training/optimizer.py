@@ -4,7 +4,7 @@ Each entry of `SCHEDULES` is a function `(learning_rate, steps) -> learning rate
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -14,7 +14,20 @@ from probvae.config.training import Training
 
 
 class FusedAdam(tf_keras.optimizers.Adam):
-    """`tf_keras.optimizers.Adam` with one operation instead of ten for the update of a variable."""
+    """`tf_keras.optimizers.Adam` with one operation instead of ten for the update of a variable.
+
+    Its moving average of the weights, if `use_ema`, forgets the initial weights sooner than that of Keras.
+    """
+
+    @property
+    def ema_momentum(self) -> tf.Tensor:
+        """Momentum of the moving average: D, but at most (1 + t) / (10 + t) after t steps."""
+        steps = tf.cast(self.iterations, tf.float32)
+        return tf.minimum(self._largest_momentum, (1 + steps) / (10 + steps))
+
+    @ema_momentum.setter
+    def ema_momentum(self, momentum: float) -> None:
+        self._largest_momentum = momentum
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         """Update a variable, its momentum and its velocity."""
@@ -65,16 +78,39 @@ class _Warmup(tf_keras.optimizers.schedules.LearningRateSchedule):
         return {"schedule": self.schedule, "warmup_steps": self.warmup_steps}
 
 
-def make_optimizer(training: Training, num_examples: int) -> tf_keras.optimizers.Optimizer:
-    """Build Adam with the schedule over all steps of the training; with loss scaling for `mixed_float16`."""
+def make_optimizer(
+    training: Training, num_examples: int, variables: Sequence[tf.Variable] = ()
+) -> tf_keras.optimizers.Optimizer:
+    """Build Adam with the schedule over all steps of the training; with loss scaling for `mixed_float16`.
+
+    The weight decay leaves out those of the trained `variables` that are not kernels.
+    """
     steps = training.epochs * math.ceil(num_examples / training.batch_size)
     rate = SCHEDULES[training.schedule](training.learning_rate, steps)
     if training.warmup_steps:
         rate = _Warmup(rate, training.warmup_steps)
-    adam = FusedAdam(rate)
+    adam = FusedAdam(
+        rate,
+        weight_decay=training.weight_decay or None,
+        use_ema=training.average > 0,
+        ema_momentum=training.average,
+    )
+    # Not by their names: the copies of a variable on other replicas have other names.
+    adam.exclude_from_weight_decay([variable for variable in variables if not _is_kernel(variable)])
     if training.precision != "mixed_float16":
         return adam
     return tf_keras.mixed_precision.LossScaleOptimizer(adam)
+
+
+def _is_kernel(variable: tf.Variable) -> bool:
+    """Return whether a variable is the kernel of a layer, by the end of its name."""
+    return variable.name.split(":")[0].endswith("kernel")
+
+
+def averages(optimizer: Any) -> list[tf.Variable]:
+    """Return the moving averages of the trained variables, in their order; none without `average`."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return list(inner._model_variables_moving_average) if inner.use_ema else []
 
 
 def learning_rate(optimizer: Any) -> float:

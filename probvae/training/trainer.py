@@ -20,7 +20,7 @@ from probvae.training.epochs import ChunkSize, epoch_order
 from probvae.training.feeding import STEPS_PER_CALL
 from probvae.training.non_finite import NonFiniteError, step_error
 from probvae.training.objective import in_parts, known_fraction, make_objective
-from probvae.training.optimizer import learning_rate, make_optimizer
+from probvae.training.optimizer import averages, learning_rate, make_optimizer
 from probvae.training.scoring import compile_test
 from probvae.training.state import EpochSums, Row, State, assign
 from probvae.training.steps import compile_steps
@@ -81,7 +81,7 @@ class Trainer:
         self.replicas = self.strategy.num_replicas_in_sync
         refuse_unless_shared(training, self.replicas)
         with self.strategy.scope():
-            self.optimizer = make_optimizer(training, len(data.train))
+            self.optimizer = make_optimizer(training, len(data.train), vae.trainable_variables)
         objective = make_objective(
             training,
             num_examples=len(data.train),
@@ -103,6 +103,7 @@ class Trainer:
         self.workers = Workers(self.strategy)
         self.chunk_size = ChunkSize(fixed=STEPS_PER_CALL if self.replicas > 1 else None)
         self.progress = State(weights=[], optimizer=[])
+        self._last: dict[int, np.ndarray] = {}  # weights of the last step, while the model has their average
         self.last_state = time.perf_counter()
 
     # ---- the state -------------------------------------------------------------------------------
@@ -119,21 +120,36 @@ class Trainer:
         return progress.epoch >= training.epochs or 0 < training.patience <= progress.stale
 
     def state(self) -> State:
-        """Return the state of the training."""
+        """Return the state of the training; its weights are those of the last step, not their average."""
         self.last_state = time.perf_counter()
         return dataclasses.replace(
             self.progress,
-            weights=[v.numpy() for v in self.vae.variables],
+            weights=[self._last.get(id(v), v.numpy()) for v in self.vae.variables],
             optimizer=[v.numpy() for v in _variables(self.optimizer)],
         )
 
     def restore(self, state: State) -> None:
         """Restore the state of a training with the same model, data and configuration."""
+        self._last = {}
         assign(self.vae.variables, state.weights)
         assign(_variables(self.optimizer), state.optimizer)
         if self.training.schedule == "constant" and not self.training.warmup_steps:
             self.optimizer.learning_rate = self.training.learning_rate  # may differ from that of `state`
         self.progress = dataclasses.replace(state, weights=[], optimizer=[], tally=EpochSums(*state.tally))
+
+    def show_average(self) -> None:
+        """Give the model the moving average of its weights, if there is one, until the next step."""
+        if not self._last:
+            pairs = list(zip(self.vae.trainable_variables, averages(self.optimizer), strict=False))
+            self._last = {id(variable): variable.numpy() for variable, _ in pairs}
+            for variable, average in pairs:
+                variable.assign(average.numpy())
+
+    def _show_last(self) -> None:
+        """Give the model the weights of the last step again."""
+        for variable in self.vae.trainable_variables if self._last else ():
+            variable.assign(self._last[id(variable)])
+        self._last = {}
 
     def _advance(self, **changes: Any) -> None:
         """Replace fields of the progress."""
@@ -166,7 +182,7 @@ class Trainer:
 
         Returns:
           The history, one row per epoch. With a validation set, the weights are those of the epoch with the
-          best ELBO on it.
+          best ELBO on it; with `average`, all but those in states are averages.
 
         Raises:
           NonFiniteError: The objective or its gradient is not finite; the weights are those before the step.
@@ -180,6 +196,7 @@ class Trainer:
         while not (stopped or self.finished):
             keras.on_epoch_begin(self.progress.epoch)
             stopped = self._epoch(every, on_chunk, on_state, should_stop)
+            self.show_average()
             row = self._row()
             if self._is_within_epoch():
                 partial = [row]
@@ -192,6 +209,7 @@ class Trainer:
             stopped = stopped or self.workers.anyone(
                 should_stop() or (bool(callbacks) and self.vae.stop_training)
             )
+        self.show_average()
         if self.progress.best:
             assign(self.vae.variables, self.progress.best)
         keras.on_train_end()
@@ -205,6 +223,7 @@ class Trainer:
         should_stop: Callable[[], bool],
     ) -> bool:
         """Train to the end of the epoch or until stopped, and return whether it was stopped."""
+        self._show_last()
         for images in self._pieces(every):
             on_chunk(self.progress.epoch, images)
             stopped = self.workers.anyone(should_stop())

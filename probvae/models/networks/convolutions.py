@@ -13,6 +13,7 @@ from probvae.models.networks.layers import (
     Residual,
     Shape,
     ThinConv2DTranspose,
+    dropout,
     initializers,
 )
 
@@ -123,6 +124,7 @@ def _convolutions(
         layers.append(convolution)
         if residual:
             layers.append(Residual(size, activation, next(initializer), name=f"residual_{i}", dtype=dtype))
+        layers += dropout(options)
     return [*layers, tf_keras.layers.Activation(activation, dtype=dtype)] if residual else layers
 
 
@@ -141,4 +143,4 @@ def _start(
     )
     reshape = tf_keras.layers.Reshape((*base, options.base_channels), dtype=options.precision)
     crop = [factor * small - side for small, side in zip(base, output_shape[:-1], strict=True)]
-    return [tf_keras.layers.InputLayer((input_dim,)), dense, reshape], crop
+    return [tf_keras.layers.InputLayer((input_dim,)), dense, *dropout(options), reshape], crop

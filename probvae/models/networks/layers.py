@@ -80,6 +80,12 @@ class NetworkOptions(NamedTuple):
     activation: str = "relu"  # name of a Keras activation
     base_channels: int = 32  # channels of the small image that a convolutional decoder starts from
     precision: str = "float32"  # Keras policy of all layers but the last of a decoder, which are float32
+    dropout: float = 0.0  # fraction of the units that each hidden layer drops in training
+
+
+def dropout(options: NetworkOptions) -> Layers:
+    """Return the layer, if any, that drops units of the hidden layer before it in training."""
+    return [tf_keras.layers.Dropout(options.dropout, dtype=options.precision)] if options.dropout else []
 
 
 def initializers(seed: int) -> Iterator[tf_keras.initializers.Initializer]:

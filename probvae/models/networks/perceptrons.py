@@ -6,25 +6,24 @@ from typing import Any
 
 import tf_keras
 
-from probvae.models.networks.layers import Gated, Layers, NetworkOptions, Shape, initializers
+from probvae.models.networks.layers import Gated, Layers, NetworkOptions, Shape, dropout, initializers
 
 
 def _hidden(units: Shape, options: NetworkOptions, initializer: Iterator[Any], gated: bool) -> Layers:
-    if gated:
-        return [
-            Gated(size, next(initializer), name=f"gated_{i}", dtype=options.precision)
-            for i, size in enumerate(units, 1)
-        ]
-    return [
-        tf_keras.layers.Dense(
-            size,
-            activation=options.activation,
-            kernel_initializer=next(initializer),
-            name=f"dense_{i}",
-            dtype=options.precision,
-        )
-        for i, size in enumerate(units, 1)
-    ]
+    layers: Layers = []
+    for i, size in enumerate(units, 1):
+        if gated:
+            layer = Gated(size, next(initializer), name=f"gated_{i}", dtype=options.precision)
+        else:
+            layer = tf_keras.layers.Dense(
+                size,
+                activation=options.activation,
+                kernel_initializer=next(initializer),
+                name=f"dense_{i}",
+                dtype=options.precision,
+            )
+        layers += [layer, *dropout(options)]
+    return layers
 
 
 def mlp_encoder(input_shape: Shape, *, options: NetworkOptions, seed: int, gated: bool = False) -> Layers:
