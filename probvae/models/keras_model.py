@@ -3,12 +3,16 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from probvae import objectives
+from probvae.arguments import count
+from probvae.errors import InputError
 from probvae.models.ascent import Objective, ascend
-from probvae.seeds import fold_in
+from probvae.models.keras_data import Batches
+from probvae.seeds import as_seed, fold_in
 
 
 class KerasModel(tf_keras.Model):
@@ -29,7 +33,7 @@ class KerasModel(tf_keras.Model):
         """Prepare `fit` and `evaluate`; the objective is the bound, so there is no loss to choose.
 
         Args:
-          optimizer: Optimizer, or its Keras name.
+          optimizer: Optimizer of tf_keras, or its Keras name.
           objective: Name in `probvae.objectives.OBJECTIVES`, or a function `(vae, x, *, seed) -> [B]` to be
             maximised, such as `functools.partial(probvae.iwae, num_samples=5)`.
           seed: Seed of the draws of z, from which each step derives its own. The order of the examples in
@@ -37,18 +41,107 @@ class KerasModel(tf_keras.Model):
           **kwargs: Other arguments of `tf_keras.Model.compile`.
 
         Raises:
-          ValueError: The objective is unknown, or a loss is passed.
+          InputError: The objective is unknown, or a loss or metrics are passed.
         """
         if "loss" in kwargs:
-            raise ValueError("A VAE takes no loss: it maximises `objective`, by default the ELBO.")
-        super().compile(optimizer, **kwargs)
-        if isinstance(objective, str):
-            if objective not in objectives.OBJECTIVES:
-                names = ", ".join(objectives.OBJECTIVES)
-                raise ValueError(f"Expected an objective among {names}; got {objective!r}.")
-            objective = objectives.OBJECTIVES[objective]
-        self.objective: Objective = objective
+            raise InputError("A VAE takes no loss: it maximises `objective`, by default the ELBO.")
+        for name in ("metrics", "weighted_metrics", "loss_weights"):
+            if kwargs.get(name):
+                raise InputError(
+                    f"A VAE takes no {name}: it reports objective, elbo, log_likelihood and kl. Compute "
+                    "others in a callback."
+                )
+        if not callable(objective) and objective not in objectives.OBJECTIVES:
+            names = ", ".join(objectives.OBJECTIVES)
+            raise InputError(f"Expected an objective among {names}, or a function; got {objective!r}.")
+        as_seed(seed)
+        super().compile(optimizer, **{"weighted_metrics": [], **kwargs})
+        self.objective: Objective = objective if callable(objective) else objectives.OBJECTIVES[objective]
         self.seed = seed
+
+    # ---- training and evaluation -------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        validation_data: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Train the model, as `tf_keras.Model.fit` does.
+
+        All values of arrays are checked before the first step, each batch of other data before its own: a
+        wrong one ends the training with a sentence, and the steps before it stand.
+
+        Args:
+          x: Array [N, *E], `tf.data.Dataset`, generator or `Sequence` of batches.
+          y: The y of x, for a conditional model.
+          sample_weight: Weights [N] of the examples in the mean of the objective.
+          class_weight: Weights by class, for a conditional model of classes.
+          validation_data: Array, tuple (x,), (x, y) or (x, y, weights), or batches, evaluated after each
+            epoch.
+          **options: Other arguments of `tf_keras.Model.fit`.
+
+        Returns:
+          The `History` of Keras.
+
+        Raises:
+          InputError: The data or an option cannot be used.
+        """
+        _check_options(options)
+        with Batches(self) as batches:
+            x, y, weights = batches.data(x, y, sample_weight, class_weight)
+            if validation_data is not None:
+                validation_data = _validation(batches, validation_data)
+            self._build_optimizer()
+            try:
+                return super().fit(x, y, sample_weight=weights, validation_data=validation_data, **options)
+            finally:
+                self._eval_data_handler = (
+                    None  # Keras would evaluate the data of a failed call in the next one
+                )
+
+    def evaluate(self, x: Any = None, y: Any = None, *, sample_weight: Any = None, **options: Any) -> Any:
+        """Evaluate the ELBO and its parts, as `tf_keras.Model.evaluate` does, with arguments of `fit`."""
+        if options.get("_use_cached_eval_dataset"):  # within `fit`, which has checked the data
+            return super().evaluate(x, y, sample_weight=sample_weight, **options)
+        _check_options(options)
+        with Batches(self) as batches:
+            x, y, weights = batches.data(x, y, sample_weight)
+            return super().evaluate(x, y, sample_weight=weights, **options)
+
+    def predict(self, x: Any, **options: Any) -> np.ndarray:
+        """Return the means of p(x|z) at the means of q(z|x), as `tf_keras.Model.predict` does."""
+        _check_options(options)
+        with Batches(self) as batches:
+            x, _, _ = batches.data(x)
+            return super().predict(x, **options)
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, **options: Any
+    ) -> Any:
+        """Take one step on a batch; arguments are those of `fit`."""
+        x, y, weights = Batches(self).data(x, y, sample_weight, class_weight)
+        self._build_optimizer()
+        return super().train_on_batch(x, y, sample_weight=weights, **options)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
+        """Evaluate one batch; arguments are those of `fit`."""
+        x, y, weights = Batches(self).data(x, y, sample_weight)
+        return super().test_on_batch(x, y, sample_weight=weights, **options)
+
+    def predict_on_batch(self, x: Any) -> np.ndarray:
+        """Return `predict` of one batch."""
+        return super().predict_on_batch(Batches(self).data(x)[0])
+
+    def _build_optimizer(self) -> None:
+        """Make the variables of the optimizer, so that no failed step leaves them half made."""
+        if hasattr(self.optimizer, "build"):
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     @property
     def trainable_weights(self) -> list[tf.Variable]:
@@ -74,34 +167,37 @@ class KerasModel(tf_keras.Model):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Take one step of gradient ascent on the bound; Keras calls it in `fit`."""
-        x, seed = self._batch(data), fold_in(self.seed, self.optimizer.iterations)
-        bound = ascend(self, self.optimizer, self.objective, x, seed)
-        return self._means.update({"loss": -bound, "objective": bound})
+        x, weights = self._batch(data)
+        seed = fold_in(self.seed, self.optimizer.iterations)
+        bound = ascend(self, self.optimizer, self.objective, x, seed, weights)
+        return self._means.update({"loss": -bound, "objective": bound}, weights)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Evaluate the ELBO and its two parts, in nats; Keras calls it in `evaluate`.
 
         Every call of `evaluate` uses the same draws, so two calls give the same numbers.
         """
-        x, seed = self._batch(data), fold_in(fold_in(self.seed, -1), self._test_counter)
+        x, weights = self._batch(data)
+        seed = fold_in(fold_in(self.seed, -1), self._test_counter)
         terms = objectives.log_terms(self, x, seed=seed)
         return self._means.update(
             {
-                "loss": -terms.log_weights,
-                "elbo": terms.log_weights,
-                "log_likelihood": terms.log_likelihood,
-                "kl": terms.log_posterior - terms.log_prior,
-            }
+                "loss": -terms.log_weights[0],
+                "elbo": terms.log_weights[0],
+                "log_likelihood": terms.log_likelihood[0],
+                "kl": (terms.log_posterior - terms.log_prior)[0],
+            },
+            weights,
         )
 
-    def _batch(self, data: Any) -> tf.Tensor:
-        x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
-        if not x.shape[1:].is_compatible_with(self.event_shape):
-            raise ValueError(
-                f"A batch must have the shape [B, {', '.join(map(str, self.event_shape))}]; got {x.shape}. "
-                "A `tf.data.Dataset` of single examples needs `.batch(...)`."
-            )
-        return x
+    def _batch(self, data: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return the examples of a batch and their weights."""
+        x, _, weights = tf_keras.utils.unpack_x_y_sample_weight(data)
+        return self.examples(x, "A batch of x", batch=True), weights
+
+    def examples(self, x: Any, what: str = "x", *, batch: bool = False) -> Any:
+        """Check examples."""
+        raise NotImplementedError
 
     def predict_step(self, data: Any) -> tf.Tensor:
         """Return the mean of p(x|z); Keras calls it in `predict`."""
@@ -120,13 +216,38 @@ def _once(variables: Iterable[tf.Variable]) -> list[tf.Variable]:
     return list({id(v): v for v in variables}.values())
 
 
+def _validation(batches: Batches, data: Any) -> Any:
+    """Return checked validation data as Keras takes them."""
+    parts = data if isinstance(data, tuple) else (data,)
+    if not 1 <= len(parts) <= 3:
+        raise InputError(f"validation_data must be x, (x, y) or (x, y, weights); got {len(parts)} parts.")
+    x, y, weights = batches.data(*parts, what="validation_data")
+    return (x, y, weights) if hasattr(x, "shape") else x
+
+
+COUNTS = {
+    **{"batch_size": 1, "epochs": 1, "steps_per_epoch": 1, "validation_steps": 1, "steps": 1},
+    **{"validation_batch_size": 1, "initial_epoch": 0},
+}
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Check the numbers of steps, epochs and examples among the options of Keras."""
+    for name, smallest in COUNTS.items():
+        if options.get(name) is not None:
+            options[name] = count(name, options[name], smallest)
+    share = options.get("validation_split", 0.0)
+    if not isinstance(share, int | float) or not 0 <= share < 1:
+        raise InputError(f"validation_split must be a number from 0 to below 1; got {share!r}.")
+
+
 class _Means:
     """Running means by name; a plain object, so that Keras counts none of them as weights."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.by_name = {name: tf_keras.metrics.Mean(name) for name in names}
 
-    def update(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def update(self, values: dict[str, tf.Tensor], weights: tf.Tensor | None) -> dict[str, tf.Tensor]:
         for name, value in values.items():
-            self.by_name[name].update_state(value)
+            self.by_name[name].update_state(value, sample_weight=weights)
         return {name: self.by_name[name].result() for name in values}
