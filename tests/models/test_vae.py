@@ -272,7 +272,7 @@ def test_single_examples_in_place_of_batches_are_refused(eager):
     vae = tiny_vae()
     vae.compile("adam")
     single = tf.data.Dataset.from_tensor_slices(tf.zeros([4, 8, 8, 1]))
-    with pytest.raises(ValueError, match=r"must have the shape \[B, 8, 8, 1\]"):
+    with pytest.raises(ValueError, match=r"must yield batches of shape \[B, 8, 8, 1\]"):
         vae.fit(single, verbose=0)
     other = tiny_vae()
     other.compile("adam")
