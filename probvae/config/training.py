@@ -101,16 +101,16 @@ class Training(Settings):
         0.0,
         0.0,
         10.0,
-        help="Fraction of each kernel that a step takes off, times the learning rate, as in AdamW.",
+        help="Decay of the kernels: each step takes off this fraction of them, times the learning rate.",
     )
     dropout: float = setting(
-        0.0, 0.0, 0.95, help="Fraction of the units that each hidden layer drops in training."
+        0.0, 0.0, 0.95, help="Fraction of the units of each hidden layer that a training step drops."
     )
     average: float = setting(
         0.0,
         0.0,
         0.999999,
-        help="Momentum of a moving average of the weights, which is evaluated and saved; 0 for none.",
+        help="Momentum of a moving average of the weights, for evaluation and results; 0 for none.",
     )
     on_nonfinite: str = setting("stop", help="Response to a step whose objective or gradient is not finite.")
     parts: int = setting(

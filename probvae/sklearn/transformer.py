@@ -21,20 +21,9 @@ from probvae.models.building import build
 from probvae.models.vae import VAE
 from probvae.sklearn.codings import ArrayCoding, Coding, Moments, SchemaCoding
 from probvae.sklearn.rows import RowModel, in_whole_blocks, prepared
+from probvae.sklearn.validation import plain, rows_of
 from probvae.training.state import Row, assign
 from probvae.training.trainer import Trainer
-
-try:
-    from sklearn.utils.validation import validate_data
-
-    FINITE = "ensure_all_finite"  # name of the option that allows missing values
-except ImportError:  # scikit-learn before 1.6
-
-    def validate_data(estimator: Any, X: Any, **options: Any) -> Any:  # noqa: N803
-        """Validate X as in newer versions of scikit-learn."""
-        return estimator._validate_data(X, **options)
-
-    FINITE = "force_all_finite"
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -68,6 +57,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
       batch_size: Number of rows in a step.
       learning_rate: Learning rate of Adam.
       schedule: Schedule of the learning rate, a key of `probvae.training.optimizer.SCHEDULES`.
+      dropout: Fraction of the units that each hidden layer drops in training.
+      weight_decay: Fraction of each kernel that a step takes off, times the learning rate.
+      average: Momentum of a moving average of the weights, which the estimator then has; 0 for none.
       validation: Fraction of rows to hold out; the weights with the best ELBO on them are kept.
       patience: Number of epochs without a better validation ELBO before training stops; 0 for no limit.
       score_num_samples: K, the number of draws of z for each row in `score_samples`.
@@ -121,6 +113,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         batch_size: int = 32,
         learning_rate: float = 1e-3,
         schedule: str = "constant",
+        dropout: float = 0.0,
+        weight_decay: float = 0.0,
+        average: float = 0.0,
         validation: float = 0.0,
         patience: int = 0,
         score_num_samples: int = 100,
@@ -147,6 +142,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.schedule = schedule
+        self.dropout = dropout
+        self.weight_decay = weight_decay
+        self.average = average
         self.validation = validation
         self.patience = patience
         self.score_num_samples = score_num_samples
@@ -184,12 +182,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 "warm_start to False, or the parameters of the model back."
             )
         self._check_support(architecture, x)
-        vae = build(architecture, seed=seed, schema=coding.schema if by_schema else None)
+        schema = coding.schema if by_schema else None
+        vae = build(architecture, seed=seed, dropout=training.dropout, schema=schema)
         if resumes:
             assign(vae.variables, self.weights_)
         history = Trainer(vae, prepared(x, training), training).fit(on_epoch=self._print)
         self.architecture_, self.training_, self.coding_ = architecture, training, coding
-        self.schema_ = coding.schema if by_schema else None
+        self.schema_ = schema
         if not by_schema:
             self.loc_, self.scale_ = coding.loc, coding.scale
         self.weights_ = [v.numpy() for v in vae.variables]
@@ -205,11 +204,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _fields_of(self, configuration: type) -> dict[str, Any]:
         """Return the parameters that are fields of a dataclass, as Python numbers and tuples."""
         names = {field.name for field in dataclasses.fields(configuration)}
-        fields = {k: _plain(v) for k, v in self.get_params(deep=False).items() if k in names}
+        fields = {k: plain(v) for k, v in self.get_params(deep=False).items() if k in names}
         return {k: (v,) if k == "units" and isinstance(v, int) else v for k, v in fields.items()}
 
     def _score_draws(self) -> int:
-        draws = _plain(self.score_num_samples)
+        draws = plain(self.score_num_samples)
         if type(draws) is not int or draws < 1:
             raise InputError(f"score_num_samples must be an integer of 1 or more; got {draws!r}.")
         return draws
@@ -220,7 +219,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             return False
         numeric = all(dtype.kind in "iuf" for dtype in X.dtypes)
         named = isinstance(self.columns, Mapping) and bool(self.columns)
-        return not numeric or named or (self.likelihood == "mixed" and not _plain(self.columns))
+        return not numeric or named or (self.likelihood == "mixed" and not plain(self.columns))
 
     def _rows_of_frame(self, frame: Any, resumes: bool) -> tuple[np.ndarray, SchemaCoding, tuple[str, ...]]:
         """Return x of a DataFrame, its coding and the kinds of the columns of x."""
@@ -336,7 +335,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
           random_state: Seed of the draws; None takes that of the estimator.
         """
         check_is_fitted(self)
-        n_samples = _plain(n_samples)
+        n_samples = plain(n_samples)
         if type(n_samples) is not int or n_samples < 1:
             raise InputError(f"n_samples must be an integer of 1 or more; got {n_samples!r}.")
         state = self.random_state if random_state is None else random_state
@@ -364,8 +363,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self.architecture_.latent_dim
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickle; one from before there were codings has a location and a scale."""
+        """Restore a pickle; an older one lacks new parameters and, before there were codings, has a location."""
         super().__setstate__(state)
+        for name, default in type(self)().get_params(deep=False).items():
+            vars(self).setdefault(name, default)
         if hasattr(self, "loc_") and not hasattr(self, "coding_"):
             self.schema_ = None
             self.coding_ = ArrayCoding(self.loc_, self.scale_, np.zeros(len(self.loc_), bool))
@@ -384,16 +385,4 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return {"allow_nan": bool(self.missing), "preserves_dtype": [np.float64, np.float32]}
 
     def _checked(self, X: Any, *, reset: bool = False, **options: Any) -> np.ndarray:  # noqa: N803
-        options[FINITE] = "allow-nan" if self.missing else True
-        return validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, **options)
-
-
-def _plain(value: Any) -> Any:
-    """Return NumPy numbers and arrays as Python numbers and tuples."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, np.ndarray | list | tuple):
-        return tuple(_plain(v) for v in value)
-    return value
+        return rows_of(self, X, missing=bool(self.missing), reset=reset, **options)
