@@ -102,6 +102,7 @@ for line in PLAN.strip().splitlines():
 DROPPED = {"seconds", "training_seconds", "images_per_second", "peak_memory_mb", "versions", "probvae"}
 # What versions say of the data: format 3 of config.json, and fingerprints that hash the schema.
 DROPPED |= {"format", "schema_sha256", "fingerprint_sha256", "delimiter", "decimal", "na"}
+DROPPED |= {"dropout", "weight_decay", "average"}  # settings that are newer than the tool
 
 
 def digest(value: Any) -> str:
