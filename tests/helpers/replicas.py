@@ -11,7 +11,10 @@ import unittest.mock
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability import layers as tfpl
 
+import probvae
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.data.binarization import prepare
@@ -23,6 +26,7 @@ from probvae.models.building import build
 from probvae.objectives import bound
 from probvae.training import feeding, steps
 from probvae.training.non_finite import NonFiniteError
+from probvae.training.optimizer import averages
 from probvae.training.state import EpochSums
 from probvae.training.steps import step_inputs
 from probvae.training.trainer import Trainer
@@ -227,9 +231,78 @@ def bounds():
     return {name: array for name, array in arrays.items() if array is not None}
 
 
+def own_model(*, synchronized=False, rate=0.0, activity=0.0, normalized=True):
+    """A VAE of own networks, with layers that differ in training."""
+    layers = tf_keras.layers
+    tf_keras.utils.set_random_seed(0)
+    regularizer = tf_keras.regularizers.L2(activity) if activity else None
+    statistics = [layers.BatchNormalization(momentum=0.9, synchronized=synchronized)] if normalized else []
+    hidden = layers.Dense(4, "tanh", activity_regularizer=regularizer)
+    drop = [layers.Dropout(rate)] if rate else []
+    encoder = [
+        layers.InputLayer((3,)),
+        *statistics,
+        hidden,
+        *drop,
+        layers.Dense(4),
+        tfpl.IndependentNormal(2),
+    ]
+    decoder = [layers.InputLayer((2,)), layers.Dense(6), tfpl.IndependentNormal(3)]
+    prior = tfd.MultivariateNormalDiag(tf.zeros(2), tf.ones(2))
+    return probvae.VAE(prior, tf_keras.Sequential(encoder), tf_keras.Sequential(decoder))
+
+
+def own_step(replicas, batch, *, global_seed=0, **options):
+    """Take a step with the mean of q(z|x) as z; return the variables. The global seed must not matter."""
+    with strategy_of(replicas).scope():
+        vae = own_model(**options)
+        tf.random.set_seed(global_seed)
+        step = steps.compile_steps(vae, tf_keras.optimizers.SGD(0.05), without_noise, data(X), 0)
+        step(np.asarray(batch, np.int32)[None], EpochSums())
+    return vae, np.concatenate([v.numpy().ravel() for v in vae.variables])
+
+
+def layers_in_training():
+    batch = np.arange(8)
+    vae, _ = own_step(2, batch)
+    statistics = vae.encoder.layers[0]
+    found = {"moving/mean": statistics.moving_mean.numpy(), "moving/variance": statistics.moving_variance}
+    for replicas in (1, 2):
+        found[f"activity/{replicas}"] = own_step(replicas, batch, activity=0.5, normalized=False)[1]
+        found[f"no activity/{replicas}"] = own_step(replicas, batch, normalized=False)[1]
+    # Replicas take turns in a synchronized layer: each still has the noise of its own seed, and it repeats.
+    for run in (1, 2):
+        found[f"turns/{run}"] = own_step(2, batch, global_seed=run, synchronized=True, rate=0.5)[1]
+    return found
+
+
+def resumed_in_training():
+    """Dropout, moving statistics, weight decay and an average, resumed; all replicas hold the same."""
+    found, states = {}, []
+
+    def own_trainer():
+        options = {"batch_size": BATCH, "epochs": 2, "learning_rate": 1e-2, "binarize": "none"}
+        with strategy_of(2).scope():
+            vae = own_model(rate=0.5)
+            settings = Training(data="vectors", average=0.9, weight_decay=0.1, **options)
+            return Trainer(vae, data(X[:40]), settings)
+
+    whole = own_trainer()
+    whole.fit(on_state=states.append)
+    rest = own_trainer()
+    rest.restore(states[0])
+    rest.fit()
+    for name, run in (("whole", whole), ("rest", rest)):
+        found[f"own/{name}"] = np.concatenate([v.numpy().ravel() for v in run.vae.variables])
+        found[f"own state/{name}"] = np.concatenate([v.ravel() for v in run.state().weights])
+    variables = [*whole.vae.variables, *averages(whole.optimizer)]
+    copies = [[c.numpy() for c in whole.strategy.experimental_local_results(v)] for v in variables]
+    return found | {"own/copies are equal": np.array(all(np.array_equal(a, b) for a, b in copies))}
+
+
 PARTS = {
-    "quick": (equal_weights, noise, not_finite, refused, bounds),
-    "slow": (mutants, means, resumed),
+    "quick": (equal_weights, noise, not_finite, refused, bounds, layers_in_training),
+    "slow": (mutants, means, resumed, resumed_in_training),
 }
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from replicas import MUTANTS
+from replicas import MUTANTS, X
 
 from probvae.cli.train import main
 from probvae.config.choices import OBJECTIVES
@@ -108,6 +109,28 @@ def test_a_replica_that_is_not_finite_stops_all_and_the_example_is_named(found):
 @pytest.mark.slow
 def test_resumed_on_replicas_is_uninterrupted(more):
     np.testing.assert_array_equal(more["resumed"], more["whole"])
+
+
+@pytest.mark.slow
+def test_layers_in_training_are_right_on_replicas(found):
+    """Moving statistics are means over the halves of the batch, losses of activities those of the whole."""
+    halves = X[:4], X[4:8]
+    mean, variance = (
+        np.mean([f(half) for half in halves], 0) for f in (partial(np.mean, axis=0), partial(np.var, axis=0))
+    )
+    np.testing.assert_allclose(found["moving/mean"], 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(found["moving/variance"], 0.9 + 0.1 * variance, rtol=1e-5)
+    assert np.abs(variance - X[:8].var(0)).max() > 1e-2  # those of the whole batch would show
+    np.testing.assert_allclose(found["activity/2"], found["activity/1"], atol=FLOAT32)
+    assert np.abs(found["activity/1"] - found["no activity/1"]).max() > 1000 * FLOAT32
+    np.testing.assert_array_equal(found["turns/1"], found["turns/2"])
+
+
+@pytest.mark.slow
+def test_layers_in_training_resume_on_replicas(more):
+    np.testing.assert_array_equal(more["own/rest"], more["own/whole"])
+    np.testing.assert_array_equal(more["own state/rest"], more["own state/whole"])
+    assert more["own/copies are equal"] and np.any(more["own/whole"] != more["own state/whole"])
 
 
 @pytest.mark.slow
