@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from probvae.arguments import count
 from probvae.evaluation.latents import BLOCK, _checked, _compiled_in_blocks
 from probvae.inference.estimates import Estimate, estimate
 from probvae.models.vae import VAE
@@ -48,7 +49,7 @@ def aggregate_posterior(vae: VAE, x: np.ndarray, *, num_samples: int = 1, seed: 
     References:
       Hoffman & Johnson 2016, ELBO surgery: yet another way to carve up the variational bound.
     """
-    x = _checked(vae, x, at_least=2)
+    x, num_samples = _checked(vae, x, at_least=2), count("num_samples", num_samples)
 
     def draw(x: tf.Tensor, seed: tf.Tensor) -> list[tf.Tensor]:
         q = vae.posterior(x)  # q(z|x)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import stats
 
+from probvae.arguments import count
 from probvae.evaluation.latents import _SEED, BLOCK, _checked
 from probvae.inference.blocks import in_blocks
 from probvae.inference.estimates import Estimate, estimate
@@ -61,7 +62,7 @@ def predictive_check(
     With trained weights it is a posterior predictive check (Gelman, Meng & Stern 1996) that treats the
     weights as known. The result has a `Check` for each of the `statistics`.
     """
-    x, size = _checked(vae, x), min(BLOCK, num_draws)
+    x, size = _checked(vae, x), min(BLOCK, count("num_draws", num_draws))
     draw = tf.function(lambda seed: vae.sample(size, seed), input_signature=[_SEED], autograph=False)
 
     def evaluate(examples: np.ndarray) -> list[np.ndarray]:

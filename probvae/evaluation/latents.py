@@ -13,8 +13,10 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae import objectives
+from probvae.arguments import count, weight
 from probvae.distributions.base import unwrap
-from probvae.inference.blocks import in_blocks
+from probvae.errors import InputError
+from probvae.inference.blocks import accepted, in_blocks
 from probvae.inference.estimates import error_of_mean
 from probvae.models.vae import VAE
 from probvae.seeds import Seed, as_seed, fold_in
@@ -41,10 +43,9 @@ def _compiled_in_blocks(
 
 
 def _checked(vae: VAE, x: np.ndarray, at_least: int = 1) -> np.ndarray:
-    x = np.asarray(x)
-    if x.shape[1:] != vae.event_shape or len(x) < at_least:
-        expected = f"[N, {', '.join(map(str, vae.event_shape))}] with N >= {at_least}"
-        raise ValueError(f"Expected x of shape {expected}; got shape {list(x.shape)}.")
+    x = accepted(vae, x)
+    if len(x) < at_least:
+        raise InputError(f"x must hold {at_least} examples or more; got {len(x)}.")
     return x
 
 
@@ -75,6 +76,7 @@ def rate_distortion(vae: VAE, x: np.ndarray, *, num_samples: int = 1, seed: Seed
         terms = objectives.log_terms(vae, x, seed=seed)
         return [(terms.log_posterior - terms.log_prior)[0], -terms.log_likelihood[0]]
 
+    x, num_samples = _checked(vae, x), count("num_samples", num_samples)
     one_draw = _compiled_in_blocks(vae, draw)
     draws = np.array([one_draw(x, fold_in(seed, s)) for s in range(num_samples)])  # [S, 2, N]
     (rate, distortion), (rate_error, distortion_error) = draws.mean(axis=0), error_of_mean(draws)
@@ -125,6 +127,7 @@ def posterior_moments(vae: VAE, x: np.ndarray, *, num_samples: int = 100, seed: 
         unbiased = math.sqrt(num_samples / (num_samples - 1))
         return [tf.reduce_mean(z, axis=0), tf.math.reduce_std(z, axis=0) * unbiased]
 
+    num_samples = count("num_samples", num_samples, 2)
     try:
         mean, stddev = _compiled_in_blocks(vae, known)(x, seed)
         return Moments(mean, stddev, exact=True)
@@ -191,6 +194,7 @@ def active_units(
     x is [N, *E] with N at least 2; the threshold is the source's, for a unit prior. If q(z|x) has no mean in
     closed form, it is estimated from `num_samples` draws, whose variance is subtracted.
     """
+    weight("threshold", threshold)
     x = _checked(vae, x, at_least=2)
     mean, stddev, exact = posterior_moments(vae, x, num_samples=num_samples, seed=seed)
     squares = (mean - mean.mean(axis=0)) ** 2 * (len(mean) / (len(mean) - 1))

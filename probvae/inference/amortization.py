@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from probvae.arguments import weight
 from probvae.errors import InputError
-from probvae.inference.blocks import Progress, in_blocks, padded
+from probvae.inference.blocks import Progress, accepted, at_least, in_blocks, padded
 from probvae.inference.estimates import error_of_mean
 from probvae.objectives.bound import Model, log_terms
 from probvae.seeds import Seed, fold_in
@@ -104,6 +105,10 @@ def optimize_posteriors(
             "Optimizing each example's posterior needs an encoder that is a Sequential or functional Keras "
             "model ending in a distribution layer; this one is not. Build it with an Input."
         )
+    x = accepted(vae, x)
+    at_least(num_steps=(num_steps, 1), num_samples=(num_samples, 1))
+    at_least(num_evaluation_samples=(num_evaluation_samples, 1))
+    weight("learning_rate", learning_rate, above=True)
     block = min(BLOCK, len(x))
     optimize = _compile(vae, split, block, num_steps, learning_rate, num_samples)
     evaluate = _compile_evaluation(vae, split.head)

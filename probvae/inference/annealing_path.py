@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from probvae.arguments import weight
 from probvae.errors import InputError
 from probvae.inference.blocks import at_least
 from probvae.inference.hmc import acceptance_probability
@@ -51,8 +52,7 @@ class Annealing:
         at_least(num_chains=(self.num_chains, 2), num_steps=(self.num_steps, 1))
         at_least(num_leapfrog_steps=(self.num_leapfrog_steps, 1))
         at_least(num_pilot_chains=(self.num_pilot_chains, 1))
-        if not self.step_size > 0:
-            raise InputError(f"Expected a step_size above 0; got {self.step_size}.")
+        weight("step_size", self.step_size, above=True)
         if self.initial not in INITIALS:
             raise InputError(f"Expected an initial among {', '.join(INITIALS)}; got {self.initial!r}.")
 

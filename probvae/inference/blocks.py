@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from probvae.errors import InputError
+from probvae.arguments import count
 from probvae.objectives.bound import Model
 from probvae.seeds import Seed, as_seed, fold_in
 
@@ -78,19 +78,22 @@ def padded(x: np.ndarray, size: int) -> np.ndarray:
     return x[np.minimum(np.arange(size), len(x) - 1)]
 
 
+def accepted(vae: Model, x: Any) -> Any:
+    """Return x [N, *E], with the type that it has; `InputError` if the model does not take it."""
+    contract = getattr(vae, "contract", None)
+    x = np.asarray(x) if contract is None else contract.accept(x, batch=True)
+    return x.numpy() if tf.is_tensor(x) else x
+
+
 def as_data(vae: Model, x: Any) -> np.ndarray:
-    """Return x as an array [N, *E] of the model's type; `InputError` if it has another shape."""
-    x = np.asarray(x)
-    if x.shape[1:] != vae.event_shape or not len(x):
-        raise InputError(f"Expected x of shape {('N', *vae.event_shape)} with N at least 1; got {x.shape}.")
-    return x.astype(vae.prior.dtype.as_numpy_dtype)
+    """Return x as an array [N, *E] of the model's type; `InputError` if the model does not take it."""
+    return np.asarray(accepted(vae, x)).astype(vae.prior.dtype.as_numpy_dtype)
 
 
 def at_least(**bounds: tuple[int, int]) -> None:
-    """Check `name=(value, smallest)` pairs; `InputError` names the first that is too small."""
+    """Check `name=(value, smallest)` pairs; `InputError` names the first that is too small or not whole."""
     for name, (value, smallest) in bounds.items():
-        if value < smallest:
-            raise InputError(f"Expected {name} of at least {smallest}; got {value}.")
+        count(name, value, smallest)
 
 
 def compiled_in_blocks(

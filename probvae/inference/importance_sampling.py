@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from probvae.arguments import count
 from probvae.environment import cores
-from probvae.inference.blocks import Progress, decodes_at_once, until_stopped
+from probvae.inference.blocks import Progress, accepted, decodes_at_once, until_stopped
 from probvae.inference.estimates import error_of_mean, log_mean_exp, pareto_k
 from probvae.objectives.bound import Model, log_terms
 from probvae.seeds import Seed, fold_in
@@ -72,11 +73,13 @@ def importance(
       `Importance` of float64 arrays.
 
     Raises:
+      InputError: The model does not take x, or the number of draws is below 1.
       Stopped: `on_progress` raised it before the first block was finished.
 
     References:
       Burda et al. 2016, arXiv:1509.00519 (the bound). Vehtari et al. 2024, arXiv:1507.02646 (pareto_k).
     """
+    x, num_samples = accepted(vae, x), count("num_samples", num_samples)
     decodes = decodes_at_once(vae)
     block = max(1, min(len(x), BLOCK, decodes, 40_000_000 // (8 * num_samples)))
     each = min(num_samples, -(-decodes // block))  # draws in a chunk

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from probvae.arguments import count
 from probvae.distributions.base import LibraryDistribution
 from probvae.errors import InputError
 from probvae.inference.quadrature import exact
@@ -64,6 +65,7 @@ class Marginal(LibraryDistribution):
         parameters = dict(locals())
         if method not in METHODS:
             raise InputError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+        count("num_samples", num_samples)
         if method == "exact" and vae.latent_dim > 3:
             raise InputError(
                 f"Quadrature serves up to 3 latent dimensions; this model has {vae.latent_dim}. Use "

@@ -13,9 +13,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from probvae.arguments import weight
 from probvae.distributions.base import unwrap
 from probvae.environment import cores
 from probvae.errors import InputError
+from probvae.inference.blocks import as_data, at_least
 from probvae.inference.quadrature_grid import FIRST, TILE, Grid, LogWeights, Search, merge
 from probvae.inference.sphere import in_space
 from probvae.objectives.bound import Model
@@ -100,6 +102,7 @@ def exact(
       Trefethen & Weideman 2014, The exponentially convergent trapezoidal rule, SIAM Review 56(3).
     """
     x = _checked(vae, x, tolerance)
+    at_least(extra_halvings=(extra_halvings, 0), max_points=(max_points, 1))
     vae = in_space(vae, tfd.LogNormal(0.0, RING))
     every = np.arange(len(x))
     grid = Grid(vae)
@@ -220,12 +223,8 @@ def _checked(vae: Model, x: tf.Tensor, tolerance: float) -> tf.Tensor:
             f"Exact quadrature is for latent dimension 1, 2 or 3; this model has {vae.latent_dim}. "
             "Use iwae or ais."
         )
-    if not tolerance > 0:
-        raise InputError(f"The tolerance must be above 0 nats; got {tolerance}.")
-    x = tf.cast(tf.convert_to_tensor(x), vae.prior.dtype)
-    if x.shape[1:] != vae.event_shape or not len(x):
-        raise InputError(f"Expected one or more x of shape {vae.event_shape}; got an array {tuple(x.shape)}.")
-    return x
+    weight("tolerance", tolerance, above=True)
+    return tf.convert_to_tensor(as_data(vae, x))
 
 
 def _posterior_draws(vae: Model, x: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:

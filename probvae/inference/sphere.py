@@ -26,6 +26,7 @@ class InSpace:
     def __init__(self, vae: Model, length: tfd.Distribution | None = None) -> None:
         self.vae, self.length = vae, length
         self.latent_dim, self.event_shape = vae.latent_dim, vae.event_shape
+        self.contract = getattr(vae, "contract", None)
         normal = length is None and isinstance(vae.prior, tfd.SphericalUniform)
         zeros = tf.zeros([vae.latent_dim])
         self.prior: Any = (

@@ -287,6 +287,7 @@ class ConditionalVAE(VAE):
         """
         if y is None:
             return super().sample(num_samples, seed)
+        num_samples = count("num_samples", num_samples)
         seed_z, seed_x = split(seed, 2)
         return self.likelihood(self.prior.sample(num_samples, seed=seed_z), y).sample(seed=seed_x)
 

@@ -57,14 +57,22 @@ class Contract(NamedTuple):
         Raises:
           InputError: x has another shape or type, holds no example, or holds a value that is not allowed.
         """
+        x = self.accept(x, what, batch=batch)
+        if tf.is_tensor(x):
+            return x if x.dtype == self.dtype else tf.cast(x, self.dtype)
+        return x if x.dtype == self.dtype.as_numpy_dtype else x.astype(self.dtype.as_numpy_dtype)
+
+    def accept(self, x: Any, what: str = "x", *, batch: bool = False) -> Any:
+        """Check examples as `check` does, and return them with the type that they have.
+
+        An array of a file, such as `data.Rows`, is read chunk by chunk and returned as it is.
+        """
         x = self.numbers(x, what)
         self.refuse_shape(x.shape, what, batch)
         values = known(x)
         if values is not None:
             self.refuse_values(values, what)
-        if tf.is_tensor(x):
-            return x if x.dtype == self.dtype else tf.cast(x, self.dtype)
-        return x if x.dtype == self.dtype.as_numpy_dtype else x.astype(self.dtype.as_numpy_dtype)
+        return x
 
     def numbers(self, x: Any, what: str) -> Any:
         """Return x as an array or a tensor of numbers."""
@@ -75,15 +83,15 @@ class Contract(NamedTuple):
             )
         if isinstance(x, tf.Variable):
             x = tf.convert_to_tensor(x)
-        if not tf.is_tensor(x):
+        if not (tf.is_tensor(x) or (hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "nbytes"))):
             x = _as_array(x, what)
         kind = np.dtype(x.dtype.as_numpy_dtype if tf.is_tensor(x) else x.dtype)
         if kind.kind not in "biuf" and kind.name != "bfloat16":
             raise InputError(f"{what} must hold numbers; its type is {kind.name}.")
         return x
 
-    def refuse_shape(self, shape: Any, what: str, batch: bool) -> None:
-        """Refuse another shape, as far as it is known, and no example at all."""
+    def refuse_shape(self, shape: Any, what: str, batch: bool, *, empty: bool = False) -> None:
+        """Refuse another shape, as far as it is known, and no example at all unless x may be `empty`."""
         expected = ", ".join(map(str, self.event_shape))
         axes = f"[N, {expected}]" if batch else f"[..., {expected}]"
         rank = shape.rank if isinstance(shape, tf.TensorShape) else len(shape)
@@ -100,7 +108,7 @@ class Contract(NamedTuple):
                 " Add an axis for the batch: x[None]." if batch and tuple(sizes) == self.event_shape else ""
             )
             raise InputError(f"{what} must have the shape {axes}; got {sizes}.{hint}")
-        if 0 in sizes:
+        if not empty and 0 in sizes[: rank - ndims]:
             raise InputError(f"{what} must hold one example or more; its shape is {sizes}.")
 
     def refuse_values(self, x: np.ndarray, what: str) -> None:
@@ -193,7 +201,7 @@ def check_latents(z: Any, latent_dim: int, dtype: Any) -> tf.Tensor:
     """
     contract = Contract((latent_dim,), tf.as_dtype(dtype), "", lambda z: z == z, _range)
     z = contract.numbers(z, "z")
-    contract.refuse_shape(z.shape, "z", batch=False)
+    contract.refuse_shape(z.shape, "z", batch=False, empty=True)
     return tf.cast(z, contract.dtype)
 
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from probvae.inference.blocks import accepted
 from probvae.objectives.bound import Model
 from probvae.seeds import Seed, fold_in
 
@@ -39,6 +40,7 @@ def encode(vae: Model, x: np.ndarray, seed: Seed = 0) -> Codes:
       x: Examples [N, *E] as the model takes them.
       seed: Seed of the draws.
     """
+    x = accepted(vae, x)
     means, draws, exact = [], [], True
     for start in range(0, len(x), BLOCK):
         q = vae.posterior(x[start : start + BLOCK].astype(np.float32))  # q(z|x)

@@ -1,5 +1,6 @@
 """The data of `fit`, `evaluate` and `predict`: arrays, data sets and generators, checked before use."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -189,7 +190,11 @@ class Batches:
             done[1].set_shape([size])
             return done[0], done[1], done[1]
 
-        return dataset.map(check)
+        with (
+            warnings.catch_warnings()
+        ):  # where functions run eagerly, TensorFlow warns that this one does not
+            warnings.filterwarnings("ignore", "Even though the `tf.config.experimental_run_functions")
+            return dataset.map(check)
 
     @staticmethod
     def _refuse_spec(contract: Any, spec: tf.TensorSpec, what: str) -> None:

@@ -8,6 +8,7 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 
 from probvae import display
+from probvae.arguments import count
 from probvae.config.architecture import Architecture
 from probvae.data.schema import Schema
 from probvae.display import kind
@@ -210,6 +211,7 @@ class VAE(KerasModel):
 
     def sample(self, num_samples: int, seed: Seed = None) -> tf.Tensor:
         """Draw x [num_samples, *E] from the model: z ~ p(z), x ~ p(x|z)."""
+        num_samples = count("num_samples", num_samples)
         seed_z, seed_x = split(seed, 2)
         return self.likelihood(self.prior.sample(num_samples, seed=seed_z)).sample(seed=seed_x)
 

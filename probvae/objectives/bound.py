@@ -11,12 +11,16 @@ from typing import Any, NamedTuple, Protocol
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from probvae.arguments import count, weight
 from probvae.objectives.gradients import path_log_prob
 from probvae.seeds import Seed, as_seed
 
 
 class Model(Protocol):
-    """The three distributions of a model, which are all that a bound needs."""
+    """The three distributions of a model, which are all that a bound needs.
+
+    A model with a `contract` (`models.contract.Contract`) has its x checked by it.
+    """
 
     prior: tfd.Distribution  # p(z)
     event_shape: tuple[int, ...]
@@ -30,6 +34,16 @@ class Model(Protocol):
 
     def joint(self) -> tfd.JointDistribution:
         """Return p(z, x) as a joint distribution of `z` and `x`."""
+
+
+def checked(vae: Model, x: Any) -> Any:
+    """Return x as the model takes it.
+
+    Raises:
+      InputError: The model has a contract, and does not take x.
+    """
+    contract = getattr(vae, "contract", None)
+    return x if contract is None else contract.check(x)
 
 
 Beta = Any  # the weight of the rate: a number, or the scalar tensor of a warm-up
@@ -57,6 +71,7 @@ class LogTerms(NamedTuple):
 
     def weighted(self, beta: Beta) -> tf.Tensor:
         """Log p(x|z) + beta (log p(z) - log q(z|x)), [S, B]."""
+        weight("beta", beta)
         if isinstance(beta, int | float) and beta == 1:
             return self.log_weights
         return self.log_likelihood + beta * (self.log_prior - self.log_posterior)
@@ -85,6 +100,7 @@ def log_terms(
     Returns:
       `LogTerms`.
     """
+    x, num_samples = checked(vae, x), count("num_samples", num_samples)
     q = vae.posterior(x) if q is None else q  # q(z|x)
     z = q.sample(num_samples, seed=as_seed(seed))  # [S, B, L]
     z = z if path is None else path(z)
@@ -129,6 +145,7 @@ def elbo(
     References:
       Kingma & Welling 2014, arXiv:1312.6114, section 2.3, both estimators. Higgins et al. 2017, beta-VAE.
     """
+    x = checked(vae, x)
     q = vae.posterior(x)  # q(z|x)
     terms = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q)
     if analytic_kl:

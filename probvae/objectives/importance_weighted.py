@@ -1,11 +1,12 @@
 """Importance-weighted bounds on log p(x)."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from probvae.errors import InputError
+from probvae.arguments import weight
 from probvae.objectives.bound import Model, log_terms, log_weights
 from probvae.objectives.gradients import scale_path
 from probvae.seeds import Seed
@@ -62,8 +63,7 @@ def chi(vae: Model, x: tf.Tensor, *, num_samples: int = 50, seed: Seed, order: f
     References:
       Dieng et al. 2017, arXiv:1611.00328. Geffner & Domke 2021, arXiv:2010.09541 (double reparameterization).
     """
-    if not order > 1:
-        raise InputError(f"The order of the chi bound must be greater than 1; got {order}. Use 2.")
+    weight("order", order, 1.0, above=True)
 
     def weights(log_w: tf.Tensor) -> tf.Tensor:
         # (n - 1) v_k divided by the weight of the draw in `iwae`, at most (n - 1) K
@@ -92,6 +92,7 @@ def renyi(vae: Model, x: tf.Tensor, *, num_samples: int = 50, seed: Seed, alpha:
     References:
       Li & Turner 2016, arXiv:1602.02311.
     """
+    weight("alpha", alpha, -math.inf)
     log_w = log_weights(vae, x, num_samples=num_samples, seed=seed)
     if alpha == 1:
         return tf.reduce_mean(log_w, axis=0)

@@ -3,8 +3,9 @@
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from probvae.arguments import weight
 from probvae.objectives.aggregate import marginals, squared_mmd, total_correlation
-from probvae.objectives.bound import Beta, LogTerms, Model, log_terms
+from probvae.objectives.bound import Beta, LogTerms, Model, checked, log_terms
 from probvae.seeds import Seed, fold_in
 
 
@@ -30,6 +31,8 @@ def free_bits(
     References:
       Kingma et al. 2016, arXiv:1606.04934, on free bits.
     """
+    weight("free_bits", free_bits), weight("beta", beta)
+    x = checked(vae, x)
     q = vae.posterior(x)  # q(z|x)
     terms = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q)
     rates = _rates(q, vae.prior, terms, analytic_kl)  # [B, L] or [B, 1]
@@ -79,6 +82,8 @@ def beta_tc(
     References:
       Chen et al. 2018, arXiv:1802.04942.
     """
+    weight("beta", beta)
+    x = checked(vae, x)
     q = vae.posterior(x)  # q(z|x)
     terms = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q)
     correlation = total_correlation(q, terms.z, num_examples=num_examples)
@@ -103,6 +108,7 @@ def mmd(
     References:
       Zhao, Song & Ermon 2019, arXiv:1706.02262.
     """
+    weight("mmd_weight", mmd_weight)
     terms = log_terms(vae, x, num_samples=num_samples, seed=seed)
     prior_z = vae.prior.sample(tf.shape(terms.z)[: 2 - vae.prior.batch_shape.rank], seed=fold_in(seed, 1))
     if vae.prior.reparameterization_type != tfd.FULLY_REPARAMETERIZED:

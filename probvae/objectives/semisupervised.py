@@ -6,8 +6,9 @@ from typing import Any, Protocol
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from probvae.arguments import weight
 from probvae.errors import InputError
-from probvae.objectives.bound import Model, elbo
+from probvae.objectives.bound import Model, checked, elbo
 from probvae.seeds import Seed
 
 STRENGTH = 0.1  # weight of the classification term divided by N; alpha in the paper is 0.1 N
@@ -96,7 +97,8 @@ def m2(
     References:
       Kingma et al. 2014, arXiv:1406.5298, equations 6 to 9.
     """
-    values, y = vae.split(x)
+    weight("alpha", alpha)
+    values, y = vae.split(checked(vae, x))
     log_p = log_joint(vae, values, num_samples=num_samples, seed=seed, bound=bound)  # [B, C]
     log_q = log_class_probabilities(vae, values)  # log q(y|x), [B, C]
     known = tf.reduce_sum(tf.where(y > 0, log_p + alpha * log_q, 0.0), axis=1)

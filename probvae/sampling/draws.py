@@ -6,8 +6,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from probvae.arguments import count
 from probvae.errors import InputError
-from probvae.inference.blocks import in_blocks
+from probvae.inference.blocks import accepted, as_data, in_blocks
 from probvae.models.vae import VAE
 from probvae.sampling.temperature import tempered
 from probvae.seeds import Seed, fold_in, split
@@ -106,8 +107,7 @@ def prior_draws(
     Raises:
       InputError: The number n is below 1, or the prior cannot be tempered.
     """
-    if n < 1:
-        raise InputError(f"The number of draws must be 1 or more; got {n}.")
+    n = count("n", n)
     distribution = tempered(vae.prior if sampler is None else sampler, temperature)
     seed_z, seed_x = split(seed, 2)
     # The blocks bound the memory of mixtures, which draw from all components and keep one.
@@ -137,17 +137,14 @@ def posterior_predictive(vae: VAE, x: np.ndarray, *, num_draws: int = 1, seed: S
     Raises:
       InputError: x does not have the shape of the model.
     """
-    x = np.asarray(x, np.float32)
-    if x.shape[1:] != vae.event_shape or not len(x):
-        raise InputError(
-            f"Expected one or more x of shape {list(vae.event_shape)}; got an array {list(x.shape)}."
-        )
+    x = as_data(vae, x)
     seed_z, seed_x = split(seed, 2)
     return decode(vae, posterior_draws(vae, x, num_draws=num_draws, seed=seed_z), x=x, seed=seed_x)
 
 
 def posterior_draws(vae: VAE, x: np.ndarray, *, num_draws: int = 1, seed: Seed = 0) -> np.ndarray:
     """Draw z ~ q(z|x), [S, N, L] with S = `num_draws`, for x [N, *E]."""
+    x, num_draws = accepted(vae, x), count("num_draws", num_draws)
 
     def draw_block(rows: slice) -> tf.Tensor:
         q = vae.posterior(tf.constant(x[rows], tf.float32))  # q(z|x)

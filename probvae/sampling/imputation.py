@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 import tensorflow as tf
 
+from probvae.arguments import count
 from probvae.config.choices import categories
 from probvae.errors import InputError
-from probvae.inference.blocks import in_blocks
+from probvae.inference.blocks import as_data, in_blocks
 from probvae.models.vae import VAE
 from probvae.objectives.bound import log_terms
 from probvae.sampling.frame_imputation import FrameImputation, draws_needed, schema_of_frame, to_frames
@@ -83,18 +84,14 @@ def impute(
     References:
       Mattei & Frellsen 2019, MIWAE, arXiv:1812.02633, section 2.4.
     """
+    num_samples, num_draws = count("num_samples", num_samples), count("num_draws", num_draws, 0)
     if hasattr(x, "columns"):
         schema = schema_of_frame(vae.schema)
         options: dict[str, Any] = {"num_samples": num_samples, "seed": seed}
         draws = draws_needed(schema, num_draws)
         imputed = impute(vae, schema.encode(x), num_draws=draws, **options)
         return to_frames(schema, x, imputed, num_draws)
-    try:
-        x = np.asarray(x, np.float32)
-    except (TypeError, ValueError):
-        raise InputError(f"x must be a DataFrame, or an array of numbers; got {type(x).__name__}.") from None
-    if x.shape[1:] != vae.event_shape or not len(x):
-        raise InputError(f"Expected one or more x of shape {vae.event_shape}; got an array {x.shape}.")
+    x = as_data(vae, x)
     levels = _levels(vae)
     step, redraw = _compile(vae, num_draws)
     decodes = int(np.clip(BLOCK // int(np.prod(vae.event_shape)), 1, 10_000))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from probvae.arguments import count
 from probvae.errors import InputError
 from probvae.models.vae import VAE
 from probvae.priors import on_sphere
@@ -89,10 +90,10 @@ def interpolate(
     z0, z1 = np.asarray(z0, np.float64), np.asarray(z1, np.float64)
     if path not in PATHS:
         raise InputError(f"path must be one of {', '.join(PATHS)}; got {path!r}.")
-    if steps < 2 or z0.shape != z1.shape:
+    steps = count("steps", steps, 2)
+    if z0.shape != z1.shape:
         raise InputError(
-            f"A path needs 2 or more steps between ends of one shape; got {steps} steps from z of shape "
-            f"{list(z0.shape)} to {list(z1.shape)}."
+            f"A path needs ends of one shape; got z of shape {list(z0.shape)} and {list(z1.shape)}."
         )
     if path == "linear" and on_sphere(vae.prior):
         raise InputError("z lies on a sphere, which a straight line leaves: choose the path spherical.")
@@ -115,7 +116,7 @@ def traverse(vae: VAE, z: np.ndarray, *, dimension: int, values: np.ndarray, see
         raise InputError(
             "z lies on a sphere, where no coordinate changes alone: interpolate between two points instead."
         )
-    if not 0 <= dimension < vae.latent_dim:
+    if not 0 <= count("dimension", dimension, 0) < vae.latent_dim:
         raise InputError(f"dimension must be from 0 to {vae.latent_dim - 1}; got {dimension}.")
     z = np.repeat(z[np.newaxis], len(values), axis=0)
     z[..., dimension] = np.reshape(values, [-1, *[1] * (z.ndim - 2)])

@@ -19,8 +19,9 @@ import tf_keras
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from probvae.arguments import count
 from probvae.errors import InputError
-from probvae.inference.blocks import in_blocks
+from probvae.inference.blocks import accepted, in_blocks
 from probvae.inference.estimates import estimate
 from probvae.models.vae import VAE
 from probvae.priors import PRIORS, PriorContext, on_sphere
@@ -54,6 +55,7 @@ def fit_sampler(
     """
     if kind not in SAMPLERS:
         raise InputError(f"sampler must be one of {', '.join(SAMPLERS)}; got {kind!r}.")
+    x, components = accepted(vae, x), count("components", components, 0)
     if on_sphere(vae.prior):
         raise InputError(
             "A sampler is fitted to z in all of space, and here z lies on a sphere: use the prior."

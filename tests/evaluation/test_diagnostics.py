@@ -125,7 +125,7 @@ def test_compiled_once(monkeypatch, data):
 
 @pytest.mark.parametrize("shape", [(3, 4), (3,), (0, 5)])
 def test_wrong_shape(shape):
-    with pytest.raises(ValueError, match=r"Expected x of shape \[N, 5\] with N >= 1; got shape"):
+    with pytest.raises(ValueError, match=r"shape \[N, 5\]; got|one example or more; its shape is"):
         latents.rate_distortion(MODEL.vae(), np.zeros(shape), seed=0)
 
 
@@ -225,7 +225,7 @@ def test_active_units_finds_the_dimension_that_ignores_x():
     )
     assert abs(units.standard_errors[0] / np.sqrt(2 / N) - 1) < 0.2  # of a normal's variance
     assert latents.active_units(vae, x, threshold=0.005).number == 3
-    with pytest.raises(ValueError, match="N >= 2"):
+    with pytest.raises(ValueError, match="x must hold 2 examples or more; got 1"):
         latents.active_units(vae, x[:1])
 
 
@@ -304,7 +304,7 @@ def test_mutual_information_of_a_posterior_that_ignores_x_is_zero():
         result = aggregation.aggregate_posterior(vae, points(n), seed=0)
         np.testing.assert_allclose(result.mutual_information_lower.value, 0, atol=1e-5)
         np.testing.assert_allclose(result.mutual_information_upper.value, 0, atol=1e-5)
-    with pytest.raises(ValueError, match="N >= 2"):
+    with pytest.raises(ValueError, match="x must hold 2 examples or more; got 1"):
         aggregation.aggregate_posterior(vae, points(1), seed=0)
 
 

@@ -288,11 +288,11 @@ def test_bdmc_progress_and_stop():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"num_chains": 1}, "num_chains of at least 2; got 1"),
-        ({"num_steps": 0}, "num_steps of at least 1; got 0"),
-        ({"num_leapfrog_steps": 0}, "num_leapfrog_steps of at least 1"),
-        ({"num_pilot_chains": 0}, "num_pilot_chains of at least 1"),
-        ({"step_size": 0.0}, "step_size above 0; got 0.0"),
+        ({"num_chains": 1}, "num_chains must be a whole number of at least 2; got 1"),
+        ({"num_steps": 0}, "num_steps must be a whole number of at least 1; got 0"),
+        ({"num_leapfrog_steps": 0}, "num_leapfrog_steps must be a whole number of at least 1"),
+        ({"num_pilot_chains": 0}, "num_pilot_chains must be a whole number of at least 1"),
+        ({"step_size": 0.0}, "step_size must be a finite number above 0; got 0.0"),
         ({"initial": "joint"}, "among prior, posterior; got 'joint'"),
     ],
 )
@@ -305,9 +305,9 @@ def test_mistakes_are_named(kwargs, message):
 def test_wrong_shapes_are_named():
     model = LinearGaussian()
     vae, x = model.vae(), model.sample(2, seed=0)
-    with pytest.raises(InputError, match=r"shape \('N', 5\).*got \(2, 4\)"):
+    with pytest.raises(InputError, match=r"shape \[N, 5\]; got \[2, 4\]"):
         ais(vae, x[:, :4], seed=0)
     with pytest.raises(InputError, match=r"shape \(2, 2\).*got \(3, 2\)"):
         reverse_ais(vae, x, np.zeros([3, 2]), seed=0)
-    with pytest.raises(InputError, match="num_examples of at least 1"):
+    with pytest.raises(InputError, match="num_examples must be a whole number of at least 1"):
         bdmc(vae, 0, seed=0)

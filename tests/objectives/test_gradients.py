@@ -255,7 +255,7 @@ def test_chi_with_one_draw_is_stl(order):
 
 
 def test_chi_needs_an_order_above_one():
-    with pytest.raises(InputError, match=r"greater than 1; got 1\.0"):
+    with pytest.raises(InputError, match=r"order must be a finite number above 1; got 1\.0"):
         chi(VAE, MODEL.sample(2, seed=1), seed=0, order=1.0)
 
 

@@ -126,7 +126,7 @@ def test_dates_keep_their_time_zone_and_blank_cells_are_filled_in():
 
 
 def test_a_mapping_is_no_frame(vae):
-    with pytest.raises(InputError, match="x must be a DataFrame, or an array of numbers; got dict"):
+    with pytest.raises(InputError, match="x must be an array of numbers; got a dict"):
         probvae.impute(vae, {"kind": ["a"]})
 
 

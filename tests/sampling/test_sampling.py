@@ -237,7 +237,7 @@ def test_temperature_one_is_the_prior_and_draws_may_be_tempered(vae):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda vae, x: prior_draws(vae, 0), "must be 1 or more; got 0"),
+        (lambda vae, x: prior_draws(vae, 0), "n must be a whole number of at least 1; got 0"),
         (lambda vae, x: prior_draws(vae, 2, temperature=0.0), "above 0; got 0"),
         (lambda vae, x: prior_draws(vae, 2, temperature=-1.0), "above 0; got -1"),
         (lambda vae, x: prior_draws(vae, 2, temperature=float("nan")), "above 0; got nan"),
@@ -246,11 +246,14 @@ def test_temperature_one_is_the_prior_and_draws_may_be_tempered(vae):
         (lambda vae, x: draws.decode(vae, np.zeros([3, 4])), r"shape \[..., 2\]; got \[3, 4\]"),
         (
             lambda vae, x: posterior_predictive(vae, x[:, :4]),
-            r"shape \[8, 8, 1\]; got an array \[5, 4, 8, 1\]",
+            r"shape \[N, 8, 8, 1\]; got \[5, 4, 8, 1\]",
         ),
-        (lambda vae, x: posterior_predictive(vae, x[:0]), "one or more x"),
+        (lambda vae, x: posterior_predictive(vae, x[:0]), "x must hold one example or more"),
         (lambda vae, x: interpolate(vae, x[0], x[0], path="bent"), "linear, spherical; got 'bent'"),
-        (lambda vae, x: interpolate(vae, np.zeros(2), np.zeros(2), steps=1), "2 or more steps"),
+        (
+            lambda vae, x: interpolate(vae, np.zeros(2), np.zeros(2), steps=1),
+            "whole number of at least 2; got 1",
+        ),
         (lambda vae, x: interpolate(vae, np.zeros(2), np.zeros([3, 2])), "ends of one shape"),
         (lambda vae, x: traverse(vae, np.zeros(2), dimension=2, values=[0]), "from 0 to 1; got 2"),
     ],
