@@ -188,6 +188,18 @@ def test_the_seed_decides(wine, tiny):
     assert np.any(first != other)
 
 
+@pytest.mark.parametrize("options", [{"dropout": 0.5}, {"weight_decay": 5.0}, {"average": 0.9}])
+def test_options_of_training_change_the_weights_and_not_the_model(wine, tiny, options, eager):
+    vae = VAETransformer(**TINY, **options).fit(wine)
+    assert [w.shape for w in vae.weights_] == [w.shape for w in tiny.weights_]
+    assert max(np.abs(a - b).max() for a, b in zip(vae.weights_, tiny.weights_, strict=True)) > 1e-3
+    older = vae.__getstate__()
+    again = VAETransformer.__new__(VAETransformer)
+    again.__setstate__({name: value for name, value in older.items() if name not in options})
+    assert again.get_params()[next(iter(options))] == 0  # a pickle of before the option
+    np.testing.assert_array_equal(again.transform(wine), vae.transform(wine))
+
+
 @pytest.mark.slow
 def test_a_warm_start_goes_on(wine):
     vae = VAETransformer(warm_start=True, **{**TINY, "epochs": 10}).fit(wine)

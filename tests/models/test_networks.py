@@ -108,3 +108,22 @@ def test_series_of_a_length_that_the_strides_do_not_divide():
 def test_wide_and_deep():
     vae = conv_vae((32, 32, 3), filters=(8, 16, 512), latent_dim=5)
     assert vae.likelihood(tf.zeros([1, 5])).event_shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(("name", "shape"), CASES)
+def test_dropout_follows_every_hidden_layer_and_has_no_variables(name, shape):
+    """The weights are those without it; at inference it plays no part."""
+    options = {"event_shape": shape, "filters": (3, 4), "units": (7, 5), "network": name}
+    for more in ({}, {"context_dim": 3, "classifier": True}, {"latent_layers": (1, 1)}):
+        architecture = Architecture(**options, **more)
+        plain, vae = (building.build(architecture, seed=1, dropout=rate) for rate in (0.0, 0.5))
+        for a, b in zip(plain.variables, vae.variables, strict=True):
+            assert a.name.split("/")[-1] == b.name.split("/")[-1]
+            np.testing.assert_array_equal(a, b)
+        x = tf.ones([2, *vae.event_shape])
+        np.testing.assert_array_equal(vae.posterior(x).mean(), plain.posterior(x).mean())
+        networks = [part for part in vae.named_parts().values() if isinstance(part, tf_keras.Model)]
+        drops = [[la for la in net.layers if isinstance(la, tf_keras.layers.Dropout)] for net in networks]
+        hidden = [2 + ("latent_layers" in more), 3 - (name in ("mlp", "gated_mlp")), 2][: len(networks)]
+        assert [len(found) for found in drops] == hidden
+        assert {layer.rate for found in drops for layer in found} == {0.5}
