@@ -1,3 +1,4 @@
+from .ascent import ascend as ascend
 from .building import build as build
 from .building import conv_vae as conv_vae
 from .conditional import ConditionalVAE as ConditionalVAE

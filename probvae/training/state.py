@@ -12,9 +12,9 @@ class Row:
     """One line of the history: the state after an epoch, or after a part of it.
 
     ELBO, log-likelihood (reconstruction term) and KL are means over examples in nats, by Monte Carlo with one
-    draw of z; `train_elbo` is the mean of the objective over the epoch, while the weights change;
-    `validation_elbo` is None without a validation set. Skipped steps were not finite; clipped steps had a
-    gradient above the limit of its norm.
+    draw of z; `train_elbo` is the mean of the objective over the epoch, in training mode, while the weights
+    change; `validation_elbo` is None without a validation set. Skipped steps were not finite; clipped steps
+    had a gradient above the limit of its norm.
     """
 
     epoch: float
