@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from probvae.models.in_training import in_training, losses_of_weights
+from probvae.models.training_view import in_training, losses_of_weights
 from probvae.seeds import Seed
 
 Objective = Callable[..., tf.Tensor]

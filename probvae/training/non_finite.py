@@ -10,7 +10,7 @@ from probvae.config.training import Training
 from probvae.data.arrays import Rows
 from probvae.data.binarization import Prepared
 from probvae.models.ascent import Objective, descent, forward
-from probvae.models.in_training import in_training
+from probvae.models.training_view import in_training
 from probvae.models.vae import VAE
 from probvae.training.steps import step_inputs
 

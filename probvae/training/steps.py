@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from probvae.data.binarization import Prepared
 from probvae.models.ascent import Objective, add_changes, forward
-from probvae.models.in_training import seeded_by_steps
+from probvae.models.training_view import seeded_by_steps
 from probvae.models.vae import VAE
 from probvae.seeds import fold_in, split
 from probvae.training.feeding import compile_on_one_device, compile_on_replicas, share

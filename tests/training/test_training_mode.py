@@ -18,7 +18,7 @@ from probvae.data.binarization import prepare
 from probvae.data.dataset import DataSet
 from probvae.models.ascent import ascend, descent, forward
 from probvae.models.building import build
-from probvae.models.in_training import in_training
+from probvae.models.training_view import in_training
 from probvae.objectives.semisupervised import m2
 from probvae.seeds import fold_in
 from probvae.training.epochs import epoch_order
@@ -308,6 +308,10 @@ def test_the_average_is_evaluated_and_kept_and_the_state_has_the_last_weights(ea
     assert_equal(trainer.state().weights, steps[12].weights)
     assert np.mean(compile_test(vae, training.seed)(X[:11]).elbo) == pytest.approx(history[-1].test_elbo)
     assert_equal([v.numpy() for v in averages(trainer.optimizer)], shown[2])
+    plain = []
+    without = dataclasses.replace(training, average=0.0)
+    Trainer(own(layers.BatchNormalization()), held_out, without).fit(on_state=plain.append)
+    assert_equal(plain[-1].weights, steps[12].weights)  # the average changes nothing in the training
 
 
 def test_options_that_are_left_out_change_nothing():
