@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+import tf_keras
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
@@ -58,7 +59,8 @@ def check_network(what: str, network: Any, variable: str, shape: tuple[int, ...]
             f"The {what} must be a Keras model of tf_keras that returns a distribution; got a "
             f"{type(network).__name__}; {ORDER}."
         )
-    for layer in network.submodules:
+    keras = isinstance(network, tf_keras.layers.Layer)  # whose `submodules` fails on an LSTM with dropout
+    for layer in network._flatten_layers() if keras else network.submodules:
         regularizer = getattr(layer, "activity_regularizer", None)
         if isinstance(layer, KL_LAYERS) or isinstance(regularizer, KL_REGULARIZERS):
             raise InputError(

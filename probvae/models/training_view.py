@@ -47,8 +47,10 @@ class Record:
         for variable, value in before:
             self._changes.setdefault(id(variable), []).append(variable.read_value() - value)
             variable.assign(value)
-        if losses := [tf.cast(loss, tf.float32) for loss in network.losses if not _is_of_weights(loss)]:
-            self._losses.setdefault(id(network), []).append(tf.add_n(losses))
+        losses = [loss for loss in getattr(network, "losses", ()) if not _is_of_weights(loss)]
+        if losses:
+            total = tf.add_n([tf.cast(loss, tf.float32) for loss in losses])
+            self._losses.setdefault(id(network), []).append(total)
 
 
 def _mean(calls: list[tf.Tensor]) -> tf.Tensor:
@@ -144,7 +146,7 @@ def seeded_by_steps(vae: Any) -> Iterator[None]:
     whole, too.
     """
     own = {}
-    for layer in vae.submodules:
+    for layer in vae._flatten_layers():  # `submodules` fails on recurrent layers with dropout
         generator = getattr(layer, "_random_generator", None)
         if isinstance(generator, RandomGenerator) and not isinstance(generator, _StepGenerator):
             own[layer], layer._random_generator = generator, _StepGenerator()

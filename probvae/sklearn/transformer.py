@@ -363,10 +363,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self.architecture_.latent_dim
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickle; an older one lacks new parameters and, before there were codings, has a location."""
+        """Restore a pickle; an older one lacks newer parameters, and one before codings has a location."""
         super().__setstate__(state)
         for name, default in type(self)().get_params(deep=False).items():
-            vars(self).setdefault(name, default)
+            self.__dict__.setdefault(name, default)
         if hasattr(self, "loc_") and not hasattr(self, "coding_"):
             self.schema_ = None
             self.coding_ = ArrayCoding(self.loc_, self.scale_, np.zeros(len(self.loc_), bool))

@@ -36,8 +36,12 @@ CASES = {
         },
         {},
     ),
+    "moving average, weight decay, best on a validation set": (
+        {"average": 0.8, "weight_decay": 0.1, "validation": 0.1},
+        {},
+    ),
     "loss scaling, VampPrior": (
-        {"precision": "mixed_float16"},
+        {"precision": "mixed_float16", "average": 0.8, "weight_decay": 0.1},
         {"posterior": "tril", "prior": "vamp", "components": 4},
     ),
 }

@@ -192,6 +192,13 @@ def test_what_layers_draw_is_seeded_by_the_step(name):
     np.testing.assert_array_equal(mean_of_q(vae, x, seed=None), plain)
 
 
+def test_the_masks_of_recurrent_layers_are_seeded_too():
+    vae, x = own(layers.Reshape((3, 1)), layers.LSTM(4, dropout=0.5, recurrent_dropout=0.5)), tf.constant(X)
+    first, again, other = (forward(vae, mean_of_q, x, (0, seed)).bound for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+
+
 def test_draws_of_z_have_the_seeds_that_they_had():
     """Models without layers that draw: the step's objective is that which is called directly."""
     vae, x = own(), tf.constant(X[:6])
