@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from probvae.models.training_view import in_training, losses_of_weights
-from probvae.seeds import Seed
+from probvae.seeds import Seed, fold_in
 
 Objective = Callable[..., tf.Tensor]
 
@@ -54,14 +54,30 @@ def descent(
         tape.watch(variables)
         done = forward(vae, objective, x, seed)
         weighted = done.bound if weights is None else done.bound * tf.cast(weights, done.bound.dtype)
-        loss = tf.add_n([-tf.reduce_mean(weighted), *done.losses])
+        loss = tf.add_n([-_mean(weighted), *(loss / _replicas() for loss in done.losses)])
     return done, list(zip(tape.gradient(loss, variables), variables, strict=True))
+
+
+def _replicas() -> int:
+    """Return the number of replicas if this is the step of one of them, otherwise 1."""
+    replica = tf.distribute.get_replica_context()
+    return 1 if replica is None else replica.num_replicas_in_sync
+
+
+def _mean(values: tf.Tensor) -> tf.Tensor:
+    """Return the mean over the batch, or the share of this replica in it."""
+    if _replicas() == 1:
+        return tf.reduce_mean(values)
+    size = tf.distribute.get_replica_context().all_reduce("SUM", tf.cast(tf.size(values), values.dtype))
+    return tf.reduce_sum(values) / size
 
 
 def ascend(
     vae: Any, optimizer: Any, objective: Objective, x: tf.Tensor, seed: Seed, weights: tf.Tensor | None = None
 ) -> tf.Tensor:
     """Take an optimizer step up the mean of the objective; return its values before the step, [B] nats.
+
+    On replicas, each has its share of the batch and noise of its own, and the mean is over the whole batch.
 
     Args:
       vae: Model.
@@ -71,6 +87,8 @@ def ascend(
       seed: Seed of the step.
       weights: Weights of the examples in the mean, [B]; None for 1.
     """
+    if _replicas() > 1:
+        seed = fold_in(seed, tf.distribute.get_replica_context().replica_id_in_sync_group)
     done, gradients = descent(vae, objective, x, seed, weights)
     optimizer.apply_gradients(gradients)
     add_changes(vae, done.changes)

@@ -262,6 +262,18 @@ def own_step(replicas, batch, *, global_seed=0, **options):
     return vae, np.concatenate([v.numpy().ravel() for v in vae.variables])
 
 
+def fit_by_keras():
+    """Keras's `fit` of seven examples in batches of three: shares differ, and two of three are empty."""
+    found = {}
+    for replicas in (1, 3):
+        with strategy_of(replicas).scope():
+            vae = own_model(normalized=False)
+            vae.compile(tf_keras.optimizers.SGD(0.05), objective=without_noise, seed=0)
+        vae.fit(X[:7], batch_size=3, epochs=1, shuffle=False, verbose=0)
+        found[f"keras/{replicas}"] = flat(vae)
+    return found
+
+
 def layers_in_training():
     batch = np.arange(8)
     vae, _ = own_step(2, batch)
@@ -301,7 +313,7 @@ def resumed_in_training():
 
 
 PARTS = {
-    "quick": (equal_weights, noise, not_finite, refused, bounds, layers_in_training),
+    "quick": (equal_weights, noise, not_finite, refused, bounds, fit_by_keras, layers_in_training),
     "slow": (mutants, means, resumed, resumed_in_training),
 }
 

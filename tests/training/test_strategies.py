@@ -127,6 +127,11 @@ def test_layers_in_training_are_right_on_replicas(found):
 
 
 @pytest.mark.slow
+def test_keras_fit_on_replicas_gives_the_weights_of_one_device(found):
+    np.testing.assert_allclose(found["keras/3"], found["keras/1"], atol=FLOAT32)
+
+
+@pytest.mark.slow
 def test_layers_in_training_resume_on_replicas(more):
     np.testing.assert_array_equal(more["own/rest"], more["own/whole"])
     np.testing.assert_array_equal(more["own state/rest"], more["own state/whole"])
