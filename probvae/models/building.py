@@ -6,7 +6,9 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from probvae.arguments import count, weight
 from probvae.config.architecture import Architecture
+from probvae.config.choices import CHOICES
 from probvae.data.schema import Schema
 from probvae.distributions.missing import encoder_inputs
 from probvae.errors import InputError
@@ -15,7 +17,7 @@ from probvae.models.conditional import ConditionalVAE
 from probvae.models.ladder import build_ladder
 from probvae.models.m2 import M2VAE, classifier_head
 from probvae.models.networks import contexts
-from probvae.models.networks.layers import Layers, NetworkOptions
+from probvae.models.networks.layers import Layers, NetworkOptions, float32_layers
 from probvae.models.networks.registry import network
 from probvae.models.vae import VAE
 from probvae.posteriors import POSTERIORS
@@ -65,6 +67,11 @@ def build(
     Raises:
       InputError: Some choices cannot be combined.
     """
+    seed = count("seed", seed, 0)
+    if precision not in CHOICES["precision"]:
+        raise InputError(f"precision must be one of {', '.join(CHOICES['precision'])}; got {precision!r}.")
+    if weight("dropout", dropout) >= 1:
+        raise InputError(f"dropout must be from 0 to below 1; got {dropout}.")
     if schema is not None:
         _refuse_other_schema(architecture, schema)
     network(architecture.network, architecture.event_shape)
@@ -77,7 +84,8 @@ def build(
         dropout=dropout,
     )
     make = _ladder if architecture.latent_layers else _conditional if architecture.context_dim else _plain
-    vae = make(architecture, sizes, seed)
+    with float32_layers():
+        vae = make(architecture, sizes, seed)
     vae.architecture, vae.schema = architecture, schema
     return vae
 

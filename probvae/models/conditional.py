@@ -19,6 +19,7 @@ from probvae.distributions.support import FINITE
 from probvae.errors import InputError
 from probvae.models.contract import Contract, check_latents, contract_of, joined_contract
 from probvae.models.networks.contexts import filled
+from probvae.models.networks.layers import float32_layers
 from probvae.models.vae import VAE
 from probvae.seeds import Seed, split
 
@@ -222,7 +223,9 @@ class ConditionalVAE(VAE):
                 "given needs an encoder and a decoder that are Sequential or functional Keras models and end "
                 "in a distribution layer. Build them with an Input."
             )
-        given = VAE(self.prior, filled(encoder, self.value_shape, y), filled(decoder, (self.latent_dim,), y))
+        with float32_layers():
+            networks = filled(encoder, self.value_shape, y), filled(decoder, (self.latent_dim,), y)
+        given = VAE(self.prior, *networks)
         given.schema, given._new_contract = self.schema, lambda: self.value_contract
         return given
 

@@ -59,7 +59,7 @@ class VAE(KerasModel):
         dtype, inputs = tf.as_dtype(prior.dtype), self.latent_dim + self.context_dim
         check_network("encoder", encoder, "x")
         check_network("decoder", decoder, "z", (inputs,))
-        super().__init__(**kwargs)
+        super().__init__(**{"dtype": dtype.name, **kwargs})  # whatever the global policy of Keras
         self.prior, self.encoder, self.decoder = prior, encoder, decoder
         self._folded_encoder, self._folded_decoder = FoldedModel(encoder), FoldedModel(decoder)
         z = tf.zeros([1, inputs], dtype)

@@ -1,5 +1,6 @@
 """Keras layers of the networks, and their options."""
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Iterator
@@ -9,6 +10,20 @@ import tensorflow as tf
 import tf_keras
 
 THIN = 2  # largest number of channels for which `ThinConv2DTranspose` is worth it
+
+
+@contextlib.contextmanager
+def float32_layers() -> Iterator[None]:
+    """Give layers that are made meanwhile the type float32, whatever the global policy of Keras.
+
+    Layers of another precision are given theirs by name.
+    """
+    policy = tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy("float32")
+    try:
+        yield
+    finally:
+        tf_keras.mixed_precision.set_global_policy(policy)
 
 
 @tf.custom_gradient
