@@ -21,6 +21,7 @@ from probvae.distributions.columns import columns_of, first_misfit, kind_of, par
 from probvae.distributions.columns import contains as column_contains
 from probvae.distributions.columns import inputs as column_inputs
 from probvae.distributions.columns import to_support as columns_to_support
+from probvae.distributions.layers import DistributionLambda, ThreadSafe
 from probvae.distributions.missing import SeenValues
 from probvae.distributions.values import Elementwise
 from probvae.errors import InputError
@@ -43,10 +44,10 @@ def _layer(make: Make, shape: Shape, ndims: int, missing: bool) -> tf_keras.laye
         p = tfd.Independent(make(params), reinterpreted_batch_ndims=ndims)  # p(x|z)
         return SeenValues(p) if missing else p
 
-    return tfpl.DistributionLambda(new, convert_to_tensor_fn=tfd.Distribution.mean, name="likelihood")
+    return DistributionLambda(new, convert_to_tensor_fn=tfd.Distribution.mean, name="likelihood")
 
 
-class IndependentBernoulli(tfpl.IndependentBernoulli):
+class IndependentBernoulli(ThreadSafe, tfpl.IndependentBernoulli):
     """`tfp.layers.IndependentBernoulli` of `values.Bernoulli`, whose conversion to a tensor takes the mean.
 
     The input holds the logits, [..., prod(event shape)].
@@ -75,7 +76,7 @@ class IndependentBernoulli(tfpl.IndependentBernoulli):
         return tfd.Independent(p, reinterpreted_batch_ndims=len(event_shape))
 
 
-class SharedScaleNormal(tfpl.DistributionLambda):
+class SharedScaleNormal(DistributionLambda):
     """Distribution layer of normals with means [..., prod(event shape)], the input, and one trained scale.
 
     The initial scale is 1; it has the same lower bound as the scale of `values.normal`.

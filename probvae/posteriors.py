@@ -19,6 +19,7 @@ from probvae.distributions.flows.networks import made
 from probvae.distributions.flows.steps import AutoregressiveStep, CouplingStep, couplings
 from probvae.distributions.flows.transforms import SPLINE_BINS
 from probvae.distributions.flows.transforms import spline as spline_transform
+from probvae.distributions.layers import DistributionLambda, MultivariateNormalTriL
 from probvae.distributions.sphere import VonMisesFisher
 from probvae.errors import InputError
 
@@ -31,7 +32,7 @@ SPHERE_CONCENTRATION = 1e4  # limit, at which draws lie within about 0.01 sqrt(L
 FLOW_STEPS, FLOW_HIDDEN, FLOW_CONTEXT = 4, (128, 128), 64
 
 
-class DiagonalNormal(tfpl.DistributionLambda):
+class DiagonalNormal(DistributionLambda):
     """Distribution layer of a normal with independent coordinates.
 
     The input holds the mean and the log-variance, [..., 2 L]; the output is a `tfd.MultivariateNormalDiag` of
@@ -96,9 +97,7 @@ def tril(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Layer]:
     params_size = tfpl.MultivariateNormalTriL.params_size(latent_dim)
     dense = _dense(params_size, seed)
     dense.bias_initializer = tf_keras.initializers.Constant(_unit_tril_params(latent_dim))
-    head = tfpl.MultivariateNormalTriL(
-        latent_dim, convert_to_tensor_fn=tfd.Distribution.mean, name="posterior"
-    )
+    head = MultivariateNormalTriL(latent_dim, convert_to_tensor_fn=tfd.Distribution.mean, name="posterior")
     return [dense, head]
 
 
@@ -219,7 +218,7 @@ def von_mises_fisher(latent_dim: int, *, seed: int) -> list[tf_keras.layers.Laye
 # ---- flows ---------------------------------------------------------------------------------------
 
 
-class FlowLayer(tfpl.DistributionLambda):
+class FlowLayer(DistributionLambda):
     """Distribution layer of a flow, with the variables of its networks.
 
     Conversion of q(z|x) to a tensor takes the `centre` of the flow.
@@ -312,7 +311,7 @@ def _head(
     seed: int,
     concrete: Callable[[tfd.Distribution], tf.Tensor] = tfd.Distribution.mean,
 ) -> list[tf_keras.layers.Layer]:
-    layer = tfpl.DistributionLambda(new, convert_to_tensor_fn=concrete, name="posterior")
+    layer = DistributionLambda(new, convert_to_tensor_fn=concrete, name="posterior")
     return [_dense(params_size, seed), layer]
 
 

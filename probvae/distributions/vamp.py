@@ -8,6 +8,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from probvae.distributions.base import LazyDistribution, unwrap
+from probvae.distributions.layers import one_at_a_time
 from probvae.distributions.mixtures import BlockedMixture, NormalMixture
 from probvae.seeds import Seed, split
 
@@ -36,7 +37,11 @@ class VampPrior(LazyDistribution):
         latent_dim: int,
     ) -> None:
         # The function hides the encoder from tf.Module, so that its variables are not those of the prior.
-        self._posterior_at = lambda u: posterior(to_support.forward(u))  # q(z|u)
+        def posterior_at(u: tf.Tensor) -> tfd.Distribution:
+            with one_at_a_time():  # an encoder of the caller's own may be for one thread only
+                return posterior(to_support.forward(u))  # q(z|u)
+
+        self._posterior_at = posterior_at
         self.pseudo_inputs = pseudo_inputs
         super().__init__(latent_dim, [])
 

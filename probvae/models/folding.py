@@ -1,5 +1,6 @@
 """Keras models that end in a distribution, extended from one batch axis to any number of them."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
 from probvae.distributions.base import Wrapper
+from probvae.distributions.layers import distribution_at, is_function, one_at_a_time
 from probvae.seeds import Seed
 
 
@@ -24,6 +26,9 @@ class FoldedModel:
 
     A convolution takes one batch axis, so the leading axes [S, B] are folded into one below the
     distribution layer and unfolded above it.
+
+    Several threads may call it at the same time: a distribution layer at the end of a graph makes its
+    distribution by its function, and other models are called by one thread at a time.
     """
 
     def __init__(self, model: tf_keras.Model) -> None:
@@ -32,18 +37,30 @@ class FoldedModel:
         if getattr(model, "inputs", None) and isinstance(model.layers[-1], tfpl.DistributionLambda):
             head = model.layers[-1]
             self.split = Split(tf_keras.Model(model.inputs, head.input), head)
+        others = (
+            isinstance(layer, tfpl.DistributionLambda)
+            for layer in (self.split.network._flatten_layers() if self.split else ())
+        )
+        self._thread_safe = self.split is not None and is_function(self.split.head) and not any(others)
 
     def __call__(self, x: tf.Tensor, training: bool, *, event_ndims: int) -> tfd.Distribution:
         """Return the distribution, batch [..., B], for x of `event_ndims` axes after the batch."""
         x = tf.convert_to_tensor(x)
-        if x.shape.rank == event_ndims + 1:
+        with contextlib.nullcontext() if self._thread_safe else one_at_a_time():
+            if x.shape.rank == event_ndims + 1:
+                return self._at_one_axis(x, training)
+            leading = tf.shape(x)[: x.shape.rank - event_ndims]
+            folded = tf.reshape(x, [-1, *x.shape[x.shape.rank - event_ndims :]])
+            if self.split is None:
+                return UnfoldedBatch(self.model(folded, training=training), leading)
+            params = self.split.network(folded, training=training)
+            params = tf.reshape(params, tf.concat([leading, params.shape[1:]], 0))
+            return distribution_at(self.split.head, params)
+
+    def _at_one_axis(self, x: tf.Tensor, training: bool) -> tfd.Distribution:
+        if not self._thread_safe:
             return self.model(x, training=training)
-        leading = tf.shape(x)[: x.shape.rank - event_ndims]
-        folded = tf.reshape(x, [-1, *x.shape[x.shape.rank - event_ndims :]])
-        if self.split is None:
-            return UnfoldedBatch(self.model(folded, training=training), leading)
-        params = self.split.network(folded, training=training)
-        return self.split.head(tf.reshape(params, tf.concat([leading, params.shape[1:]], 0)))
+        return distribution_at(self.split.head, self.split.network(x, training=training))
 
 
 class UnfoldedBatch(Wrapper):

@@ -18,9 +18,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
-from tensorflow_probability import layers as tfpl
 
 from probvae.distributions.chain import Chain, Conditional
+from probvae.distributions.layers import DistributionLambda
 from probvae.errors import InputError
 
 FLOOR = 1e-4  # lower limit of a scale
@@ -89,7 +89,7 @@ def _dense(
     return tf_keras.layers.Dense(units, activation=activation, kernel_initializer=initializer, name=name)
 
 
-class LadderPosterior(tfpl.DistributionLambda):
+class LadderPosterior(DistributionLambda):
     """Distribution layer of q(z|x) = q(z_1|x) prod_k q(z_k | z_<k, x), which shares the prior's conditionals.
 
     The input [..., 2 L] holds, layer by layer from the top, the parameters of a normal d_k (see `normal`).

@@ -9,15 +9,15 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
-from tensorflow_probability import layers as tfpl
 
+from probvae.distributions.layers import OneHotCategorical
 from probvae.distributions.support import BINARY
 from probvae.errors import InputError
 from probvae.inference.blocks import in_blocks
 from probvae.models.conditional import ConditionalVAE
 from probvae.models.contract import Contract, contract_of
 from probvae.models.parts import check_network, check_prior, distribution_of
-from probvae.objectives.semisupervised import is_known, m2
+from probvae.objectives.semisupervised import is_known, log_class_probabilities, m2
 
 
 class M2VAE(ConditionalVAE):
@@ -89,8 +89,7 @@ class M2VAE(ConditionalVAE):
 
         def correct(rows: slice) -> np.ndarray:
             value, y = self.split(x[rows].astype(np.float32))
-            q = self.classifier(value).mean()  # q(y|x)
-            return np.argmax(q, axis=1) == np.argmax(y, axis=1)
+            return np.argmax(log_class_probabilities(self, value), axis=1) == np.argmax(y, axis=1)
 
         return {"test_accuracy": in_blocks(correct, len(x), 500).astype(np.float64)}
 
@@ -112,5 +111,5 @@ class M2VAE(ConditionalVAE):
 def classifier_head(num_classes: int, *, seed: int) -> list[tf_keras.layers.Layer]:
     """Build the last layers of a classifier, from features [B, F] to q(y|x)."""
     initializer = tf_keras.initializers.GlorotUniform(seed=seed)
-    head = tfpl.OneHotCategorical(num_classes, convert_to_tensor_fn=tfd.Distribution.mean, name="class")
+    head = OneHotCategorical(num_classes, convert_to_tensor_fn=tfd.Distribution.mean, name="class")
     return [tf_keras.layers.Dense(num_classes, kernel_initializer=initializer, name="class_logits"), head]

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae.arguments import weight
+from probvae.distributions.layers import one_at_a_time
 from probvae.errors import InputError
 from probvae.objectives.bound import Model, checked, elbo
 from probvae.seeds import Seed
@@ -110,7 +111,9 @@ def m2(
 def log_class_probabilities(vae: SemisupervisedModel, x: tf.Tensor) -> tf.Tensor:
     """Return log q(y|x) of every class, [B, C], for x [B, *E]."""
     classes = tf.eye(vae.contexts.event_shape[0])[:, tf.newaxis]
-    return tf.transpose(vae.classifier(x).log_prob(classes))
+    with one_at_a_time():  # a classifier of the caller's own may be for one thread only
+        q = vae.classifier(x)  # q(y|x)
+    return tf.transpose(q.log_prob(classes))
 
 
 def classification_weight(labelled: float) -> float:

@@ -6,9 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 import tf_keras
-from tensorflow_probability import layers as tfpl
 
-from probvae.distributions.base import unwrap
+from probvae.distributions.layers import SharedHead
 from probvae.models.folding import Split
 from probvae.models.networks.layers import Layers, NetworkOptions
 from probvae.models.networks.registry import Network
@@ -91,19 +90,7 @@ class _ContextFilling(tf_keras.layers.Layer):
         return tf.concat([x, self.y + tf.zeros_like(x[:, :1])], axis=-1)
 
 
-class _SharedHead(tfpl.DistributionLambda):
-    """A distribution layer that calls that of another model, as a Keras layer ends one graph only."""
-
-    def __init__(self, head: tfpl.DistributionLambda, **kwargs: Any) -> None:
-        super().__init__(head.__call__, convert_to_tensor_fn=tf.convert_to_tensor, **kwargs)
-        self.head = head
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the output of the other layer, not wrapped twice."""
-        return unwrap(super().__call__(*args, **kwargs))
-
-
 def filled(part: Split, shape: Shape, y: tf.Tensor) -> tf_keras.Model:
     """Build an encoder or decoder of inputs [B, *shape] with y [C] filled in and the weights of `part`."""
     inputs = tf_keras.Input(shape)
-    return tf_keras.Model(inputs, _SharedHead(part.head)(part.network(_ContextFilling(y)(inputs))))
+    return tf_keras.Model(inputs, SharedHead(part.head)(part.network(_ContextFilling(y)(inputs))))
