@@ -50,7 +50,7 @@ def calls_of(vae):
     """Calls of a model with one batch axis and with two."""
     z = np.zeros([2, 3, vae.latent_dim], np.float32)
     return [
-        lambda: vae.posterior(np.stack([X, X])).sample(seed=1),
+        lambda: vae.posterior(np.stack([X, X])).sample(seed=(0, 1)),
         lambda: vae.likelihood(z[0]).log_prob(X[:3]),
         lambda: vae.likelihood(z).mean(),
         lambda: probvae.iwae(vae, X[:3], num_samples=3, seed=1),
