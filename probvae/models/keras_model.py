@@ -11,11 +11,14 @@ from probvae import objectives
 from probvae.arguments import count
 from probvae.errors import InputError
 from probvae.models.ascent import Objective, ascend
+from probvae.models.callbacks import CheckedCallbacks
 from probvae.models.keras_data import Batches
+from probvae.models.optimizers import check_shared, optimizer_of
+from probvae.models.weight_files import SavedByParts
 from probvae.seeds import as_seed, fold_in
 
 
-class KerasModel(tf_keras.Model):
+class KerasModel(SavedByParts, CheckedCallbacks):
     """A Keras model that `fit` trains by gradient ascent on a bound; `VAE` adds the distributions."""
 
     event_shape: tuple[int, ...]
@@ -41,7 +44,7 @@ class KerasModel(tf_keras.Model):
           **kwargs: Other arguments of `tf_keras.Model.compile`.
 
         Raises:
-          InputError: The objective is unknown, or a loss or metrics are passed.
+          InputError: The objective or the optimizer is unknown, or a loss or metrics are passed.
         """
         if "loss" in kwargs:
             raise InputError("A VAE takes no loss: it maximises `objective`, by default the ELBO.")
@@ -55,7 +58,7 @@ class KerasModel(tf_keras.Model):
             names = ", ".join(objectives.OBJECTIVES)
             raise InputError(f"Expected an objective among {names}, or a function; got {objective!r}.")
         as_seed(seed)
-        super().compile(optimizer, **{"weighted_metrics": [], **kwargs})
+        super().compile(optimizer_of(optimizer), **{"weighted_metrics": [], **kwargs})
         self.objective: Objective = objective if callable(objective) else objectives.OBJECTIVES[objective]
         self.seed = seed
 
@@ -142,6 +145,7 @@ class KerasModel(tf_keras.Model):
         if hasattr(self.optimizer, "build"):
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
+        check_shared(self.optimizer, self.trainable_variables)
 
     @property
     def trainable_weights(self) -> list[tf.Variable]:
@@ -203,13 +207,6 @@ class KerasModel(tf_keras.Model):
         """Return the mean of p(x|z); Keras calls it in `predict`."""
         x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
         return self(x).mean()
-
-    def get_config(self) -> dict[str, Any]:
-        """Refuse saving in Keras's format, which would pickle the distribution layers' functions."""
-        raise NotImplementedError(
-            "Save a VAE with probvae.save(vae, folder) and load it with probvae.load(folder), or "
-            "use vae.save_weights(path)."
-        )
 
 
 def _once(variables: Iterable[tf.Variable]) -> list[tf.Variable]:

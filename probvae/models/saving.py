@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,9 +13,10 @@ from probvae.data.schema_file import read_schema, write_schema
 from probvae.errors import InputError
 from probvae.files import npz
 from probvae.files.reading import read_text
-from probvae.files.writing import CONFIG, WEIGHTS, write_atomic, write_text
+from probvae.files.writing import CONFIG, WEIGHTS, write_text
 from probvae.models.building import build
 from probvae.models.vae import VAE
+from probvae.models.weight_files import named_variables, write_npz
 
 
 def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = None) -> None:
@@ -42,8 +42,8 @@ def config_text(architecture: Architecture | None, training: Training | None, sc
 
 def save_weights(vae: VAE, path: Path) -> None:
     """Write every variable of the model to an .npz file, keyed by its place and name."""
-    arrays = {key: variable.numpy() for key, variable in _variables(vae).items()}
-    write_atomic(path, lambda file: np.savez(file, **arrays))
+    arrays = {key: variable.numpy() for key, variable in named_variables(vae).items()}
+    write_npz(path, arrays)
 
 
 def load(folder: str | os.PathLike[str], vae: VAE | None = None) -> VAE:
@@ -85,20 +85,8 @@ def read_config(folder: Path) -> json_file.Config:
 
 def load_weights(vae: VAE, path: Path) -> None:
     """Assign weights saved by `save_weights`: all of them or, if some do not fit or are not finite, none."""
-    variables = _variables(vae)
+    variables = named_variables(vae)
     expected = {key: (tuple(v.shape), np.dtype(v.dtype.as_numpy_dtype)) for key, v in variables.items()}
     arrays = npz.read_expected(path, "weights", expected)
     for key, variable in variables.items():
         variable.assign(arrays[key])
-
-
-def _variables(vae: VAE) -> dict[str, Any]:
-    """Return each variable once, by a name that does not depend on the other models of the process."""
-    named, seen = {}, set()
-    for part, module in vae.named_parts().items():
-        for index, variable in enumerate(module.variables):
-            if id(variable) not in seen:
-                seen.add(id(variable))
-                kind = variable.name.rsplit("/", 1)[-1].removesuffix(":0")  # kernel, bias, ...
-                named[f"{part}/{index}/{kind}"] = variable
-    return named

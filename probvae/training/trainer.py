@@ -15,6 +15,7 @@ import tf_keras
 
 from probvae.config.training import Every, Training
 from probvae.data.binarization import Prepared
+from probvae.models.callbacks import prepared
 from probvae.models.vae import VAE
 from probvae.training.epochs import ChunkSize, epoch_order
 from probvae.training.feeding import STEPS_PER_CALL
@@ -187,7 +188,7 @@ class Trainer:
         Raises:
           NonFiniteError: The objective or its gradient is not finite; the weights are those before the step.
         """
-        keras = tf_keras.callbacks.CallbackList(list(callbacks), model=self.vae)
+        keras = tf_keras.callbacks.CallbackList(prepared(list(callbacks)), model=self.vae)
         if callbacks:
             self.vae.optimizer, self.vae.stop_training = self.optimizer, False
         keras.on_train_begin()

@@ -1,0 +1,40 @@
+"""Checks of the optimizers of Keras that a model is compiled with."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from probvae.errors import InputError
+from probvae.models.keras3 import refuse_keras3
+
+ADVICE = "such as tf_keras.optimizers.Adam(1e-3), or its name, such as 'adam'"
+KINDS = (tf_keras.optimizers.Optimizer, tf_keras.optimizers.legacy.Optimizer)
+
+
+def optimizer_of(optimizer: Any) -> Any:
+    """Return an optimizer, made if it is given by its name or by a configuration.
+
+    Raises:
+      InputError: It is of Keras 3, unknown, or none.
+    """
+    refuse_keras3("The optimizer", optimizer)
+    try:
+        found = tf_keras.optimizers.get(optimizer)
+    except (ValueError, TypeError, KeyError):
+        found = None
+    if not isinstance(found, KINDS):
+        raise InputError(f"Expected an optimizer of tf_keras, {ADVICE}; got {optimizer!r}.")
+    return found
+
+
+def check_shared(optimizer: Any, variables: Iterable[tf.Variable]) -> None:
+    """Refuse an optimizer whose state belongs to the variables of another model."""
+    index = getattr(optimizer, "_index_dict", None)
+    if index is not None and any(optimizer._var_key(variable) not in index for variable in variables):
+        raise InputError(
+            f"The {type(optimizer).__name__} optimizer has the state of another model: compile each "
+            f"model with "
+            "an optimizer of its own."
+        )

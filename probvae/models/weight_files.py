@@ -1,0 +1,281 @@
+"""Saving of models and weights with the methods of Keras: each counts every variable, or refuses."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import h5py
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from probvae.errors import InputError
+from probvae.files import npz
+from probvae.files.reading import refusals
+from probvae.files.writing import write_atomic, write_text
+
+HDF5 = (".h5", ".hdf5", ".keras")
+WORKS = (
+    "save it with probvae.save(vae, folder) and load it with probvae.load(folder), save its weights alone "
+    "with vae.save_weights(path), or export it for TensorFlow with probvae-export"
+)
+COPY = (
+    "build the same model again and give it the weights: other.set_weights(vae.get_weights()); or save it "
+    "with probvae.save(vae, folder) and load it with probvae.load(folder)"
+)
+
+
+class SavedByParts(tf_keras.Model):
+    """A Keras model whose variables are saved by the names that its `named_parts` give them."""
+
+    def named_parts(self) -> dict[str, tf.Module]:
+        """Return the parts that hold the variables, by name."""
+        raise NotImplementedError
+
+    # ---- weights -----------------------------------------------------------------------------------
+
+    def save_weights(
+        self, filepath: Any, overwrite: bool = True, save_format: str | None = None, options: Any = None
+    ) -> None:
+        """Save every variable, that of the prior too.
+
+        Args:
+          filepath: Path of an HDF5 file (.h5, .hdf5, .keras), of an .npz file, or, of any other name, the
+            prefix of a TensorFlow checkpoint.
+          overwrite: Whether to replace a file that is there.
+          save_format: "h5", "npz" or "tf"; by default, that of the name.
+          options: Ignored.
+
+        Raises:
+          InputError: The format is unknown, or the file is there and `overwrite` is false.
+        """
+        path = _path(filepath)
+        form = _format(path, save_format)
+        present = path.with_name(path.name + ".index") if form == "tf" else path
+        if not overwrite and present.exists():
+            raise InputError(f"{present} is there already: give another path, or overwrite=True.")
+        arrays = {key: variable.numpy() for key, variable in named_variables(self).items()}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            WRITERS[form](path, arrays)
+        except (OSError, tf.errors.OpError) as error:
+            raise InputError(f"{path} cannot be written: {error}.") from error
+
+    def load_weights(
+        self, filepath: Any, skip_mismatch: bool = False, by_name: bool = False, options: Any = None
+    ) -> None:
+        """Assign every variable from a file of `save_weights` or, if some do not fit or are not finite, none.
+
+        Args:
+          filepath: Path that `save_weights` was given.
+          skip_mismatch: Must be false.
+          by_name: Must be false.
+          options: Ignored.
+
+        Raises:
+          InputError: The file is missing, damaged or of another model, or an option cannot be used.
+        """
+        if skip_mismatch or by_name:
+            raise InputError(
+                "A VAE loads all of its weights or none: leave skip_mismatch and by_name out, and load "
+                "into a "
+                "model of the architecture that was saved."
+            )
+        path = _path(filepath)
+        form = _format(path, None)
+        if form == "tf" and path.is_file():
+            raise InputError(
+                f"{path} is no checkpoint: give the path that vae.save_weights was given, which ends in "
+                f"{', '.join(HDF5)} or .npz, or is the prefix of a checkpoint."
+            )
+        variables = named_variables(self)
+        expected = {key: (tuple(v.shape), np.dtype(v.dtype.as_numpy_dtype)) for key, v in variables.items()}
+        arrays = READERS[form](path, expected)
+        for key, variable in variables.items():
+            variable.assign(arrays[key])
+
+    def set_weights(self, weights: Any) -> None:
+        """Assign the arrays that `get_weights` returned: all of them or, if some do not fit, none."""
+        variables, arrays = self.weights, [np.asarray(array) for array in weights]
+        if len(arrays) != len(variables):
+            raise InputError(
+                f"Expected {len(variables)} arrays of weights, as vae.get_weights() gives them; "
+                f"got {len(arrays)}."
+            )
+        for variable, array in zip(variables, arrays, strict=True):
+            if array.shape != tuple(variable.shape) or array.dtype.kind not in "biuf":
+                raise InputError(
+                    f"{variable.name} must have shape {variable.shape.as_list()}, as vae.get_weights() gives "
+                    f"it; got {array.dtype} of shape {list(array.shape)}."
+                )
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
+
+    # ---- whole models ------------------------------------------------------------------------------
+
+    def save(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse Keras's formats of whole models, which would pickle functions of distribution layers."""
+        raise InputError(f"Keras cannot save a VAE whole: {WORKS}.")
+
+    export = save
+
+    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
+        """Refuse SavedModels before anything is traced; checkpoints hold every variable."""
+        if save_type == "savedmodel":
+            self.save()
+        return super()._trackable_children(save_type, **kwargs)
+
+    def get_config(self) -> NoReturn:
+        """Refuse a configuration for Keras: a VAE is made of distributions, which have none."""
+        raise InputError(
+            "A VAE has no configuration for Keras: vae.architecture describes a model of probvae, and "
+            "probvae.save(vae, folder) keeps it with the weights."
+        )
+
+    def to_json(self, **kwargs: Any) -> NoReturn:
+        """Refuse; see `get_config`."""
+        return self.get_config()
+
+    to_yaml = to_json
+
+    @classmethod
+    def from_config(cls, config: Any, custom_objects: Any = None) -> NoReturn:
+        """Refuse; see `get_config`."""
+        raise InputError("A VAE cannot be built from a Keras configuration: use probvae.build(architecture).")
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse pickles and copies, which would miss what distributions hold."""
+        raise InputError(f"A VAE cannot be pickled or copied: {COPY}.")
+
+    def __deepcopy__(self, memo: Any) -> NoReturn:
+        """Refuse copies."""
+        return self.__reduce__()
+
+
+def named_variables(model: Any) -> dict[str, tf.Variable]:
+    """Return each variable of a model once, by a name that does not depend on what else was built."""
+    named, seen = {}, set()
+    for part, module in model.named_parts().items():
+        for index, variable in enumerate(module.variables):
+            if id(variable) not in seen:
+                seen.add(id(variable))
+                kind = variable.name.rsplit("/", 1)[-1].removesuffix(":0")  # kernel, bias, ...
+                named[f"{part}/{index}/{kind}"] = variable
+    return named
+
+
+def _path(filepath: Any) -> Path:
+    try:
+        return Path(os.fspath(filepath))
+    except TypeError:
+        raise InputError(f"Expected the path of a file of weights; got {filepath!r}.") from None
+
+
+def _format(path: Path, save_format: str | None) -> str:
+    """Return the format of a file, by its ending if None is asked for."""
+    names = {"h5": "h5", "hdf5": "h5", "keras": "h5", "npz": "npz", "tf": "tf", "tensorflow": "tf"}
+    by_name = "h5" if path.name.endswith(HDF5) else "npz" if path.name.endswith(".npz") else "tf"
+    if not path.name or path.is_dir():
+        raise InputError(f"{path} is a folder: give the path of a file, such as {path / 'vae.weights.h5'}.")
+    if save_format is None:
+        return by_name
+    if names.get(save_format) != by_name:
+        raise InputError(
+            f"The ending of {path} must be that of its format, {save_format!r}: .h5 for h5, .npz for "
+            f"npz, none "
+            "for tf."
+        )
+    return by_name
+
+
+# ---- the formats -----------------------------------------------------------------------------------
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def write_npz(path: Path, arrays: Arrays) -> None:
+    """Write arrays to an .npz file, atomically."""
+    write_atomic(path, lambda file: np.savez(file, **arrays))
+
+
+def _write_hdf5(path: Path, arrays: Arrays) -> None:
+    def write(file: Any) -> None:
+        with h5py.File(file, "w") as content:
+            for key, array in arrays.items():
+                content.create_dataset(key, data=array)
+
+    write_atomic(path, write)
+
+
+def _write_checkpoint(path: Path, arrays: Arrays) -> None:
+    tf.raw_ops.SaveV2(
+        prefix=str(path),
+        tensor_names=list(arrays),
+        shape_and_slices=[""] * len(arrays),
+        tensors=list(arrays.values()),
+    )
+    name = json.dumps(path.name)  # relative, so that the folder can be moved
+    state = f"model_checkpoint_path: {name}\nall_model_checkpoint_paths: {name}\n"
+    write_text(path.with_name("checkpoint"), state)  # for tf.train.latest_checkpoint
+
+
+def _read_npz(path: Path, expected: Mapping[str, npz.Spec]) -> dict[str, np.ndarray]:
+    return npz.read_expected(path, "weights", expected)
+
+
+def _read_hdf5(path: Path, expected: Mapping[str, npz.Spec]) -> dict[str, np.ndarray]:
+    with refusals(path, "weights"), h5py.File(path, "r") as content:
+        found: dict[str, Any] = {}
+        content.visititems(lambda key, item: found.update({key: item}) if hasattr(item, "dtype") else None)
+        specs = {key: (item.shape, item.dtype) for key, item in found.items()}
+        _check(path, specs, expected)
+        return _finite(path, {key: np.asarray(found[key][()]) for key in expected})
+
+
+def _read_checkpoint(path: Path, expected: Mapping[str, npz.Spec]) -> dict[str, np.ndarray]:
+    with refusals(path, "weights"):
+        if not path.with_name(path.name + ".index").is_file():
+            raise InputError(f"There is no file and no checkpoint {path}: give the path of weights.")
+        reader = tf.train.load_checkpoint(str(path))
+        types = reader.get_variable_to_dtype_map()
+        shapes = reader.get_variable_to_shape_map()
+        specs = {key: (tuple(shape), types[key].as_numpy_dtype) for key, shape in shapes.items()}
+        _check(path, specs, expected)
+        return _finite(path, {key: reader.get_tensor(key) for key in expected})
+
+
+def _check(path: Path, specs: Mapping[str, Any], expected: Mapping[str, npz.Spec]) -> None:
+    """Refuse names, shapes and types other than the model's, before a value is read."""
+    missing, unknown = expected.keys() - specs.keys(), specs.keys() - expected.keys()
+    if missing or unknown:
+        raise InputError(
+            f"{path} does not fit the model: it lacks {sorted(missing)[:3]} and has the unknown "
+            f"{sorted(unknown)[:3]}. Load a file of vae.save_weights into a model of the architecture "
+            f"that was "
+            "saved."
+        )
+    for key, (shape, dtype) in expected.items():
+        found, kind = specs[key]
+        if tuple(found or ()) != shape or np.dtype(kind) != dtype:
+            raise InputError(
+                f"{path}: {key} must be {dtype} of shape {list(shape)} for this model; it is "
+                f"{np.dtype(kind)} of "
+                f"shape {list(found or ())}."
+            )
+
+
+def _finite(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    for key, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise InputError(
+                f"{path}: {key} must be finite; some of its values are not. Load weights that were "
+                f"saved before "
+                "training failed."
+            )
+    return arrays
+
+
+WRITERS = {"h5": _write_hdf5, "npz": write_npz, "tf": _write_checkpoint}
+READERS = {"h5": _read_hdf5, "npz": _read_npz, "tf": _read_checkpoint}
