@@ -265,12 +265,17 @@ def decoded(vae: VAE, mean: str) -> list[str]:
 def signatures(vae: VAE) -> str:
     """Return a paragraph on what the signatures of a SavedModel take and give."""
     if not has_units(vae):
-        return f"A row an example, float32; `bounds` holds `elbo` and `iwae`. {density(vae)}"
+        return (
+            f"A row an example, float32; `bounds` holds `elbo` and `iwae`. {density(vae)} Where x or z holds "
+            "a value that the model does not take, `problem` says so, and the numbers of this row are NaN; "
+            'elsewhere `problem` is "".'
+        )
     return (
         f"A row an example. `bounds` holds `elbo` and `iwae`, float64. {density(vae)} Where the model "
         "does not know a value (an unknown level, a value that its kind does not have), `problem` says so, "
         'and the numbers of this row are NaN; elsewhere `problem` is "". `encode_x`, `decode_x`, '
-        "`log_prob_x` and `sample_x` take and give coded x, and their log p(x) is that of coded x."
+        "`log_prob_x` and `sample_x` take and give coded x, and their log p(x) is that of coded x; they "
+        "have a `problem` too."
     )
 
 
@@ -286,8 +291,8 @@ def loading(vae: VAE, mean: str) -> Sequence[str]:
         return [
             *start,
             f'drawn = model["sample"](number=tf.constant(16), seed=tf.constant(0))  # z, x, {mean}',
-            'encoded = model["encode"](x=drawn["x"])  # loc, scale',
-            f'decoded = model["decode"](z=encoded["loc"])  # {mean}',
+            'encoded = model["encode"](x=drawn["x"])  # loc, scale, problem',
+            f'decoded = model["decode"](z=encoded["loc"])  # {mean}, problem',
             f'bounds = model["log_prob"](x=drawn["x"], {numbers})',
         ]
     return [
@@ -295,6 +300,6 @@ def loading(vae: VAE, mean: str) -> Sequence[str]:
         'drawn = dict(model["sample"](number=tf.constant(16), seed=tf.constant(0)))',
         'z = drawn.pop("z")  # the other tensors are values in the units of the data',
         'encoded = model["encode"](**drawn)  # loc, scale, problem',
-        'decoded = model["decode"](z=encoded["loc"])  # central values in the units of the data',
+        'decoded = model["decode"](z=encoded["loc"])  # central values in the units of the data, problem',
         f'bounds = model["log_prob"](**drawn, {numbers})',
     ]

@@ -1,4 +1,8 @@
-"""The functions of an exported model: TensorFlow graphs that hold its variables and no Python."""
+"""The functions of an exported model: TensorFlow graphs that hold its variables and no Python.
+
+They check what they are given: where x or z is wrong, the outputs of this row are NaN, and a number of draws
+that is out of range is an error of one sentence.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +11,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae import objectives
+from probvae.export.checks import Check, count, masked, of_x, of_z
 from probvae.export.values import Outputs, spec
 from probvae.likelihoods import likelihood_of
 from probvae.models.vae import VAE
@@ -24,11 +29,13 @@ def encode(vae: VAE) -> tf.types.experimental.GenericFunction:
 
     They describe q(z|x) fully only if it is a diagonal normal; `log_prob` uses q(z|x) itself.
     """
+    check = of_x(vae)
 
     @tf.function(input_signature=[spec([None, *vae.event_shape], tf.float32, "x")], autograph=False)
     def encode(x: tf.Tensor) -> Outputs:
-        loc, scale = _moments(vae, x)
-        return {"loc": tf.identity(loc), "scale": tf.identity(scale)}
+        right = check.rows(x)
+        loc, scale = _moments(vae, check.safe(x))
+        return masked(right, {"loc": loc, "scale": scale})
 
     return encode
 
@@ -50,12 +57,13 @@ def decode(vae: VAE) -> tf.types.experimental.GenericFunction:
     """
     name = mean_name(vae)
     is_table = vae.schema is not None and vae.schema.is_table
+    check = of_z(vae)
 
     @tf.function(input_signature=[spec([None, vae.latent_dim], tf.float32, "z")], autograph=False)
     def decode(z: tf.Tensor) -> Outputs:
-        p: tfd.Distribution = vae.likelihood(z)  # p(x|z)
-        spread = {"stddev": tf.identity(p.stddev()), "mode": tf.identity(p.mode())} if is_table else {}
-        return {name: tf.identity(p.mean()), **spread}
+        p: tfd.Distribution = vae.likelihood(check.safe(z))  # p(x|z)
+        spread = {"stddev": p.stddev(), "mode": p.mode()} if is_table else {}
+        return masked(check.rows(z), {name: p.mean(), **spread})
 
     return decode
 
@@ -66,14 +74,16 @@ def log_prob(vae: VAE) -> tf.types.experimental.GenericFunction:
     They are `probvae.elbo` and `probvae.iwae` at the same draws of z.
     """
     specs = [spec([None, *vae.event_shape], tf.float32, "x"), whole("num_samples"), whole("seed")]
+    check = of_x(vae)
 
     @tf.function(input_signature=specs, autograph=False)
     def log_prob(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> Outputs:
-        terms = objectives.log_terms(vae, x, num_samples=num_samples, seed=as_seed(seed))
+        num_samples = count("num_samples", num_samples, tf.shape(x)[0])
+        terms = objectives.log_terms(vae, check.safe(x), num_samples=num_samples, seed=as_seed(seed))
         log_w = terms.log_weights  # [K, B]
-        count = tf.math.log(tf.cast(num_samples, log_w.dtype))
-        elbo, iwae = tf.reduce_mean(log_w, axis=0), tf.reduce_logsumexp(log_w, axis=0) - count
-        return {"elbo": elbo, "iwae": iwae}
+        log_k = tf.math.log(tf.cast(num_samples, log_w.dtype))
+        elbo, iwae = tf.reduce_mean(log_w, axis=0), tf.reduce_logsumexp(log_w, axis=0) - log_k
+        return masked(check.rows(x), {"elbo": elbo, "iwae": iwae})
 
     return log_prob
 
@@ -87,7 +97,7 @@ def sample(vae: VAE) -> tf.types.experimental.GenericFunction:
 
     @tf.function(input_signature=[whole("number"), whole("seed")], autograph=False)
     def sample(number: tf.Tensor, seed: tf.Tensor) -> Outputs:
-        seed_z, seed_x = split(seed, 2)
+        number, (seed_z, seed_x) = count("number", number), split(seed, 2)
         z = tf.ensure_shape(vae.prior.sample(number, seed=seed_z), [None, vae.latent_dim])
         p: tfd.Distribution = vae.likelihood(z)  # p(x|z)
         return {"z": z, "x": tf.identity(p.sample(seed=seed_x)), name: tf.identity(p.mean())}
@@ -101,6 +111,8 @@ FUNCTIONS: dict[str, Callable[[VAE], Any]] = {
     "log_prob": log_prob,
     "sample": sample,
 }
+# The checks of the first argument of a function, for the sentence on each row; `sample` has no rows.
+CHECKS: dict[str, Callable[[VAE], Check]] = {"encode": of_x, "decode": of_z, "log_prob": of_x}
 # The functions for formats without randomness.
 PARTS: dict[str, Callable[[VAE], Any]] = {"encoder": encode, "decoder": decode}
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from probvae.export.functions import FUNCTIONS, mean_name, whole
+from probvae.export.checks import Check, masked
+from probvae.export.functions import CHECKS, FUNCTIONS, mean_name, whole
 from probvae.export.image_values import Images
 from probvae.export.table_values import Table
 from probvae.export.values import Outputs, Values
@@ -29,22 +29,33 @@ def signatures(vae: VAE, values: Values | None) -> dict[str, Any]:
     """Return the functions of an export by their names, those of `FUNCTIONS` with and without `CODED`.
 
     Without `CODED` they take and give values in the units of the data, where `values` says what these are.
+    All that take rows give `problem` [B]: what is wrong with each row, "" for nothing.
     """
     coded = {name: function(vae) for name, function in FUNCTIONS.items()}
+    coded |= {name: _with_problem(coded[name], check(vae)) for name, check in CHECKS.items()}
     if values is None:
         return coded
     main = {name: in_units(coded[name], values, mean_name(vae)) for name, in_units in IN_UNITS.items()}
     return main | {f"{name}{CODED}": function for name, function in coded.items()}
 
 
+def _with_problem(function: Any, check: Check) -> Any:
+    """Return a function of rows that says what is wrong with each."""
+
+    @tf.function(input_signature=function.input_signature, autograph=False)
+    def with_problem(rows: tf.Tensor, *others: tf.Tensor) -> Outputs:
+        return {**function(rows, *others), "problem": tf.where(check.rows(rows), "", check.expected)}
+
+    return with_problem
+
+
 def _where_right(problem: tf.Tensor, outputs: Outputs) -> Outputs:
-    """Return outputs [B, ...] with NaN for the examples with a problem, and the problems."""
+    """Return outputs [B, ...] without values for the examples with a problem, and the problems.
 
-    def right(value: tf.Tensor) -> tf.Tensor:
-        mask = tf.reshape(problem == "", tf.concat([tf.shape(problem), tf.ones_like(tf.shape(value)[1:])], 0))
-        return tf.where(mask, value, tf.cast(np.nan, value.dtype))
-
-    return {**{name: right(value) for name, value in outputs.items()}, "problem": problem}
+    These are those of the values or, if these have none, the `problem` of the outputs.
+    """
+    problem = tf.where(problem == "", outputs["problem"], problem)
+    return {**masked(problem == "", {k: v for k, v in outputs.items() if k != "problem"}), "problem": problem}
 
 
 def _encode(coded: Any, values: Values, mean: str) -> Any:
@@ -64,7 +75,8 @@ def _decode(coded: Any, values: Values, mean: str) -> Any:
     @tf.function(input_signature=coded.input_signature, autograph=False)
     def decode(z: tf.Tensor) -> Outputs:
         decoded = coded(z)
-        return values.centers({**decoded, "mean": decoded[mean]})
+        centers = values.centers({**decoded, "mean": decoded[mean]})
+        return _where_right(decoded["problem"], {**centers, "problem": decoded["problem"]})
 
     return decode
 
@@ -80,7 +92,9 @@ def _log_prob(coded: Any, values: Values, mean: str) -> Any:
         x, problem, log_slope = values.encode(cells, fold_in(as_seed(seed), BINARIZATION))
         bounds = coded(x, num_samples, seed)
         return _where_right(
-            problem, {name: tf.cast(bound, tf.float64) + log_slope for name, bound in bounds.items()}
+            problem,
+            {name: tf.cast(bounds[name], tf.float64) + log_slope for name in ("elbo", "iwae")}
+            | {"problem": bounds["problem"]},
         )
 
     return log_prob

@@ -82,6 +82,12 @@ def assert_same(found, truth):
         np.testing.assert_allclose(found[name], value, rtol=2e-5, atol=2e-5, err_msg=name)
 
 
+def right(found):
+    """The numbers of a signature, which finds no problem."""
+    assert set(found["problem"].numpy().tolist()) == {b""}
+    return {name: value for name, value in found.items() if name != "problem"}
+
+
 def test_the_cases_hold_every_part_of_a_model():
     defaults = Architecture((8, 8, 1), **TINY)
     tables = {"posterior": POSTERIORS, "prior": PRIORS, "likelihood": LIKELIHOODS, "network": NETWORKS}
@@ -106,15 +112,65 @@ def test_saved_model_computes_what_the_model_does(choices, tmp_path):
     signatures = tf.saved_model.load(str(tmp_path / "out" / "saved_model")).signatures
     assert set(signatures) == {"encode", "decode", "log_prob", "sample"}
     encoded, decoded = expected(vae, x, z)
-    assert_same(signatures["encode"](x=tf.constant(x)), encoded)
-    assert_same(signatures["decode"](z=tf.constant(z)), decoded)
+    assert_same(right(signatures["encode"](x=tf.constant(x))), encoded)
+    assert_same(right(signatures["decode"](z=tf.constant(z))), decoded)
     for k in (1, 7):  # one function for every number of draws
         found = signatures["log_prob"](x=tf.constant(x), num_samples=tf.constant(k), seed=tf.constant(5))
         truth = {"elbo": probvae.elbo, "iwae": probvae.iwae}
-        assert_same(found, {n: f(vae, x, num_samples=k, seed=5) for n, f in truth.items()})
+        assert_same(right(found), {n: f(vae, x, num_samples=k, seed=5) for n, f in truth.items()})
     drawn = signatures["sample"](number=tf.constant(4), seed=tf.constant(9))
     np.testing.assert_allclose(drawn["x"], vae.sample(4, seed=9), rtol=1e-4, atol=1e-4)
     assert_same({k: v for k, v in drawn.items() if k not in "xz"}, expected(vae, x, drawn["z"])[1])
+
+
+WRONG = {  # likelihoods, wrong values of x, and words of the problem
+    "bernoulli": ((0.5, 255.0, np.nan, np.inf), b"0 or 1"),
+    "categorical": ((300.0, -1.0, 0.5, np.nan), b"integers from 0"),
+    "poisson": ((-1.0, 0.5, np.nan, np.inf), b"integers from 0 on"),
+    "normal": ((np.nan, np.inf, -np.inf, np.nan), b"finite"),
+}
+
+
+@pytest.mark.parametrize(
+    "likelihood",
+    ["bernoulli", "categorical", *(pytest.param(n, marks=pytest.mark.slow) for n in ("poisson", "normal"))],
+)
+def test_wrong_rows_are_nan_and_say_why(likelihood, tmp_path):
+    values, words = WRONG[likelihood]
+    vae, x, z = tiny(likelihood=likelihood)
+    export_model(vae, tmp_path / "out")
+    signatures = tf.saved_model.load(str(tmp_path / "out" / "saved_model")).signatures
+    truth = probvae.iwae(vae, x, num_samples=3, seed=1)
+    x[: len(values), 0, 0, 0], z[:2, 0] = values, (np.nan, np.inf)
+    draws = {"num_samples": tf.constant(3), "seed": tf.constant(1)}
+    scored, encoded = signatures["log_prob"](x=x, **draws), signatures["encode"](x=x)
+    np.testing.assert_allclose(scored["iwae"][4:], truth[4:], rtol=1e-5)
+    for found, wrong, said in (
+        (scored, 4, words),
+        (encoded, 4, words),
+        (signatures["decode"](z=z), 2, b"z must hold finite"),
+    ):
+        problem = found.pop("problem").numpy().tolist()
+        assert all(said in p for p in problem[:wrong]) and set(problem[wrong:]) == {b""}
+        for value in found.values():
+            assert np.isnan(value[:wrong]).all() and np.isfinite(value[wrong:]).all()
+    for number in (0, -3, 2**31 - 1):
+        number = tf.constant(number)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="num_samples must be a whole number from 1"):
+            signatures["log_prob"](x=x, num_samples=number, seed=tf.constant(1))
+        with pytest.raises(tf.errors.InvalidArgumentError, match="number must be a whole number from 1 to"):
+            signatures["sample"](number=number, seed=tf.constant(1))
+
+
+def test_networks_of_the_callers_own_check_the_support_of_their_distribution(tmp_path):
+    vae, x, _ = tiny(likelihood="poisson")
+    own = probvae.VAE(vae.prior, vae.encoder, vae.decoder)
+    assert own.architecture is None and own.schema is None
+    export_model(own, tmp_path / "out")
+    x[0, 0, 0, 0] = -1
+    found = tf.saved_model.load(str(tmp_path / "out" / "saved_model")).signatures["encode"](x=x)
+    assert b"integers from 0 on" in found["problem"].numpy()[0]
+    assert np.isnan(found["loc"][0]).all() and np.isfinite(found["loc"][1:]).all()
 
 
 PROGRAM = """
@@ -125,6 +181,10 @@ bounds = model["log_prob"](x=drawn["x"], num_samples=tf.constant(6), seed=tf.con
 encoded = model["encode"](x=drawn["x"])
 decoded = model["decode"](z=encoded["loc"])
 assert not {"probvae", "tensorflow_probability", "tf_keras"} & set(sys.modules)
+wrong = model["encode"](x=drawn["x"] / 2)["problem"].numpy()
+assert all(b"0 or 1" in problem for problem in wrong)
+for found in (bounds, encoded, decoded):
+    assert set(found.pop("problem").numpy()) == {b""}
 np.savez(sys.argv[2], **drawn, **bounds, **encoded, decoded=decoded["probabilities"])
 """
 
@@ -208,6 +268,9 @@ def test_onnx_computes_what_the_model_does(choices, tmp_path):
         encoded, decoded = expected(vae, x[:size], z[:size])
         assert_same(run_onnx(encoder, x[:size]), encoded)
         assert_same(run_onnx(decoder, z[:size]), decoded)
+    x[0].flat[0] = np.inf
+    assert np.isnan(run_onnx(encoder, x)["loc"][0]).all()
+    assert np.isfinite(run_onnx(encoder, x)["loc"][1:]).all()
 
 
 def test_onnx_of_one_class_takes_x_alone(tmp_path):
@@ -405,4 +468,8 @@ def test_the_code_of_a_card_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "out")
     names = {}
     exec(re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)[1], names)
-    assert names["decoded"]["mean"].shape == (16, 8, 8, 1) and set(names["bounds"]) == {"elbo", "iwae"}
+    assert names["decoded"]["mean"].shape == (16, 8, 8, 1) and set(names["bounds"]) == {
+        "elbo",
+        "iwae",
+        "problem",
+    }

@@ -122,7 +122,12 @@ def test_a_table_is_scored_and_drawn_in_its_units(table):
     drawn = dict(signatures["sample"](number=tf.constant(40), seed=tf.constant(9)))
     z = drawn.pop("z")
     assert_values(drawn, SCHEMA.decode(vae.sample(40, seed=9)))
-    assert_values(signatures["decode"](z=z), centers(*moments(vae.likelihood(z))))
+    decoded = signatures["decode"](z=z)
+    assert set(decoded.pop("problem").numpy()) == {b""}
+    assert_values(decoded, centers(*moments(vae.likelihood(z))))
+    wrong = signatures["decode"](z=tf.constant([[np.nan, 0.0], [0.0, 0.0]]))
+    assert wrong["problem"].numpy().tolist() == [b"z must hold finite numbers.", b""]
+    assert wrong["column_class"].numpy()[0] == b"" and np.isnan(wrong["rooms"][0])
     again = signatures["log_prob"](**drawn, **arguments)  # what it gives it takes
     assert np.all(np.isfinite(again["iwae"]))
 
