@@ -13,7 +13,7 @@ from probvae.arguments import count
 from probvae.distributions.base import LibraryDistribution
 from probvae.errors import InputError
 from probvae.inference.quadrature import exact
-from probvae.objectives.bound import Model, elbo
+from probvae.objectives.bound import Model, checked, elbo
 from probvae.objectives.importance_weighted import iwae
 from probvae.seeds import Seed, as_seed
 
@@ -79,6 +79,9 @@ class Marginal(LibraryDistribution):
 
     def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         return self.vae.sample(n, seed=seed)
+
+    def _call_log_prob(self, value: Any, name: str, **kwargs: Any) -> tf.Tensor:
+        return super()._call_log_prob(checked(self.vae, value), name, **kwargs)
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         leading = tf.shape(x)[: tf.rank(x) - len(self.vae.event_shape)]

@@ -35,6 +35,8 @@ class Batches:
         """Raise the refusal of a batch in place of the error that TensorFlow makes of it."""
         if error is not None and self._error is not None and error is not self._error:
             raise self._error from None
+        if isinstance(error, ValueError) and "non-empty" in str(error):  # Keras read no batch at all
+            raise InputError("The data must hold one batch or more; they hold none.") from None
 
     # ---- data --------------------------------------------------------------------------------------
 
@@ -159,8 +161,11 @@ class Batches:
         return (examples,) if weights is None else (examples, weights, weights)
 
     def _generator(self, batches: Any, what: str) -> Iterator[tuple[Any, ...]]:
-        for batch in batches:
+        number = 0
+        for number, batch in enumerate(batches, 1):
             yield self._batch(batch, what)
+        if not number:
+            raise InputError(f"{what} must yield one batch or more; the generator is at its end.")
 
     def _dataset(self, dataset: tf.data.Dataset, what: str) -> tf.data.Dataset:
         """Return a data set of checked batches."""

@@ -93,9 +93,9 @@ def distribution_of(what: str, call: Callable[[], Any], dtype: Any) -> tfd.Distr
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
         if isinstance(error, InputError):
             raise
-        reason = str(getattr(error, "message", error)).strip().splitlines()[-1:] or [type(error).__name__]
+        reason = _reason(error).rstrip(".")
         raise InputError(
-            f"The {what} cannot be called: {reason[0]} Check the shapes of its layers; {ORDER}."
+            f"The {what} cannot be called: {reason}. Check the shapes of its layers; {ORDER}."
         ) from error
     if not isinstance(d, tfd.Distribution):
         raise InputError(
@@ -110,3 +110,11 @@ def distribution_of(what: str, call: Callable[[], Any], dtype: Any) -> tfd.Distr
             "sets the type of all layers."
         )
     return d
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error, without what Keras puts around it."""
+    text = str(getattr(error, "message", error)).strip()
+    if "Call arguments received by" in text:
+        text = text.partition("\n\n")[2].strip()
+    return (text or type(error).__name__).splitlines()[0]

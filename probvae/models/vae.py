@@ -1,5 +1,6 @@
 """The VAE: a prior p(z), an encoder that returns q(z|x), a decoder that returns p(x|z)."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from probvae.models.contract import Contract, check_latents, contract_of
 from probvae.models.folding import FoldedModel, Split
 from probvae.models.keras_model import KerasModel
 from probvae.models.parts import check_network, check_prior, distribution_of
+from probvae.objectives import memory
 from probvae.seeds import Seed, as_seed, split
 
 
@@ -213,12 +215,31 @@ class VAE(KerasModel):
         """Draw x [num_samples, *E] from the model: z ~ p(z), x ~ p(x|z)."""
         num_samples = count("num_samples", num_samples)
         seed_z, seed_x = split(seed, 2)
-        return self.likelihood(self.prior.sample(num_samples, seed=seed_z)).sample(seed=seed_x)
+        return self.decoded_draws(self.prior.sample(num_samples, seed=seed_z), seed_x)
+
+    def decoded_draws(self, z: tf.Tensor, seed: Seed, y: tf.Tensor | None = None) -> tf.Tensor:
+        """Draw x [N, *E] from p(x|z) at z [N, L], and y [N, C] where that is given.
+
+        Draws of distributions with more than `memory.NUMBERS` parameters take blocks of rows; the first has
+        the seed itself, and the others have seeds of their own.
+        """
+        given = () if y is None else (y,)
+        numbers = self._folded_decoder.params_size or math.prod(self.value_shape)
+
+        def draw(start: int, stop: int, seed: tf.Tensor) -> tf.Tensor:
+            return self.likelihood(z[start:stop], *(y[start:stop] for y in given)).sample(seed=seed)
+
+        rows = tf.shape(z)[0] if z.shape[0] is None else z.shape[0]
+        return memory.draw_in_blocks(draw, rows, numbers, as_seed(seed))
 
     def reconstruct(self, x: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         """Return the mean of p(x|z) at one draw z ~ q(z|x), of the shape of x."""
         z = self.posterior(x).sample(seed=as_seed(seed))
         return self.likelihood_at(z, x).mean()
+
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> tfd.Distribution:
+        """Return `call(x)`; x is checked first, before Keras adds its own words to a refusal."""
+        return super().__call__(self.contract.check(x), *args, **kwargs)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
         """Return p(x|z) at z = E[z] under q(z|x): a reconstruction without noise."""

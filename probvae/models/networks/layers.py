@@ -23,7 +23,8 @@ def float32_layers() -> Iterator[None]:
     try:
         yield
     finally:
-        tf_keras.mixed_precision.set_global_policy(policy)
+        is_default = policy.name == tf_keras.backend.floatx()  # follows floatx, if it is not set
+        tf_keras.mixed_precision.set_global_policy(None if is_default else policy)
 
 
 @tf.custom_gradient
