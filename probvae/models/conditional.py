@@ -292,7 +292,13 @@ class ConditionalVAE(VAE):
             return super().sample(num_samples, seed)
         num_samples = count("num_samples", num_samples)
         seed_z, seed_x = split(seed, 2)
-        return self.likelihood(self.prior.sample(num_samples, seed=seed_z), y).sample(seed=seed_x)
+        z, y = self.prior.sample(num_samples, seed=seed_z), self.as_context(y)
+        if y.shape.rank > 2 or y.shape[:-1].as_list() not in ([], [1], [None], [num_samples]):
+            raise InputError(
+                f"y must be one for all draws, or one for each of {num_samples:,}; its shape is "
+                f"{y.shape.as_list()}."
+            )
+        return self.decoded_draws(z, seed_x, tf.broadcast_to(y, [num_samples, self.context_dim]))
 
     def fixed_draws(self, z: np.ndarray, x: np.ndarray) -> tuple[tuple[Any, ...], int, str]:
         """Return the prior draws of a picture: the same z for every class, one class a row.

@@ -1,6 +1,7 @@
 """Keras models that end in a distribution, extended from one batch axis to any number of them."""
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,13 +12,14 @@ from tensorflow_probability import layers as tfpl
 
 from probvae.distributions.base import Wrapper
 from probvae.distributions.layers import distribution_at, is_function, one_at_a_time
+from probvae.objectives import memory
 from probvae.seeds import Seed
 
 
 class Split(NamedTuple):
     """A network from inputs to parameters, and the distribution layer at its end."""
 
-    network: Callable[..., tf.Tensor]
+    network: Any  # Keras model
     head: Callable[[tf.Tensor], tfd.Distribution]
 
 
@@ -33,7 +35,7 @@ class FoldedModel:
 
     def __init__(self, model: tf_keras.Model) -> None:
         self.model = model
-        self.split = None
+        self.split: Split | None = None
         if getattr(model, "inputs", None) and isinstance(model.layers[-1], tfpl.DistributionLambda):
             head = model.layers[-1]
             self.split = Split(tf_keras.Model(model.inputs, head.input), head)
@@ -53,14 +55,30 @@ class FoldedModel:
             folded = tf.reshape(x, [-1, *x.shape[x.shape.rank - event_ndims :]])
             if self.split is None:
                 return UnfoldedBatch(self.model(folded, training=training), leading)
-            params = self.split.network(folded, training=training)
+            params = self._params(self.split.network, folded, training)
             params = tf.reshape(params, tf.concat([leading, params.shape[1:]], 0))
             return distribution_at(self.split.head, params)
 
     def _at_one_axis(self, x: tf.Tensor, training: bool) -> tfd.Distribution:
-        if not self._thread_safe:
+        if self.split is None or not self._thread_safe:
             return self.model(x, training=training)
-        return distribution_at(self.split.head, self.split.network(x, training=training))
+        return distribution_at(self.split.head, self._params(self.split.network, x, training))
+
+    @property
+    def params_size(self) -> int | None:
+        """Number of parameters of one distribution; None if the model is not a Keras graph."""
+        return None if self.split is None else math.prod(self.split.network.output_shape[1:])
+
+    def _params(self, network: Any, x: tf.Tensor, training: bool) -> tf.Tensor:
+        """Return the parameters at x [N, ...], computed in blocks where no gradient is recorded."""
+        if training or not tf.executing_eagerly():
+            return network(x, training=training)
+        row, rows = x.shape[1:], x.shape[0]
+        values = row.num_elements() + math.prod(network.output_shape[1:])
+        cost = memory.Cost(self, "network", network, row, x.dtype, values, network)
+        memory.refuse_gradient(cost, 1, rows)
+        size = rows if memory.is_recorded() else cost.rows_at_once(rows)
+        return memory.in_row_blocks(lambda start, stop: network(x[start:stop], training=training), rows, size)
 
 
 class UnfoldedBatch(Wrapper):

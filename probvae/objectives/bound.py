@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae.arguments import count, weight
+from probvae.objectives import memory
 from probvae.objectives.gradients import path_log_prob
 from probvae.seeds import Seed, as_seed
 
@@ -85,8 +86,12 @@ def log_terms(
     seed: Seed,
     q: tfd.Distribution | None = None,
     path: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    loop: bool = False,
 ) -> LogTerms:
     """Draw z from q(z|x) and evaluate the three terms of the bound.
+
+    Without a gradient, and outside of a `tf.function`, the draws are decoded in blocks within
+    `memory.BUDGET`, with the same numbers up to rounding.
 
     Args:
       vae: Model of x.
@@ -96,16 +101,45 @@ def log_terms(
       q: q(z|x), batch [B], instead of the encoder's.
       path: Function that returns z unchanged and may change its gradient. If given, the gradient of log
         q(z|x) goes through z alone (`gradients.path_log_prob`).
+      loop: Whether the graph of a `tf.function` decodes in blocks too, in a loop, which has no gradient.
 
     Returns:
       `LogTerms`.
+
+    Raises:
+      InputError: The model does not take x, the number of draws is below 1, or a gradient of so many draws
+        does not fit into memory.
     """
     x, num_samples = checked(vae, x), count("num_samples", num_samples)
     q = vae.posterior(x) if q is None else q  # q(z|x)
     z = q.sample(num_samples, seed=as_seed(seed))  # [S, B, L]
     z = z if path is None else path(z)
     log_posterior = q.log_prob if path is None else lambda z: path_log_prob(q, z)
-    return LogTerms(vae.likelihood(z).log_prob(x), vae.prior.log_prob(z), log_posterior(z), z)
+    log_q = log_posterior(z)
+    log_likelihood, log_prior = _decoded(vae, tf.convert_to_tensor(x), z, loop)
+    return LogTerms(log_likelihood, log_prior, log_q, z)
+
+
+def _decoded(vae: Model, x: tf.Tensor, z: tf.Tensor, loop: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return log p(x|z) and log p(z), [S, B], in blocks of draws where no gradient is recorded."""
+    if not (tf.executing_eagerly() or loop):
+        return vae.likelihood(z).log_prob(x), vae.prior.log_prob(z)
+    event, row = x.shape[z.shape.rank - 2 :], z.shape[-1:]
+
+    def at_zeros(z: tf.Tensor) -> tf.Tensor:
+        return vae.likelihood(z).log_prob(tf.zeros([*z.shape[:-1], *event], z.dtype))
+
+    values = event.num_elements() + z.shape[-1]
+    decoding = memory.Cost(vae, "log p(x|z)", at_zeros, row, z.dtype, values, vae)
+    if not loop:
+        memory.refuse_gradient(decoding, z.shape[0], z.shape[1:-1].num_elements())
+    log_likelihood = memory.by_rows(
+        lambda z, x: vae.likelihood(z).log_prob(x), decoding, z, x, event_ndims=event.rank, loop=loop
+    )
+    if vae.prior.batch_shape.rank:
+        return log_likelihood, vae.prior.log_prob(z)
+    scoring = memory.Cost(vae, "log p(z)", vae.prior.log_prob, row, z.dtype, z.shape[-1], vae.prior)
+    return log_likelihood, memory.by_rows(vae.prior.log_prob, scoring, z, loop=loop)
 
 
 def log_weights(vae: Model, x: tf.Tensor, *, num_samples: int = 1, seed: Seed) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """The bound of a semi-supervised model (M2), with classes known and unknown."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ from tensorflow_probability import distributions as tfd
 from probvae.arguments import weight
 from probvae.distributions.layers import one_at_a_time
 from probvae.errors import InputError
+from probvae.objectives import memory
 from probvae.objectives.bound import Model, checked, elbo
 from probvae.seeds import Seed
 
@@ -111,9 +113,18 @@ def m2(
 def log_class_probabilities(vae: SemisupervisedModel, x: tf.Tensor) -> tf.Tensor:
     """Return log q(y|x) of every class, [B, C], for x [B, *E]."""
     classes = tf.eye(vae.contexts.event_shape[0])[:, tf.newaxis]
-    with one_at_a_time():  # a classifier of the caller's own may be for one thread only
-        q = vae.classifier(x)  # q(y|x)
-    return tf.transpose(q.log_prob(classes))
+
+    def log_q(x: tf.Tensor) -> tf.Tensor:
+        with one_at_a_time():  # a classifier of the caller's own may be for one thread only
+            q = vae.classifier(x)  # q(y|x)
+        return tf.transpose(q.log_prob(classes))
+
+    x = tf.convert_to_tensor(x)
+    if memory.is_recorded():
+        return log_q(x)
+    row = tuple(x.shape[1:])
+    cost = memory.Cost(vae, "log q(y|x)", log_q, row, x.dtype, math.prod(row), vae.classifier)
+    return memory.in_row_blocks(lambda a, b: log_q(x[a:b]), len(x), cost.rows_at_once(len(x)))
 
 
 def classification_weight(labelled: float) -> float:
