@@ -78,14 +78,14 @@ DIRECTED: dict[type, Callable[[Any], None]] = {
 class CheckedCallbacks(tf_keras.Model):
     """A Keras model whose methods check their callbacks first."""
 
-    def fit(self, *args: Any, callbacks: Any = None, **options: Any) -> Any:
+    def fit(self, x: Any = None, y: Any = None, *, callbacks: Any = None, **options: Any) -> Any:
         """Train the model."""
-        return super().fit(*args, callbacks=prepared(callbacks), **options)
+        return super().fit(x, y, callbacks=prepared(callbacks), **options)
 
-    def evaluate(self, *args: Any, callbacks: Any = None, **options: Any) -> Any:
+    def evaluate(self, x: Any = None, y: Any = None, *, callbacks: Any = None, **options: Any) -> Any:
         """Evaluate the model."""
-        return super().evaluate(*args, callbacks=prepared(callbacks), **options)
+        return super().evaluate(x, y, callbacks=prepared(callbacks), **options)
 
-    def predict(self, *args: Any, callbacks: Any = None, **options: Any) -> Any:
+    def predict(self, x: Any, *, callbacks: Any = None, **options: Any) -> Any:
         """Return the predictions of the model."""
-        return super().predict(*args, callbacks=prepared(callbacks), **options)
+        return super().predict(x, callbacks=prepared(callbacks), **options)

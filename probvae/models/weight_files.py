@@ -136,7 +136,7 @@ class SavedByParts(tf_keras.Model):
 
     def to_json(self, **kwargs: Any) -> NoReturn:
         """Refuse; see `get_config`."""
-        return self.get_config()
+        self.get_config()
 
     to_yaml = to_json
 
@@ -151,7 +151,7 @@ class SavedByParts(tf_keras.Model):
 
     def __deepcopy__(self, memo: Any) -> NoReturn:
         """Refuse copies."""
-        return self.__reduce__()
+        self.__reduce__()
 
 
 def named_variables(model: Any) -> dict[str, tf.Variable]:
@@ -197,7 +197,7 @@ Arrays = Mapping[str, np.ndarray]
 
 def write_npz(path: Path, arrays: Arrays) -> None:
     """Write arrays to an .npz file, atomically."""
-    write_atomic(path, lambda file: np.savez(file, **arrays))
+    write_atomic(path, lambda file: np.savez(file, **dict[str, Any](arrays)))
 
 
 def _write_hdf5(path: Path, arrays: Arrays) -> None:
