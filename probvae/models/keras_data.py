@@ -161,10 +161,11 @@ class Batches:
         return (examples,) if weights is None else (examples, weights, weights)
 
     def _generator(self, batches: Any, what: str) -> Iterator[tuple[Any, ...]]:
-        number = 0
-        for number, batch in enumerate(batches, 1):
+        empty = True
+        for batch in batches:
+            empty = False
             yield self._batch(batch, what)
-        if not number:
+        if empty:
             raise InputError(f"{what} must yield one batch or more; the generator is at its end.")
 
     def _dataset(self, dataset: tf.data.Dataset, what: str) -> tf.data.Dataset:

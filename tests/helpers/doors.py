@@ -108,10 +108,77 @@ WRONG: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
-def says(door: Door, vae: Any, x: Any) -> str:
-    """Return the sentence with which a door refuses x, or what came instead."""
+# ---- numbers -------------------------------------------------------------------------------------
+
+COUNTS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    **{
+        f"objectives.{name}(num_samples=n)": lambda vae, x, n, f=f: f(vae, x, num_samples=n, seed=0)
+        for name, f in objectives.OBJECTIVES.items()
+    },
+    "vae.sample(n)": lambda vae, x, n: vae.sample(n, seed=0),
+    "vae.marginal(n)": lambda vae, x, n: vae.marginal(n),
+    "inference.importance(num_samples=n)": lambda vae, x, n: inference.importance(vae, x, num_samples=n),
+    "inference.ais(num_chains=n)": lambda vae, x, n: inference.ais(vae, x, num_chains=n),
+    "inference.posterior_samples(num_chains=n)": lambda vae, x, n: inference.posterior_samples(
+        vae, x, num_chains=n
+    ),
+    "inference.optimize_posteriors(num_steps=n)": lambda vae, x, n: inference.optimize_posteriors(
+        vae, x, num_steps=n
+    ),
+    "inference.exact(max_points=n)": lambda vae, x, n: inference.exact(vae, x, max_points=n),
+    "sampling.prior_draws(n)": lambda vae, x, n: sampling.prior_draws(vae, n),
+    "sampling.posterior_draws(num_draws=n)": lambda vae, x, n: sampling.posterior_draws(vae, x, num_draws=n),
+    "sampling.interpolate(steps=n)": lambda vae, x, n: sampling.interpolate(
+        vae, np.zeros(2), np.ones(2), steps=n
+    ),
+    "sampling.impute(num_samples=n)": lambda vae, x, n: sampling.impute(vae, x, num_samples=n),
+    "evaluation.rate_distortion(num_samples=n)": lambda vae, x, n: evaluation.rate_distortion(
+        vae, x, num_samples=n, seed=0
+    ),
+    "evaluation.predictive_check(num_draws=n)": lambda vae, x, n: evaluation.predictive_check(
+        vae, x, statistics={"mean": np.mean}, num_draws=n, seed=0
+    ),
+    "vae.fit(epochs=n)": lambda vae, x, n: vae.fit(x, epochs=n, verbose=0),
+    "vae.fit(batch_size=n)": lambda vae, x, n: vae.fit(x, batch_size=n, verbose=0),
+    "vae.predict(batch_size=n)": lambda vae, x, n: vae.predict(x, batch_size=n, verbose=0),
+}
+WRONG_COUNTS = (2.5, -1, 0, "3", True, np.nan, [2], 1e9)
+SEEDS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "probvae.elbo(seed=s)": lambda vae, x, s: probvae.elbo(vae, x, seed=s),
+    "vae.sample(seed=s)": lambda vae, x, s: vae.sample(2, seed=s),
+    "vae.compile(seed=s)": lambda vae, x, s: vae.compile("adam", seed=s),
+    "vae.marginal(seed=s)": lambda vae, x, s: vae.marginal(seed=s).log_prob(x),
+    "inference.importance(seed=s)": lambda vae, x, s: inference.importance(vae, x, num_samples=2, seed=s),
+    "inference.posterior_samples(seed=s)": lambda vae, x, s: inference.posterior_samples(
+        vae, x, num_samples=2, num_burnin_steps=1, num_chains=1, seed=s
+    ),
+    "sampling.prior_draws(seed=s)": lambda vae, x, s: sampling.prior_draws(vae, 2, seed=s),
+    "sampling.impute(seed=s)": lambda vae, x, s: sampling.impute(vae, x, num_samples=2, seed=s),
+    "evaluation.rate_distortion(seed=s)": lambda vae, x, s: evaluation.rate_distortion(vae, x, seed=s),
+}
+WRONG_SEEDS = ("a", 1.5, [1, 2, 3], True, np.nan, {})
+WEIGHTS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "objectives.elbo(beta=w)": lambda vae, x, w: objectives.elbo(vae, x, seed=0, beta=w),
+    "objectives.stl(beta=w)": lambda vae, x, w: objectives.stl(vae, x, seed=0, beta=w),
+    "objectives.free_bits(free_bits=w)": lambda vae, x, w: objectives.free_bits(vae, x, seed=0, free_bits=w),
+    "objectives.beta_tc(beta=w)": lambda vae, x, w: objectives.beta_tc(vae, x, seed=0, beta=w),
+    "objectives.mmd(mmd_weight=w)": lambda vae, x, w: objectives.mmd(vae, x, seed=0, mmd_weight=w),
+    "objectives.renyi(alpha=w)": lambda vae, x, w: objectives.renyi(vae, x, seed=0, alpha=w),
+    "objectives.chi(order=w)": lambda vae, x, w: objectives.chi(vae, x, seed=0, order=w),
+    "inference.exact(tolerance=w)": lambda vae, x, w: inference.exact(vae, x, tolerance=w),
+    "inference.optimize_posteriors(learning_rate=w)": lambda vae, x, w: inference.optimize_posteriors(
+        vae, x, learning_rate=w
+    ),
+    "sampling.tempered(temperature=w)": lambda vae, x, w: sampling.tempered(vae.prior, w),
+    "evaluation.active_units(threshold=w)": lambda vae, x, w: evaluation.active_units(vae, x, threshold=w),
+}
+WRONG_WEIGHTS = (np.nan, np.inf, "1", None, [1.0], True)
+
+
+def says(door: Callable[..., Any], *args: Any) -> str:
+    """Return the sentence with which a door refuses its arguments, or what came instead."""
     try:
-        door(vae, x)
+        door(*args)
     except probvae.InputError as error:
         return str(error)
     except Exception as error:

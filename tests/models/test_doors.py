@@ -1,5 +1,7 @@
 """Every door of Python by which x enters a model, times every kind of wrong x."""
 
+import re
+
 import doors
 import numpy as np
 import pytest
@@ -22,3 +24,20 @@ def test_wrong_x_is_refused_in_a_sentence_and_right_x_taken_afterwards(name, vae
     for variable, value in zip(vae.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
     door(vae, x)
+
+
+NUMBERS = (
+    (doors.COUNTS, doors.WRONG_COUNTS, "must be a whole number of at least [012]; got "),
+    (doors.SEEDS, doors.WRONG_SEEDS, r"A seed must be an int or an int32 pair of shape \[2\]; got "),
+    (doors.WEIGHTS, doors.WRONG_WEIGHTS, "must be a finite number.*; got "),
+)
+
+
+@pytest.mark.parametrize(("entries", "wrong", "sentence"), NUMBERS, ids=["counts", "seeds", "weights"])
+def test_wrong_numbers_are_refused_in_a_sentence(entries, wrong, sentence, vae):
+    x = doors.right()
+    for name, door in entries.items():
+        for value in wrong:
+            said = doors.says(door, vae, x, value)
+            assert re.search(sentence, said) and said.endswith("."), (name, value, said)
+    doors.SEEDS["vae.compile(seed=s)"](vae, x, 0)
