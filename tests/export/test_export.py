@@ -22,6 +22,7 @@ from probvae.export.folder import FORMATS, export_model, export_run
 from probvae.likelihoods import LIKELIHOODS
 from probvae.models import building
 from probvae.models.networks.registry import NETWORKS
+from probvae.objectives import memory
 from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS
 
@@ -171,6 +172,28 @@ def test_networks_of_the_callers_own_check_the_support_of_their_distribution(tmp
     found = tf.saved_model.load(str(tmp_path / "out" / "saved_model")).signatures["encode"](x=x)
     assert b"integers from 0 on" in found["problem"].numpy()[0]
     assert np.isnan(found["loc"][0]).all() and np.isfinite(found["loc"][1:]).all()
+
+
+@pytest.mark.parametrize(
+    "choices", [{}, pytest.param({"posterior": "iaf", "prior": "vamp"}, marks=pytest.mark.slow)]
+)
+def test_it_decodes_in_blocks_with_the_numbers_of_one(choices, tmp_path, monkeypatch):
+    vae, x, z = tiny(**choices)
+    truth = probvae.iwae(vae, x, num_samples=400, seed=1)
+    monkeypatch.setattr(memory, "BUDGET", 2**16)  # a few rows in a block
+    export_model(vae, tmp_path / "out")
+    signatures = tf.saved_model.load(str(tmp_path / "out" / "saved_model")).signatures
+    found = signatures["log_prob"](x=x, num_samples=tf.constant(400), seed=tf.constant(1))
+    np.testing.assert_allclose(found["iwae"], truth, rtol=1e-4)
+    many = np.tile(z, [200, 1])
+    means = signatures["decode"](z=many)["probabilities"]
+    np.testing.assert_allclose(means, np.tile(vae.likelihood(z).mean(), [200, 1, 1, 1]), atol=1e-5)
+    drawn = signatures["sample"](number=tf.constant(1000), seed=tf.constant(2))
+    np.testing.assert_array_equal(drawn["x"], vae.sample(1000, seed=2))
+    for name in ("decode", "log_prob", "sample"):
+        graph = signatures[name].graph.as_graph_def()
+        nodes = [n.op for f in graph.library.function for n in f.node_def] + [n.op for n in graph.node]
+        assert {"While", "StatelessWhile"} & set(nodes), name
 
 
 PROGRAM = """
