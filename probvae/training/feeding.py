@@ -8,12 +8,30 @@ import numpy as np
 import tensorflow as tf
 
 from probvae.data.binarization import Prepared
+from probvae.models.vae import VAE
+from probvae.seeds import fold_in
 from probvae.training.state import EpochSums
 
 RESIDENT_BYTES = 2 << 30  # size of the largest training set held in memory; a larger one is streamed
 STEPS_PER_CALL = 16  # number of steps in a call on replicas, the same for all processes
 
+PROBE = 500  # number of training examples whose values are checked
 CompiledLoop = Callable[[np.ndarray, EpochSums], Any]
+
+
+def refuse_other_data(vae: VAE, data: Prepared) -> None:
+    """Check that a model takes the test and validation set, and the first training examples.
+
+    Raises:
+      InputError: It does not: the shape is another, or values are not in the support of p(x|z).
+    """
+    contract = vae.contract
+    for what, x in (("The test set", data.test), ("The validation set", data.validation)):
+        if x is not None:
+            contract.accept(x, what, batch=True)
+    contract.refuse_shape(data.train.shape, "The training set", batch=True)
+    first = tf.constant(np.asarray(data.train[np.arange(min(PROBE, len(data.train)))]))
+    contract.accept(data.feed(first, fold_in(0, 0)), "The training set", batch=True)
 
 
 def share(indices: np.ndarray, replica: int, replicas: int) -> tuple[np.ndarray, np.ndarray]:

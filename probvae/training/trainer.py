@@ -18,7 +18,7 @@ from probvae.data.binarization import Prepared
 from probvae.models.callbacks import prepared
 from probvae.models.vae import VAE
 from probvae.training.epochs import ChunkSize, epoch_order
-from probvae.training.feeding import STEPS_PER_CALL
+from probvae.training.feeding import STEPS_PER_CALL, refuse_other_data
 from probvae.training.non_finite import NonFiniteError, step_error
 from probvae.training.objective import in_parts, known_fraction, make_objective
 from probvae.training.optimizer import averages, learning_rate, make_optimizer
@@ -73,7 +73,7 @@ class Trainer:
       progress: `State` without the variables of model and optimizer.
 
     Raises:
-      InputError: The replicas of the strategy cannot share the training.
+      InputError: The replicas of the strategy cannot share the training, or the model does not take the data.
     """
 
     def __init__(self, vae: VAE, data: Prepared, training: Training) -> None:
@@ -81,6 +81,7 @@ class Trainer:
         self.strategy = tf.distribute.get_strategy()
         self.replicas = self.strategy.num_replicas_in_sync
         refuse_unless_shared(training, self.replicas)
+        refuse_other_data(vae, data)
         with self.strategy.scope():
             self.optimizer = make_optimizer(training, len(data.train), vae.trainable_variables)
         objective = make_objective(
