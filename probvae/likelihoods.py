@@ -152,7 +152,7 @@ class Likelihood:
         return _layer(self.kind.make, shape, len(self.event_shape), self.missing)
 
     def contains(self, x: Any) -> Any:
-        """Return the mask of the values of x, array or tensor, in the support or missing where they may be."""
+        """Return the mask of the values of x, array or tensor, that are in the support or may be missing."""
         inside = self.kind.contains(x)
         return inside | (x != x) if self.missing else inside
 
@@ -165,7 +165,8 @@ class Likelihood:
         seen = _seen(x)
         low, high = np.min(seen), np.max(seen)
         inside = int(np.sum((seen != low) & (seen != high)))
-        return f"found values from {low:g} to {high:g}, {inside:,} of {seen.size:,} of them strictly between"
+        share = f", {inside:,} of {seen.size:,} of them strictly between" if inside else ""
+        return f"found values from {low:g} to {high:g}{share}"
 
     def inputs(self, x: tf.Tensor) -> tf.Tensor:
         """Return the inputs of the encoder, of the shape of x except for `mixed`; nan stays nan."""

@@ -15,6 +15,7 @@ from probvae.errors import InputError
 from probvae.likelihoods import likelihood_of
 
 Shape = tuple[int, ...]
+TYPES = {"U": "text", "S": "text", "O": "objects"}  # names of types that are no numbers, by their kind
 
 
 class Contract(NamedTuple):
@@ -87,7 +88,7 @@ class Contract(NamedTuple):
             x = _as_array(x, what)
         kind = np.dtype(x.dtype.as_numpy_dtype if tf.is_tensor(x) else x.dtype)
         if kind.kind not in "biuf" and kind.name != "bfloat16":
-            raise InputError(f"{what} must hold numbers; its type is {kind.name}.")
+            raise InputError(f"{what} must hold numbers; it holds {TYPES.get(kind.kind, kind.name)}.")
         return x
 
     def refuse_shape(self, shape: Any, what: str, batch: bool, *, empty: bool = False) -> None:
@@ -119,11 +120,14 @@ class Contract(NamedTuple):
             good = self.contains(part)
             if np.all(good):
                 continue
-            if infinite := int(np.sum(np.isinf(part))):
-                raise InputError(f"{what} must be finite; it holds {infinite:,} infinite values: mend them.")
-            if not self.missing and (nan := int(np.sum(np.isnan(part)))):
+            infinite, missing = int(np.sum(np.isinf(part))), int(np.sum(np.isnan(part)))
+            if infinite:
+                found = f"{infinite:,} of {part.size:,}"
+                raise InputError(f"{what} must be finite; it holds infinite values, {found}: mend them.")
+            if missing and not self.missing:
+                found = f"{missing:,} of {part.size:,}"
                 raise InputError(
-                    f"{what} has {nan:,} missing values (NaN), and the model takes none: fill them in, or "
+                    f"{what} has missing values (NaN), {found}, and the model takes none: fill them in, or "
                     "train a model with missing=True."
                 )
             raise InputError(f"{what} must hold {self.support}; {self.describe(part)}. {self.advice}")

@@ -192,7 +192,7 @@ def test_mistakes_are_named():
     x = np.array([[1.0, np.nan, 0, 0]], np.float32)
     with pytest.raises(InputError, match=r"the shape \[N, 4\]; got \[1, 3\]"):
         impute(model.vae(), x[:, :3])
-    with pytest.raises(InputError, match="x has 1 missing values"):
+    with pytest.raises(InputError, match="x has missing values"):
         impute(model.vae(missing=False), x, num_samples=10)
 
 
