@@ -14,6 +14,7 @@ from probvae.sampling.temperature import tempered
 from probvae.seeds import Seed, fold_in, split
 
 BLOCK = 1 << 20  # number of values of x in a block, which bounds the memory for any number of draws
+DRAWS = 1 << 21  # number of z in a block of examples
 
 
 class Samples(NamedTuple):
@@ -150,4 +151,5 @@ def posterior_draws(vae: VAE, x: np.ndarray, *, num_draws: int = 1, seed: Seed =
         q = vae.posterior(tf.constant(x[rows], tf.float32))  # q(z|x)
         return q.sample(num_draws, seed=fold_in(seed, rows.start))
 
-    return in_blocks(draw_block, len(x), _block_size(vae), axes=(1,))
+    size = min(_block_size(vae), max(1, DRAWS // num_draws))
+    return in_blocks(draw_block, len(x), size, axes=(1,))
