@@ -1,7 +1,7 @@
 """The data of `fit`, `evaluate` and `predict`: arrays, data sets and generators, checked before use."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from probvae.arguments import known
 from probvae.errors import InputError
 from probvae.models.keras3 import refuse_keras3
 
+TRAINED = "x"  # name of the data of a training in messages
 KINDS = "an array, a tf.data.Dataset of batches, a generator of batches or a tf_keras.utils.Sequence"
 
 
@@ -22,10 +23,11 @@ class Batches:
 
     Args:
       vae: Model.
+      check_size: Check of the number of examples in each batch of x; other data have no gradient.
     """
 
-    def __init__(self, vae: Any) -> None:
-        self._vae = vae
+    def __init__(self, vae: Any, check_size: Callable[[int], None] = lambda size: None) -> None:
+        self._vae, self._check_size = vae, check_size
         self._error: InputError | None = None
 
     def __enter__(self) -> "Batches":
@@ -155,6 +157,8 @@ class Batches:
                 raise InputError(f"A batch of {what} must be x, (x, y) or (x, y, weights); got {given}.")
             x, y, weights = (*parts, None, None)[:3]
             examples, weights = np.asarray(self._joined(x, y, what)), self._weights(weights, x)
+            if what == TRAINED:
+                self._check_size(len(examples))
         except InputError as error:
             self._error = error
             raise

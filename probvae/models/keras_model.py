@@ -15,6 +15,7 @@ from probvae.models.callbacks import CheckedCallbacks
 from probvae.models.keras_data import Batches
 from probvae.models.optimizers import check_shared, optimizer_of
 from probvae.models.weight_files import SavedByParts
+from probvae.objectives.memory import refuse_step
 from probvae.seeds import as_seed, fold_in
 
 
@@ -92,11 +93,13 @@ class KerasModel(SavedByParts, CheckedCallbacks):
           The `History` of Keras.
 
         Raises:
-          InputError: The data or an option cannot be used.
+          InputError: The data or an option cannot be used, or a step does not fit into memory.
         """
         _check_options(options)
-        with Batches(self) as batches:
+        with Batches(self, self._check_step) as batches:
             x, y, weights = batches.data(x, y, sample_weight, class_weight)
+            if hasattr(x, "shape"):
+                self._check_step(min(len(x), options.get("batch_size") or 32))
             if validation_data is not None:
                 validation_data = _validation(batches, validation_data)
             self._build_optimizer()
@@ -128,6 +131,7 @@ class KerasModel(SavedByParts, CheckedCallbacks):
     ) -> Any:
         """Take one step on a batch; arguments are those of `fit`."""
         x, y, weights = Batches(self).data(x, y, sample_weight, class_weight)
+        self._check_step(len(x))
         self._build_optimizer()
         return super().train_on_batch(x, y, sample_weight=weights, **options)
 
@@ -139,6 +143,10 @@ class KerasModel(SavedByParts, CheckedCallbacks):
     def predict_on_batch(self, x: Any) -> np.ndarray:
         """Return `predict` of one batch."""
         return super().predict_on_batch(Batches(self).data(x)[0])
+
+    def _check_step(self, batch_size: int) -> None:
+        """Refuse a training step on so many examples that does not fit into memory."""
+        refuse_step(self, self.objective, batch_size)
 
     def _build_optimizer(self) -> None:
         """Make the variables of the optimizer, so that no failed step leaves them half made."""

@@ -5,6 +5,7 @@ most about `BUDGET` bytes. A gradient needs the values of all rows, so what cann
 starts. What a row takes is counted in the graph of its function, if there are enough rows for it to matter.
 """
 
+import inspect
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,18 +16,15 @@ from tensorflow.python.eager import record
 
 from probvae.environment import available_memory
 from probvae.errors import InputError
+from probvae.objectives.graphs import Function, graph_of, peak_bytes, total_bytes
 from probvae.seeds import fold_in
 
 BUDGET = 2**30  # bytes of the values of a block of rows, about
-GRADIENT = 1.0  # memory of a gradient, relative to the values of the forward pass
+GRADIENT = 0.8  # memory of a gradient that is recorded eagerly, relative to all values of the forward pass
 FREE = 0.9  # fraction of the free memory that a gradient may take
 NUMBERS = 2**26  # parameters of distributions that are drawn from with one seed
 MANY = 2**31 - 1  # number of rows where it is not known
-FEW = 64  # number of rows that is never divided
 VALUES = 500  # values that a network computes for each of its inputs and outputs, at most about
-VIEWS = {"Const", "Identity", "ReadVariableOp", "Reshape", "ExpandDims", "Squeeze", "StopGradient"}
-
-Function = Callable[[tf.Tensor], Any]
 
 
 def is_recorded() -> bool:
@@ -35,23 +33,6 @@ def is_recorded() -> bool:
 
 
 # ---- what a row takes ----------------------------------------------------------------------------
-
-
-def bytes_of(function: Function, shape: Sequence[int], dtype: Any = tf.float32) -> int:
-    """Return the bytes of all values that a function computes from a tensor, counted in its graph.
-
-    >>> bytes_of(lambda x: tf.exp(x) + tf.sin(x), [10])
-    120
-    """
-    made = tf.function(function, autograph=False).get_concrete_function(tf.TensorSpec(list(shape), dtype))
-    outputs = (out for op in made.graph.get_operations() if op.type not in VIEWS for out in op.outputs)
-    sizes = (out.dtype.size * (out.shape.num_elements() or 0) for out in outputs if not _is_input(out))
-    return int(sum(sizes))
-
-
-def _is_input(out: tf.Tensor) -> bool:
-    return out.op.type == "Placeholder"
-
 
 # What is known of the functions of a model, by their names; a model is forgotten with its last reference.
 _KNOWN: weakref.WeakKeyDictionary[Any, dict[str, int]] = weakref.WeakKeyDictionary()
@@ -78,31 +59,33 @@ class Cost(NamedTuple):
     values: int
     variables: Any
 
+    @property
+    def most(self) -> int:
+        """Upper limit of the bytes of a row, by a rule of thumb."""
+        known, name = self._memory(), f"{self.name}, at most"
+        if name not in known:
+            weights = sum(int(np.prod(v.shape)) for v in getattr(self.variables, "variables", ()))
+            known[name] = 4 * (VALUES * self.values + weights)
+        return known[name]
+
     def of_row(self, rows: int, budget: float) -> float:
         """Return the bytes of a row; if `rows` rows certainly take less than the budget, an upper limit."""
         known = self._memory()
         if self.name in known:
             return known[self.name]
-        if rows <= FEW:
-            return budget / FEW
-        most = f"{self.name}, at most"
-        if most not in known:
-            weights = sum(int(np.prod(v.shape)) for v in getattr(self.variables, "variables", ()))
-            known[most] = 4 * (VALUES * self.values + weights)
-        if rows * known[most] <= budget:
-            return known[most]
+        if rows * self.most <= budget:
+            return self.most
         try:
-            few, more = (bytes_of(self.function, (n, *self.shape), self.dtype) for n in (8, 16))
+            graphs = (graph_of(self.function, (n, *self.shape), self.dtype) for n in (8, 16))
+            few, more = map(total_bytes, graphs)
             known[self.name] = max(1, (more - few) // 8)
         except Exception:  # a function of the caller's own that runs eagerly only
-            known[self.name] = known[most]
+            known[self.name] = self.most
         return known[self.name]
 
     def rows_at_once(self, rows: int) -> int:
         """Return how many of `rows` rows are worked on at once."""
-        if rows <= FEW:
-            return max(rows, 1)
-        return int(np.clip(BUDGET // self.of_row(rows, BUDGET), 1, rows))
+        return int(np.clip(BUDGET // self.of_row(rows, BUDGET), 1, max(rows, 1)))
 
     def _memory(self) -> dict[str, int]:
         try:
@@ -260,40 +243,60 @@ def refuse_gradient(cost: Cost, num_samples: int, batch_size: int) -> None:
     if not tf.executing_eagerly() or not record.could_possibly_record():
         return
     rows = num_samples * batch_size
-    needed = rows * cost.of_row(rows, BUDGET)
-    if needed > BUDGET:
-        refuse_too_large(needed, batch_size, num_samples)
+    values = rows * cost.of_row(rows, BUDGET)
+    if values > BUDGET:
+        _refuse(GRADIENT * values, num_samples, batch_size)
 
 
-def refuse_too_large(needed: float, batch_size: int, num_samples: int) -> None:
-    """Refuse a gradient that does not fit into the memory that is free.
+def refuse_step(vae: Any, objective: Callable[..., tf.Tensor], batch_size: int) -> None:
+    """Refuse a training step that does not fit into the memory that is free.
+
+    What it needs is read from its graph, which is made only if the step is large.
 
     Args:
-      needed: Bytes of the values of the forward pass.
-      batch_size: Number of examples.
-      num_samples: Number of draws of z for each example.
+      vae: Model.
+      objective: Function `(vae, x, *, seed) -> [B]`; the number of its draws is its default `num_samples`.
+      batch_size: B, the number of examples in a step.
 
     Raises:
       InputError: It does not fit; the message says how many draws, or examples, would.
     """
+    num_samples, event = _draws_of(objective), vae.event_shape
+    rows = batch_size * num_samples
+
+    def step(x: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(objective(vae, x, seed=tf.constant([0, 0])))
+        return [g for g in tape.gradient(loss, vae.trainable_variables) if g is not None]
+
+    values = int(np.prod(event)) + vae.latent_dim
+    if rows * Cost(vae, "step", step, event, vae.prior.dtype, values, vae).most > BUDGET:
+        needed = peak_bytes(graph_of(step, [batch_size, *event], vae.prior.dtype))
+        _refuse(needed, num_samples, batch_size)
+
+
+def _draws_of(objective: Callable[..., tf.Tensor]) -> int:
+    """Return the number of draws of an objective, 1 if it does not say."""
+    parameter = inspect.signature(objective).parameters.get("num_samples")
+    default = None if parameter is None else parameter.default
+    return int(default) if isinstance(default, int | np.integer) else 1
+
+
+def _refuse(needed: float, num_samples: int, batch_size: int) -> None:
+    """Refuse a gradient that needs more bytes than are free; a GPU has memory of its own."""
     free = available_memory()
-    if free is None or tf.config.list_physical_devices("GPU"):
+    if free is None or tf.config.list_physical_devices("GPU") or needed <= FREE * free:
         return
-    share = FREE * free / (GRADIENT * needed)
-    if share >= 1:
-        return
+    share = FREE * free / needed
     draws, examples = int(share * num_samples), max(1, int(share * batch_size))
-    what = (
-        f"{batch_size:,} examples"
-        if num_samples == 1
-        else f"{num_samples:,} draws for each of {batch_size:,}"
-    )
+    what = f"{batch_size:,} examples"
     advice = f"use a batch of at most {examples:,}"
     if draws >= 1:
+        what = f"{num_samples:,} draws for each of {what}"
         advice = f"use at most {draws:,} draws (num_samples), or a smaller batch"
     raise InputError(
-        f"A gradient with {what} needs about {_gigabytes(GRADIENT * needed)} of memory, and "
-        f"{_gigabytes(free)} are free: {advice}."
+        f"A gradient with {what} needs about {_gigabytes(needed)} of memory, and {_gigabytes(free)} are "
+        f"free: {advice}."
     )
 
 

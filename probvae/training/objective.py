@@ -14,6 +14,7 @@ from probvae.data.binarization import Prepared
 from probvae.errors import InputError
 from probvae.models.ascent import Objective
 from probvae.models.vae import VAE
+from probvae.objectives.memory import refuse_step
 from probvae.objectives.semisupervised import classification_weight, m2
 from probvae.seeds import fold_in
 
@@ -74,11 +75,13 @@ def known_fraction(vae: VAE, train: Any) -> float:
 
 
 def try_objective(vae: VAE, data: Prepared, training: Training) -> None:
-    """Evaluate the objective of two examples, so that one that is not defined is refused before training."""
+    """Try the objective, so that one that is not defined, or too large, is refused before training."""
     examples = data.train[np.arange(min(2, len(data.train)))]
     x = data.feed(tf.constant(examples), fold_in(training.seed, 0))
+    objective = make_objective(training, num_examples=len(data.train))
     try:
-        make_objective(training, num_examples=len(data.train))(vae, x, seed=fold_in(training.seed, 0))
+        refuse_large_step(vae, objective, data, training)
+        objective(vae, x, seed=fold_in(training.seed, 0))
     except NotImplementedError:
         architecture = vae.architecture
         pair = (
@@ -87,3 +90,9 @@ def try_objective(vae: VAE, data: Prepared, training: Training) -> None:
             else ""
         )
         raise InputError(f"The KL{pair} has no closed form: leave analytic_kl out.") from None
+
+
+def refuse_large_step(vae: VAE, objective: Objective, data: Prepared, training: Training) -> None:
+    """Refuse a training whose steps, or their parts in this process, do not fit into memory."""
+    workers = int(getattr(tf.distribute.get_strategy().extended, "_num_workers", 1))
+    refuse_step(vae, objective, -(-min(training.batch_size, len(data.train)) // workers))

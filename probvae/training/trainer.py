@@ -20,7 +20,7 @@ from probvae.models.vae import VAE
 from probvae.training.epochs import ChunkSize, epoch_order
 from probvae.training.feeding import STEPS_PER_CALL, refuse_other_data
 from probvae.training.non_finite import NonFiniteError, step_error
-from probvae.training.objective import in_parts, known_fraction, make_objective
+from probvae.training.objective import in_parts, known_fraction, make_objective, refuse_large_step
 from probvae.training.optimizer import averages, learning_rate, make_optimizer
 from probvae.training.scoring import compile_test
 from probvae.training.state import EpochSums, Row, State, assign
@@ -73,7 +73,8 @@ class Trainer:
       progress: `State` without the variables of model and optimizer.
 
     Raises:
-      InputError: The replicas of the strategy cannot share the training, or the model does not take the data.
+      InputError: The replicas of the strategy cannot share the training, the model does not take the data,
+        or a step does not fit into memory.
     """
 
     def __init__(self, vae: VAE, data: Prepared, training: Training) -> None:
@@ -90,6 +91,7 @@ class Trainer:
             iterations=self.optimizer.iterations,
             labelled=known_fraction(vae, data.train) if training.is_semisupervised else None,
         )
+        refuse_large_step(vae, objective, data, training)
         self.objective = in_parts(objective, training.parts)
         self.steps = compile_steps(
             vae,
