@@ -23,7 +23,7 @@ REFERENCE = "\n".join(path.read_text() for path in sorted((DOCS / "api").glob("*
 MODULES = re.findall(r"^\.\. automodule:: (\S+)", REFERENCE, re.MULTILINE)
 
 # The rooms of which no page of the reference tells: used by the others, and free to change.
-INTERNAL = {"cli", "display", "environment", "files"}
+INTERNAL = {"arguments", "cli", "display", "environment", "files"}
 
 
 def own_names(room):
