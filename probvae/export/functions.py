@@ -5,7 +5,6 @@ where x or z is wrong, the outputs of this row are NaN, and a number of draws ou
 sentence.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,7 +13,6 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae import objectives
-from probvae.distributions.layers import distribution_at
 from probvae.export.checks import Check, count, masked, of_x, of_z
 from probvae.export.values import Outputs, spec
 from probvae.likelihoods import likelihood_of
@@ -29,23 +27,23 @@ def mean_name(vae: VAE) -> str:
     return "mean" if vae.architecture is None else likelihood_of(vae.architecture).mean_name
 
 
-def numbers_of(vae: VAE) -> int:
-    """Return the number of parameters of p(x|z), by which `vae.sample` divides draws into blocks."""
-    return vae._folded_decoder.params_size or math.prod(vae.value_shape)
-
-
-def encode(vae: VAE) -> tf.types.experimental.GenericFunction:
+def encode(vae: VAE, *, loop: bool = True) -> tf.types.experimental.GenericFunction:
     """Return a function from x [B, *E] to `loc` and `scale` [B, L], mean and standard deviation of q(z|x).
 
-    They describe q(z|x) fully only if it is a diagonal normal; `log_prob` uses q(z|x) itself.
+    They describe q(z|x) fully only if it is a diagonal normal; `log_prob` uses q(z|x) itself. Without
+    `loop` all rows are encoded at once, for formats without loops.
     """
     check = of_x(vae)
 
+    def moments(x: tf.Tensor) -> Outputs:
+        loc, scale = _moments(vae, x)
+        return {"loc": tf.identity(loc), "scale": tf.identity(scale)}
+
     @tf.function(input_signature=[spec([None, *vae.event_shape], tf.float32, "x")], autograph=False)
     def encode(x: tf.Tensor) -> Outputs:
-        right = check.rows(x)
-        loc, scale = _moments(vae, check.safe(x))
-        return masked(right, {"loc": loc, "scale": scale})
+        safe = check.safe(x)
+        outputs = _in_blocks(vae, "moments", moments, safe) if loop else moments(safe)
+        return masked(check.rows(x), outputs)
 
     return encode
 
@@ -58,6 +56,14 @@ def _moments(vae: VAE, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         q = vae.posterior(x)  # q(z|x)
         return q.mean(), q.stddev()
     return moments(parts.network(x), vae.latent_dim)
+
+
+def _in_blocks(vae: VAE, name: str, function: Callable[[tf.Tensor], Outputs], rows: tf.Tensor) -> Outputs:
+    """Return the outputs of a function of rows [B, ...], called on blocks of them in a loop of the graph."""
+    values = rows.shape[1:].num_elements() + vae.params_size
+    cost = memory.Cost(vae, name, function, rows.shape[1:], rows.dtype, values, vae)
+    size = cost.rows_at_once(memory.MANY)
+    return memory.in_loop(lambda start, stop: function(rows[start:stop]), tf.shape(rows)[0], size)
 
 
 def decode(vae: VAE, *, loop: bool = True) -> tf.types.experimental.GenericFunction:
@@ -78,13 +84,7 @@ def decode(vae: VAE, *, loop: bool = True) -> tf.types.experimental.GenericFunct
     @tf.function(input_signature=[spec([None, vae.latent_dim], tf.float32, "z")], autograph=False)
     def decode(z: tf.Tensor) -> Outputs:
         safe = check.safe(z)
-        if not loop:
-            return masked(check.rows(z), statistics(safe))
-        cost = memory.Cost(
-            vae, "decode", statistics, (vae.latent_dim,), tf.float32, numbers_of(vae), vae.decoder
-        )
-        size = cost.rows_at_once(memory.MANY)
-        outputs = memory.in_loop(lambda start, stop: statistics(safe[start:stop]), tf.shape(z)[0], size)
+        outputs = _in_blocks(vae, "statistics", statistics, safe) if loop else statistics(safe)
         return masked(check.rows(z), outputs)
 
     return decode
@@ -101,9 +101,9 @@ def log_prob(vae: VAE) -> tf.types.experimental.GenericFunction:
     @tf.function(input_signature=specs, autograph=False)
     def log_prob(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> Outputs:
         num_samples = count("num_samples", num_samples, tf.shape(x)[0])
-        terms = objectives.log_terms(
-            vae, check.safe(x), num_samples=num_samples, seed=as_seed(seed), loop=True
-        )
+        safe = check.safe(x)
+        q = vae._folded_encoder.in_loop(safe)  # q(z|x)
+        terms = objectives.log_terms(vae, safe, num_samples=num_samples, seed=as_seed(seed), q=q, loop=True)
         log_w = terms.log_weights  # [K, B]
         log_k = tf.math.log(tf.cast(num_samples, log_w.dtype))
         elbo, iwae = tf.reduce_mean(log_w, axis=0), tf.reduce_logsumexp(log_w, axis=0) - log_k
@@ -125,27 +125,12 @@ def sample(vae: VAE) -> tf.types.experimental.GenericFunction:
         z = tf.ensure_shape(vae.prior.sample(number, seed=seed_z), [None, vae.latent_dim])
 
         def draw(start: tf.Tensor, stop: tf.Tensor, seed: tf.Tensor) -> Outputs:
-            p = _decoded(vae, z[start:stop])  # p(x|z)
+            p = vae._folded_decoder.in_loop(z[start:stop])  # p(x|z)
             return {"x": tf.identity(p.sample(seed=seed)), name: tf.identity(p.mean())}
 
-        return {"z": z, **memory.draw_in_blocks(draw, number, numbers_of(vae), seed_x, loop=True)}
+        return {"z": z, **memory.draw_in_blocks(draw, number, vae.params_size, seed_x, loop=True)}
 
     return sample
-
-
-def _decoded(vae: VAE, z: tf.Tensor) -> tfd.Distribution:
-    """Return p(x|z) at z [N, L], whose network works in blocks where the decoder is a Keras graph."""
-    split = vae._folded_decoder.split
-    if split is None:
-        return vae.likelihood(z)
-    values = numbers_of(vae) + vae.latent_dim
-    cost = memory.Cost(
-        vae._folded_decoder, "network", split.network, (vae.latent_dim,), z.dtype, values, split.network
-    )
-    params = memory.in_loop(
-        lambda start, stop: split.network(z[start:stop]), tf.shape(z)[0], cost.rows_at_once(memory.MANY)
-    )
-    return distribution_at(split.head, params)
 
 
 FUNCTIONS: dict[str, Callable[[VAE], Any]] = {
@@ -157,7 +142,10 @@ FUNCTIONS: dict[str, Callable[[VAE], Any]] = {
 # The checks of the first argument of a function, for the sentence on each row; `sample` has no rows.
 CHECKS: dict[str, Callable[[VAE], Check]] = {"encode": of_x, "decode": of_z, "log_prob": of_x}
 # The functions for formats without randomness and loops.
-PARTS: dict[str, Callable[[VAE], Any]] = {"encoder": encode, "decoder": partial(decode, loop=False)}
+PARTS: dict[str, Callable[[VAE], Any]] = {
+    "encoder": partial(encode, loop=False),
+    "decoder": partial(decode, loop=False),
+}
 
 
 def whole(name: str) -> tf.TensorSpec:

@@ -73,12 +73,24 @@ class FoldedModel:
         """Return the parameters at x [N, ...], computed in blocks where no gradient is recorded."""
         if training or not tf.executing_eagerly():
             return network(x, training=training)
-        row, rows = x.shape[1:], x.shape[0]
-        values = row.num_elements() + math.prod(network.output_shape[1:])
-        cost = memory.Cost(self, "network", network, row, x.dtype, values, network)
+        rows, cost = x.shape[0], self._cost(network, x)
         memory.refuse_gradient(cost, 1, rows)
         size = rows if memory.is_recorded() else cost.rows_at_once(rows)
         return memory.in_row_blocks(lambda start, stop: network(x[start:stop], training=training), rows, size)
+
+    def _cost(self, network: Any, x: tf.Tensor) -> memory.Cost:
+        row = x.shape[1:]
+        values = row.num_elements() + math.prod(network.output_shape[1:])
+        return memory.Cost(self, "network", network, row, x.dtype, values, network)
+
+    def in_loop(self, x: tf.Tensor) -> tfd.Distribution:
+        """Return the distribution at x [N, ...] in a graph, whose network works in blocks, in a loop."""
+        if self.split is None:
+            return self.model(x)
+        network, head = self.split
+        size = self._cost(network, x).rows_at_once(memory.MANY)
+        params = memory.in_loop(lambda start, stop: network(x[start:stop]), tf.shape(x)[0], size)
+        return distribution_at(head, params)
 
 
 class UnfoldedBatch(Wrapper):

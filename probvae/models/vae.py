@@ -114,6 +114,11 @@ class VAE(KerasModel):
         """The encoder's network and its distribution layer; None if it is not a Keras graph."""
         return self._folded_encoder.split
 
+    @property
+    def params_size(self) -> int:
+        """Number of parameters of one p(x|z), or of values of x where the decoder is not a Keras graph."""
+        return self._folded_decoder.params_size or math.prod(self.value_shape)
+
     def joint(self) -> tfd.JointDistribution:
         """Return p(z, x) = p(z) p(x|z) as a joint distribution of `z` and `x`.
 
@@ -224,13 +229,12 @@ class VAE(KerasModel):
         the seed itself, and the others have seeds of their own.
         """
         given = () if y is None else (y,)
-        numbers = self._folded_decoder.params_size or math.prod(self.value_shape)
 
         def draw(start: int, stop: int, seed: tf.Tensor) -> tf.Tensor:
             return self.likelihood(z[start:stop], *(y[start:stop] for y in given)).sample(seed=seed)
 
         rows = tf.shape(z)[0] if z.shape[0] is None else z.shape[0]
-        return memory.draw_in_blocks(draw, rows, numbers, as_seed(seed))
+        return memory.draw_in_blocks(draw, rows, self.params_size, as_seed(seed))
 
     def reconstruct(self, x: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         """Return the mean of p(x|z) at one draw z ~ q(z|x), of the shape of x."""
