@@ -57,13 +57,13 @@ def aggregate_posterior(vae: VAE, x: np.ndarray, *, num_samples: int = 1, seed: 
         return [z, q.log_prob(z), vae.prior.log_prob(z)]
 
     one_draw, log_sum_of_others = _compiled_in_blocks(vae, draw), _log_sum_of_others(vae, x)
-    terms = []
+    total = np.zeros([4, len(x)])
     for s in range(num_samples):
         z, own, prior = one_draw(x, fold_in(seed, s))
         others = log_sum_of_others(z)
         everyone = np.logaddexp(others, own)
-        terms.append([own, everyone - math.log(len(x)), others - math.log(len(x) - 1), prior])
-    own, everyone, others, prior = np.mean(terms, axis=0)  # log densities at z, each [N]
+        total += [own, everyone - math.log(len(x)), others - math.log(len(x) - 1), prior]
+    own, everyone, others, prior = total / num_samples  # log densities at z, each [N]
     return AggregatePosterior(
         rate=estimate(own - prior),
         mutual_information_lower=estimate(own - everyone),

@@ -222,19 +222,29 @@ class VAE(KerasModel):
         seed_z, seed_x = split(seed, 2)
         return self.decoded_draws(self.prior.sample(num_samples, seed=seed_z), seed_x)
 
-    def decoded_draws(self, z: tf.Tensor, seed: Seed, y: tf.Tensor | None = None) -> tf.Tensor:
+    def decoded_draws(
+        self, z: tf.Tensor, seed: Seed, y: tf.Tensor | None = None, *, loop: bool = False
+    ) -> tf.Tensor:
         """Draw x [N, *E] from p(x|z) at z [N, L], and y [N, C] where that is given.
 
         Draws of distributions with more than `memory.NUMBERS` parameters take blocks of rows; the first has
         the seed itself, and the others have seeds of their own.
+
+        Args:
+          z: Latent variables [N, L].
+          seed: Seed of the draws.
+          y: The y of z, for a conditional model.
+          loop: Whether a graph draws in blocks too, in a loop, which has no gradient; without y only.
         """
         given = () if y is None else (y,)
 
         def draw(start: int, stop: int, seed: tf.Tensor) -> tf.Tensor:
+            if loop:
+                return self._folded_decoder.in_loop(z[start:stop]).sample(seed=seed)
             return self.likelihood(z[start:stop], *(y[start:stop] for y in given)).sample(seed=seed)
 
         rows = tf.shape(z)[0] if z.shape[0] is None else z.shape[0]
-        return memory.draw_in_blocks(draw, rows, self.params_size, as_seed(seed))
+        return memory.draw_in_blocks(draw, rows, self.params_size, as_seed(seed), loop=loop)
 
     def reconstruct(self, x: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         """Return the mean of p(x|z) at one draw z ~ q(z|x), of the shape of x."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FEW = 10  # effective sample size below which an imputation is unreliable
 BLOCK = 1 << 20  # number of values of x in a block
+DRAWN = 1 << 28  # number of values of x in the draws of a block
 
 
 class Imputation(NamedTuple):
@@ -94,8 +95,10 @@ def impute(
     x = as_data(vae, x)
     levels = _levels(vae)
     step, redraw = _compile(vae, num_draws)
-    decodes = int(np.clip(BLOCK // int(np.prod(vae.event_shape)), 1, 10_000))
-    size = int(np.clip(BLOCK // num_samples, 1, min(250, decodes, len(x))))
+    values = int(np.prod(vae.event_shape))
+    decodes = int(np.clip(BLOCK // values, 1, 10_000))
+    drawn = max(1, DRAWN // (values * max(1, num_draws)))
+    size = int(np.clip(BLOCK // num_samples, 1, min(250, decodes, drawn, len(x))))
     chunk = max(1, decodes // size)
     sizes = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
 
@@ -222,6 +225,8 @@ def _compile(vae: VAE, num_draws: int) -> tuple[Callable[..., Any], Callable[...
         log_w = tf.transpose(log_w - tf.reduce_max(log_w, axis=0))  # [N, K]
         chosen = tf.random.stateless_categorical(log_w, num_draws, seed_z)  # [N, R]
         z = tf.gather(tf.transpose(z, [1, 0, 2]), chosen, batch_dims=1)  # [N, R, L]
-        return vae.likelihood(tf.transpose(z, [1, 0, 2])).sample(seed=seed_x)  # [R, N, *E]
+        rows = tf.reshape(tf.transpose(z, [1, 0, 2]), [-1, vae.latent_dim])  # [R N, L]
+        x = vae.decoded_draws(rows, seed_x, loop=True)
+        return tf.reshape(x, [num_draws, -1, *vae.event_shape])  # [R, N, *E]
 
     return step, redraw
