@@ -180,7 +180,10 @@ def test_networks_of_the_callers_own_check_the_support_of_their_distribution(tmp
 def test_it_decodes_in_blocks_with_the_numbers_of_one(choices, tmp_path, monkeypatch):
     vae, x, z = tiny(**choices)
     truth = probvae.iwae(vae, x, num_samples=400, seed=1)
+    many_x = np.tile(x, [100, 1, 1, 1])
+    each = probvae.elbo(vae, many_x, seed=1)
     monkeypatch.setattr(memory, "BUDGET", 2**16)  # a few rows in a block
+    monkeypatch.setattr(memory, "NUMBERS", 300 * 64)  # draws of 300 rows have one seed
     export_model(vae, tmp_path / "out")
     signatures = tf.saved_model.load(str(tmp_path / "out" / "saved_model")).signatures
     found = signatures["log_prob"](x=x, num_samples=tf.constant(400), seed=tf.constant(1))
@@ -190,7 +193,13 @@ def test_it_decodes_in_blocks_with_the_numbers_of_one(choices, tmp_path, monkeyp
     np.testing.assert_allclose(means, np.tile(vae.likelihood(z).mean(), [200, 1, 1, 1]), atol=1e-5)
     drawn = signatures["sample"](number=tf.constant(1000), seed=tf.constant(2))
     np.testing.assert_array_equal(drawn["x"], vae.sample(1000, seed=2))
-    for name in ("decode", "log_prob", "sample"):
+    found = signatures["log_prob"](x=many_x, num_samples=tf.constant(1), seed=tf.constant(1))
+    np.testing.assert_allclose(found["elbo"], each, rtol=1e-4)
+    if choices.get("posterior") not in RANDOM:
+        moments = np.tile(vae.posterior(x).mean(), [100, 1])
+        np.testing.assert_allclose(signatures["encode"](x=many_x)["loc"], moments, atol=1e-5)
+    assert signatures["decode"](z=z[:0])["probabilities"].shape == (0, 8, 8, 1)
+    for name in ("encode", "decode", "log_prob", "sample"):
         graph = signatures[name].graph.as_graph_def()
         nodes = [n.op for f in graph.library.function for n in f.node_def] + [n.op for n in graph.node]
         assert {"While", "StatelessWhile"} & set(nodes), name
