@@ -1,7 +1,8 @@
 """Callbacks of Keras: which of them can be used, and the direction of the metrics that they watch."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,20 +11,25 @@ import tf_keras
 from probvae.errors import InputError
 from probvae.models.keras3 import refuse_keras3
 
-MAXIMISED = re.compile(r"(val_|test_|validation_|train_)?(elbo|objective|log_likelihood)")
+SETS = "(val_|test_|validation_|train_)?"
+MAXIMISED = re.compile(SETS + "(elbo|objective|log_likelihood)")
+KNOWN = re.compile(SETS + "(elbo|objective|log_likelihood|kl|loss)")
+VALIDATION = ("val_loss", "val_elbo", "val_log_likelihood", "val_kl")
 callbacks = tf_keras.callbacks
 
 
-def prepared(given: Any) -> Any:
+def prepared(given: Any, reported: Collection[str] | None = None) -> Any:
     """Return the callbacks of a training, checked, before a step is taken.
 
     A callback with mode "auto" that watches elbo, objective or log_likelihood, of any set, maximises it.
 
     Args:
       given: A callback, a list of them, a `CallbackList`, or None.
+      reported: Names of the metrics at the end of an epoch; None for a call that is no training.
 
     Raises:
-      InputError: A callback is of Keras 3 or none at all, or saves whole models.
+      InputError: A callback is of Keras 3 or none at all, saves whole models, or watches or writes to a path
+        with a metric that is not reported.
     """
     each = given.callbacks if isinstance(given, callbacks.CallbackList) else given
     if each is None:
@@ -33,21 +39,80 @@ def prepared(given: Any) -> Any:
     for callback in each:
         if not isinstance(callback, callbacks.Callback):
             raise InputError(
-                f"Expected callbacks of tf_keras, such as tf_keras.callbacks.EarlyStopping('val_elbo'); "
-                f"got a "
-                f"{type(callback).__name__}."
+                "Expected callbacks of tf_keras, such as tf_keras.callbacks.EarlyStopping('val_elbo'); got "
+                f"{callback!r}."
             )
         if isinstance(callback, callbacks.ModelCheckpoint) and not callback.save_weights_only:
             raise InputError(
                 "ModelCheckpoint cannot save a VAE whole: pass save_weights_only=True, which saves every "
                 "variable for vae.load_weights(path), or call probvae.save(vae, folder) after training."
             )
+        if reported is not None:
+            _refuse_unreported(callback, reported)
     for callback in each:
         if MAXIMISED.fullmatch(str(getattr(callback, "monitor", ""))):
             for kind, maximise in DIRECTED.items():
                 if isinstance(callback, kind):
                     maximise(callback)
     return given if isinstance(given, callbacks.CallbackList) else each
+
+
+def of_trainer(given: Any, reported: Collection[str], *, scheduled: bool) -> Any:
+    """Return the callbacks of a `Trainer`, checked as `prepared` does: it calls them once an epoch.
+
+    Args:
+      given: Callbacks, as for `prepared`.
+      reported: Names of the metrics at the end of an epoch.
+      scheduled: Whether a schedule sets the learning rate.
+
+    Raises:
+      InputError: A callback cannot be used, as in `prepared` or because it would have no effect.
+    """
+    given = prepared(given, reported)
+    each = getattr(given, "callbacks", given) or []
+    for callback in each:
+        kind = type(callback).__name__
+        if isinstance(callback, callbacks.BackupAndRestore):
+            raise InputError(
+                "BackupAndRestore is for vae.fit: a Trainer goes on from its own state, which on_state hands "
+                "out and restore takes."
+            )
+        if getattr(callback, "save_freq", "epoch") != "epoch":
+            raise InputError(f"A Trainer calls callbacks once an epoch: give {kind} save_freq='epoch'.")
+        if scheduled and isinstance(callback, RATES):
+            raise InputError(
+                f"{kind} needs a constant learning rate, and a schedule sets it here: choose "
+                "schedule='constant' without warmup_steps, or leave the callback out."
+            )
+    return each
+
+
+def _refuse_unreported(callback: Any, reported: Collection[str]) -> None:
+    """Refuse metrics that are not reported; names of which nothing is known may be those of callbacks."""
+    kind, names = type(callback).__name__, ", ".join(sorted(reported))
+    watched = str(getattr(callback, "monitor", ""))
+    used = isinstance(callback, tuple(DIRECTED)) and getattr(callback, "save_best_only", True)
+    if used and KNOWN.fullmatch(watched) and watched not in reported:
+        raise InputError(
+            f"{kind} watches {watched}, which this training does not report: watch one of {names}. "
+            "Metrics of a validation set need validation data."
+        )
+    if isinstance(callback, callbacks.ModelCheckpoint):
+        places = {"epoch": 1, **dict.fromkeys(reported, 0.0)}
+        places |= {"batch": 1} if callback.save_freq != "epoch" else {}
+        try:
+            path = callback.filepath.format(**places)
+        except KeyError as error:
+            if KNOWN.fullmatch(error.args[0]) or error.args[0] == "batch":
+                raise InputError(
+                    f"The path {callback.filepath} of {kind} names {error.args[0]}, which is not known when "
+                    f"it saves: name epoch or one of {names}."
+                ) from None
+            return
+        except (ValueError, IndexError) as error:
+            raise InputError(f"The path {callback.filepath} of {kind} is malformed: {error}.") from None
+        if Path(path).is_dir():
+            raise InputError(f"{path} is a folder: give {kind} the path of a file, such as w.weights.h5.")
 
 
 def _maximise_checkpoint(callback: Any) -> None:
@@ -73,6 +138,7 @@ DIRECTED: dict[type, Callable[[Any], None]] = {
     callbacks.EarlyStopping: _maximise_stopping,
     callbacks.ReduceLROnPlateau: _maximise_rate,
 }
+RATES = (callbacks.ReduceLROnPlateau, callbacks.LearningRateScheduler)  # callbacks that set the learning rate
 
 
 class CheckedCallbacks(tf_keras.Model):
@@ -80,7 +146,9 @@ class CheckedCallbacks(tf_keras.Model):
 
     def fit(self, x: Any = None, y: Any = None, *, callbacks: Any = None, **options: Any) -> Any:
         """Train the model."""
-        return super().fit(x, y, callbacks=prepared(callbacks), **options)
+        validated = options.get("validation_data") is not None or options.get("validation_split")
+        reported = ("loss", "objective", *(VALIDATION if validated else ()))
+        return super().fit(x, y, callbacks=prepared(callbacks, reported), **options)
 
     def evaluate(self, x: Any = None, y: Any = None, *, callbacks: Any = None, **options: Any) -> Any:
         """Evaluate the model."""

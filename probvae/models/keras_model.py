@@ -59,6 +59,8 @@ class KerasModel(SavedByParts, CheckedCallbacks):
             names = ", ".join(objectives.OBJECTIVES)
             raise InputError(f"Expected an objective among {names}, or a function; got {objective!r}.")
         as_seed(seed)
+        if kwargs.get("steps_per_execution") not in (None, "auto"):
+            kwargs["steps_per_execution"] = count("steps_per_execution", kwargs["steps_per_execution"])
         super().compile(optimizer_of(optimizer), **{"weighted_metrics": [], **kwargs})
         self.objective: Objective = objective if callable(objective) else objectives.OBJECTIVES[objective]
         self.seed = seed
@@ -95,6 +97,7 @@ class KerasModel(SavedByParts, CheckedCallbacks):
         Raises:
           InputError: The data or an option cannot be used, or a step does not fit into memory.
         """
+        self._refuse_uncompiled()
         _check_options(options)
         with Batches(self, self._check_step) as batches:
             x, y, weights = batches.data(x, y, sample_weight, class_weight)
@@ -114,6 +117,7 @@ class KerasModel(SavedByParts, CheckedCallbacks):
         """Evaluate the ELBO and its parts, as `tf_keras.Model.evaluate` does, with arguments of `fit`."""
         if options.get("_use_cached_eval_dataset"):  # within `fit`, which has checked the data
             return super().evaluate(x, y, sample_weight=sample_weight, **options)
+        self._refuse_uncompiled()
         _check_options(options)
         with Batches(self) as batches:
             x, y, weights = batches.data(x, y, sample_weight)
@@ -130,6 +134,7 @@ class KerasModel(SavedByParts, CheckedCallbacks):
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, **options: Any
     ) -> Any:
         """Take one step on a batch; arguments are those of `fit`."""
+        self._refuse_uncompiled()
         x, y, weights = Batches(self).data(x, y, sample_weight, class_weight)
         self._check_step(len(x))
         self._build_optimizer()
@@ -137,6 +142,7 @@ class KerasModel(SavedByParts, CheckedCallbacks):
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
         """Evaluate one batch; arguments are those of `fit`."""
+        self._refuse_uncompiled()
         x, y, weights = Batches(self).data(x, y, sample_weight)
         return super().test_on_batch(x, y, sample_weight=weights, **options)
 
@@ -147,6 +153,10 @@ class KerasModel(SavedByParts, CheckedCallbacks):
     def _check_step(self, batch_size: int) -> None:
         """Refuse a training step on so many examples that does not fit into memory."""
         refuse_step(self, self.objective, batch_size)
+
+    def _refuse_uncompiled(self) -> None:
+        if not self._is_compiled:
+            raise InputError("The model is not compiled: call vae.compile(), as in vae.compile('adam').")
 
     def _build_optimizer(self) -> None:
         """Make the variables of the optimizer, so that no failed step leaves them half made."""

@@ -1,5 +1,6 @@
 """Checks of the optimizers of Keras that a model is compiled with."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +18,7 @@ def optimizer_of(optimizer: Any) -> Any:
     """Return an optimizer, made if it is given by its name or by a configuration.
 
     Raises:
-      InputError: It is of Keras 3, unknown, or none.
+      InputError: It is of Keras 3, unknown, or none, or its learning rate is no number of at least 0.
     """
     refuse_keras3("The optimizer", optimizer)
     try:
@@ -26,6 +27,9 @@ def optimizer_of(optimizer: Any) -> Any:
         found = None
     if not isinstance(found, KINDS):
         raise InputError(f"Expected an optimizer of tf_keras, {ADVICE}; got {optimizer!r}.")
+    rate = found.learning_rate
+    if not callable(rate) and not 0 <= float(rate) < math.inf:
+        raise InputError(f"The learning rate must be a finite number of at least 0; it is {float(rate):g}.")
     return found
 
 
@@ -34,7 +38,6 @@ def check_shared(optimizer: Any, variables: Iterable[tf.Variable]) -> None:
     index = getattr(optimizer, "_index_dict", None)
     if index is not None and any(optimizer._var_key(variable) not in index for variable in variables):
         raise InputError(
-            f"The {type(optimizer).__name__} optimizer has the state of another model: compile each "
-            f"model with "
-            "an optimizer of its own."
+            f"The {type(optimizer).__name__} optimizer has the state of another model: compile each model "
+            "with an optimizer of its own."
         )

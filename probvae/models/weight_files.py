@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,6 +33,14 @@ class SavedByParts(tf_keras.Model):
     def named_parts(self) -> dict[str, tf.Module]:
         """Return the parts that hold the variables, by name."""
         raise NotImplementedError
+
+    optimizer: Any
+    _kept_optimizer: Callable[[], Any] | None = None
+
+    def compile(self, optimizer: Any, **options: Any) -> None:
+        """Compile the model, and remember its optimizer."""
+        super().compile(optimizer, **options)
+        self._kept_optimizer = lambda: optimizer  # a function, as Keras saves attributes
 
     # ---- weights -----------------------------------------------------------------------------------
 
@@ -79,9 +87,8 @@ class SavedByParts(tf_keras.Model):
         """
         if skip_mismatch or by_name:
             raise InputError(
-                "A VAE loads all of its weights or none: leave skip_mismatch and by_name out, and load "
-                "into a "
-                "model of the architecture that was saved."
+                "A VAE loads all of its weights or none: leave skip_mismatch and by_name out, and load into "
+                "a model of the architecture that was saved."
             )
         path = _path(filepath)
         form = _format(path, None)
@@ -98,11 +105,17 @@ class SavedByParts(tf_keras.Model):
 
     def set_weights(self, weights: Any) -> None:
         """Assign the arrays that `get_weights` returned: all of them or, if some do not fit, none."""
-        variables, arrays = self.weights, [np.asarray(array) for array in weights]
+        try:
+            variables, arrays = self.weights, [np.asarray(array) for array in weights]
+        except (TypeError, ValueError):
+            raise InputError(
+                "Expected the list of arrays that vae.get_weights() gives; got a list of others or a "
+                f"{type(weights).__name__}."
+            ) from None
         if len(arrays) != len(variables):
             raise InputError(
-                f"Expected {len(variables)} arrays of weights, as vae.get_weights() gives them; "
-                f"got {len(arrays)}."
+                f"Expected {len(variables)} arrays of weights, as vae.get_weights() gives them; got "
+                f"{len(arrays)}."
             )
         for variable, array in zip(variables, arrays, strict=True):
             if array.shape != tuple(variable.shape) or array.dtype.kind not in "biuf":
@@ -124,6 +137,8 @@ class SavedByParts(tf_keras.Model):
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
         """Refuse SavedModels before anything is traced; checkpoints hold every variable."""
         if save_type == "savedmodel":
+            if self.optimizer is None and self._kept_optimizer is not None:
+                self.optimizer = self._kept_optimizer()  # include_optimizer=False takes it away
             self.save()
         return super()._trackable_children(save_type, **kwargs)
 
@@ -168,9 +183,12 @@ def named_variables(model: Any) -> dict[str, tf.Variable]:
 
 def _path(filepath: Any) -> Path:
     try:
-        return Path(os.fspath(filepath))
+        path = Path(os.fspath(filepath))
     except TypeError:
         raise InputError(f"Expected the path of a file of weights; got {filepath!r}.") from None
+    if "://" in str(filepath):
+        raise InputError(f"Expected the path of a local file of weights; got {filepath}: copy it from there.")
+    return path
 
 
 def _format(path: Path, save_format: str | None) -> str:
@@ -183,9 +201,8 @@ def _format(path: Path, save_format: str | None) -> str:
         return by_name
     if names.get(save_format) != by_name:
         raise InputError(
-            f"The ending of {path} must be that of its format, {save_format!r}: .h5 for h5, .npz for "
-            f"npz, none "
-            "for tf."
+            f"The ending of {path} must be that of its format, {save_format!r}: .h5 for h5, .npz for npz, "
+            "none for tf."
         )
     return by_name
 
@@ -229,6 +246,8 @@ def _read_hdf5(path: Path, expected: Mapping[str, npz.Spec]) -> dict[str, np.nda
     with refusals(path, "weights"), h5py.File(path, "r") as content:
         found: dict[str, Any] = {}
         content.visititems(lambda key, item: found.update({key: item}) if hasattr(item, "dtype") else None)
+        if any(item.external or item.is_virtual for item in found.values() if isinstance(item, h5py.Dataset)):
+            raise InputError(f"{path} refers to values in other files: give a file of vae.save_weights.")
         specs = {key: (item.shape, item.dtype) for key, item in found.items()}
         _check(path, specs, expected)
         return _finite(path, {key: np.asarray(found[key][()]) for key in expected})
@@ -253,16 +272,14 @@ def _check(path: Path, specs: Mapping[str, Any], expected: Mapping[str, npz.Spec
         raise InputError(
             f"{path} does not fit the model: it lacks {sorted(missing)[:3]} and has the unknown "
             f"{sorted(unknown)[:3]}. Load a file of vae.save_weights into a model of the architecture "
-            f"that was "
-            "saved."
+            "that was saved."
         )
     for key, (shape, dtype) in expected.items():
         found, kind = specs[key]
         if tuple(found or ()) != shape or np.dtype(kind) != dtype:
             raise InputError(
                 f"{path}: {key} must be {dtype} of shape {list(shape)} for this model; it is "
-                f"{np.dtype(kind)} of "
-                f"shape {list(found or ())}."
+                f"{np.dtype(kind)} of shape {list(found or ())}."
             )
 
 
@@ -270,9 +287,8 @@ def _finite(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     for key, array in arrays.items():
         if not np.isfinite(array).all():
             raise InputError(
-                f"{path}: {key} must be finite; some of its values are not. Load weights that were "
-                f"saved before "
-                "training failed."
+                f"{path}: {key} must be finite; some of its values are not. Load weights that were saved "
+                "before training failed."
             )
     return arrays
 

@@ -15,7 +15,7 @@ import tf_keras
 
 from probvae.config.training import Every, Training
 from probvae.data.binarization import Prepared
-from probvae.models.callbacks import prepared
+from probvae.models.callbacks import of_trainer
 from probvae.models.vae import VAE
 from probvae.training.epochs import ChunkSize, epoch_order
 from probvae.training.feeding import STEPS_PER_CALL, refuse_other_data
@@ -137,7 +137,7 @@ class Trainer:
         self._last = {}
         assign(self.vae.variables, state.weights)
         assign(_variables(self.optimizer), state.optimizer)
-        if self.training.schedule == "constant" and not self.training.warmup_steps:
+        if self._has_constant_rate:
             self.optimizer.learning_rate = self.training.learning_rate  # may differ from that of `state`
         self.progress = dataclasses.replace(state, weights=[], optimizer=[], tally=EpochSums(*state.tally))
 
@@ -154,6 +154,10 @@ class Trainer:
         for variable in self.vae.trainable_variables if self._last else ():
             variable.assign(self._last[id(variable)])
         self._last = {}
+
+    @property
+    def _has_constant_rate(self) -> bool:
+        return self.training.schedule == "constant" and not self.training.warmup_steps
 
     def _advance(self, **changes: Any) -> None:
         """Replace fields of the progress."""
@@ -191,7 +195,11 @@ class Trainer:
         Raises:
           NonFiniteError: The objective or its gradient is not finite; the weights are those before the step.
         """
-        keras = tf_keras.callbacks.CallbackList(prepared(list(callbacks)), model=self.vae)
+        absent = {"epoch"} if self.data.validation is not None else {"epoch", "validation_elbo"}
+        reported = {field.name for field in dataclasses.fields(Row)} - absent
+        checked = of_trainer(callbacks, reported, scheduled=not self._has_constant_rate)
+        sizes = {"epochs": self.training.epochs, "steps": self._steps_an_epoch, "verbose": 0}
+        keras = tf_keras.callbacks.CallbackList(checked, model=self.vae, **sizes)
         if callbacks:
             self.vae.optimizer, self.vae.stop_training = self.optimizer, False
         keras.on_train_begin()

@@ -1,7 +1,7 @@
 """Normalizing flows as distributions, and as priors with trained steps."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
@@ -10,6 +10,7 @@ from tensorflow_probability import distributions as tfd
 from probvae.display import ReprMixin
 from probvae.distributions.base import LazyDistribution
 from probvae.distributions.flows.steps import AutoregressiveStep
+from probvae.errors import InputError
 from probvae.seeds import as_seed
 
 
@@ -88,6 +89,13 @@ class FlowPrior(LazyDistribution):
     ) -> None:
         self._steps = steps
         super().__init__(latent_dim, networks)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse copies and pickles: the steps are a function of the networks of this prior."""
+        raise InputError(
+            "A flow prior cannot be copied or pickled: build its model again and give it the weights, "
+            "other.set_weights(vae.get_weights())."
+        )
 
     def now(self) -> tfd.Distribution:
         """Return the flow at the current variables of the networks."""
