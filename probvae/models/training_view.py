@@ -92,6 +92,7 @@ def in_training(vae: Any, seed: Seed) -> Iterator[tuple[Any, Record]]:
     for name, value in vars(vae).items():
         is_network = isinstance(value, tf_keras.layers.Layer | FoldedModel)
         vars(view)[name] = _InTraining(value, record) if is_network else value
+    vars(view)["out_of_training"] = vae
     with seeded_by_steps(vae):
         token = _SEEDS.set(fold_in(fold_in(seed, LAYERS), draw) for draw in itertools.count())
         try:

@@ -125,12 +125,13 @@ def _decoded(vae: Model, x: tf.Tensor, z: tf.Tensor, loop: bool) -> tuple[tf.Ten
     if not (tf.executing_eagerly() or loop):
         return vae.likelihood(z).log_prob(x), vae.prior.log_prob(z)
     event, row = x.shape[z.shape.rank - 2 :], z.shape[-1:]
+    counted = getattr(vae, "out_of_training", vae)  # a view of a model in training records its calls
 
     def at_zeros(z: tf.Tensor) -> tf.Tensor:
-        return vae.likelihood(z).log_prob(tf.zeros([*z.shape[:-1], *event], z.dtype))
+        return counted.likelihood(z).log_prob(tf.zeros([*z.shape[:-1], *event], z.dtype))
 
     values = event.num_elements() + z.shape[-1]
-    decoding = memory.Cost(vae, "log p(x|z)", at_zeros, row, z.dtype, values, vae)
+    decoding = memory.Cost(counted, "log p(x|z)", at_zeros, row, z.dtype, values, counted)
     if not loop:
         memory.refuse_gradient(decoding, z.shape[0], z.shape[1:-1].num_elements())
     log_likelihood = memory.by_rows(
@@ -138,7 +139,7 @@ def _decoded(vae: Model, x: tf.Tensor, z: tf.Tensor, loop: bool) -> tuple[tf.Ten
     )
     if vae.prior.batch_shape.rank:
         return log_likelihood, vae.prior.log_prob(z)
-    scoring = memory.Cost(vae, "log p(z)", vae.prior.log_prob, row, z.dtype, z.shape[-1], vae.prior)
+    scoring = memory.Cost(counted, "log p(z)", vae.prior.log_prob, row, z.dtype, z.shape[-1], vae.prior)
     return log_likelihood, memory.by_rows(vae.prior.log_prob, scoring, z, loop=loop)
 
 

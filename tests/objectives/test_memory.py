@@ -177,6 +177,17 @@ def test_a_training_that_does_not_fit_is_refused_before_it_starts(little_memory)
         vae.fit(np.tile(X, [10_000, 1, 1, 1]), batch_size=40_000, verbose=0)
 
 
+def test_counting_takes_no_seed_of_a_step(monkeypatch):
+    weights = []
+    for budget in (2**30, 2**12):  # what a row takes is counted with the smaller one
+        monkeypatch.setattr(memory, "BUDGET", budget)
+        vae = probvae.build(probvae.Architecture((6,), network="mlp", units=(8,)), seed=1, dropout=0.3)
+        vae.compile("sgd", functools.partial(probvae.iwae, num_samples=20), run_eagerly=True)
+        vae.fit(X[:, 0, :6, 0], verbose=0, shuffle=False)
+        weights.append(vae.get_weights())
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
 def test_free_memory_is_that_of_the_system_or_of_a_control_group(tmp_path, monkeypatch):
     total = environment.available_memory()
     monkeypatch.setattr(environment, "GROUPS", ((str(tmp_path), "max", "now", "cache"),))
