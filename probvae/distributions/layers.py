@@ -9,12 +9,13 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
 from probvae.distributions.base import unwrap
+from probvae.errors import InputError
 
 _LAYERS = threading.local()  # `inside`, the ids of the layers that this thread is calling
 
 
 class ThreadSafe:
-    """Mixin of distribution layers: the state of a call, which TFP keeps in the layer, is that of a thread."""
+    """Mixin of distribution layers: the state of a call, which TFP keeps in the layer, is a thread's."""
 
     @property
     def _enter_dunder_call(self) -> bool:
@@ -27,7 +28,22 @@ class ThreadSafe:
 
 
 class DistributionLambda(ThreadSafe, tfpl.DistributionLambda):
-    """`tfp.layers.DistributionLambda` for several threads."""
+    """`tfp.layers.DistributionLambda` for several threads, saved with the variables of its networks."""
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save all variables; Keras by itself leaves out those of networks that are no layers."""
+        for i, variable in enumerate(self.variables):
+            store[str(i)] = variable.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load what `save_own_variables` saved."""
+        if len(store.keys()) != len(self.variables):
+            raise InputError(
+                f"Layer {self.name} has {len(self.variables)} variables, and the file holds "
+                f"{len(store.keys())} of it: save the weights again."
+            )
+        for i, variable in enumerate(self.variables):
+            variable.assign(store[str(i)])
 
 
 class MultivariateNormalTriL(ThreadSafe, tfpl.MultivariateNormalTriL):

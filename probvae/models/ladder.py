@@ -72,7 +72,8 @@ class TopDown(tf.Module):
             _dense(2 * outputs, seed + 1, f"{name}_params", gain=0.1),
         ]
         for layer, size in zip(self._layers, (inputs, units), strict=True):
-            layer.build([None, size])
+            with tf.name_scope(layer.name):  # HDF5 needs names of their own
+                layer.build([None, size])
 
     def __call__(self, above: tf.Tensor) -> tfd.Distribution:
         """Return p(z_k | z_<k), batch [...], for z_<k [..., inputs]."""

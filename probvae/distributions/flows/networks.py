@@ -35,18 +35,19 @@ class Network(tf.Module):
         name: str = "network",
     ) -> None:
         super().__init__(name=name)
-        rng = np.random.default_rng([seed, 11])
+        rng, scope = np.random.default_rng([seed, 11]), f"{name}_{seed}"  # HDF5 needs names of their own
         self._masks = masks
         self._kernels, self._contexts, self._biases = [], [], []
         pairs = list(itertools.pairwise(sizes))
         for i, (inputs, outputs) in enumerate(pairs):
             last = i + 1 == len(pairs)
             gain = (0.1 if last else 1.0) * np.sqrt(2.0 / (inputs + context_size + outputs))
-            self._kernels.append(_variable(gain * rng.standard_normal([inputs, outputs]), f"kernel_{i}"))
+            values = gain * rng.standard_normal([inputs, outputs])
+            self._kernels.append(_variable(values, f"{scope}/kernel_{i}"))
             if context_size:
                 values = gain * rng.standard_normal([context_size, outputs])
-                self._contexts.append(_variable(values, f"context_{i}"))
-            self._biases.append(_variable(np.zeros(outputs) + (bias if last else 0.0), f"bias_{i}"))
+                self._contexts.append(_variable(values, f"{scope}/context_{i}"))
+            self._biases.append(_variable(np.zeros(outputs) + (bias if last else 0.0), f"{scope}/bias_{i}"))
 
     def __call__(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Return [..., outputs] for x [..., inputs] and a context [..., C] that broadcast."""
