@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from marked_cases import cases
 from tensorflow_probability import distributions as tfd
-from test_weight_files import X, tiny
+from test_weight_files import MODELS, X, tiny
 
 from probvae import InputError
 from probvae.models.callbacks import prepared
@@ -83,6 +84,35 @@ def test_an_interrupted_training_goes_on_with_the_same_numbers(tmp_path):
     assert fit(second, C.BackupAndRestore(str(tmp_path)), epochs=3).epoch == [2]
     for a, b in zip(whole.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", cases(MODELS, slow=[name for name in MODELS if name != "own"]))
+def test_every_model_is_backed_up_stopped_and_summarized(name, tmp_path):
+    """Moving statistics, flows, shared variables: all go on with the numbers of a training in one piece."""
+    whole, first, second = (MODELS[name](seed) for seed in (0, 0, 1))
+    x = whole.join(X, np.arange(len(X)) % 3).numpy() if whole.context_dim else X
+
+    def train(model, *callbacks):
+        model.compile(tf_keras.optimizers.Adam(0.01))
+        return model.fit(x, epochs=3, shuffle=False, verbose=0, callbacks=list(callbacks)).history[
+            "objective"
+        ]
+
+    path = str(tmp_path / "best.h5")
+    best = C.ModelCheckpoint(path, "objective", save_weights_only=True, save_best_only=True)
+    log = C.CSVLogger(str(tmp_path / "log.csv"))
+    expected = train(whole, best, log, C.TerminateOnNaN(), C.EarlyStopping("objective", patience=9))
+    assert best.best == max(expected)
+    with pytest.raises(KeyboardInterrupt):
+        train(first, C.BackupAndRestore(str(tmp_path / "backup")), Interrupt())
+    assert train(second, C.BackupAndRestore(str(tmp_path / "backup"))) == expected[2:]
+    for a, b in zip(whole.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    second.load_weights(path)
+    lines = []
+    whole.summary(print_fn=lambda line, **options: lines.append(line))
+    total = sum(array.size for array in whole.get_weights())
+    assert any(line.startswith(f"Total params: {total} ") for line in lines)
 
 
 def test_logs_and_summary(vae, tmp_path):
