@@ -18,6 +18,7 @@ from PIL import Image
 
 import probvae
 from probvae.cli.train import main
+from probvae.objectives import memory
 
 COMMAND = [sys.executable, "-m", "probvae.cli.train"]
 TINY = ["--filters", "3,4", "--batch-size", "16", "--epochs", "2"]
@@ -188,6 +189,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, tmp_path):
     assert result.exit_code == 2
     assert re.search(message, result.output), result.output
     assert result.output.startswith("Error: ") and len(result.output.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_steps_that_do_not_fit_into_memory_are_refused_before_a_folder_is_made(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "available_memory", lambda: 2**28)
+    draws = ["--objective", "iwae", "--num-samples", 50_000]
+    result = invoke("--data", images, "--output", tmp_path / "run", *TINY, *draws)
+    assert result.exit_code == 2 and len(result.output.splitlines()) == 1
+    assert re.search(r"50,000 draws for each of 16 .* 0\.2 GiB are free: use at most [\d,]+", result.output)
     assert not (tmp_path / "run").exists()
 
 
