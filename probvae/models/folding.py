@@ -78,6 +78,13 @@ class FoldedModel:
         size = rows if memory.is_recorded() else cost.rows_at_once(rows)
         return memory.in_row_blocks(lambda start, stop: network(x[start:stop], training=training), rows, size)
 
+    def rows_at_once(self, rows: int) -> int:
+        """Return how many of `rows` rows a compiled function should take at once."""
+        if self.split is None:
+            return rows
+        network = self.split.network
+        return self._cost(network, tf.TensorSpec(network.input_shape, network.dtype)).rows_at_once(rows)
+
     def _cost(self, network: Any, x: tf.Tensor) -> memory.Cost:
         row = x.shape[1:]
         values = row.num_elements() + math.prod(network.output_shape[1:])

@@ -124,10 +124,15 @@ class KerasModel(SavedByParts, CheckedCallbacks):
             return super().evaluate(x, y, sample_weight=weights, **options)
 
     def predict(self, x: Any, **options: Any) -> np.ndarray:
-        """Return the means of p(x|z) at the means of q(z|x), as `tf_keras.Model.predict` does."""
+        """Return the means of p(x|z) at the means of q(z|x), as `tf_keras.Model.predict` does.
+
+        A larger `batch_size` than fits into `objectives.memory.BUDGET` is reduced.
+        """
         _check_options(options)
         with Batches(self) as batches:
             x, _, _ = batches.data(x)
+            if options.get("batch_size") and hasattr(x, "shape"):
+                options["batch_size"] = self._rows_at_once(min(len(x), options["batch_size"]))
             return super().predict(x, **options)
 
     def train_on_batch(
@@ -149,6 +154,10 @@ class KerasModel(SavedByParts, CheckedCallbacks):
     def predict_on_batch(self, x: Any) -> np.ndarray:
         """Return `predict` of one batch."""
         return super().predict_on_batch(Batches(self).data(x)[0])
+
+    def _rows_at_once(self, rows: int) -> int:
+        """Return how many of `rows` examples `predict` takes at once."""
+        raise NotImplementedError
 
     def _check_step(self, batch_size: int) -> None:
         """Refuse a training step on so many examples that does not fit into memory."""

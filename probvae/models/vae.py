@@ -114,6 +114,9 @@ class VAE(KerasModel):
         """The encoder's network and its distribution layer; None if it is not a Keras graph."""
         return self._folded_encoder.split
 
+    def _rows_at_once(self, rows: int) -> int:
+        return min(part.rows_at_once(rows) for part in (self._folded_encoder, self._folded_decoder))
+
     @property
     def params_size(self) -> int:
         """Number of parameters of one p(x|z), or of values of x where the decoder is not a Keras graph."""

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from conditional_models import tiny, tiny_m2
 from conftest import tiny_vae
 
@@ -73,6 +74,16 @@ def test_a_prior_and_an_encoder_work_in_blocks_too(monkeypatch, rows_of):
         np.testing.assert_allclose(a, b, rtol=1e-5)
     assert max(encoded) < 200 and sum(encoded) == 600
     assert max(scored) < 200 and sum(scored) == 200
+
+
+def test_predict_takes_smaller_batches_than_it_is_given(monkeypatch):
+    vae, x, batches = tiny_vae(), np.tile(X, [25, 1, 1, 1]), []
+    one = vae.predict(x, batch_size=100, verbose=0)
+    monkeypatch.setattr(memory, "BUDGET", 2**16)
+    count = tf_keras.callbacks.LambdaCallback(on_predict_batch_end=lambda i, logs: batches.append(i))
+    many = vae.predict(x, batch_size=100, verbose=0, callbacks=[count])
+    np.testing.assert_allclose(many, one, rtol=1e-5)
+    assert len(batches) > 1
 
 
 @pytest.mark.parametrize("bound", ["conditional", "m2"])
