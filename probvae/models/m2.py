@@ -59,8 +59,8 @@ class M2VAE(ConditionalVAE):
         inputs = getattr(decoder, "input_shape", None)
         if not isinstance(inputs, tuple) or len(inputs) != 2 or inputs[1] <= latent_dim:
             raise InputError(
-                "The decoder of an M2VAE must be a Sequential or functional model of z and y, [B, L + C] with "
-                f"L = {latent_dim}; it takes inputs of shape {inputs}."
+                "The decoder of an M2VAE must be a Sequential or functional model of z and y, [B, L + C] "
+                f"with L = {latent_dim}; it takes inputs of shape {inputs}."
             )
         context_dim = int(inputs[1]) - latent_dim
         super().__init__(prior, encoder, decoder, context_dim=context_dim, **kwargs)
