@@ -255,7 +255,7 @@ def test_parts_that_do_not_fit_are_refused():
 
 
 def test_kerass_own_format_is_refused_with_advice(vae, tmp_path):
-    with pytest.raises(NotImplementedError, match=r"probvae.save"):
+    with pytest.raises(probvae.InputError, match=r"probvae\.save"):
         vae.save(tmp_path / "model.keras")
 
 
