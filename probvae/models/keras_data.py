@@ -47,7 +47,7 @@ class Batches:
     ) -> Any:
         """Return data as Keras takes them: (x, y, weights) of arrays, or (batches, None, None).
 
-        Keras drops weights that come without a y, so the weights are y too.
+        Keras drops weights that come without a y, so the weights are also passed as y.
 
         Args:
           x: Array [N, *E], data set, generator or `Sequence` of batches (x,), (x, y) or (x, y, weights).
@@ -127,7 +127,7 @@ class Batches:
             )
         if not np.all(np.isfinite(values)) or np.any(values < 0) or not np.any(values):
             raise InputError(
-                f"sample_weight must hold finite numbers of at least 0, some above it; they range from "
+                f"sample_weight must hold finite numbers of at least 0, not all 0; they range from "
                 f"{values.min():g} to {values.max():g}."
             )
         return values.astype(np.float32)
@@ -170,7 +170,7 @@ class Batches:
             empty = False
             yield self._batch(batch, what)
         if empty:
-            raise InputError(f"{what} must yield one batch or more; the generator is at its end.")
+            raise InputError(f"{what} must yield one batch or more; it is exhausted: create it again.")
 
     def _dataset(self, dataset: tf.data.Dataset, what: str) -> tf.data.Dataset:
         """Return a data set of checked batches."""

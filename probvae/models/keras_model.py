@@ -79,8 +79,8 @@ class KerasModel(SavedByParts, CheckedCallbacks):
     ) -> Any:
         """Train the model, as `tf_keras.Model.fit` does.
 
-        All values of arrays are checked before the first step, each batch of other data before its own: a
-        wrong one ends the training with a sentence, and the steps before it stand.
+        All values of arrays are checked before the first step, each batch of other data before its own: an
+        invalid one raises `InputError`, and the earlier steps remain.
 
         Args:
           x: Array [N, *E], `tf.data.Dataset`, generator or `Sequence` of batches.

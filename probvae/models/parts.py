@@ -31,7 +31,7 @@ def check_prior(prior: Any) -> int:
     if batch.rank != 0:
         raise InputError(
             f"The prior must be one distribution, of batch shape []; its batch shape is {batch}. Wrap it in "
-            "tfd.Independent if its batch are the coordinates of z."
+            "tfd.Independent if its batch axis holds the coordinates of z."
         )
     if event.rank != 1 or not event.is_fully_defined():
         raise InputError(
@@ -65,7 +65,7 @@ def check_network(what: str, network: Any, variable: str, shape: tuple[int, ...]
         if isinstance(layer, KL_LAYERS) or isinstance(regularizer, KL_REGULARIZERS):
             raise InputError(
                 f"Layer {layer.name!r} has a KLDivergenceRegularizer or is a KLDivergenceAddLoss, so the KL "
-                "would count twice: the bound holds it already. Remove it."
+                "would count twice: the bound already contains it. Remove it."
             )
     inputs = getattr(network, "input_shape", None) if getattr(network, "inputs", None) else None
     if shape is None or inputs is None:

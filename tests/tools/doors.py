@@ -32,7 +32,7 @@ def examples() -> None:
                 sentence = doors.says(door, vae, wrong(x)).replace("validation_data", "x")
                 said[re.sub(r" of (24|48)\b", " of N", sentence)].append(name)
         for sentence, names in sorted(said.items(), key=lambda item: -len(item[1])):
-            who = f"{len(names)} doors" if len(names) > 4 else ", ".join(f"`{name}`" for name in names)
+            who = f"{len(names)} functions" if len(names) > 4 else ", ".join(f"`{name}`" for name in names)
             print(f"| {kind} | {sentence} | {who} |")
 
 
@@ -64,7 +64,7 @@ def threads(calls: int = 200) -> None:
         "`probvae.elbo(vae, x, seed=0)`": lambda n: probvae.elbo(vae, x[:n], seed=0).numpy(),
         "the same in a `tf.function`": lambda n: compiled(x[:n]).numpy(),
     }
-    print("| call | calls from 8 threads, mixed shapes | errors | other numbers than one thread |")
+    print("| call | calls from 8 threads, mixed shapes | errors | results that differ from one thread |")
     print("|---|---:|---:|---:|")
     for name, call in cases.items():
         results: list[tuple[int, object]] = []
