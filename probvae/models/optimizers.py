@@ -27,9 +27,10 @@ def optimizer_of(optimizer: Any) -> Any:
         found = None
     if not isinstance(found, KINDS):
         raise InputError(f"Expected an optimizer of tf_keras, {ADVICE}; got {optimizer!r}.")
-    rate = found.learning_rate
-    if not callable(rate) and not 0 <= float(rate) < math.inf:
-        raise InputError(f"The learning rate must be a finite number of at least 0; it is {float(rate):g}.")
+    schedule = callable(found.learning_rate)
+    rate = 0.0 if schedule else float(tf.convert_to_tensor(found.learning_rate))  # it may be one of replicas
+    if not 0 <= rate < math.inf:
+        raise InputError(f"The learning rate must be a finite number of at least 0; it is {rate:g}.")
     return found
 
 
