@@ -2,9 +2,9 @@
 
 import re
 
-import doors
 import numpy as np
 import pytest
+import python_doors as doors
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """What the doors of Python say to wrong input, as the tables of docs/reliability.md.
 
 Run it with `python tests/tools/doors.py`, which takes about a minute. It tries every entry of
-tests/helpers/doors.py.
+tests/helpers/python_doors.py.
 """
 
 import collections
@@ -14,8 +14,8 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
-import doors
 import numpy as np
+import python_doors as doors
 import tensorflow as tf
 
 import probvae
