@@ -40,7 +40,7 @@ def test_others_are_minimised(name):
     assert early.monitor_op(1.0, 2.0) and rate.monitor_op(1.0, 2.0)
 
 
-@pytest.mark.parametrize("name", ["a.weights.h5", "a.keras", "a"])
+@pytest.mark.parametrize("name", cases(["a.weights.h5", "a.keras", "a"], slow=["a.keras", "a"]))
 def test_best_weights_are_saved_and_restored(vae, name, tmp_path):
     path = tmp_path / name
     best = C.ModelCheckpoint(str(path), "val_elbo", save_best_only=True, save_weights_only=True)
@@ -86,7 +86,7 @@ def test_an_interrupted_training_goes_on_with_the_same_numbers(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", cases(MODELS, slow=[name for name in MODELS if name != "own"]))
+@pytest.mark.parametrize("name", cases(MODELS, slow=MODELS))
 def test_every_model_is_backed_up_stopped_and_summarized(name, tmp_path):
     """Moving statistics, flows, shared variables: all go on with the numbers of a training in one piece."""
     whole, first, second = (MODELS[name](seed) for seed in (0, 0, 1))

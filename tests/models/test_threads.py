@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 from conditional_models import parts
 from conftest import tiny_vae
+from marked_cases import cases
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 from test_vae import own_networks
@@ -61,13 +62,19 @@ PAIRS = [(q, "mixture" if q != "von_mises_fisher" else "uniform_sphere") for q i
 PAIRS += [("diagonal", p) for p in PRIORS if p not in ("uniform_sphere", "mixture")]
 
 
-@pytest.mark.parametrize(("posterior", "prior"), PAIRS)
+QUICK = [("tril", "mixture"), ("iaf", "mixture"), ("diagonal", "vamp")]
+
+
+@pytest.mark.parametrize(
+    ("posterior", "prior"), cases(PAIRS, slow=[pair for pair in PAIRS if pair not in QUICK])
+)
 def test_every_posterior_and_prior(posterior, prior):
     vae = build(dataclasses.replace(SMALL, posterior=posterior, prior=prior))
     direct = [lambda: vae.encoder(X).mean(), lambda: vae.decoder(vae.encoder(X[:2]).mean()).mean()]
     assert_thread_safe([*calls_of(vae), *direct])
 
 
+@pytest.mark.slow
 def test_predictions_and_draws():
     vae = tiny_vae()
     calls = [
@@ -91,7 +98,7 @@ def test_a_compiled_function_traced_by_all_threads():
         np.testing.assert_allclose(result, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["sequential", "functional", "subclassed"])
+@pytest.mark.parametrize("kind", cases(["sequential", "functional", "subclassed"], slow=["functional"]))
 def test_networks_of_the_callers_own(kind):
     vae = own_networks(kind, convert_to_tensor_fn=tfd.Distribution.mean)
     assert_thread_safe(calls_of(vae))

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras
 from conditional_models import tiny, tiny_m2
 from conftest import tiny_vae
+from marked_cases import cases
 
 import probvae
 from probvae import InputError, Training, environment, objectives
@@ -43,9 +44,11 @@ def decoded(rows_of):
     return lambda vae: rows_of(vae._folded_decoder.split.network, "call")
 
 
-@pytest.mark.parametrize("choices", [("diagonal", "standard_normal"), ("iaf", "vamp")])
-def test_blocks_have_the_numbers_of_one(choices, monkeypatch, decoded):
-    vae = tiny_vae(choices[0], prior=choices[1])
+@pytest.mark.parametrize(
+    ("posterior", "prior"), cases([("diagonal", "standard_normal"), ("iaf", "vamp")], slow=[("iaf", "vamp")])
+)
+def test_blocks_have_the_numbers_of_one(posterior, prior, monkeypatch, decoded):
+    vae = tiny_vae(posterior, prior=prior)
     functions = {
         **{
             name: functools.partial(objectives.OBJECTIVES[name], num_samples=100) for name in ("iwae", "dreg")
@@ -86,7 +89,7 @@ def test_predict_takes_smaller_batches_than_it_is_given(monkeypatch):
     assert len(batches) > 1
 
 
-@pytest.mark.parametrize("bound", ["conditional", "m2"])
+@pytest.mark.parametrize("bound", cases(["conditional", "m2"], slow=["conditional"]))
 def test_pairs_of_x_and_y_work_in_blocks(bound, monkeypatch):
     if bound == "conditional":
         vae, objective = tiny(), probvae.iwae
