@@ -68,7 +68,7 @@ QUICK = [("tril", "mixture"), ("iaf", "mixture"), ("diagonal", "vamp")]
 @pytest.mark.parametrize(
     ("posterior", "prior"), cases(PAIRS, slow=[pair for pair in PAIRS if pair not in QUICK])
 )
-    ("posterior", "prior"), cases(PAIRS, slow=[pair for pair in PAIRS if pair not in QUICK])
+def test_every_posterior_and_prior(posterior, prior):
     vae = build(dataclasses.replace(SMALL, posterior=posterior, prior=prior))
     direct = [lambda: vae.encoder(X).mean(), lambda: vae.decoder(vae.encoder(X[:2]).mean()).mean()]
     assert_thread_safe([*calls_of(vae), *direct])
