@@ -60,6 +60,9 @@ class Contract(NamedTuple):
         """
         x = self.accept(x, what, batch=batch)
         if tf.is_tensor(x):
+            leading = x.shape[: x.shape.rank - len(self.event_shape)]
+            if not x.shape[len(leading) :].is_fully_defined():  # as in a batch of a generator
+                x = tf.ensure_shape(x, leading.concatenate(self.event_shape))
             return x if x.dtype == self.dtype else tf.cast(x, self.dtype)
         return x if x.dtype == self.dtype.as_numpy_dtype else x.astype(self.dtype.as_numpy_dtype)
 
