@@ -39,8 +39,8 @@ class DistributionLambda(ThreadSafe, tfpl.DistributionLambda):
         """Load what `save_own_variables` saved."""
         if len(store.keys()) != len(self.variables):
             raise InputError(
-                f"Layer {self.name} has {len(self.variables)} variables, and the file holds "
-                f"{len(store.keys())} of it: save the weights again."
+                f"Expected {len(self.variables)} variables of layer {self.name} in the file; found "
+                f"{len(store.keys())}: save the weights again."
             )
         for i, variable in enumerate(self.variables):
             variable.assign(store[str(i)])
@@ -55,7 +55,7 @@ class OneHotCategorical(ThreadSafe, tfpl.OneHotCategorical):
 
 
 class SharedHead(DistributionLambda):
-    """A distribution layer that makes the distributions of another, as a Keras layer ends one graph only.
+    """A distribution layer that returns the distributions of another; a Keras layer can end only one graph.
 
     Args:
       head: Other layer, whose variables are also those of this one.
@@ -89,7 +89,7 @@ _LOCK = threading.RLock()
 
 
 def one_at_a_time() -> contextlib.AbstractContextManager[Any]:
-    """Return a context that one thread at a time is in, for calls of models that are not thread-safe.
+    """Return a context that one thread at a time can enter, for calls of models that are not thread-safe.
 
     Replicas take turns by themselves, and wait for each other within a call.
     """

@@ -44,7 +44,7 @@ def forward(vae: Any, objective: Objective, x: tf.Tensor, seed: Seed) -> Forward
 def descent(
     vae: Any, objective: Objective, x: tf.Tensor, seed: Seed, weights: tf.Tensor | None = None
 ) -> tuple[Forward, list[tuple[tf.Tensor | None, tf.Variable]]]:
-    """Return the forward pass, and minus the gradient of its mean, with each trainable variable.
+    """Return the forward pass, and pairs of the negative gradient of its mean and the variable.
 
     Losses of Keras layers are subtracted from the mean. With weights [B], that is the mean of the weighted
     objective: its sum, divided by B.

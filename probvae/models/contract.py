@@ -95,7 +95,7 @@ class Contract(NamedTuple):
         return x
 
     def refuse_shape(self, shape: Any, what: str, batch: bool, *, empty: bool = False) -> None:
-        """Refuse another shape, as far as it is known, and no example at all unless x may be `empty`."""
+        """Refuse a wrong shape, as far as it is known, and an x without examples unless `empty` is true."""
         expected = ", ".join(map(str, self.event_shape))
         axes = f"[N, {expected}]" if batch else f"[..., {expected}]"
         rank = shape.rank if isinstance(shape, tf.TensorShape) else len(shape)

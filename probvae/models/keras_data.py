@@ -67,7 +67,7 @@ class Batches:
         for name, value in (("y", y), ("sample_weight", weights), ("class_weight", class_weight)):
             if value is not None:
                 raise InputError(
-                    f"{name} goes with arrays; batches of a {type(x).__name__} bring theirs: yield (x, y) or "
+                    f"{name} must come with arrays; got batches of type {type(x).__name__}: yield (x, y) or "
                     "(x, y, weights)."
                 )
         return lazy, None, None

@@ -99,8 +99,8 @@ def distribution_of(what: str, call: Callable[[], Any], dtype: Any) -> tfd.Distr
         ) from error
     if not isinstance(d, tfd.Distribution):
         raise InputError(
-            f"The {what} must return a distribution; it returned a {type(d).__name__}. End it in a layer of "
-            "tfp.layers, such as tfpl.MultivariateNormalTriL(8) or tfpl.IndependentBernoulli((28, 28, 1))."
+            f"The {what} must return a distribution; it returned a {type(d).__name__}. End it with a layer "
+            "of tfp.layers, such as tfpl.MultivariateNormalTriL(8) or tfpl.IndependentBernoulli((28, 28, 1))."
         )
     kind = tf.as_dtype(unwrap(d).dtype)
     if kind.is_floating and kind != dtype:

@@ -255,7 +255,7 @@ class VAE(KerasModel):
         return self.likelihood_at(z, x).mean()
 
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> tfd.Distribution:
-        """Return `call(x)`; x is checked first, before Keras adds its own words to a refusal."""
+        """Return `call(x)`; x is checked first, because Keras would add text to the error."""
         return super().__call__(self.contract.check(x), *args, **kwargs)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:

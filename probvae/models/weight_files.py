@@ -1,4 +1,4 @@
-"""Saving of models and weights with the methods of Keras: each counts every variable, or refuses."""
+"""Saving with the methods of Keras: each saves every variable, or raises `InputError`."""
 
 import json
 import os
@@ -63,7 +63,7 @@ class SavedByParts(tf_keras.Model):
         form = _format(path, save_format)
         present = path.with_name(path.name + ".index") if form == "tf" else path
         if not overwrite and present.exists():
-            raise InputError(f"{present} is there already: give another path, or overwrite=True.")
+            raise InputError(f"{present} already exists: give another path, or overwrite=True.")
         arrays = {key: variable.numpy() for key, variable in named_variables(self).items()}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

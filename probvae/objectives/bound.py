@@ -20,7 +20,7 @@ from probvae.seeds import Seed, as_seed
 class Model(Protocol):
     """The three distributions of a model, which are all that a bound needs.
 
-    A model with a `contract` (`models.contract.Contract`) has its x checked by it.
+    If a model has a `contract` (`models.contract.Contract`), the contract checks x.
     """
 
     prior: tfd.Distribution  # p(z)

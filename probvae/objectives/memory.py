@@ -238,7 +238,7 @@ def refuse_gradient(cost: Cost, num_samples: int, batch_size: int) -> None:
       batch_size: Number of examples.
 
     Raises:
-      InputError: See `refuse_too_large`.
+      InputError: It does not fit; the message says how many draws would.
     """
     if not tf.executing_eagerly() or not record.could_possibly_record():
         return

@@ -174,7 +174,7 @@ def test_weights_of_another_model_are_refused_and_none_assigned(flows, tmp_path)
     for option in ("by_name", "skip_mismatch"):
         with pytest.raises(InputError, match="loads all of its weights or none"):
             flows.load_weights(tmp_path / "a.h5", **{option: True})
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         flows.save_weights(tmp_path / "a.h5", overwrite=False)
     with pytest.raises(InputError, match=r"Expected \d+ arrays of weights"):
         flows.set_weights(before[1:])
@@ -204,5 +204,5 @@ def test_an_encoder_alone_is_saved_with_the_networks_that_are_no_layers(choices,
 
 def test_an_encoder_refuses_a_file_without_the_networks_of_its_posterior(flows):
     """Such are the files that Keras wrote by itself."""
-    with pytest.raises(InputError, match=r"has 36 variables, and the file holds 0"):
+    with pytest.raises(InputError, match=r"Expected 36 variables of layer \w+ in the file; found 0"):
         flows.encoder.get_layer("posterior").load_own_variables({})
