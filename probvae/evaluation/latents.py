@@ -28,12 +28,12 @@ _SEED = tf.TensorSpec([2], tf.int32)
 def _compiled_in_blocks(
     vae: VAE, function: Callable[[tf.Tensor, tf.Tensor], Iterable[tf.Tensor]]
 ) -> Callable[[np.ndarray, Seed], list[np.ndarray]]:
-    """Compile `(x [B, *E], seed) -> tensors [B, ...]` once, for x [N, *E] of any number of examples."""
+    """Compile `(x [B, *E], seed) -> tensors [B, ...]` once, for any number N of examples x [N, *E]."""
     signature = [tf.TensorSpec([None, *vae.event_shape]), _SEED]
     compiled = tf.function(function, input_signature=signature, autograph=False)
 
     def over_blocks(x: np.ndarray, seed: Seed) -> list[np.ndarray]:
-        x, seed = _checked(vae, x), as_seed(seed)
+        seed = as_seed(seed)
         results = in_blocks(
             lambda rows: compiled(x[rows].astype(np.float32), fold_in(seed, rows.start)), len(x), BLOCK
         )
@@ -127,7 +127,7 @@ def posterior_moments(vae: VAE, x: np.ndarray, *, num_samples: int = 100, seed: 
         unbiased = math.sqrt(num_samples / (num_samples - 1))
         return [tf.reduce_mean(z, axis=0), tf.math.reduce_std(z, axis=0) * unbiased]
 
-    num_samples = count("num_samples", num_samples, 2)
+    x, num_samples = _checked(vae, x), count("num_samples", num_samples, 2)
     try:
         mean, stddev = _compiled_in_blocks(vae, known)(x, seed)
         return Moments(mean, stddev, exact=True)

@@ -180,7 +180,6 @@ def elbo(
     References:
       Kingma & Welling 2014, arXiv:1312.6114, section 2.3, both estimators. Higgins et al. 2017, beta-VAE.
     """
-    x = checked(vae, x)
     q = vae.posterior(x)  # q(z|x)
     terms = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q)
     if analytic_kl:

@@ -5,7 +5,7 @@ from tensorflow_probability import distributions as tfd
 
 from probvae.arguments import weight
 from probvae.objectives.aggregate import marginals, squared_mmd, total_correlation
-from probvae.objectives.bound import Beta, LogTerms, Model, checked, log_terms
+from probvae.objectives.bound import Beta, LogTerms, Model, log_terms
 from probvae.seeds import Seed, fold_in
 
 
@@ -32,7 +32,6 @@ def free_bits(
       Kingma et al. 2016, arXiv:1606.04934, on free bits.
     """
     weight("free_bits", free_bits), weight("beta", beta)
-    x = checked(vae, x)
     q = vae.posterior(x)  # q(z|x)
     terms = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q)
     rates = _rates(q, vae.prior, terms, analytic_kl)  # [B, L] or [B, 1]
@@ -83,7 +82,6 @@ def beta_tc(
       Chen et al. 2018, arXiv:1802.04942.
     """
     weight("beta", beta)
-    x = checked(vae, x)
     q = vae.posterior(x)  # q(z|x)
     terms = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q)
     correlation = total_correlation(q, terms.z, num_examples=num_examples)
