@@ -8,7 +8,7 @@ import math
 import struct
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -76,13 +76,18 @@ def read_expected(path: Path, what: str, expected: Mapping[str, Spec]) -> dict[s
     """
     with refusals(path, what), zipfile.ZipFile(path) as archive:
         members = _members(path, archive)
-        missing, unknown = expected.keys() - members.keys(), members.keys() - expected.keys()
-        if missing or unknown:
-            raise InputError(
-                f"{path} does not fit the model: it lacks {sorted(missing)[:3]} and has the unknown "
-                f"{sorted(unknown)[:3]}. Load it into a model of the architecture that was saved."
-            )
+        refuse_names(path, members, expected)
         return {key: _read_as(path, archive, members[key], key, spec) for key, spec in expected.items()}
+
+
+def refuse_names(path: Path, names: Collection[str], expected: Collection[str], *, what: str = "it") -> None:
+    """Refuse a file of weights with other names than a model's; the advice is to load `what` instead."""
+    missing, unknown = sorted(set(expected) - set(names)), sorted(set(names) - set(expected))
+    if missing or unknown:
+        raise InputError(
+            f"{path} does not fit the model: it lacks {missing[:3]} and has the unknown {unknown[:3]}. Load "
+            f"{what} into a model of the architecture that was saved."
+        )
 
 
 def _read_as(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, key: str, spec: Spec) -> np.ndarray:

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import numpy as np
-
 from probvae.config import json_file
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
@@ -16,7 +14,7 @@ from probvae.files.reading import read_text
 from probvae.files.writing import CONFIG, WEIGHTS, write_text
 from probvae.models.building import build
 from probvae.models.vae import VAE
-from probvae.models.weight_files import named_variables, write_npz
+from probvae.models.weight_files import arrays_of, assign_all, write_npz
 
 
 def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = None) -> None:
@@ -42,8 +40,7 @@ def config_text(architecture: Architecture | None, training: Training | None, sc
 
 def save_weights(vae: VAE, path: Path) -> None:
     """Write every variable of the model to an .npz file, keyed by its place and name."""
-    arrays = {key: variable.numpy() for key, variable in named_variables(vae).items()}
-    write_npz(path, arrays)
+    write_npz(path, arrays_of(vae))
 
 
 def load(folder: str | os.PathLike[str], vae: VAE | None = None) -> VAE:
@@ -85,8 +82,4 @@ def read_config(folder: Path) -> json_file.Config:
 
 def load_weights(vae: VAE, path: Path) -> None:
     """Assign weights saved by `save_weights`: all of them or, if some do not fit or are not finite, none."""
-    variables = named_variables(vae)
-    expected = {key: (tuple(v.shape), np.dtype(v.dtype.as_numpy_dtype)) for key, v in variables.items()}
-    arrays = npz.read_expected(path, "weights", expected)
-    for key, variable in variables.items():
-        variable.assign(arrays[key])
+    assign_all(vae, lambda expected: npz.read_expected(path, "weights", expected))

@@ -64,7 +64,7 @@ class SavedByParts(tf_keras.Model):
         present = path.with_name(path.name + ".index") if form == "tf" else path
         if not overwrite and present.exists():
             raise InputError(f"{present} already exists: give another path, or overwrite=True.")
-        arrays = {key: variable.numpy() for key, variable in named_variables(self).items()}
+        arrays = arrays_of(self)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             WRITERS[form](path, arrays)
@@ -97,11 +97,7 @@ class SavedByParts(tf_keras.Model):
                 f"{path} is no checkpoint: give the path that vae.save_weights was given, which ends in "
                 f"{', '.join(HDF5)} or .npz, or is the prefix of a checkpoint."
             )
-        variables = named_variables(self)
-        expected = {key: (tuple(v.shape), np.dtype(v.dtype.as_numpy_dtype)) for key, v in variables.items()}
-        arrays = READERS[form](path, expected)
-        for key, variable in variables.items():
-            variable.assign(arrays[key])
+        assign_all(self, lambda expected: READERS[form](path, expected))
 
     def set_weights(self, weights: Any) -> None:
         """Assign the arrays that `get_weights` returned: all of them or, if some do not fit, none."""
@@ -179,6 +175,24 @@ def named_variables(model: Any) -> dict[str, tf.Variable]:
                 kind = variable.name.rsplit("/", 1)[-1].removesuffix(":0")  # kernel, bias, ...
                 named[f"{part}/{index}/{kind}"] = variable
     return named
+
+
+def arrays_of(model: Any) -> dict[str, np.ndarray]:
+    """Return the values of the variables of a model, by the names of `named_variables`."""
+    return {key: variable.numpy() for key, variable in named_variables(model).items()}
+
+
+def assign_all(model: Any, read: Callable[[Mapping[str, npz.Spec]], Mapping[str, np.ndarray]]) -> None:
+    """Assign every variable of a model, once all arrays are read.
+
+    Args:
+      model: Model.
+      read: Function from the shape and type of each variable, by name, to the arrays.
+    """
+    variables = named_variables(model)
+    arrays = read({key: (tuple(v.shape), np.dtype(v.dtype.as_numpy_dtype)) for key, v in variables.items()})
+    for key, variable in variables.items():
+        variable.assign(arrays[key])
 
 
 def _path(filepath: Any) -> Path:
@@ -267,19 +281,13 @@ def _read_checkpoint(path: Path, expected: Mapping[str, npz.Spec]) -> dict[str, 
 
 def _check(path: Path, specs: Mapping[str, Any], expected: Mapping[str, npz.Spec]) -> None:
     """Refuse names, shapes and types other than the model's, before a value is read."""
-    missing, unknown = expected.keys() - specs.keys(), specs.keys() - expected.keys()
-    if missing or unknown:
-        raise InputError(
-            f"{path} does not fit the model: it lacks {sorted(missing)[:3]} and has the unknown "
-            f"{sorted(unknown)[:3]}. Load a file of vae.save_weights into a model of the architecture "
-            "that was saved."
-        )
+    npz.refuse_names(path, specs, expected, what="a file of vae.save_weights")
     for key, (shape, dtype) in expected.items():
-        found, kind = specs[key]
-        if tuple(found or ()) != shape or np.dtype(kind) != dtype:
+        stored_shape, stored_type = specs[key]
+        if tuple(stored_shape or ()) != shape or np.dtype(stored_type) != dtype:
             raise InputError(
                 f"{path}: {key} must be {dtype} of shape {list(shape)} for this model; it is "
-                f"{np.dtype(kind)} of shape {list(found or ())}."
+                f"{np.dtype(stored_type)} of shape {list(stored_shape or ())}."
             )
 
 
