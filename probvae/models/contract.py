@@ -98,21 +98,16 @@ class Contract(NamedTuple):
         """Refuse a wrong shape, as far as it is known, and an x without examples unless `empty` is true."""
         expected = ", ".join(map(str, self.event_shape))
         axes = f"[N, {expected}]" if batch else f"[..., {expected}]"
-        rank = shape.rank if isinstance(shape, tf.TensorShape) else len(shape)
-        if rank is None:
+        shape = tf.TensorShape(shape)
+        if shape.rank is None:
             raise InputError(f"{what} must have the shape {axes}; the number of its axes is not known.")
-        sizes = shape.as_list() if isinstance(shape, tf.TensorShape) else list(shape)
-        ndims = len(self.event_shape)
-        event = sizes[rank - ndims :] if rank >= ndims else sizes
-        fits = len(event) == ndims and all(
-            a in (None, b) for a, b in zip(event, self.event_shape, strict=True)
-        )
-        if not fits or (batch and rank != ndims + 1):
-            hint = (
-                " Add an axis for the batch: x[None]." if batch and tuple(sizes) == self.event_shape else ""
-            )
+        sizes, number = shape.as_list(), shape.rank - len(self.event_shape)  # number of axes of the batch
+        fits = number == 1 if batch else number >= 0
+        if not fits or not shape[number:].is_compatible_with(self.event_shape):
+            one = batch and tuple(sizes) == self.event_shape
+            hint = " Add an axis for the batch: x[None]." if one else ""
             raise InputError(f"{what} must have the shape {axes}; got {sizes}.{hint}")
-        if not empty and 0 in sizes[: rank - ndims]:
+        if not empty and 0 in sizes[:number]:
             raise InputError(f"{what} must hold one example or more; its shape is {sizes}.")
 
     def refuse_values(self, x: np.ndarray, what: str) -> None:
@@ -125,12 +120,12 @@ class Contract(NamedTuple):
                 continue
             infinite, missing = int(np.sum(np.isinf(part))), int(np.sum(np.isnan(part)))
             if infinite:
-                found = f"{infinite:,} of {part.size:,}"
-                raise InputError(f"{what} must be finite; it holds infinite values, {found}: mend them.")
+                share = f"{infinite:,} of {part.size:,}"
+                raise InputError(f"{what} must be finite; it holds infinite values, {share}: mend them.")
             if missing and not self.missing:
-                found = f"{missing:,} of {part.size:,}"
+                share = f"{missing:,} of {part.size:,}"
                 raise InputError(
-                    f"{what} has missing values (NaN), {found}, and the model takes none: fill them in, or "
+                    f"{what} has missing values (NaN), {share}, and the model takes none: fill them in, or "
                     "train a model with missing=True."
                 )
             raise InputError(f"{what} must hold {self.support}; {self.describe(part)}. {self.advice}")
@@ -175,26 +170,21 @@ def joined_contract(x: Contract, y: Contract) -> Contract:
     size = math.prod(x.event_shape)
 
     def x_of(example: Any) -> Any:
-        reshape = np.reshape if isinstance(example, np.ndarray) else tf.reshape
-        shape = np.shape(example)[:-1] if isinstance(example, np.ndarray) else tf.shape(example)[:-1]
-        join = np.concatenate if isinstance(example, np.ndarray) else tf.concat
-        return reshape(example[..., :size], join([shape, x.event_shape], 0))
+        flat = example[..., :size]
+        if isinstance(example, np.ndarray):
+            return flat.reshape([*example.shape[:-1], *x.event_shape])
+        return tf.reshape(flat, tf.concat([tf.shape(example)[:-1], x.event_shape], 0))
 
     def contains(example: Any) -> Any:
-        inside = x.contains(x_of(example))
+        of_x, of_y = x.contains(x_of(example)), y.contains(example[..., size:])
         if isinstance(example, np.ndarray):
-            flat = inside.reshape([*example.shape[:-1], size])
-            return np.concatenate([flat, y.contains(example[..., size:])], axis=-1)
-        flat = tf.reshape(inside, tf.concat([tf.shape(example)[:-1], [size]], 0))
-        return tf.concat([flat, y.contains(example[..., size:])], axis=-1)
+            return np.concatenate([of_x.reshape([*example.shape[:-1], size]), of_y], axis=-1)
+        return tf.concat([tf.reshape(of_x, tf.shape(example[..., :size])), of_y], axis=-1)
 
     def describe(example: np.ndarray) -> str:
-        wrong_x = not np.all(x.contains(x_of(example)))
-        return (
-            x.describe(x_of(example))
-            if wrong_x
-            else f"y must hold {y.support}, and {y.describe(example[..., size:])}"
-        )
+        if not np.all(x.contains(x_of(example))):
+            return x.describe(x_of(example))
+        return f"y must hold {y.support}, and {y.describe(example[..., size:])}"
 
     shape = (size + y.event_shape[0],)
     return Contract(shape, x.dtype, f"{x.support}, and y beside it", contains, describe, x.advice)

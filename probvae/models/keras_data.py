@@ -82,11 +82,8 @@ class Batches:
             return self._generator(x, what)
         if isinstance(x, tf.distribute.DistributedDataset | tf.distribute.DistributedIterator):
             return x
-        if (
-            callable(x)
-            or (hasattr(x, "__iter__") and not hasattr(x, "__len__"))
-            or hasattr(x, "batch_sampler")
-        ):
+        iterates_only = hasattr(x, "__iter__") and not hasattr(x, "__len__")
+        if callable(x) or iterates_only or hasattr(x, "batch_sampler"):
             raise InputError(f"{what} must be {KINDS}; got a {type(x).__name__}.")
         return None
 
@@ -108,11 +105,10 @@ class Batches:
                 "p(x|y)."
             )
         x = self._vae.value_contract.check(x, what, batch=True)
-        size = len(np.shape(y)) and np.shape(y)[0]
-        if size not in (None, np.shape(x)[0]):
-            raise InputError(
-                f"y must hold one value for each of {np.shape(x)[0]:,} examples; it holds {size:,}."
-            )
+        number, shape = np.shape(x)[0], np.shape(y)
+        size = shape[0] if shape else 0
+        if size != number:
+            raise InputError(f"y must hold one value for each of {number:,} examples; it holds {size:,}.")
         return self._vae.examples(self._vae.join(x, y), what, batch=True)
 
     def _weights(self, weights: Any, x: Any) -> Any:
@@ -140,11 +136,12 @@ class Batches:
                 "sample_weight alone."
             )
         one_hot = np.asarray(self._vae.as_context(y))
-        unknown = sorted(set(map(int, np.argmax(one_hot, axis=1))) - set(class_weight))
+        classes = np.argmax(one_hot, axis=1)
+        unknown = sorted(set(map(int, classes)) - set(class_weight))
         if not np.all((one_hot == 0) | (one_hot == 1)) or unknown:
             missing = f"; there is none for class {unknown[0]}" if unknown else "; y are no classes"
             raise InputError(f"class_weight must give the weight of every class of y{missing}.")
-        return np.array([class_weight[int(k)] for k in np.argmax(one_hot, axis=1)], np.float32)
+        return np.array([class_weight[int(k)] for k in classes], np.float32)
 
     # ---- batches -----------------------------------------------------------------------------------
 
@@ -181,9 +178,8 @@ class Batches:
                 f"A data set of {what} must yield x, (x, y) or (x, y, weights), each a tensor; it yields "
                 f"{spec}. Map it, as in dataset.map(lambda d: d['x'])."
             )
-        contract = (
-            self._vae.contract if len(parts) == 1 or not self._vae.context_dim else self._vae.value_contract
-        )
+        has_y = len(parts) > 1 and self._vae.context_dim
+        contract = self._vae.value_contract if has_y else self._vae.contract
         self._refuse_spec(contract, parts[0], what)
         size = parts[0].shape[0] if parts[0].shape.rank else None
         weighted = len(parts) == 3
@@ -200,9 +196,8 @@ class Batches:
             done[1].set_shape([size])
             return done[0], done[1], done[1]
 
-        with (
-            warnings.catch_warnings()
-        ):  # where functions run eagerly, TensorFlow warns that this one does not
+        with warnings.catch_warnings():
+            # Where functions run eagerly, TensorFlow warns that this one does not.
             warnings.filterwarnings("ignore", "Even though the `tf.config.experimental_run_functions")
             return dataset.map(check)
 

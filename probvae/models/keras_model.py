@@ -109,9 +109,7 @@ class KerasModel(SavedByParts, CheckedCallbacks):
             try:
                 return super().fit(x, y, sample_weight=weights, validation_data=validation_data, **options)
             finally:
-                self._eval_data_handler = (
-                    None  # Keras would evaluate the data of a failed call in the next one
-                )
+                self._eval_data_handler = None  # otherwise the next call evaluates the data of a failed one
 
     def evaluate(self, x: Any = None, y: Any = None, *, sample_weight: Any = None, **options: Any) -> Any:
         """Evaluate the ELBO and its parts, as `tf_keras.Model.evaluate` does, with arguments of `fit`."""
