@@ -13,7 +13,7 @@ LARGEST = 10_000_000  # largest number of draws in a call, over all examples
 
 
 class Check(NamedTuple):
-    """What the rows of an argument must hold.
+    """Values that the rows of an argument may hold.
 
     Attributes:
       contains: Function from rows [B, ...] to the mask of the values that are allowed.

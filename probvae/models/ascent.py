@@ -12,7 +12,7 @@ Objective = Callable[..., tf.Tensor]
 
 
 class Forward(NamedTuple):
-    """What a training step computes before its gradient.
+    """Results of a training step before its gradient.
 
     Attributes:
       bound: Objective of each example, [B].

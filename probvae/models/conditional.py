@@ -84,16 +84,16 @@ class ConditionalVAE(VAE):
 
     @property
     def value_contract(self) -> Contract:
-        """What the model takes as x alone."""
+        """The contract of x alone."""
         return super().contract
 
     @property
     def contract(self) -> Contract:
-        """What the model takes as joined examples."""
+        """The contract of joined examples."""
         return joined_contract(self.value_contract, self._context_contract())
 
     def _context_contract(self) -> Contract:
-        """Return what the model takes as y."""
+        """Return the contract of y."""
         return contract_of(None, (self.context_dim,), self.value_contract.dtype, FINITE)
 
     def join(self, x: tf.Tensor, y: tf.Tensor | None = None) -> tf.Tensor:

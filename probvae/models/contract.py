@@ -1,4 +1,4 @@
-"""What a model takes: the shape, the type and the values of x, checked before anything is computed."""
+"""Contracts of models: the shape, type and values of x, checked before anything is computed."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ TYPES = {"U": "text", "S": "text", "O": "objects"}  # names of types that are no
 
 
 class Contract(NamedTuple):
-    """What a model takes.
+    """Shape, type and values of the examples that a model takes.
 
     Attributes:
       event_shape: E, the shape of one example.

@@ -22,16 +22,16 @@ def optimizer_of(optimizer: Any) -> Any:
     """
     refuse_keras3("The optimizer", optimizer)
     try:
-        found = tf_keras.optimizers.get(optimizer)
+        made = tf_keras.optimizers.get(optimizer)
     except (ValueError, TypeError, KeyError):
-        found = None
-    if not isinstance(found, KINDS):
+        made = None
+    if not isinstance(made, KINDS):
         raise InputError(f"Expected an optimizer of tf_keras, {ADVICE}; got {optimizer!r}.")
-    schedule = callable(found.learning_rate)
-    rate = 0.0 if schedule else float(tf.convert_to_tensor(found.learning_rate))  # it may be one of replicas
+    schedule = callable(made.learning_rate)
+    rate = 0.0 if schedule else float(tf.convert_to_tensor(made.learning_rate))  # it may be one of replicas
     if not 0 <= rate < math.inf:
         raise InputError(f"The learning rate must be a finite number of at least 0; it is {rate:g}.")
-    return found
+    return made
 
 
 def check_shared(optimizer: Any, variables: Iterable[tf.Variable]) -> None:

@@ -138,7 +138,7 @@ class VAE(KerasModel):
 
     @property
     def contract(self) -> Contract:
-        """What the model takes: shape, type and values of examples."""
+        """The contract of the examples: their shape, type and values."""
         return self._new_contract()
 
     def examples(self, x: Any, what: str = "x", *, batch: bool = False) -> Any:

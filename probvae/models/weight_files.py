@@ -258,13 +258,15 @@ def _read_npz(path: Path, expected: Mapping[str, npz.Spec]) -> dict[str, np.ndar
 
 def _read_hdf5(path: Path, expected: Mapping[str, npz.Spec]) -> dict[str, np.ndarray]:
     with refusals(path, "weights"), h5py.File(path, "r") as content:
-        found: dict[str, Any] = {}
-        content.visititems(lambda key, item: found.update({key: item}) if hasattr(item, "dtype") else None)
-        if any(item.external or item.is_virtual for item in found.values() if isinstance(item, h5py.Dataset)):
+        stored: dict[str, Any] = {}
+        content.visititems(lambda key, item: stored.update({key: item}) if hasattr(item, "dtype") else None)
+        if any(
+            item.external or item.is_virtual for item in stored.values() if isinstance(item, h5py.Dataset)
+        ):
             raise InputError(f"{path} refers to values in other files: give a file of vae.save_weights.")
-        specs = {key: (item.shape, item.dtype) for key, item in found.items()}
+        specs = {key: (item.shape, item.dtype) for key, item in stored.items()}
         _check(path, specs, expected)
-        return _finite(path, {key: np.asarray(found[key][()]) for key in expected})
+        return _finite(path, {key: np.asarray(stored[key][()]) for key in expected})
 
 
 def _read_checkpoint(path: Path, expected: Mapping[str, npz.Spec]) -> dict[str, np.ndarray]:

@@ -37,8 +37,8 @@ def peak_bytes(graph: tf.Graph) -> int:
     80
     """
     operations = graph.get_operations()
-    owner: dict[Any, Any] = {}  # of each tensor, the one whose memory it has
-    last: dict[Any, int] = {}  # of each such tensor, the last operation that needs it
+    owner: dict[Any, Any] = {}  # tensor whose memory each tensor uses
+    last: dict[Any, int] = {}  # place of the last operation that reads it
     for place, op in enumerate(operations):
         for out in op.outputs:
             owner[out.ref()] = owner[op.inputs[0].ref()] if _is_view(op) and op.inputs else out.ref()

@@ -39,7 +39,7 @@ _KNOWN: weakref.WeakKeyDictionary[Any, dict[str, int]] = weakref.WeakKeyDictiona
 
 
 class Cost(NamedTuple):
-    """What a function of rows takes for each of them.
+    """Memory that a function of rows takes for each row.
 
     Attributes:
       owner: Model that the function belongs to, which remembers the result.
@@ -160,7 +160,7 @@ def by_rows(
 
     Args:
       function: Function that works on each row by itself.
-      cost: What it takes for a row.
+      cost: Memory of the function for each row.
       z: Rows [..., L].
       x: Data whose axes, before the last `event_ndims`, are the last before L of z; None for no data.
       event_ndims: Number of axes of one x.
@@ -233,7 +233,7 @@ def refuse_gradient(cost: Cost, num_samples: int, batch_size: int) -> None:
     """Refuse a gradient that is being recorded eagerly, if it does not fit.
 
     Args:
-      cost: What a row takes.
+      cost: Memory of a row.
       num_samples: Number of draws of z for each example.
       batch_size: Number of examples.
 
