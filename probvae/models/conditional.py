@@ -17,6 +17,7 @@ from probvae.data.labels import is_one_hot
 from probvae.distributions.base import LibraryDistribution
 from probvae.distributions.support import FINITE
 from probvae.errors import InputError
+from probvae.models.contexts import context
 from probvae.models.contract import Contract, check_latents, contract_of, joined_contract
 from probvae.models.networks.contexts import filled
 from probvae.models.networks.layers import float32_layers
@@ -109,20 +110,30 @@ class ConditionalVAE(VAE):
         """
         if y is None:
             raise InputError("The model is conditional, and there are no labels.")
-        x, y = tf.cast(tf.convert_to_tensor(x), tf.float32), self.as_context(y)
-        ndims = len(self.value_shape)
-        if x.shape[x.shape.rank - ndims :] != self.value_shape or y.shape.rank > x.shape.rank - ndims + 1:
+        x, y = tf.cast(self.value_contract.numbers(x, "x"), tf.float32), self.as_context(y)
+        leading = x.shape[: x.shape.rank - len(self.value_shape)]
+        if x.shape[leading.rank :] != self.value_shape or not _fits(y, leading):
             raise InputError(
                 f"Expected x of shape [..., {', '.join(map(str, self.value_shape))}] and for each a y of "
                 f"shape [{self.context_dim}]; got x of shape {x.shape.as_list()} and y of "
                 f"{y.shape.as_list()}."
             )
-        x = tf.reshape(x, tf.concat([tf.shape(x)[: x.shape.rank - ndims], [math.prod(self.value_shape)]], 0))
+        return self._joined(x, y)
+
+    def _joined(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        leading = tf.shape(x)[: x.shape.rank - len(self.value_shape)]
+        x = tf.reshape(x, tf.concat([leading, [math.prod(self.value_shape)]], 0))
         return tf.concat([x, y + tf.zeros_like(x[..., :1])], axis=-1)
 
     def split(self, example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return x [..., *E] and y [..., C] of joined examples [..., D + C]."""
-        example, size = tf.convert_to_tensor(example), math.prod(self.value_shape)
+        """Return x [..., *E] and y [..., C] of joined examples [..., D + C].
+
+        Raises:
+          InputError: The examples have another shape.
+        """
+        example, size = self.contract.numbers(example, "x"), math.prod(self.value_shape)
+        self.contract.refuse_shape(example.shape, "x", batch=False, empty=True)
+        example = tf.convert_to_tensor(example)
         x = tf.reshape(example[..., :size], tf.concat([tf.shape(example)[:-1], self.value_shape], 0))
         return x, example[..., size:]
 
@@ -134,40 +145,14 @@ class ConditionalVAE(VAE):
         """Return the y [..., C] of joined examples; those of an array are an array."""
         return _like(x, self.split(x)[1])
 
-    def _numbered(self, y: Any) -> Any:
-        """Return y with the numbers of classes in place of their names."""
-        if isinstance(y, tf.Tensor | tf.Variable) or np.asarray(y).dtype.kind not in "UO":
-            return y
-        if self.schema is None:
-            raise InputError(f"The model knows no names of classes, only numbers; got {y!r}.")
-        names = np.asarray(y)
-        return np.vectorize(self.schema.class_index, otypes=[np.int32])(names)
-
-    def as_context(self, y: tf.Tensor) -> tf.Tensor:
-        """Return y as floats [..., C]: integers are classes and become one-hot, floats stay.
+    def as_context(self, y: Any) -> tf.Tensor:
+        """Return y as floats [..., C]: integers and names are classes and become one-hot, floats stay.
 
         Raises:
-          InputError: There is no such class, or the last axis is not of size C.
+          InputError: y is none of these, there is no such class, or a value is not finite.
         """
-        y, classes = tf.convert_to_tensor(self._numbered(y)), self.context_dim
-        if y.dtype.is_integer:
-            known = tf.get_static_value(y)
-            if (
-                known is not None
-                and known.size
-                and not self.lowest_class <= known.min() <= known.max() < classes
-            ):
-                raise InputError(
-                    f"Classes are integers from {self.lowest_class} to {classes - 1}; got {known.min()} to "
-                    f"{known.max()}."
-                )
-            y = tf.one_hot(y, classes)
-        if y.shape.rank == 0 or y.shape[-1] != classes:
-            raise InputError(
-                f"y must be floats of shape [..., {classes}], or integers, which are classes; got "
-                f"{y.dtype.name} of shape {y.shape.as_list()}."
-            )
-        return tf.cast(y, tf.float32)
+        names = None if self.schema is None else self.schema.class_index
+        return context(y, self.context_dim, lowest=self.lowest_class, class_index=names)
 
     # ---- distributions -----------------------------------------------------------------------------
 
@@ -181,6 +166,14 @@ class ConditionalVAE(VAE):
         if y is None:
             return JoinedLikelihood(self, z, training, contexts=self.contexts)
         z, y = check_latents(z, self.latent_dim, self.prior.dtype), self.as_context(y)
+        if not _fits(y, z.shape[:-1], either=True):
+            raise InputError(
+                f"The axes of z and y before the last must broadcast; got z of shape {z.shape.as_list()} and "
+                f"y of {y.shape.as_list()}."
+            )
+        return self._likelihood_at(z, y, training)
+
+    def _likelihood_at(self, z: tf.Tensor, y: tf.Tensor, training: bool = False) -> tfd.Distribution:
         inputs = tf.concat([z + tf.zeros_like(y[..., :1]), y + tf.zeros_like(z[..., :1])], axis=-1)
         return self._folded_decoder(inputs, training, event_ndims=1)
 
@@ -213,9 +206,10 @@ class ConditionalVAE(VAE):
         """
         y = self.as_context(y)
         if y.shape.rank != 1:
+            number = f"{y.shape[0]} of them" if y.shape.rank == 2 else f"a y of shape {y.shape.as_list()}"
             raise InputError(
-                f"given takes one y: a class (an integer), or floats of shape [{self.context_dim}]; got a y "
-                f"of shape {y.shape.as_list()}."
+                f"given takes one y: a class (an integer), or floats of shape [{self.context_dim}]; got "
+                f"{number}."
             )
         encoder, decoder = self.encoder_parts, self._folded_decoder.split
         if encoder is None or decoder is None:
@@ -231,10 +225,12 @@ class ConditionalVAE(VAE):
 
     def of_class(self, label: int | str | None) -> VAE:
         """Return the model of one class, `given(label)`; a missing or unknown class is refused."""
-        if isinstance(label, str):
-            known = self.schema is not None or not label.isdecimal()
-            label = int(self._numbered(label)) if known else int(label)
-        if label is None or not 0 <= label < self.context_dim:
+        if isinstance(label, str) and self.schema is not None:
+            label = self.schema.class_index(label)
+        elif isinstance(label, str) and label.isdecimal():
+            label = int(label)
+        whole = isinstance(label, int | np.integer) and not isinstance(label, bool)
+        if not (whole and 0 <= int(label) < self.context_dim):  # type: ignore[arg-type]
             problem = "none was given: add --class C" if label is None else f"got {label}"
             raise InputError(
                 "The model is conditional, and the model of one class is needed: expected a class from 0 to "
@@ -357,8 +353,9 @@ class JoinedLikelihood(LibraryDistribution):
             )
         seed_y, seed_x = split(seed, 2)
         y = self._contexts.sample(tf.concat([[n], self.batch_shape_tensor()], 0), seed=seed_y)  # p(y)
-        x = self._vae.likelihood(self._z, y, self._training).sample(seed=seed_x)
-        return self._vae.join(x, tf.cast(y, tf.float32))
+        y = tf.cast(y, tf.float32)  # nan where it is not known, see `ConditionalVAE.joint`
+        x = self._vae._likelihood_at(self._z, y, self._training).sample(seed=seed_x)
+        return self._vae._joined(x, y)
 
     def _mean(self) -> tf.Tensor:
         raise InputError("A mean needs y: use vae.likelihood(z, y).mean(), or vae.given(y).")
@@ -374,6 +371,15 @@ def observed_contexts(y: np.ndarray) -> tfd.Distribution:
     if is_one_hot(y):
         return tfd.OneHotCategorical(probs=y.mean(axis=0), dtype=tf.float32)
     return tfd.Empirical(y, event_ndims=1)
+
+
+def _fits(y: tf.Tensor, batch: tf.TensorShape, *, either: bool = False) -> bool:
+    """Return whether y [..., C] broadcasts to a batch, or the two to each other, as far as is known."""
+    try:
+        both = tf.broadcast_static_shape(y.shape[:-1], batch)
+    except ValueError:
+        return False
+    return either or both.rank is None or (both.rank == batch.rank and both.is_compatible_with(batch))
 
 
 def _like(x: Any, part: tf.Tensor) -> Any:

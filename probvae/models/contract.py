@@ -87,6 +87,8 @@ class Contract(NamedTuple):
             )
         if isinstance(x, tf.Variable):
             x = tf.convert_to_tensor(x)
+        if tf.is_tensor(x) and not isinstance(x, tf.Tensor):  # ragged, sparse, or an input of Keras
+            raise InputError(f"{what} must be an array or a dense tf.Tensor; got a {type(x).__name__}.")
         if not (tf.is_tensor(x) or (hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "nbytes"))):
             x = _as_array(x, what)
         kind = np.dtype(x.dtype.as_numpy_dtype if tf.is_tensor(x) else x.dtype)

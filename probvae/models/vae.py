@@ -147,7 +147,7 @@ class VAE(KerasModel):
 
     def join(self, x: tf.Tensor, y: tf.Tensor | None = None) -> tf.Tensor:
         """Return the examples of x [..., *E] and their y, float32; this model ignores y."""
-        return tf.cast(tf.convert_to_tensor(x), tf.float32)
+        return tf.cast(self.contract.numbers(x, "x"), tf.float32)
 
     def values(self, x: Any) -> Any:
         """Return the x [N, *E] of examples; those of an array are an array."""

@@ -73,11 +73,12 @@ ESTIMATES: dict[str, Door] = {
     "evaluation.aggregate_posterior(vae, x)": lambda vae, x: evaluation.aggregate_posterior(vae, x, seed=0),
 }
 DOORS = KERAS | MODEL | ESTIMATES
-# What is not wrong at some doors: one example [*E], no validation data. No data set can be made of None.
+# What is not wrong at some doors: one example [*E], no validation data. No data set of arrays can be made of
+# None, ragged or sparse tensors.
 ALLOWED = {
     **dict.fromkeys(["vae(x)", *MODEL], ("one example",)),
     "vae.fit(validation_data=x)": ("None",),
-    "vae.fit(dataset)": ("None",),
+    "vae.fit(dataset)": ("None", "ragged", "sparse"),
 }
 
 
@@ -104,7 +105,43 @@ WRONG: dict[str, Callable[[np.ndarray], Any]] = {
     "text": lambda x: x.astype(str),
     "complex": lambda x: x.astype(np.complex64),
     "dict": lambda x: {"x": x},
+    "ragged": lambda x: tf.ragged.constant([[0.0, 1.0], [1.0]]),
+    "sparse": lambda x: tf.sparse.from_dense(x),
     "None": lambda x: None,
+}
+
+
+# ---- y of conditional models ---------------------------------------------------------------------
+
+
+def conditional() -> probvae.models.ConditionalVAE:
+    """A model of six binary values given one of three classes."""
+    return probvae.build(probvae.Architecture(event_shape=SHAPE, network="mlp", units=(4,), context_dim=3))
+
+
+CONTEXTS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "vae.given(y)": lambda vae, x, y: vae.given(y),
+    "vae.sample(n, y=y)": lambda vae, x, y: vae.sample(8, seed=0, y=y),
+    "vae.likelihood(z, y)": lambda vae, x, y: vae.likelihood(np.zeros([8, 2]), y),
+    "vae.join(x, y)": lambda vae, x, y: vae.join(x, y),
+}
+WRONG_CONTEXTS: dict[str, Any] = {
+    "NaN": [np.nan, 0.0, 1.0],
+    "infinite": np.float32([[0.0, np.inf, 1.0]] * 8),
+    "a tensor with NaN": tf.constant([np.nan, 0.0, 1.0]),
+    "an unknown class": 3,
+    "a class below 0": -1,
+    "other size": [1.0, 0.0],
+    "a float": 1.5,
+    "other number": [0, 1],
+    "empty": np.zeros([0, 3]),
+    "ragged": [[0, 1], [2]],
+    "text": "a",
+    "texts": ["a"] * 8,
+    "objects": [None] * 8,
+    "complex": 1j,
+    "bool": True,
+    "dict": {"y": 0},
 }
 
 

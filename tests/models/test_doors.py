@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import python_doors as doors
+import tensorflow as tf
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,16 @@ def test_wrong_x_is_refused_in_a_sentence_and_right_x_taken_afterwards(name, vae
     for variable, value in zip(vae.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
     door(vae, x)
+
+
+@pytest.mark.parametrize("name", doors.CONTEXTS)
+def test_wrong_y_is_refused_in_a_sentence_and_right_y_taken_afterwards(name):
+    vae, door, x = doors.conditional(), doors.CONTEXTS[name], doors.right()
+    for kind, wrong in doors.WRONG_CONTEXTS.items():
+        said = doors.says(door, vae, x, wrong)
+        assert not said.startswith("!!") and said.endswith(".") and "\n" not in said, (kind, said)
+    door(vae, x, 1)
+    door(vae, x, tf.constant([0.0, 0.5, -1.0]))
 
 
 NUMBERS = (
