@@ -23,7 +23,6 @@ class Support(NamedTuple):
 
 
 FINITE = Support(values.NORMAL.support, values.NORMAL.contains)
-BINARY = Support(values.BERNOULLI.support, values.BERNOULLI.contains)
 
 
 def _of(kind: values.Elementwise) -> Callable[[Any], Support]:

@@ -27,7 +27,7 @@ class Contract(NamedTuple):
       support: Description of the values that are allowed.
       contains: Function from x [..., *E], an array or a tensor, to a mask of the values that are allowed.
       describe: Function from an array of finite x to a description of values that are not allowed.
-      advice: Last sentence of the message about such values.
+      advice: Last sentence of the message about such values; none if it is empty.
     """
 
     event_shape: Shape
@@ -130,7 +130,7 @@ class Contract(NamedTuple):
                     f"{what} has missing values (NaN), {share}, and the model takes none: fill them in, or "
                     "train a model with missing=True."
                 )
-            raise InputError(f"{what} must hold {self.support}; {self.describe(part)}. {self.advice}")
+            raise InputError(f"{what} must hold {self.support}; {self.describe(part)}. {self.advice}".strip())
 
 
 def _as_array(x: Any, what: str) -> np.ndarray:
@@ -185,11 +185,31 @@ def joined_contract(x: Contract, y: Contract) -> Contract:
 
     def describe(example: np.ndarray) -> str:
         if not np.all(x.contains(x_of(example))):
-            return x.describe(x_of(example))
-        return f"y must hold {y.support}, and {y.describe(example[..., size:])}"
+            return f"{x.describe(x_of(example))}. {x.advice}".removesuffix(".")
+        text = f"y must hold {y.support}, and {y.describe(example[..., size:])}. {y.advice}"
+        return text.strip().removesuffix(".")
 
     shape = (size + y.event_shape[0],)
-    return Contract(shape, x.dtype, f"{x.support}, and y beside it", contains, describe, x.advice)
+    return Contract(shape, x.dtype, f"{x.support}, and y beside it", contains, describe, advice="")
+
+
+def class_contract(classes: int, dtype: tf.DType, *, may_be_unknown: bool = False) -> Contract:
+    """Return the contract of classes y [..., C], one-hot; y of an unknown class is all zeros."""
+
+    def contains(y: Any) -> Any:
+        total = np.sum if isinstance(y, np.ndarray) else tf.reduce_sum
+        number = total(y, axis=-1, keepdims=True)
+        return ((y == 0) | (y == 1)) & ((number == 1) | ((number == 0) & may_be_unknown))
+
+    def describe(y: np.ndarray) -> str:
+        unknown = int(np.sum(np.all(y == 0, axis=-1)))
+        if unknown and not may_be_unknown:
+            share = f"{unknown:,} of {math.prod(y.shape[:-1]):,}"
+            return f"the class of {share} is unknown. Leave these out; objectives.m2 alone takes them"
+        return _range(y)
+
+    text = f"{'a class or zeros' if may_be_unknown else 'the class'} for every example, one-hot"
+    return Contract((classes,), dtype, text, contains, describe, advice="")
 
 
 def check_latents(z: Any, latent_dim: int, dtype: Any) -> tf.Tensor:

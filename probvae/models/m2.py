@@ -11,11 +11,10 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 
 from probvae.distributions.layers import OneHotCategorical
-from probvae.distributions.support import BINARY
 from probvae.errors import InputError
 from probvae.inference.blocks import in_blocks
 from probvae.models.conditional import ConditionalVAE
-from probvae.models.contract import Contract, contract_of
+from probvae.models.contract import Contract, class_contract, joined_contract
 from probvae.models.parts import check_network, check_prior, distribution_of
 from probvae.objectives.semisupervised import is_known, log_class_probabilities, m2
 
@@ -23,8 +22,8 @@ from probvae.objectives.semisupervised import is_known, log_class_probabilities,
 class M2VAE(ConditionalVAE):
     """The M2 model: a `ConditionalVAE` of classes with a p(y) and a classifier q(y|x).
 
-    As in `ConditionalVAE`, densities are those of x given y. Where the class is unknown, log p(x|z, y) is
-    nan; `m2` and `log_joint` handle such examples.
+    As in `ConditionalVAE`, densities are those of x given y, and examples whose class is unknown have none:
+    `m2` alone takes them, and `training_contract` describes them.
 
     Args:
       prior, encoder, decoder: Parts of a `ConditionalVAE`, y being one-hot.
@@ -78,7 +77,13 @@ class M2VAE(ConditionalVAE):
             )
 
     def _context_contract(self) -> Contract:
-        return contract_of(None, (self.context_dim,), self.value_contract.dtype, BINARY)
+        return class_contract(self.context_dim, self.value_contract.dtype)
+
+    @property
+    def training_contract(self) -> Contract:
+        """The contract of joined examples for `objectives.m2`, whose class may be unknown."""
+        x = self.value_contract
+        return joined_contract(x, class_contract(self.context_dim, x.dtype, may_be_unknown=True))
 
     def named_parts(self) -> dict[str, tf.Module]:
         """Return the parts that hold the variables, the classifier and p(y) included."""

@@ -11,7 +11,7 @@ from probvae.arguments import weight
 from probvae.distributions.layers import one_at_a_time
 from probvae.errors import InputError
 from probvae.objectives import memory
-from probvae.objectives.bound import Model, checked, elbo
+from probvae.objectives.bound import Model, elbo
 from probvae.seeds import Seed
 
 STRENGTH = 0.1  # weight of the classification term divided by N; alpha in the paper is 0.1 N
@@ -21,6 +21,10 @@ class SemisupervisedModel(Model, Protocol):
     """A model of p(x|z, y) with a distribution p(y) and a classifier q(y|x)."""
 
     contexts: tfd.Distribution  # p(y)
+
+    @property
+    def training_contract(self) -> Any:
+        """The contract of joined examples whose class may be unknown."""
 
     @property
     def classifier(self) -> Any:
@@ -101,7 +105,7 @@ def m2(
       Kingma et al. 2014, arXiv:1406.5298, equations 6 to 9.
     """
     weight("alpha", alpha)
-    values, y = vae.split(checked(vae, x))
+    values, y = vae.split(vae.training_contract.check(x))
     log_p = log_joint(vae, values, num_samples=num_samples, seed=seed, bound=bound)  # [B, C]
     log_q = log_class_probabilities(vae, values)  # log q(y|x), [B, C]
     known = tf.reduce_sum(tf.where(y > 0, log_p + alpha * log_q, 0.0), axis=1)

@@ -120,7 +120,9 @@ def test_dropout_follows_every_hidden_layer_and_has_no_variables(name, shape):
         for a, b in zip(plain.variables, vae.variables, strict=True):
             assert a.name.split("/")[-1] == b.name.split("/")[-1]
             np.testing.assert_array_equal(a, b)
-        x = tf.ones([2, *vae.event_shape])
+        x = np.ones([2, *vae.event_shape], np.float32)
+        if vae.context_dim:
+            x[:, 1 - vae.context_dim :] = 0  # the first class
         np.testing.assert_array_equal(vae.posterior(x).mean(), plain.posterior(x).mean())
         networks = [part for part in vae.named_parts().values() if isinstance(part, tf_keras.Model)]
         drops = [[la for la in net.layers if isinstance(la, tf_keras.layers.Dropout)] for net in networks]
