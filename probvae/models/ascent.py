@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from probvae.errors import InputError
 from probvae.models.training_view import in_training, losses_of_weights
 from probvae.seeds import Seed, fold_in
 
@@ -33,11 +34,27 @@ def forward(vae: Any, objective: Objective, x: tf.Tensor, seed: Seed) -> Forward
     network in the step, such as those for parts of the batch.
     """
     with in_training(vae, seed) as (view, record):
-        bound = objective(view, x, seed=seed)
+        bound = _checked(objective(view, x, seed=seed), x)
     losses = [tf.cast(loss, bound.dtype) for loss in (*losses_of_weights(vae), *record.losses)]
     changes = record.changes
     return Forward(
         bound, losses, {i: changes[id(v)] for i, v in enumerate(vae.variables) if id(v) in changes}
+    )
+
+
+def _checked(bound: Any, x: tf.Tensor) -> tf.Tensor:
+    """Return what an objective gives, if it is one value for each example; others would be broadcast."""
+    size = x.shape[:1].as_list()
+    if isinstance(bound, tf.Tensor) and bound.dtype.is_floating:
+        shape = bound.shape
+        if shape.rank is None or shape.as_list() in (size, [None]):
+            return bound
+        got = f"{bound.dtype.name} of shape {shape.as_list()}"
+    else:
+        got = f"a {type(bound).__name__}"
+    raise InputError(
+        f"The objective must return one value for each example, of shape [B]; it returned {got} for x of "
+        f"shape {x.shape.as_list()}."
     )
 
 
@@ -55,7 +72,32 @@ def descent(
         done = forward(vae, objective, x, seed)
         weighted = done.bound if weights is None else done.bound * tf.cast(weights, done.bound.dtype)
         loss = tf.add_n([-_mean(weighted), *(loss / _replicas() for loss in done.losses)])
-    return done, list(zip(tape.gradient(loss, variables), variables, strict=True))
+    gradients = tape.gradient(loss, variables)
+    refuse_unconnected(vae, variables, gradients)
+    return done, list(zip(gradients, variables, strict=True))
+
+
+def refuse_unconnected(vae: Any, variables: list[tf.Variable], gradients: list[tf.Tensor | None]) -> None:
+    """Refuse a step that would change no variable, or leave out one.
+
+    Args:
+      vae: Model.
+      variables: Trained variables before the step.
+      gradients: Their gradients, None where the objective does not depend on the variable.
+
+    Raises:
+      InputError: There is no gradient at all, or the model has made variables in the step.
+    """
+    if all(gradient is None for gradient in gradients):
+        raise InputError(
+            f"The objective depends on none of the {len(variables)} trained variables of the model: compute "
+            "it by TensorFlow from vae.posterior, vae.likelihood and vae.prior, or set vae.trainable=True."
+        )
+    if len(vae.trainable_variables) > len(variables):
+        raise InputError(
+            "A layer of the model made its variables in the first step, which would not train them: build it "
+            "with the model, or compile the model again now that the layer is built."
+        )
 
 
 def _replicas() -> int:
@@ -78,6 +120,7 @@ def ascend(
     """Take an optimizer step up the mean of the objective; return its values before the step, [B] nats.
 
     On replicas, each has its share of the batch and noise of its own, and the mean is over the whole batch.
+    On one device, a step whose objective or gradient is not finite is not taken.
 
     Args:
       vae: Model.
@@ -90,9 +133,28 @@ def ascend(
     if _replicas() > 1:
         seed = fold_in(seed, tf.distribute.get_replica_context().replica_id_in_sync_group)
     done, gradients = descent(vae, objective, x, seed, weights)
-    optimizer.apply_gradients(gradients)
-    add_changes(vae, done.changes)
+
+    def step() -> tf.Tensor:
+        optimizer.apply_gradients(gradients)
+        add_changes(vae, done.changes)
+        return tf.constant(True)
+
+    if _replicas() > 1:  # which cannot agree within a condition
+        step()
+    else:
+        tf.cond(
+            _is_finite(done.bound, [g for g, _ in gradients if g is not None]),
+            step,
+            lambda: tf.constant(False),
+        )
     return done.bound
+
+
+def _is_finite(bound: tf.Tensor, gradients: list[tf.Tensor | tf.IndexedSlices]) -> tf.Tensor:
+    """Return whether a bound and the squares of its gradients, which Adam takes, are finite."""
+    squares = [tf.nn.l2_loss(g.values if isinstance(g, tf.IndexedSlices) else g) for g in gradients]
+    total = tf.add_n([tf.cast(square, tf.float64) for square in squares])
+    return tf.reduce_all(tf.math.is_finite(bound)) & tf.math.is_finite(total)
 
 
 def add_changes(vae: Any, changes: dict[int, tf.Tensor]) -> None:

@@ -10,6 +10,7 @@ import tf_keras
 
 from probvae.arguments import known
 from probvae.errors import InputError
+from probvae.models.contract import Contract
 from probvae.models.keras3 import refuse_keras3
 
 TRAINED = "x"  # name of the data of a training in messages
@@ -23,27 +24,44 @@ class Batches:
 
     Args:
       vae: Model.
+      contract: Contract of x in the first call of `data`; that of the model by default.
       check_size: Check of the number of examples in each batch of x; other data have no gradient.
     """
 
-    def __init__(self, vae: Any, check_size: Callable[[int], None] = lambda size: None) -> None:
+    def __init__(
+        self,
+        vae: Any,
+        contract: Contract | None = None,
+        check_size: Callable[[int], None] = lambda size: None,
+    ) -> None:
         self._vae, self._check_size = vae, check_size
-        self._error: InputError | None = None
+        self._contract = vae.contract if contract is None else contract
+        self._error: Exception | None = None
 
     def __enter__(self) -> "Batches":
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         """Raise the refusal of a batch in place of the error that TensorFlow makes of it."""
-        if error is not None and self._error is not None and error is not self._error:
-            raise self._error from None
+        if error is None or isinstance(error, InputError):
+            return
+        first = self._error or _refusal_behind(error)
+        if first is not None and first is not error:
+            raise first from None
         if isinstance(error, ValueError) and "non-empty" in str(error):  # Keras read no batch at all
             raise InputError("The data must hold one batch or more; they hold none.") from None
 
     # ---- data --------------------------------------------------------------------------------------
 
     def data(
-        self, x: Any, y: Any = None, weights: Any = None, class_weight: Any = None, *, what: str = "x"
+        self,
+        x: Any,
+        y: Any = None,
+        weights: Any = None,
+        class_weight: Any = None,
+        *,
+        what: str = TRAINED,
+        steps: int | None = None,
     ) -> Any:
         """Return data as Keras takes them: (x, y, weights) of arrays, or (batches, None, None).
 
@@ -54,13 +72,14 @@ class Batches:
           y: The y of arrays, for a conditional model.
           weights: Weights of the examples of arrays, [N].
           class_weight: Weights by class, for arrays whose y are classes.
-          what: Name of x in messages.
+          what: Name of x in messages. Of other data than `TRAINED`, the classes must be known.
+          steps: Number of batches to read; None for all.
 
         Raises:
           InputError: The data are not what the model takes.
         """
         refuse_keras3(what, x)
-        lazy = self._lazy(x, what)
+        lazy = self._lazy(x, what, steps)
         if lazy is None:
             examples, weights = self._arrays(x, y, weights, class_weight, what)
             return examples, weights, weights
@@ -72,16 +91,35 @@ class Batches:
                 )
         return lazy, None, None
 
-    def _lazy(self, x: Any, what: str) -> Any:
+    def one_batch(self, x: Any, y: Any = None, weights: Any = None, class_weight: Any = None) -> Any:
+        """Return one batch as Keras takes it; arguments are those of `data`, x being an array."""
+        refuse_keras3(TRAINED, x)
+        if self._lazy(x, TRAINED, 1) is not None:
+            raise InputError(
+                f"x must be one batch, an array [B, ...]; got a {type(x).__name__}: call fit, evaluate or "
+                "predict for several."
+            )
+        examples, weights = self._arrays(x, y, weights, class_weight, TRAINED)
+        return examples, weights, weights
+
+    def _lazy(self, x: Any, what: str, steps: int | None) -> Any:
         """Return data that are read batch by batch, with checks; None for arrays."""
         if isinstance(x, tf.data.Dataset):
+            if x.cardinality() == tf.data.INFINITE_CARDINALITY and steps is None:
+                raise InputError(
+                    f"{what} never ends: give the number of its batches, steps_per_epoch in fit, "
+                    "validation_steps for validation_data, steps otherwise."
+                )
             return self._dataset(x, what)
         if isinstance(x, tf_keras.utils.Sequence):
-            return _Sequence(x, lambda batch: self._batch(batch, what))
+            return _Sequence(x, lambda batch: self._batch(batch, what), self._keep)
         if hasattr(x, "__next__"):
             return self._generator(x, what)
         if isinstance(x, tf.distribute.DistributedDataset | tf.distribute.DistributedIterator):
-            return x
+            raise InputError(
+                f"{what} must be {KINDS}; got a {type(x).__name__}. Give the data set itself: it is divided "
+                "among the replicas."
+            )
         iterates_only = hasattr(x, "__iter__") and not hasattr(x, "__len__")
         if callable(x) or iterates_only or hasattr(x, "batch_sampler"):
             raise InputError(f"{what} must be {KINDS}; got a {type(x).__name__}.")
@@ -91,14 +129,19 @@ class Batches:
         """Return checked examples of arrays, and their weights."""
         if isinstance(x, dict):
             raise InputError(f"{what} must be {KINDS}; got a dict. Give the array of x alone.")
+        name = "sample_weight"
         if class_weight is not None:
-            weights = self._of_classes(y, weights, class_weight)
-        return self._joined(x, y, what), self._weights(weights, x)
+            name, weights = "class_weight", self._of_classes(y, weights, class_weight)
+        examples, weights = self._joined(x, y, what), self._weights(weights, x, name)
+        if weights is not None and not np.any(weights):
+            raise InputError(f"{name} must hold a number above 0; all are 0.")
+        return examples, weights
 
     def _joined(self, x: Any, y: Any, what: str) -> Any:
         """Return checked examples of x and y."""
+        contract = self._contract if what == TRAINED else self._vae.contract
         if y is None:
-            return self._vae.examples(x, what, batch=True)
+            return contract.check(x, what, batch=True)
         if not self._vae.context_dim:
             raise InputError(
                 "The model learns p(x) and takes no y (targets): leave y out, or build a ConditionalVAE for "
@@ -109,22 +152,23 @@ class Batches:
         size = shape[0] if shape else 0
         if size != number:
             raise InputError(f"y must hold one value for each of {number:,} examples; it holds {size:,}.")
-        return self._vae.examples(self._vae.join(x, y), what, batch=True)
+        return contract.check(self._vae.join(x, y), what, batch=True)
 
-    def _weights(self, weights: Any, x: Any) -> Any:
-        """Return checked weights of the examples."""
+    def _weights(self, weights: Any, x: Any, name: str = "sample_weight") -> Any:
+        """Return checked weights of the examples, [N]."""
         if weights is None:
             return None
         values = np.asarray(known(weights))
+        values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
         if values.dtype.kind not in "biuf" or values.shape != np.shape(x)[:1]:
             raise InputError(
-                f"sample_weight must hold one number for each of {np.shape(x)[0]:,} examples; got "
+                f"{name} must hold one number for each of {np.shape(x)[0]:,} examples; got "
                 f"{values.dtype} of shape {list(values.shape)}."
             )
-        if not np.all(np.isfinite(values)) or np.any(values < 0) or not np.any(values):
+        if not np.all(np.isfinite(values)) or np.any(values < 0):
             raise InputError(
-                f"sample_weight must hold finite numbers of at least 0, not all 0; they range from "
-                f"{values.min():g} to {values.max():g}."
+                f"{name} must hold finite numbers of at least 0; they range from {values.min():g} to "
+                f"{values.max():g}."
             )
         return values.astype(np.float32)
 
@@ -157,39 +201,55 @@ class Batches:
             if what == TRAINED:
                 self._check_size(len(examples))
         except InputError as error:
-            self._error = error
+            self._keep(error)
             raise
         return (examples,) if weights is None else (examples, weights, weights)
 
+    def _keep(self, error: Exception) -> None:
+        """Keep the error of a batch, of which TensorFlow would make another."""
+        self._error = error
+
     def _generator(self, batches: Any, what: str) -> Iterator[tuple[Any, ...]]:
-        empty = True
-        for batch in batches:
-            empty = False
+        read = 0
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                break
+            except Exception as error:
+                self._keep(error)
+                raise
+            read += 1
             yield self._batch(batch, what)
-        if empty:
+        if not read:
             raise InputError(f"{what} must yield one batch or more; it is exhausted: create it again.")
 
     def _dataset(self, dataset: tf.data.Dataset, what: str) -> tf.data.Dataset:
         """Return a data set of checked batches."""
         spec = dataset.element_spec
         parts = spec if isinstance(spec, tuple | list) else (spec,)
-        if not 1 <= len(parts) <= 3 or not all(isinstance(part, tf.TensorSpec) for part in parts):
+        present = [part for part in parts if not isinstance(part, tf.NoneTensorSpec)]
+        if not 1 <= len(parts) <= 3 or not all(
+            isinstance(part, tf.TensorSpec) for part in (parts[0], *present)
+        ):
             raise InputError(
                 f"A data set of {what} must yield x, (x, y) or (x, y, weights), each a tensor; it yields "
                 f"{spec}. Map it, as in dataset.map(lambda d: d['x'])."
             )
-        has_y = len(parts) > 1 and self._vae.context_dim
-        contract = self._vae.value_contract if has_y else self._vae.contract
+        places = [i for i, part in enumerate(parts) if isinstance(part, tf.TensorSpec)]
+        contract = self._vae.value_contract if 1 in places and self._vae.context_dim else self._vae.contract
         self._refuse_spec(contract, parts[0], what)
         size = parts[0].shape[0] if parts[0].shape.rank else None
-        weighted = len(parts) == 3
+        weighted = 2 in places
 
-        def read(*batch: np.ndarray) -> list[np.ndarray]:
-            return list(self._batch(batch, what)[:2])
+        def read(*values: np.ndarray) -> list[np.ndarray]:
+            batch = dict(zip(places, values, strict=True))
+            return list(self._batch([batch.get(i) for i in range(3)], what)[:2])
 
-        def check(*batch: tf.Tensor) -> tuple[Any, ...]:
+        def check(*batch: Any) -> tuple[Any, ...]:
             dtype = contract.dtype
-            done = tf.numpy_function(read, batch, [dtype, tf.float32] if weighted else [dtype])
+            values = [batch[i] for i in places]
+            done = tf.numpy_function(read, values, [dtype, tf.float32] if weighted else [dtype])
             done[0].set_shape([size, *self._vae.event_shape])
             if not weighted:
                 return (done[0],)
@@ -215,17 +275,36 @@ class Batches:
         contract.refuse_shape(spec.shape, f"A batch of {what}", batch=True)
 
 
-class _Sequence(tf_keras.utils.Sequence):
-    """A Keras `Sequence` whose batches are checked."""
+def _refusal_behind(error: BaseException) -> InputError | None:
+    """Return the `InputError` of which an error was made, as TensorFlow does within a step."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, InputError):
+        behind = behind.__cause__ or behind.__context__
+    return behind
 
-    def __init__(self, batches: Any, check: Any) -> None:
-        self._batches, self._check = batches, check
+
+class _Sequence(tf_keras.utils.Sequence):
+    """A Keras `Sequence` whose batches are checked.
+
+    Args:
+      batches: `Sequence`.
+      check: Function from a batch to the batch as Keras takes it.
+      keep: Function that is called with an error of the `Sequence` itself.
+    """
+
+    def __init__(self, batches: Any, check: Any, keep: Any) -> None:
+        self._batches, self._check, self._keep = batches, check, keep
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __getitem__(self, index: int) -> Any:
-        return self._check(self._batches[index])
+        try:
+            batch = self._batches[index]
+        except Exception as error:
+            self._keep(error)
+            raise
+        return self._check(batch)
 
     def on_epoch_end(self) -> None:
         """Pass the end of an epoch on."""

@@ -1,5 +1,6 @@
 """The Keras side of a model: `compile`, `fit`, `evaluate` and `predict`."""
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,13 +9,14 @@ import tensorflow as tf
 import tf_keras
 
 from probvae import objectives
-from probvae.arguments import count
 from probvae.errors import InputError
 from probvae.models.ascent import Objective, ascend
 from probvae.models.callbacks import CheckedCallbacks
+from probvae.models.contract import Contract
 from probvae.models.keras_data import Batches
+from probvae.models.keras_options import COMPILE, as_in_keras, check, check_split, refuse_unknown
 from probvae.models.optimizers import check_shared, optimizer_of
-from probvae.models.weight_files import SavedByParts
+from probvae.models.weight_files import SavedByParts, once
 from probvae.objectives.memory import refuse_step
 from probvae.seeds import as_seed, fold_in
 
@@ -55,18 +57,17 @@ class KerasModel(SavedByParts, CheckedCallbacks):
                     f"A VAE takes no {name}: it reports objective, elbo, log_likelihood and kl. Compute "
                     "others in a callback."
                 )
-        if not callable(objective) and objective not in objectives.OBJECTIVES:
-            names = ", ".join(objectives.OBJECTIVES)
-            raise InputError(f"Expected an objective among {names}, or a function; got {objective!r}.")
+        refuse_unknown("compile", kwargs, ("optimizer", "objective", "seed", *COMPILE))
+        check(kwargs)
         as_seed(seed)
-        if kwargs.get("steps_per_execution") not in (None, "auto"):
-            kwargs["steps_per_execution"] = count("steps_per_execution", kwargs["steps_per_execution"])
+        objective = _objective(self, objective)
         super().compile(optimizer_of(optimizer), **{"weighted_metrics": [], **kwargs})
-        self.objective: Objective = objective if callable(objective) else objectives.OBJECTIVES[objective]
+        self.objective: Objective = objective
         self.seed = seed
 
     # ---- training and evaluation -------------------------------------------------------------------
 
+    @as_in_keras
     def fit(
         self,
         x: Any = None,
@@ -80,7 +81,8 @@ class KerasModel(SavedByParts, CheckedCallbacks):
         """Train the model, as `tf_keras.Model.fit` does.
 
         All values of arrays are checked before the first step, each batch of other data before its own: an
-        invalid one raises `InputError`, and the earlier steps remain.
+        invalid one raises `InputError`, and the earlier steps remain. On one device, a step whose objective
+        or gradient is not finite is not taken; its loss is reported.
 
         Args:
           x: Array [N, *E], `tf.data.Dataset`, generator or `Sequence` of batches.
@@ -89,7 +91,7 @@ class KerasModel(SavedByParts, CheckedCallbacks):
           class_weight: Weights by class, for a conditional model of classes.
           validation_data: Array, tuple (x,), (x, y) or (x, y, weights), or batches, evaluated after each
             epoch.
-          **options: Other arguments of `tf_keras.Model.fit`.
+          **options: Other arguments of `tf_keras.Model.fit`; all may be given in its order, without names.
 
         Returns:
           The `History` of Keras.
@@ -98,60 +100,85 @@ class KerasModel(SavedByParts, CheckedCallbacks):
           InputError: The data or an option cannot be used, or a step does not fit into memory.
         """
         self._refuse_uncompiled()
-        _check_options(options)
-        with Batches(self, self._check_step) as batches:
-            x, y, weights = batches.data(x, y, sample_weight, class_weight)
+        given = validation_data
+        with self._training_batches() as batches:
+            x, y, weights = batches.data(
+                x, y, sample_weight, class_weight, steps=options.get("steps_per_epoch")
+            )
+            check_split(options, validation_data, len(x) if hasattr(x, "shape") else None)
             if hasattr(x, "shape"):
                 self._check_step(min(len(x), options.get("batch_size") or 32))
             if validation_data is not None:
-                validation_data = _validation(batches, validation_data)
+                given = _validation(batches, validation_data, options.get("validation_steps"))
             self._build_optimizer()
             try:
-                return super().fit(x, y, sample_weight=weights, validation_data=validation_data, **options)
+                return super().fit(x, y, sample_weight=weights, validation_data=given, **options)
             finally:
                 self._eval_data_handler = None  # otherwise the next call evaluates the data of a failed one
 
+    @as_in_keras
     def evaluate(self, x: Any = None, y: Any = None, *, sample_weight: Any = None, **options: Any) -> Any:
         """Evaluate the ELBO and its parts, as `tf_keras.Model.evaluate` does, with arguments of `fit`."""
         if options.get("_use_cached_eval_dataset"):  # within `fit`, which has checked the data
             return super().evaluate(x, y, sample_weight=sample_weight, **options)
         self._refuse_uncompiled()
-        _check_options(options)
         with Batches(self) as batches:
-            x, y, weights = batches.data(x, y, sample_weight)
+            x, y, weights = batches.data(x, y, sample_weight, steps=options.get("steps"))
             return super().evaluate(x, y, sample_weight=weights, **options)
 
+    @as_in_keras
     def predict(self, x: Any, **options: Any) -> np.ndarray:
         """Return the means of p(x|z) at the means of q(z|x), as `tf_keras.Model.predict` does.
 
         A larger `batch_size` than fits into `objectives.memory.BUDGET` is reduced.
         """
-        _check_options(options)
         with Batches(self) as batches:
-            x, _, _ = batches.data(x)
+            x, _, _ = batches.data(x, steps=options.get("steps"))
             if options.get("batch_size") and hasattr(x, "shape"):
                 options["batch_size"] = self._rows_at_once(min(len(x), options["batch_size"]))
             return super().predict(x, **options)
 
+    @as_in_keras
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, **options: Any
     ) -> Any:
-        """Take one step on a batch; arguments are those of `fit`."""
+        """Take one step on a batch of arrays; arguments are those of `fit`."""
         self._refuse_uncompiled()
-        x, y, weights = Batches(self).data(x, y, sample_weight, class_weight)
-        self._check_step(len(x))
-        self._build_optimizer()
-        return super().train_on_batch(x, y, sample_weight=weights, **options)
+        with self._training_batches() as batches:
+            x, y, weights = batches.one_batch(x, y, sample_weight, class_weight)
+            self._check_step(len(x))
+            self._build_optimizer()
+            return super().train_on_batch(x, y, sample_weight=weights, **options)
 
+    @as_in_keras
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
-        """Evaluate one batch; arguments are those of `fit`."""
+        """Evaluate one batch of arrays; arguments are those of `fit`."""
         self._refuse_uncompiled()
-        x, y, weights = Batches(self).data(x, y, sample_weight)
-        return super().test_on_batch(x, y, sample_weight=weights, **options)
+        with Batches(self) as batches:
+            x, y, weights = batches.one_batch(x, y, sample_weight)
+            return super().test_on_batch(x, y, sample_weight=weights, **options)
 
+    @as_in_keras
     def predict_on_batch(self, x: Any) -> np.ndarray:
-        """Return `predict` of one batch."""
-        return super().predict_on_batch(Batches(self).data(x)[0])
+        """Return `predict` of one batch, an array."""
+        with Batches(self) as batches:
+            return super().predict_on_batch(batches.one_batch(x)[0])
+
+    def _training_batches(self) -> Batches:
+        """Return the guard of training data; an objective of the caller's own may take unknown classes."""
+        of_registry = getattr(self.objective, "func", self.objective) in objectives.OBJECTIVES.values()
+        contract = self.contract if of_registry else self.training_contract
+        return Batches(self, contract, check_size=self._check_step)
+
+    @property
+    def contract(self) -> Contract:
+        """The contract of the examples."""
+        raise NotImplementedError
+
+    @property
+    def training_contract(self) -> Contract:
+        """The contract of the examples of a training: `contract`, unless they may lack their class."""
+        return self.contract
 
     def _rows_at_once(self, rows: int) -> int:
         """Return how many of `rows` examples `predict` takes at once."""
@@ -175,18 +202,21 @@ class KerasModel(SavedByParts, CheckedCallbacks):
     @property
     def trainable_weights(self) -> list[tf.Variable]:
         """The trained variables of the parts, each once: a prior may share the encoder's."""
-        parts = self.named_parts().values() if self.trainable else []
-        return _once(v for part in parts for v in part.trainable_variables)
+        parts = self.all_parts().values() if self.trainable else []
+        return once(v for part in parts for v in part.trainable_variables)
 
     @property
     def non_trainable_weights(self) -> list[tf.Variable]:
         """The other variables of the parts."""
         trainable = {id(v) for v in self.trainable_weights}
-        parts = self.named_parts().values()
-        return _once(v for part in parts for v in part.variables if id(v) not in trainable)
+        parts = self.all_parts().values()
+        return once(v for part in parts for v in part.variables if id(v) not in trainable)
 
     def named_parts(self) -> dict[str, tf.Module]:
-        """Return the parts that hold the variables, by the names under which `probvae.save` writes them."""
+        """Return the parts that hold the variables, by the names under which `probvae.save` writes them.
+
+        Variables and layers that a subclass sets as attributes are trained and saved too, as "model".
+        """
         return {"encoder": self.encoder, "decoder": self.decoder, "prior": self.prior}
 
     @property
@@ -222,11 +252,7 @@ class KerasModel(SavedByParts, CheckedCallbacks):
     def _batch(self, data: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Return the examples of a batch and their weights."""
         x, _, weights = tf_keras.utils.unpack_x_y_sample_weight(data)
-        return self.examples(x, "A batch of x", batch=True), weights
-
-    def examples(self, x: Any, what: str = "x", *, batch: bool = False) -> Any:
-        """Check examples."""
-        raise NotImplementedError
+        return self.training_contract.check(x, "A batch of x", batch=True), weights
 
     def predict_step(self, data: Any) -> tf.Tensor:
         """Return the mean of p(x|z); Keras calls it in `predict`."""
@@ -234,33 +260,30 @@ class KerasModel(SavedByParts, CheckedCallbacks):
         return self(x).mean()
 
 
-def _once(variables: Iterable[tf.Variable]) -> list[tf.Variable]:
-    return list({id(v): v for v in variables}.values())
+def _objective(vae: Any, objective: Any) -> Objective:
+    """Return an objective by its name, or a function whose arguments are those of an objective."""
+    if not callable(objective) and objective not in objectives.OBJECTIVES:
+        names = ", ".join(objectives.OBJECTIVES)
+        raise InputError(f"Expected an objective among {names}, or a function; got {objective!r}.")
+    function: Objective = objective if callable(objective) else objectives.OBJECTIVES[objective]
+    try:
+        inspect.signature(function).bind(vae, None, seed=0)
+    except TypeError as error:
+        raise InputError(
+            f"The objective must be a function (vae, x, *, seed) -> [B], such as probvae.iwae: {error}."
+        ) from None
+    except ValueError:  # a built-in function, whose arguments are not known
+        pass
+    return function
 
 
-def _validation(batches: Batches, data: Any) -> Any:
+def _validation(batches: Batches, data: Any, steps: int | None) -> Any:
     """Return checked validation data as Keras takes them."""
     parts = data if isinstance(data, tuple) else (data,)
     if not 1 <= len(parts) <= 3:
         raise InputError(f"validation_data must be x, (x, y) or (x, y, weights); got {len(parts)} parts.")
-    x, y, weights = batches.data(*parts, what="validation_data")
+    x, y, weights = batches.data(*parts, what="validation_data", steps=steps)
     return (x, y, weights) if hasattr(x, "shape") else x
-
-
-COUNTS = {
-    **{"batch_size": 1, "epochs": 1, "steps_per_epoch": 1, "validation_steps": 1, "steps": 1},
-    **{"validation_batch_size": 1, "initial_epoch": 0},
-}
-
-
-def _check_options(options: dict[str, Any]) -> None:
-    """Check the numbers of steps, epochs and examples among the options of Keras."""
-    for name, smallest in COUNTS.items():
-        if options.get(name) is not None:
-            options[name] = count(name, options[name], smallest)
-    share = options.get("validation_split", 0.0)
-    if not isinstance(share, int | float) or not 0 <= share < 1:
-        raise InputError(f"validation_split must be a number from 0 to below 1; got {share!r}.")
 
 
 class _Means:

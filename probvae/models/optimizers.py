@@ -39,6 +39,6 @@ def check_shared(optimizer: Any, variables: Iterable[tf.Variable]) -> None:
     index = getattr(optimizer, "_index_dict", None)
     if index is not None and any(optimizer._var_key(variable) not in index for variable in variables):
         raise InputError(
-            f"The {type(optimizer).__name__} optimizer has the state of another model: compile each model "
-            "with an optimizer of its own."
+            f"The {type(optimizer).__name__} optimizer has the state of other variables: compile each model "
+            "with an optimizer of its own, and compile the model again if it has got more layers."
         )

@@ -9,7 +9,7 @@ import contextlib
 import contextvars
 import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -43,10 +43,15 @@ class Record:
     def call_of(self, network: tf_keras.layers.Layer) -> Iterator[None]:
         """Record a call of a network, after which its variables have their values of before."""
         before = [(v, v.read_value()) for v in network.non_trainable_variables if _can_change(v)]
-        yield
-        for variable, value in before:
-            self._changes.setdefault(id(variable), []).append(variable.read_value() - value)
-            variable.assign(value)
+        changes = []
+        try:
+            yield
+            changes = [variable.read_value() - value for variable, value in before]
+        finally:  # a layer may raise
+            for variable, value in before:
+                variable.assign(value)
+        for (variable, _), change in zip(before, changes, strict=True):
+            self._changes.setdefault(id(variable), []).append(change)
         losses = [loss for loss in getattr(network, "losses", ()) if not _is_of_weights(loss)]
         if losses:
             total = tf.add_n([tf.cast(loss, tf.float32) for loss in losses])
@@ -130,13 +135,30 @@ _SEEDS: contextvars.ContextVar[Iterator[tf.Tensor]] = contextvars.ContextVar("se
 
 
 class _StepGenerator(RandomGenerator):
-    """Generator of a layer in training steps: each draw has the next seed of the step."""
+    """Generator of a layer: within a step each draw has its next seed, elsewhere it is the layer's own.
 
-    def __init__(self) -> None:
+    A step is one of this thread; others may call the layer meanwhile.
+    """
+
+    def __init__(self, own: RandomGenerator) -> None:
         super().__init__(seed=0, rng_type=self.RNG_STATELESS)
+        self.own = own
 
     def make_seed_for_stateless_op(self) -> tf.Tensor:
         return next(_SEEDS.get())
+
+
+def _draw_of(name: str) -> Callable[..., tf.Tensor]:
+    method = getattr(RandomGenerator, name)
+
+    def draw(self: _StepGenerator, *args: Any, **options: Any) -> tf.Tensor:
+        return method(self.own if _SEEDS.get(None) is None else self, *args, **options)
+
+    return draw
+
+
+for _name in ("random_normal", "random_uniform", "truncated_normal", "dropout"):
+    setattr(_StepGenerator, _name, _draw_of(_name))
 
 
 @contextlib.contextmanager
@@ -150,7 +172,7 @@ def seeded_by_steps(vae: Any) -> Iterator[None]:
     for layer in vae._flatten_layers():  # `submodules` fails on recurrent layers with dropout
         generator = getattr(layer, "_random_generator", None)
         if isinstance(generator, RandomGenerator) and not isinstance(generator, _StepGenerator):
-            own[layer], layer._random_generator = generator, _StepGenerator()
+            own[layer], layer._random_generator = generator, _StepGenerator(generator)
     try:
         yield
     finally:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,6 +34,11 @@ class SavedByParts(tf_keras.Model):
         """Return the parts that hold the variables, by name."""
         raise NotImplementedError
 
+    def all_parts(self) -> dict[str, Any]:
+        """Return `named_parts`, and as "model" what else has variables, such as a layer of a subclass."""
+        parts = self.named_parts()
+        return {**parts, "model": _Others(self, parts.values())}
+
     optimizer: Any
     _kept_optimizer: Callable[[], Any] | None = None
 
@@ -61,7 +66,7 @@ class SavedByParts(tf_keras.Model):
         """
         path = _path(filepath)
         form = _format(path, save_format)
-        present = path.with_name(path.name + ".index") if form == "tf" else path
+        present = _index(path) if form == "tf" else path
         if not overwrite and present.exists():
             raise InputError(f"{present} already exists: give another path, or overwrite=True.")
         arrays = arrays_of(self)
@@ -92,7 +97,7 @@ class SavedByParts(tf_keras.Model):
             )
         path = _path(filepath)
         form = _format(path, None)
-        if form == "tf" and path.is_file():
+        if form == "tf" and path.is_file() and not _index(path).is_file():
             raise InputError(
                 f"{path} is no checkpoint: give the path that vae.save_weights was given, which ends in "
                 f"{', '.join(HDF5)} or .npz, or is the prefix of a checkpoint."
@@ -119,6 +124,8 @@ class SavedByParts(tf_keras.Model):
                     f"{variable.name} must have shape {variable.shape.as_list()}, as vae.get_weights() gives "
                     f"it; got {array.dtype} of shape {list(array.shape)}."
                 )
+            if not np.isfinite(array).all():
+                raise InputError(f"{variable.name} must be finite; some of the values for it are not.")
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
 
@@ -165,10 +172,31 @@ class SavedByParts(tf_keras.Model):
         self.__reduce__()
 
 
+class _Others:
+    """The variables of a model that are in none of its parts."""
+
+    def __init__(self, model: Any, parts: Iterable[tf.Module]) -> None:
+        known = {id(v) for part in parts for v in part.variables}
+        modules = list(model._flatten_modules(recursive=False, include_self=False))
+        own = [*model._trainable_weights, *model._non_trainable_weights]
+
+        def unknown(own: list[tf.Variable], name: str) -> list[tf.Variable]:
+            each = [*own, *(v for module in modules for v in getattr(module, name))]
+            return [v for v in once(each) if id(v) not in known]
+
+        self.variables = unknown(own, "variables")
+        self.trainable_variables = unknown(model._trainable_weights, "trainable_variables")
+
+
+def once(variables: Iterable[tf.Variable]) -> list[tf.Variable]:
+    """Return each variable once, in the order of its first place."""
+    return list({id(v): v for v in variables}.values())
+
+
 def named_variables(model: Any) -> dict[str, tf.Variable]:
     """Return each variable of a model once, by a name that does not depend on what else was built."""
     named, seen = {}, set()
-    for part, module in model.named_parts().items():
+    for part, module in model.all_parts().items():
         for index, variable in enumerate(module.variables):
             if id(variable) not in seen:
                 seen.add(id(variable))
@@ -203,6 +231,11 @@ def _path(filepath: Any) -> Path:
     if "://" in str(filepath):
         raise InputError(f"Expected the path of a local file of weights; got {filepath}: copy it from there.")
     return path
+
+
+def _index(path: Path) -> Path:
+    """Return the index of the checkpoint with the prefix `path`."""
+    return path.with_name(path.name + ".index")
 
 
 def _format(path: Path, save_format: str | None) -> str:
@@ -271,7 +304,7 @@ def _read_hdf5(path: Path, expected: Mapping[str, npz.Spec]) -> dict[str, np.nda
 
 def _read_checkpoint(path: Path, expected: Mapping[str, npz.Spec]) -> dict[str, np.ndarray]:
     with refusals(path, "weights"):
-        if not path.with_name(path.name + ".index").is_file():
+        if not _index(path).is_file():
             raise InputError(f"There is no file and no checkpoint {path}: give the path of weights.")
         reader = tf.train.load_checkpoint(str(path))
         types = reader.get_variable_to_dtype_map()

@@ -108,7 +108,7 @@ def _examples_of_gradient(vae: VAE, objective: Objective, x: tf.Tensor, seed: tf
 
 def name_of(vae: VAE, variable: Any) -> str:
     """Return the name of a variable with its part of the model."""
-    for part, module in vae.named_parts().items():
+    for part, module in vae.all_parts().items():
         if any(v is variable for v in module.variables):
             return f"{part}'s {variable.name.removesuffix(':0')}"
     return str(variable.name)

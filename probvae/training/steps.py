@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from probvae.data.binarization import Prepared
-from probvae.models.ascent import Objective, add_changes, forward
+from probvae.models.ascent import Objective, add_changes, forward, refuse_unconnected
 from probvae.models.training_view import seeded_by_steps
 from probvae.models.vae import VAE
 from probvae.seeds import fold_in, split
@@ -160,6 +160,7 @@ class _Step:
             loss = tf.add_n([-mean, *(loss / replicas for loss in losses)])
             target = self.optimizer.get_scaled_loss(loss) if self.scales_loss else loss
         gradients = tape.gradient(target, variables)
+        refuse_unconnected(self.vae, variables, gradients)
         if self.scales_loss:
             gradients = self.optimizer.get_unscaled_gradients(gradients)
         return bound, changes, gradients

@@ -119,7 +119,7 @@ def test_what_cannot_be_used_is_refused():
         ("there is none for class 2", lambda: given.fit(x, CLASSES, class_weight={0: 1.0, 1: 1.0})),
         ("one number for each of 8 examples", lambda: vae.fit(x, sample_weight=np.ones(3))),
         ("finite numbers of at least 0", lambda: vae.fit(x, sample_weight=-WEIGHTS)),
-        ("finite numbers of at least 0", lambda: vae.fit(x, sample_weight=0 * WEIGHTS)),
+        ("a number above 0; all are 0", lambda: vae.fit(x, sample_weight=0 * WEIGHTS)),
         ("sample_weight must come with arrays", lambda: vae.fit(batches, sample_weight=WEIGHTS)),
         ("one value for each of 8 examples", lambda: given.fit(x, CLASSES[:3])),
         ("Classes are integers from 0 to 2", lambda: given.fit(x, CLASSES + 5)),
