@@ -23,7 +23,8 @@ class Prepared(NamedTuple):
     Attributes:
       train: Training examples [N, *E], gathered by index: an array, or `Rows` of a file.
       test: Values of x for the test, [M, *E]; a memory-mapped array if they are many.
-      feed: Function (gathered batch, seed) -> x, float32, of each training step.
+      feed: Function (gathered batch, seed) -> x, float32, of each training step. If its x do not show wrong
+        examples, it has a method `refuse(examples, name)` that refuses them.
       validation: Values of x for the validation, [V, *E], or None.
     """
 
@@ -82,7 +83,10 @@ def prepare(
     if data.validation is not None:
         validation = gather(checked("Validation", data.validation, how.test, rng_validation))
     if how.redraw:
-        return Prepared(data.train, test, _redraw(levels, data.missing), validation)
+        feed = _Redraw(levels, data.missing)
+        for x in chunks(_present(data.train)):
+            feed.refuse(x, f"Training images of {data.name}")
+        return Prepared(data.train, test, feed, validation)
     train = checked(
         "Training", _present(data.train) if how.train is None else data.train, how.train, rng_train
     )
@@ -126,10 +130,27 @@ def _scale(levels: int) -> Feed:
     return _as_float if levels == 1 else lambda batch, seed: tf.cast(batch, tf.float32) / levels
 
 
-def _redraw(levels: int, missing: bool) -> Feed:
-    def redraw(batch: tf.Tensor, seed: Seed) -> tf.Tensor:
-        grey = tf.cast(batch, tf.float32)
-        drawn = tf.cast(tf.random.stateless_uniform(tf.shape(batch), seed) * levels < grey, tf.float32)
-        return tf.where(tf.math.is_nan(grey), grey, drawn) if missing else drawn
+class _Redraw:
+    """A feed that draws 0 or 1 at every step, with the grey levels as probabilities."""
 
-    return redraw
+    def __init__(self, levels: int, missing: bool) -> None:
+        self.levels, self.missing = levels, missing
+
+    def __call__(self, batch: tf.Tensor, seed: Seed) -> tf.Tensor:
+        grey = tf.cast(batch, tf.float32)
+        drawn = tf.cast(tf.random.stateless_uniform(tf.shape(batch), seed) * self.levels < grey, tf.float32)
+        return tf.where(tf.math.is_nan(grey), grey, drawn) if self.missing else drawn
+
+    def refuse(self, examples: np.ndarray, what: str) -> None:
+        """Refuse examples that are no grey levels, of which the draws would show nothing."""
+        if examples.dtype == np.uint8 and self.levels >= 255:
+            return
+        good = (examples >= 0) & (examples <= self.levels)
+        if self.missing:
+            good |= np.isnan(examples)
+        if not np.all(good):
+            wrong = examples[~good]
+            raise InputError(
+                f"{what} must hold grey levels from 0 to {self.levels}, as they are binarized at every step; "
+                f"{wrong.size:,} of {examples.size:,} are not, such as {wrong.flat[0]:g}."
+            )

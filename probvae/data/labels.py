@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from probvae.data.arrays import Array, chunks, gather
-from probvae.data.binarization import Prepared
+from probvae.data.binarization import Feed, Prepared
 from probvae.errors import InputError
 from probvae.objectives.semisupervised import _check_fraction
 from probvae.seeds import Seed
@@ -69,13 +69,28 @@ def join_prepared(prepared: Prepared, train_y: np.ndarray, test_y: np.ndarray) -
       InputError: There is not one y for each x.
     """
     shape = prepared.test.shape[1:]
-    size = math.prod(shape)
-
-    def feed(batch: tf.Tensor, seed: Seed) -> tf.Tensor:
-        x = prepared.feed(tf.reshape(batch[:, :size], [-1, *shape]), seed)
-        return tf.concat([tf.reshape(x, [-1, size]), tf.cast(batch[:, size:], x.dtype)], axis=1)
-
+    feed = _JoinedFeed(prepared.feed, shape)
     return Prepared(join_rows(prepared.train, train_y), join_rows(prepared.test, test_y), feed)
+
+
+class _JoinedFeed:
+    """A feed of joined rows that changes x [*E] alone."""
+
+    def __init__(self, feed: Feed, shape: tuple[int, ...]) -> None:
+        self._feed, self._shape, self._size = feed, shape, math.prod(shape)
+        self.refuse = self._refuse if getattr(feed, "refuse", None) else None
+
+    def __call__(self, batch: tf.Tensor, seed: Seed) -> tf.Tensor:
+        x = self._feed(tf.reshape(batch[:, : self._size], [-1, *self._shape]), seed)
+        y = tf.cast(batch[:, self._size :], x.dtype)
+        return tf.concat([tf.reshape(x, [-1, self._size]), y], axis=1)
+
+    def _refuse(self, examples: np.ndarray, what: str) -> None:
+        self._feed.refuse(examples[:, : self._size], what)  # type: ignore[attr-defined]
+        if not np.all(np.isfinite(examples[:, self._size :])):
+            raise InputError(
+                f"The y of {what[0].lower()}{what[1:]} must be finite; they are not all: mend them."
+            )
 
 
 def is_one_hot(y: np.ndarray) -> bool:

@@ -122,6 +122,17 @@ class VAE(KerasModel):
         """Number of parameters of one p(x|z), or of values of x where the decoder is not a Keras graph."""
         return self._folded_decoder.params_size or math.prod(self.value_shape)
 
+    @property
+    def dropouts(self) -> set[float]:
+        """The fractions of units that layers of the networks drop in training; empty without such layers."""
+        layers = self._flatten_layers()
+        return {float(layer.rate) for layer in layers if isinstance(layer, tf_keras.layers.Dropout)}
+
+    @property
+    def precisions(self) -> set[str]:
+        """The precisions of the layers of the networks, as names of Keras policies."""
+        return {layer.dtype_policy.name for layer in self._flatten_layers()}
+
     def joint(self) -> tfd.JointDistribution:
         """Return p(z, x) = p(z) p(x|z) as a joint distribution of `z` and `x`.
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from probvae.config.training import Training
+from probvae.data.arrays import chunks
 from probvae.data.binarization import Prepared
 from probvae.models.vae import VAE
 from probvae.seeds import fold_in
@@ -15,12 +17,15 @@ from probvae.training.state import EpochSums
 RESIDENT_BYTES = 2 << 30  # size of the largest training set held in memory; a larger one is streamed
 STEPS_PER_CALL = 16  # number of steps in a call on replicas, the same for all processes
 
-PROBE = 500  # number of training examples whose values are checked
+PROBE = 500  # number of training examples that are checked where not all are
 CompiledLoop = Callable[[np.ndarray, EpochSums], Any]
 
 
-def refuse_other_data(vae: VAE, data: Prepared) -> None:
-    """Check that a model takes the test and validation set, and the first training examples.
+def refuse_other_data(vae: VAE, data: Prepared, training: Training) -> None:
+    """Check that a model takes the data: all examples in memory, and the first training examples of a file.
+
+    Training examples are checked as a step sees them. Where each step draws them, as in dynamic binarization,
+    the examples themselves are checked, and what a step sees for the first.
 
     Raises:
       InputError: It does not: the shape is another, or values are not in the support of p(x|z).
@@ -29,9 +34,16 @@ def refuse_other_data(vae: VAE, data: Prepared) -> None:
     for what, x in (("The test set", data.test), ("The validation set", data.validation)):
         if x is not None:
             contract.accept(x, what, batch=True)
+    contract = vae.training_contract if training.is_semisupervised else contract
     contract.refuse_shape(data.train.shape, "The training set", batch=True)
-    first = tf.constant(np.asarray(data.train[np.arange(min(PROBE, len(data.train)))]))
-    contract.accept(data.feed(first, fold_in(0, 0)), "The training set", batch=True)
+    refuse = getattr(data.feed, "refuse", None)
+    in_memory = data.train if _is_plain(data.train) else data.train[:PROBE]
+    if refuse is not None:
+        for examples in chunks(in_memory):
+            refuse(examples, "The training set")
+    for examples in chunks(in_memory if refuse is None else in_memory[:PROBE]):
+        x = data.feed(tf.constant(examples), fold_in(0, 0))
+        contract.accept(x, "The training set", batch=True)
 
 
 def share(indices: np.ndarray, replica: int, replicas: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,8 +61,12 @@ def share(indices: np.ndarray, replica: int, replicas: int) -> tuple[np.ndarray,
 
 def _is_resident(data: Prepared) -> bool:
     """Return whether TensorFlow holds the training set in memory; otherwise it is read chunk by chunk."""
-    plain = isinstance(data.train, np.ndarray) and not isinstance(data.train, np.memmap)
-    return plain and data.train.nbytes <= RESIDENT_BYTES
+    return _is_plain(data.train) and data.train.nbytes <= RESIDENT_BYTES
+
+
+def _is_plain(array: Any) -> bool:
+    """Return whether an array lies in memory, not in a file."""
+    return isinstance(array, np.ndarray) and not isinstance(array, np.memmap)
 
 
 def _rows(data: Prepared, indices: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from probvae.training.non_finite import NonFiniteError, step_error
 from probvae.training.objective import in_parts, known_fraction, make_objective, refuse_large_step
 from probvae.training.optimizer import averages, learning_rate, make_optimizer
 from probvae.training.scoring import compile_test
+from probvae.training.settings import refuse_idle
 from probvae.training.state import EpochSums, Row, State, assign
 from probvae.training.steps import compile_steps
 from probvae.training.strategies import refuse_unless_shared
@@ -64,17 +65,21 @@ class Trainer:
     It runs on the current `tf.distribute` strategy, whose replicas share each step. The model must be created
     in the scope of the same strategy, and all methods must be called in it.
 
+    The values of the data are checked, but of a training set that lies in a file only the first 500 examples,
+    and the rest as `data.prepare` has done.
+
     Args:
-      vae: Model.
+      vae: Model, built with the `dropout` and the `precision` of the training.
       data: Training, test and validation set.
-      training: Epochs, batch size, objective, optimizer and seed.
+      training: Epochs, batch size, objective, optimizer and seed. Settings of the reading of data, such as
+        `binarize`, are not used.
 
     Attributes:
       progress: `State` without the variables of model and optimizer.
 
     Raises:
-      InputError: The replicas of the strategy cannot share the training, the model does not take the data,
-        or a step does not fit into memory.
+      InputError: The replicas of the strategy cannot share the training, a setting would have no effect on
+        this model, the model does not take the data, or a step does not fit into memory.
     """
 
     def __init__(self, vae: VAE, data: Prepared, training: Training) -> None:
@@ -82,7 +87,8 @@ class Trainer:
         self.strategy = tf.distribute.get_strategy()
         self.replicas = self.strategy.num_replicas_in_sync
         refuse_unless_shared(training, self.replicas)
-        refuse_other_data(vae, data)
+        refuse_idle(vae, data, training)
+        refuse_other_data(vae, data, training)
         with self.strategy.scope():
             self.optimizer = make_optimizer(training, len(data.train), vae.trainable_variables)
         objective = make_objective(
