@@ -50,6 +50,11 @@ class Batches:
             raise first from None
         if isinstance(error, ValueError) and "non-empty" in str(error):  # Keras read no batch at all
             raise InputError("The data must hold one batch or more; they hold none.") from None
+        if isinstance(error, tf.errors.InvalidArgumentError) and "tf2xla conversion failed" in str(error):
+            raise InputError(
+                "XLA (jit_compile=True) cannot compile this model for batches of unequal sizes: call compile "
+                "again, without jit_compile or for a batch_size that divides the number of examples."
+            ) from error
 
     # ---- data --------------------------------------------------------------------------------------
 

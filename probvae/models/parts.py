@@ -67,6 +67,11 @@ def check_network(what: str, network: Any, variable: str, shape: tuple[int, ...]
                 f"Layer {layer.name!r} has a KLDivergenceRegularizer or is a KLDivergenceAddLoss, so the KL "
                 "would count twice: the bound already contains it. Remove it."
             )
+        if isinstance(layer, tf_keras.layers.RNN) and layer.stateful:
+            raise InputError(
+                f"Layer {layer.name!r} is stateful: it would pass the state of the examples in one batch to "
+                "those in the next, which do not depend on each other. Set stateful=False."
+            )
     inputs = getattr(network, "input_shape", None) if getattr(network, "inputs", None) else None
     if shape is None or inputs is None:
         return

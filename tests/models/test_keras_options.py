@@ -192,6 +192,19 @@ def test_every_optimizer_leaves_out_a_step_that_is_not_finite(optimizer, vae):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
+def test_xla_compiles_a_model_or_says_what_it_needs():
+    """The gradient of a Cholesky factor needs batches of one size there."""
+    vae = probvae.build(probvae.Architecture((6,), network="mlp", units=(4,), posterior="tril"))
+    vae.compile(jit_compile=True)
+    before = vae.get_weights()
+    with pytest.raises(probvae.InputError, match="batches of unequal sizes: call compile again"):
+        vae.fit(X, batch_size=3, verbose=0)
+    np.testing.assert_array_equal(before[0], vae.get_weights()[0])
+    vae.compile(jit_compile=True)
+    assert np.isfinite(vae.fit(X, batch_size=4, verbose=0).history["loss"][0])
+
+
 # ---- layers and variables of the user ------------------------------------------------------------
 
 
@@ -287,3 +300,13 @@ def test_a_layer_in_training_mode_can_be_called_beside_a_step():
         thread.start()
         thread.join()
     assert set(found[0].numpy()) == {0.0, 2.0}
+
+
+def test_stateful_layers_are_refused():
+    inputs = tf_keras.layers.InputLayer(batch_input_shape=(4, 6))
+    lstm = tf_keras.layers.LSTM(3, stateful=True, name="memory")
+    head = [tf_keras.layers.Dense(4), tfpl.IndependentNormal(2)]
+    encoder = tf_keras.Sequential([inputs, tf_keras.layers.Reshape((6, 1)), lstm, *head])
+    parts = model()
+    with pytest.raises(probvae.InputError, match="Layer 'memory' is stateful"):
+        probvae.VAE(parts.prior, encoder, parts.decoder)
