@@ -62,7 +62,7 @@ def _in_blocks(vae: VAE, name: str, function: Callable[[tf.Tensor], Outputs], ro
     """Return the outputs of a function of rows [B, ...], called on blocks of them in a loop of the graph."""
     values = rows.shape[1:].num_elements() + vae.params_size
     cost = memory.Cost(vae, name, function, rows.shape[1:], rows.dtype, values, vae)
-    size = cost.rows_at_once(memory.MANY)
+    size = cost.rows_at_once(memory.UNKNOWN_ROWS)
     return memory.in_loop(lambda start, stop: function(rows[start:stop]), tf.shape(rows)[0], size)
 
 

@@ -11,14 +11,14 @@ import tf_keras
 from probvae.errors import InputError
 from probvae.models.keras3 import refuse_keras3
 
-SETS = "(val_|test_|validation_|train_)?"
-MAXIMISED = re.compile(SETS + "(elbo|objective|log_likelihood)")
-KNOWN = re.compile(SETS + "(elbo|objective|log_likelihood|kl|loss)")
+PREFIX = "(val_|test_|validation_|train_)?"
+MAXIMISED = re.compile(PREFIX + "(elbo|objective|log_likelihood)")
+REPORTED = re.compile(PREFIX + "(elbo|objective|log_likelihood|kl|loss)")
 VALIDATION = ("val_loss", "val_elbo", "val_log_likelihood", "val_kl")
 callbacks = tf_keras.callbacks
 
 
-def prepared(given: Any, reported: Collection[str] | None = None) -> Any:
+def checked(given: Any, reported: Collection[str] | None = None) -> Any:
     """Return the callbacks of a training, checked, before a step is taken.
 
     A callback with mode "auto" that watches elbo, objective or log_likelihood, of any set, maximises it.
@@ -51,24 +51,24 @@ def prepared(given: Any, reported: Collection[str] | None = None) -> Any:
             _refuse_unreported(callback, reported)
     for callback in each:
         if MAXIMISED.fullmatch(str(getattr(callback, "monitor", ""))):
-            for kind, maximise in DIRECTED.items():
+            for kind, maximise in MAXIMISERS.items():
                 if isinstance(callback, kind):
                     maximise(callback)
     return given if isinstance(given, callbacks.CallbackList) else each
 
 
-def of_trainer(given: Any, reported: Collection[str], *, scheduled: bool) -> Any:
-    """Return the callbacks of a `Trainer`, checked as `prepared` does: it calls them once an epoch.
+def checked_for_trainer(given: Any, reported: Collection[str], *, scheduled: bool) -> Any:
+    """Return the callbacks of a `Trainer`, checked as `checked` does: it calls them once an epoch.
 
     Args:
-      given: Callbacks, as for `prepared`.
+      given: Callbacks, as for `checked`.
       reported: Names of the metrics at the end of an epoch.
       scheduled: Whether a schedule sets the learning rate.
 
     Raises:
-      InputError: A callback cannot be used, as in `prepared` or because it would have no effect.
+      InputError: A callback cannot be used, as in `checked` or because it would have no effect.
     """
-    given = prepared(given, reported)
+    given = checked(given, reported)
     each = getattr(given, "callbacks", given) or []
     for callback in each:
         kind = type(callback).__name__
@@ -79,7 +79,7 @@ def of_trainer(given: Any, reported: Collection[str], *, scheduled: bool) -> Any
             )
         if getattr(callback, "save_freq", "epoch") != "epoch":
             raise InputError(f"A Trainer calls callbacks once an epoch: give {kind} save_freq='epoch'.")
-        if scheduled and isinstance(callback, RATES):
+        if scheduled and isinstance(callback, RATE_CALLBACKS):
             raise InputError(
                 f"{kind} needs a constant learning rate, and a schedule sets it here: choose "
                 "schedule='constant' without warmup_steps, or leave the callback out."
@@ -91,8 +91,8 @@ def _refuse_unreported(callback: Any, reported: Collection[str]) -> None:
     """Refuse metrics that are not reported; names of which nothing is known may be those of callbacks."""
     kind, names = type(callback).__name__, ", ".join(sorted(reported))
     watched = str(getattr(callback, "monitor", ""))
-    used = isinstance(callback, tuple(DIRECTED)) and getattr(callback, "save_best_only", True)
-    if used and KNOWN.fullmatch(watched) and watched not in reported:
+    used = isinstance(callback, tuple(MAXIMISERS)) and getattr(callback, "save_best_only", True)
+    if used and REPORTED.fullmatch(watched) and watched not in reported:
         raise InputError(
             f"{kind} watches {watched}, which this training does not report: watch one of {names}. "
             "Metrics of a validation set need validation data."
@@ -103,7 +103,7 @@ def _refuse_unreported(callback: Any, reported: Collection[str]) -> None:
         try:
             path = callback.filepath.format(**places)
         except KeyError as error:
-            if KNOWN.fullmatch(error.args[0]) or error.args[0] == "batch":
+            if REPORTED.fullmatch(error.args[0]) or error.args[0] == "batch":
                 raise InputError(
                     f"The path {callback.filepath} of {kind} names {error.args[0]}, which is not known when "
                     f"it saves: name epoch or one of {names}."
@@ -133,12 +133,15 @@ def _maximise_rate(callback: Any) -> None:
         callback._reset()
 
 
-DIRECTED: dict[type, Callable[[Any], None]] = {
+MAXIMISERS: dict[type, Callable[[Any], None]] = {
     callbacks.ModelCheckpoint: _maximise_checkpoint,
     callbacks.EarlyStopping: _maximise_stopping,
     callbacks.ReduceLROnPlateau: _maximise_rate,
 }
-RATES = (callbacks.ReduceLROnPlateau, callbacks.LearningRateScheduler)  # callbacks that set the learning rate
+RATE_CALLBACKS = (
+    callbacks.ReduceLROnPlateau,
+    callbacks.LearningRateScheduler,
+)  # callbacks that set the learning rate
 
 
 class CheckedCallbacks(tf_keras.Model):
@@ -148,12 +151,12 @@ class CheckedCallbacks(tf_keras.Model):
         """Train the model."""
         validated = options.get("validation_data") is not None or options.get("validation_split")
         reported = ("loss", "objective", *(VALIDATION if validated else ()))
-        return super().fit(x, y, callbacks=prepared(callbacks, reported), **options)
+        return super().fit(x, y, callbacks=checked(callbacks, reported), **options)
 
     def evaluate(self, x: Any = None, y: Any = None, *, callbacks: Any = None, **options: Any) -> Any:
         """Evaluate the model."""
-        return super().evaluate(x, y, callbacks=prepared(callbacks), **options)
+        return super().evaluate(x, y, callbacks=checked(callbacks), **options)
 
     def predict(self, x: Any, *, callbacks: Any = None, **options: Any) -> Any:
         """Return the predictions of the model."""
-        return super().predict(x, callbacks=prepared(callbacks), **options)
+        return super().predict(x, callbacks=checked(callbacks), **options)

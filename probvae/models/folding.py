@@ -95,7 +95,7 @@ class FoldedModel:
         if self.split is None:
             return self.model(x)
         network, head = self.split
-        size = self._cost(network, x).rows_at_once(memory.MANY)
+        size = self._cost(network, x).rows_at_once(memory.UNKNOWN_ROWS)
         params = memory.in_loop(lambda start, stop: network(x[start:stop]), tf.shape(x)[0], size)
         return distribution_at(head, params)
 

@@ -16,12 +16,12 @@ from probvae.models.contract import Contract
 from probvae.models.keras_data import Batches
 from probvae.models.keras_options import COMPILE, as_in_keras, check, check_split, refuse_unknown
 from probvae.models.optimizers import check_shared, optimizer_of
-from probvae.models.weight_files import SavedByParts, once
+from probvae.models.weight_files import WeightsOfParts, once
 from probvae.objectives.memory import refuse_step
 from probvae.seeds import as_seed, fold_in
 
 
-class KerasModel(SavedByParts, CheckedCallbacks):
+class KerasModel(WeightsOfParts, CheckedCallbacks):
     """A Keras model that `fit` trains by gradient ascent on a bound; `VAE` adds the distributions."""
 
     event_shape: tuple[int, ...]

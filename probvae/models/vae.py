@@ -241,8 +241,8 @@ class VAE(KerasModel):
     ) -> tf.Tensor:
         """Draw x [N, *E] from p(x|z) at z [N, L], and y [N, C] where that is given.
 
-        Draws of distributions with more than `memory.NUMBERS` parameters take blocks of rows; the first has
-        the seed itself, and the others have seeds of their own.
+        Draws of distributions with more than `memory.PARAMETERS_PER_SEED` parameters take blocks of rows;
+        the first has the seed itself, and the others have seeds of their own.
 
         Args:
           z: Latent variables [N, L].

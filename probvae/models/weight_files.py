@@ -17,17 +17,17 @@ from probvae.files.reading import refusals
 from probvae.files.writing import write_atomic, write_text
 
 HDF5 = (".h5", ".hdf5", ".keras")
-WORKS = (
+HOW_TO_SAVE = (
     "save it with probvae.save(vae, folder) and load it with probvae.load(folder), save its weights alone "
     "with vae.save_weights(path), or export it for TensorFlow with probvae-export"
 )
-COPY = (
+HOW_TO_COPY = (
     "build the same model again and give it the weights: other.set_weights(vae.get_weights()); or save it "
     "with probvae.save(vae, folder) and load it with probvae.load(folder)"
 )
 
 
-class SavedByParts(tf_keras.Model):
+class WeightsOfParts(tf_keras.Model):
     """A Keras model whose variables are saved by the names that its `named_parts` give them."""
 
     def named_parts(self) -> dict[str, tf.Module]:
@@ -133,7 +133,7 @@ class SavedByParts(tf_keras.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse Keras's formats of whole models, which would pickle functions of distribution layers."""
-        raise InputError(f"Keras cannot save a VAE whole: {WORKS}.")
+        raise InputError(f"Keras cannot save a VAE whole: {HOW_TO_SAVE}.")
 
     export = save
 
@@ -165,7 +165,7 @@ class SavedByParts(tf_keras.Model):
 
     def __reduce__(self) -> NoReturn:
         """Refuse pickles and copies, which would miss what distributions hold."""
-        raise InputError(f"A VAE cannot be pickled or copied: {COPY}.")
+        raise InputError(f"A VAE cannot be pickled or copied: {HOW_TO_COPY}.")
 
     def __deepcopy__(self, memo: Any) -> NoReturn:
         """Refuse copies."""

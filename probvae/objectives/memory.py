@@ -20,10 +20,12 @@ from probvae.objectives.graphs import Function, graph_of, peak_bytes, total_byte
 from probvae.seeds import fold_in
 
 BUDGET = 2**30  # bytes of the values of a block of rows, about
-GRADIENT = 0.8  # memory of a gradient that is recorded eagerly, relative to all values of the forward pass
-FREE = 0.9  # fraction of the free memory that a gradient may take
-NUMBERS = 2**26  # parameters of distributions that are drawn from with one seed
-MANY = 2**31 - 1  # number of rows where it is not known
+EAGER_GRADIENT = (
+    0.8  # memory of a gradient that is recorded eagerly, relative to all values of the forward pass
+)
+FREE_SHARE = 0.9  # fraction of the free memory that a gradient may take
+PARAMETERS_PER_SEED = 2**26  # parameters of distributions that are drawn from with one seed
+UNKNOWN_ROWS = 2**31 - 1  # number of rows where it is not known
 VALUES = 500  # values that a network computes for each of its inputs and outputs, at most about
 
 
@@ -171,7 +173,7 @@ def by_rows(
         return function(z, *data)
     leading = tf.shape(z)[:-1] if loop else z.shape[:-1].as_list()
     rows = tf.reduce_prod(leading) if loop else int(np.prod(leading))
-    size = cost.rows_at_once(MANY if loop else rows)
+    size = cost.rows_at_once(UNKNOWN_ROWS if loop else rows)
     if not loop and (size >= rows or not _matches(x, event_ndims, leading)):
         return function(z, *data)
     flat_z = tf.reshape(z, [-1, z.shape[-1]])
@@ -193,9 +195,9 @@ def draw_in_blocks(
     *,
     loop: bool = False,
 ) -> Any:
-    """Draw rows in blocks of `NUMBERS` parameters, the first with the seed itself, the others with their own.
+    """Draw rows in blocks of `PARAMETERS_PER_SEED` parameters, each with a seed of its own.
 
-    The blocks do not depend on the budget, so the same seed gives the same draws.
+    The first block has the seed itself. The blocks do not depend on the budget, so the same seed gives the same draws.
 
     Args:
       draw: Function from the first row of a block, the row after its last, and a seed to draws of its rows.
@@ -204,7 +206,7 @@ def draw_in_blocks(
       seed: Seed, an int32 pair.
       loop: Whether the blocks are drawn in a loop of a graph.
     """
-    size = max(1, NUMBERS // numbers)
+    size = max(1, PARAMETERS_PER_SEED // numbers)
     if loop:
         return in_loop(
             lambda start, stop: draw(start, stop, tf.where(start == 0, seed, fold_in(seed, start))),
@@ -245,7 +247,7 @@ def refuse_gradient(cost: Cost, num_samples: int, batch_size: int) -> None:
     rows = num_samples * batch_size
     values = rows * cost.of_row(rows, BUDGET)
     if values > BUDGET:
-        _refuse(GRADIENT * values, num_samples, batch_size)
+        _refuse(EAGER_GRADIENT * values, num_samples, batch_size)
 
 
 def refuse_step(vae: Any, objective: Callable[..., tf.Tensor], batch_size: int) -> None:
@@ -285,9 +287,9 @@ def _draws_of(objective: Callable[..., tf.Tensor]) -> int:
 def _refuse(needed: float, num_samples: int, batch_size: int) -> None:
     """Refuse a gradient that needs more bytes than are free; a GPU has memory of its own."""
     free = available_memory()
-    if free is None or tf.config.list_physical_devices("GPU") or needed <= FREE * free:
+    if free is None or tf.config.list_physical_devices("GPU") or needed <= FREE_SHARE * free:
         return
-    share = FREE * free / needed
+    share = FREE_SHARE * free / needed
     draws, examples = int(share * num_samples), max(1, int(share * batch_size))
     what = f"{batch_size:,} examples"
     advice = f"use a batch of at most {examples:,}"

@@ -15,7 +15,7 @@ import tf_keras
 
 from probvae.config.training import Every, Training
 from probvae.data.binarization import Prepared
-from probvae.models.callbacks import of_trainer
+from probvae.models.callbacks import checked_for_trainer
 from probvae.models.vae import VAE
 from probvae.training.epochs import ChunkSize, epoch_order
 from probvae.training.feeding import STEPS_PER_CALL, refuse_other_data
@@ -203,7 +203,7 @@ class Trainer:
         """
         absent = {"epoch"} if self.data.validation is not None else {"epoch", "validation_elbo"}
         reported = {field.name for field in dataclasses.fields(Row)} - absent
-        checked = of_trainer(callbacks, reported, scheduled=not self._has_constant_rate)
+        checked = checked_for_trainer(callbacks, reported, scheduled=not self._has_constant_rate)
         sizes = {"epochs": self.training.epochs, "steps": self._steps_an_epoch, "verbose": 0}
         keras = tf_keras.callbacks.CallbackList(checked, model=self.vae, **sizes)
         if callbacks:

@@ -183,7 +183,7 @@ def test_it_decodes_in_blocks_with_the_numbers_of_one(choices, tmp_path, monkeyp
     many_x = np.tile(x, [100, 1, 1, 1])
     each = probvae.elbo(vae, many_x, seed=1)
     monkeypatch.setattr(memory, "BUDGET", 2**16)  # a few rows in a block
-    monkeypatch.setattr(memory, "NUMBERS", 300 * 64)  # draws of 300 rows have one seed
+    monkeypatch.setattr(memory, "PARAMETERS_PER_SEED", 300 * 64)  # draws of 300 rows have one seed
     export_model(vae, tmp_path / "out")
     signatures = tf.saved_model.load(str(tmp_path / "out" / "saved_model")).signatures
     found = signatures["log_prob"](x=x, num_samples=tf.constant(400), seed=tf.constant(1))

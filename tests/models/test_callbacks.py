@@ -9,7 +9,7 @@ from tensorflow_probability import distributions as tfd
 from test_weight_files import MODELS, X, tiny
 
 from probvae import InputError
-from probvae.models.callbacks import prepared
+from probvae.models.callbacks import checked
 
 C = tf_keras.callbacks
 
@@ -29,14 +29,14 @@ def fit(vae, *callbacks, epochs=1):
 def test_bounds_are_maximised(name):
     early, rate, best = C.EarlyStopping(name), C.ReduceLROnPlateau(name), C.ModelCheckpoint("a", name)
     best.save_weights_only = True
-    prepared(prepared([early, rate, best]))
+    checked(checked([early, rate, best]))
     assert early.monitor_op(2.0, 1.0) and rate.monitor_op(2.0, 1.0) and best.monitor_op(2.0, 1.0)
     assert best.best == rate.best == -np.inf and early.min_delta == 0
 
 
 @pytest.mark.parametrize("name", ["loss", "val_kl", "val_loss"])
 def test_others_are_minimised(name):
-    early, rate = prepared([C.EarlyStopping(name), C.ReduceLROnPlateau(name)])
+    early, rate = checked([C.EarlyStopping(name), C.ReduceLROnPlateau(name)])
     assert early.monitor_op(1.0, 2.0) and rate.monitor_op(1.0, 2.0)
 
 

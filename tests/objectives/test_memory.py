@@ -106,7 +106,7 @@ def test_draws_of_many_parameters_take_blocks_with_seeds_of_their_own(monkeypatc
     vae = tiny_vae()
     one = vae.sample(30, seed=1).numpy()
     sizes = decoded(vae)
-    monkeypatch.setattr(memory, "NUMBERS", 64 * 10)
+    monkeypatch.setattr(memory, "PARAMETERS_PER_SEED", 64 * 10)
     drawn = vae.sample(30, seed=1).numpy()
     assert sizes == [10, 10, 10]
     compiled = tf.function(lambda: vae.sample(30, seed=1))()  # the same blocks, without a loop
