@@ -197,7 +197,8 @@ def draw_in_blocks(
 ) -> Any:
     """Draw rows in blocks of `PARAMETERS_PER_SEED` parameters, each with a seed of its own.
 
-    The first block has the seed itself. The blocks do not depend on the budget, so the same seed gives the same draws.
+    The first block has the seed itself. The blocks do not depend on the budget, so the same seed gives the
+    same draws.
 
     Args:
       draw: Function from the first row of a block, the row after its last, and a seed to draws of its rows.
