@@ -14,16 +14,20 @@ def known(value: Any) -> Any:
     return tf.get_static_value(value) if tf.is_tensor(value) else value
 
 
-def count(name: str, value: Any, smallest: int = 1) -> Any:
+LARGEST = 2**31 - 1  # largest size of an axis in TensorFlow's operations of int32
+
+
+def count(name: str, value: Any, smallest: int = 1, largest: int = LARGEST) -> Any:
     """Check a whole number, and return it as an int; a tensor of a graph is returned unchanged.
 
     Args:
       name: Name of the argument, for the message.
       value: Number: an int, or an integer array or tensor without axes.
       smallest: Smallest number that is allowed.
+      largest: Largest number that is allowed.
 
     Raises:
-      InputError: The value is of another type, or too small.
+      InputError: The value is of another type, too small, or too large.
 
     >>> count("num_samples", np.int64(5))
     5
@@ -31,9 +35,13 @@ def count(name: str, value: Any, smallest: int = 1) -> Any:
     number = known(value)
     if tf.is_tensor(value) and number is None and value.dtype.is_integer and value.shape.rank in (0, None):
         return value
-    whole = isinstance(number, int | np.integer | np.ndarray) and not isinstance(number, bool)
-    if not whole or np.ndim(number) or np.asarray(number).dtype.kind not in "iu" or number < smallest:
+    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+    if isinstance(number, np.ndarray):
+        whole = number.ndim == 0 and number.dtype.kind in "iu"
+    if not whole or number < smallest:
         raise InputError(f"{name} must be a whole number of at least {smallest}; got {_shown(value)}.")
+    if number > largest:
+        raise InputError(f"{name} must be a whole number of at most {largest:,}; got {int(number):,}.")
     return int(number)
 
 

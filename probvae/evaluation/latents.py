@@ -19,6 +19,7 @@ from probvae.errors import InputError
 from probvae.inference.blocks import accepted, in_blocks
 from probvae.inference.estimates import error_of_mean
 from probvae.models.vae import VAE
+from probvae.objectives.memory import refuse_values
 from probvae.seeds import Seed, as_seed, fold_in
 
 BLOCK = 500  # examples in one call of a compiled function, which bounds the memory
@@ -77,6 +78,7 @@ def rate_distortion(vae: VAE, x: np.ndarray, *, num_samples: int = 1, seed: Seed
         return [(terms.log_posterior - terms.log_prior)[0], -terms.log_likelihood[0]]
 
     x, num_samples = _checked(vae, x), count("num_samples", num_samples)
+    refuse_values("num_samples", num_samples, 4 * len(x))
     one_draw = _compiled_in_blocks(vae, draw)
     draws = np.array([one_draw(x, fold_in(seed, s)) for s in range(num_samples)])  # [S, 2, N]
     (rate, distortion), (rate_error, distortion_error) = draws.mean(axis=0), error_of_mean(draws)
@@ -132,6 +134,7 @@ def posterior_moments(vae: VAE, x: np.ndarray, *, num_samples: int = 100, seed: 
         mean, stddev = _compiled_in_blocks(vae, known)(x, seed)
         return Moments(mean, stddev, exact=True)
     except NotImplementedError:
+        refuse_values("num_samples", num_samples, vae.latent_dim)
         mean, stddev = _compiled_in_blocks(vae, sampled)(x, seed)
         return Moments(mean, stddev, exact=False)
 

@@ -4,6 +4,7 @@ Gradient ascent finds the best q(z|x) of the encoder's family for each example; 
 of the encoder.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +17,7 @@ from probvae.errors import InputError
 from probvae.inference.blocks import Progress, accepted, at_least, in_blocks, padded
 from probvae.inference.estimates import error_of_mean
 from probvae.objectives.bound import Model, log_terms
+from probvae.objectives.memory import refuse_values
 from probvae.seeds import Seed, fold_in
 
 BLOCK = 100  # examples optimized at once
@@ -110,6 +112,8 @@ def optimize_posteriors(
     at_least(num_evaluation_samples=(num_evaluation_samples, 1))
     weight("learning_rate", learning_rate, above=True)
     block = min(BLOCK, len(x))
+    refuse_values("num_samples", num_samples, block * (vae.latent_dim + math.prod(vae.event_shape)))
+    refuse_values("num_evaluation_samples", num_evaluation_samples, 10 * block)
     optimize = _compile(vae, split, block, num_steps, learning_rate, num_samples)
     evaluate = _compile_evaluation(vae, split.head)
 

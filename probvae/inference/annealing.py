@@ -12,6 +12,7 @@ Then E[w] = p(x). The same chain backwards from an exact draw z ~ p(z|x) has E[1
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from probvae.inference.blocks import Progress, as_data, at_least, compiled_in_bl
 from probvae.inference.estimates import error_of_mean, log_mean_exp
 from probvae.inference.sphere import in_space, lengthened
 from probvae.objectives.bound import Model
+from probvae.objectives.memory import refuse_values
 from probvae.seeds import Seed, fold_in, split
 
 
@@ -110,10 +112,11 @@ def ais(
     References:
       Neal 2001, arXiv:physics/9803008; Wu, Burda, Salakhutdinov & Grosse 2017, arXiv:1611.04273.
     """
-    run = functools.partial(_forward, in_space(vae), Annealing(**options))
-    blocks = compiled_in_blocks(
-        run, [as_data(vae, x)], seed=seed, batch_size=batch_size, on_progress=on_progress
-    )
+    annealing, x = Annealing(**options), as_data(vae, x)
+    at_least(batch_size=(batch_size, 1))
+    annealing.refuse_values(min(batch_size, len(x)), vae.latent_dim)
+    run = functools.partial(_forward, in_space(vae), annealing)
+    blocks = compiled_in_blocks(run, [x], seed=seed, batch_size=batch_size, on_progress=on_progress)
     return _summary(*blocks, sign=1.0)
 
 
@@ -155,7 +158,10 @@ def reverse_ais(
     if z.shape != (len(x), vae.latent_dim):
         raise InputError(f"Expected z of shape {(len(x), vae.latent_dim)}, a row for each x; got {z.shape}.")
     z = lengthened(vae, z.astype(x.dtype), seed=fold_in(seed, -1))
-    run = functools.partial(_reverse, in_space(vae), Annealing(**options))
+    annealing = Annealing(**options)
+    at_least(batch_size=(batch_size, 1))
+    annealing.refuse_values(min(batch_size, len(x)), vae.latent_dim)
+    run = functools.partial(_reverse, in_space(vae), annealing)
     blocks = compiled_in_blocks(
         run, [x, np.asarray(z)], seed=seed, batch_size=batch_size, on_progress=on_progress
     )
@@ -197,6 +203,8 @@ def bdmc(
       Grosse, Ghahramani & Adams 2015, arXiv:1511.02543; Grosse, Ancha & Roy 2016, arXiv:1606.02275.
     """
     at_least(num_examples=(num_examples, 1))
+    Annealing(**options)
+    refuse_values("num_examples", num_examples, vae.latent_dim + math.prod(vae.event_shape))
     seed_z, seed_x, forward_seed, reverse_seed = split(seed, 4)
     z = vae.prior.sample(num_examples, seed=seed_z)  # [N, L]
     x = vae.likelihood(z).sample(seed=seed_x).numpy()  # p(x|z)

@@ -14,6 +14,7 @@ from probvae.errors import InputError
 from probvae.inference.blocks import at_least
 from probvae.inference.hmc import acceptance_probability
 from probvae.objectives.bound import Model
+from probvae.objectives.memory import refuse_values
 from probvae.seeds import fold_in, split
 
 TARGET_ACCEPTANCE = 0.8  # mean acceptance probability that the step sizes aim at
@@ -55,6 +56,13 @@ class Annealing:
         weight("step_size", self.step_size, above=True)
         if self.initial not in INITIALS:
             raise InputError(f"Expected an initial among {', '.join(INITIALS)}; got {self.initial!r}.")
+
+    def refuse_values(self, batch_size: int, latent_dim: int) -> None:
+        """Refuse numbers of chains and steps whose values do not fit into memory."""
+        chains = max(self.num_chains, self.num_pilot_chains)
+        name = "num_chains" if chains == self.num_chains else "num_pilot_chains"
+        refuse_values(name, chains, 4 * batch_size * latent_dim)  # z, its momentum, and the gradients of both
+        refuse_values("num_steps", self.num_steps, 2 * batch_size)
 
 
 def sigmoidal_schedule(num_steps: int) -> np.ndarray:

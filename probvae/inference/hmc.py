@@ -13,6 +13,7 @@ from probvae.errors import InputError
 from probvae.inference.blocks import Progress, as_data, at_least, compiled_in_blocks
 from probvae.inference.sphere import in_space, shortened
 from probvae.objectives.bound import Model
+from probvae.objectives.memory import refuse_values
 from probvae.seeds import Seed, split
 
 TARGET_ACCEPTANCE = 0.8  # near the optimum for trajectories of several leapfrog steps
@@ -89,6 +90,10 @@ def posterior_samples(
         raise InputError(f"Expected a method among {', '.join(METHODS)}; got {method!r}.")
     at_least(num_samples=(num_samples, 1), num_burnin_steps=(num_burnin_steps, 1))
     at_least(num_chains=(num_chains, 1), num_steps_between_results=(num_steps_between_results, 0))
+    at_least(batch_size=(batch_size, 1))
+    x = as_data(vae, x)
+    refuse_values("num_chains", num_chains, 4 * min(batch_size, len(x)) * vae.latent_dim)
+    refuse_values("num_samples", num_samples, num_chains * len(x) * vae.latent_dim)
     run = functools.partial(
         _run,
         in_space(vae),
@@ -99,7 +104,7 @@ def posterior_samples(
         num_steps_between_results=num_steps_between_results,
     )
     z, acceptance, step_size = compiled_in_blocks(
-        run, [as_data(vae, x)], seed=seed, batch_size=batch_size, on_progress=on_progress
+        run, [x], seed=seed, batch_size=batch_size, on_progress=on_progress
     )
     z = shortened(vae, np.moveaxis(z, 0, 2))  # [N, S, C, L] to [S, C, N, L]
     return PosteriorSamples(z, acceptance, step_size, _rhat(z), _effective_sample_size(z))

@@ -15,6 +15,7 @@ from probvae.environment import cores
 from probvae.inference.blocks import Progress, accepted, decodes_at_once, until_stopped
 from probvae.inference.estimates import error_of_mean, log_mean_exp, pareto_k
 from probvae.objectives.bound import Model, log_terms
+from probvae.objectives.memory import refuse_values
 from probvae.seeds import Seed, fold_in
 
 BLOCK = 250  # largest number of examples in a block
@@ -80,6 +81,7 @@ def importance(
       Burda et al. 2016, arXiv:1509.00519 (the bound). Vehtari et al. 2024, arXiv:1507.02646 (pareto_k).
     """
     x, num_samples = accepted(vae, x), count("num_samples", num_samples)
+    refuse_values("num_samples", num_samples, 6)  # log-weights of float32, then of float64, then the weights
     decodes = decodes_at_once(vae)
     block = max(1, min(len(x), BLOCK, decodes, 40_000_000 // (8 * num_samples)))
     each = min(num_samples, -(-decodes // block))  # draws in a chunk

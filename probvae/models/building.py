@@ -24,6 +24,9 @@ from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS, PriorContext, compatible
 
 
+LARGEST_SEED = 2**50  # the seeds of the layers, some 3000 times as large, are int64
+
+
 def conv_vae(image_shape: tuple[int, int, int] = (28, 28, 1), *, seed: int = 0, **choices: Any) -> VAE:
     """Build the tutorial's convolutional VAE, for any image shape, width, latent size and distributions.
 
@@ -67,7 +70,7 @@ def build(
     Raises:
       InputError: Some choices cannot be combined.
     """
-    seed = count("seed", seed, 0)
+    seed = count("seed", seed, 0, LARGEST_SEED)
     if precision not in CHOICES["precision"]:
         raise InputError(f"precision must be one of {', '.join(CHOICES['precision'])}; got {precision!r}.")
     if weight("dropout", dropout) >= 1:

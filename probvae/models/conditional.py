@@ -286,7 +286,7 @@ class ConditionalVAE(VAE):
         """
         if y is None:
             return super().sample(num_samples, seed)
-        num_samples = count("num_samples", num_samples)
+        num_samples = self._number_of_draws(num_samples)
         seed_z, seed_x = split(seed, 2)
         z, y = self.prior.sample(num_samples, seed=seed_z), self.as_context(y)
         if y.shape.rank > 2 or y.shape[:-1].as_list() not in ([], [1], [None], [num_samples]):

@@ -232,9 +232,15 @@ class VAE(KerasModel):
 
     def sample(self, num_samples: int, seed: Seed = None) -> tf.Tensor:
         """Draw x [num_samples, *E] from the model: z ~ p(z), x ~ p(x|z)."""
-        num_samples = count("num_samples", num_samples)
+        num_samples = self._number_of_draws(num_samples)
         seed_z, seed_x = split(seed, 2)
         return self.decoded_draws(self.prior.sample(num_samples, seed=seed_z), seed_x)
+
+    def _number_of_draws(self, num_samples: Any) -> Any:
+        """Return a checked number of draws of z and x."""
+        num_samples = count("num_samples", num_samples)
+        memory.refuse_values("num_samples", num_samples, self.latent_dim + math.prod(self.event_shape))
+        return num_samples
 
     def decoded_draws(
         self, z: tf.Tensor, seed: Seed, y: tf.Tensor | None = None, *, loop: bool = False

@@ -112,6 +112,8 @@ def log_terms(
     """
     x, num_samples = checked(vae, x), count("num_samples", num_samples)
     q = vae.posterior(x) if q is None else q  # q(z|x)
+    examples = q.batch_shape.num_elements()
+    memory.refuse_values("num_samples", num_samples, (examples or 1) * (vae.latent_dim + 3))
     z = q.sample(num_samples, seed=as_seed(seed))  # [S, B, L]
     z = z if path is None else path(z)
     log_posterior = q.log_prob if path is None else lambda z: path_log_prob(q, z)

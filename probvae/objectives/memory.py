@@ -278,6 +278,29 @@ def refuse_step(vae: Any, objective: Callable[..., tf.Tensor], batch_size: int) 
         _refuse(needed, num_samples, batch_size)
 
 
+def refuse_values(name: str, number: Any, size: int) -> None:
+    """Refuse a number of draws whose values alone do not fit into memory.
+
+    Args:
+      name: Name of the argument that is the number, for the message.
+      number: Number of draws, an int or a tensor, which is not checked.
+      size: Number of values of a draw, of four bytes each.
+
+    Raises:
+      InputError: They do not fit; the message says how many do.
+    """
+    if tf.is_tensor(number) or 4 * number * size <= BUDGET:
+        return
+    free = available_memory()
+    if free is not None and 4 * number * size > free:
+        most = int(FREE * free / (4 * size))
+        advice = f"use at most {most:,}" if most else "use fewer examples at once"
+        raise InputError(
+            f"{name}={number:,} needs at least {_gigabytes(4 * number * size)} of memory, and "
+            f"{_gigabytes(free)} are free: {advice}."
+        )
+
+
 def _draws_of(objective: Callable[..., tf.Tensor]) -> int:
     """Return the number of draws of an objective, 1 if it does not say."""
     parameter = inspect.signature(objective).parameters.get("num_samples")

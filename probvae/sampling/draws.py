@@ -1,5 +1,6 @@
 """Draws from the prior of a VAE and from its posterior predictive distribution."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from probvae.arguments import count
 from probvae.errors import InputError
 from probvae.inference.blocks import accepted, as_data, in_blocks
 from probvae.models.vae import VAE
+from probvae.objectives.memory import refuse_values
 from probvae.sampling.temperature import tempered
 from probvae.seeds import Seed, fold_in, split
 
@@ -109,6 +111,7 @@ def prior_draws(
       InputError: The number n is below 1, or the prior cannot be tempered.
     """
     n = count("n", n)
+    refuse_values("n", n, vae.latent_dim + 2 * math.prod(vae.event_shape))
     distribution = tempered(vae.prior if sampler is None else sampler, temperature)
     seed_z, seed_x = split(seed, 2)
     # The blocks bound the memory of mixtures, which draw from all components and keep one.
@@ -146,6 +149,7 @@ def posterior_predictive(vae: VAE, x: np.ndarray, *, num_draws: int = 1, seed: S
 def posterior_draws(vae: VAE, x: np.ndarray, *, num_draws: int = 1, seed: Seed = 0) -> np.ndarray:
     """Draw z ~ q(z|x), [S, N, L] with S = `num_draws`, for x [N, *E]."""
     x, num_draws = accepted(vae, x), count("num_draws", num_draws)
+    refuse_values("num_draws", num_draws, len(x) * vae.latent_dim)
 
     def draw_block(rows: slice) -> tf.Tensor:
         q = vae.posterior(tf.constant(x[rows], tf.float32))  # q(z|x)

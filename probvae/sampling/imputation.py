@@ -13,6 +13,7 @@ from probvae.errors import InputError
 from probvae.inference.blocks import as_data, in_blocks
 from probvae.models.vae import VAE
 from probvae.objectives.bound import log_terms
+from probvae.objectives.memory import refuse_values
 from probvae.sampling.frame_imputation import FrameImputation, draws_needed, schema_of_frame, to_frames
 from probvae.seeds import Seed, fold_in, split
 
@@ -93,6 +94,8 @@ def impute(
         imputed = impute(vae, schema.encode(x), num_draws=draws, **options)
         return to_frames(schema, x, imputed, num_draws)
     x = as_data(vae, x)
+    refuse_values("num_samples", num_samples, vae.latent_dim + 1)
+    refuse_values("num_draws", num_draws, x.size)
     levels = _levels(vae)
     step, redraw = _compile(vae, num_draws)
     values = int(np.prod(vae.event_shape))

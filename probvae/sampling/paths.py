@@ -1,5 +1,6 @@
 """Paths through the latent space: interpolations and traversals."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from probvae.arguments import count
 from probvae.errors import InputError
 from probvae.models.vae import VAE
+from probvae.objectives.memory import refuse_values
 from probvae.priors import on_sphere
 from probvae.sampling.draws import Samples, decode
 from probvae.seeds import Seed
@@ -91,6 +93,7 @@ def interpolate(
     if path not in PATHS:
         raise InputError(f"path must be one of {', '.join(PATHS)}; got {path!r}.")
     steps = count("steps", steps, 2)
+    refuse_values("steps", steps, z0.size + 2 * math.prod(vae.event_shape) * (z0.size // vae.latent_dim))
     if z0.shape != z1.shape:
         raise InputError(
             f"A path needs ends of one shape; got z of shape {list(z0.shape)} and {list(z1.shape)}."

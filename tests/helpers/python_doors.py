@@ -180,6 +180,7 @@ COUNTS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "vae.predict(batch_size=n)": lambda vae, x, n: vae.predict(x, batch_size=n, verbose=0),
 }
 WRONG_COUNTS = (2.5, -1, 0, "3", True, np.nan, [2], 1e9)
+LARGE_COUNTS = (2**31, 2**40, 10**30)
 SEEDS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "probvae.elbo(seed=s)": lambda vae, x, s: probvae.elbo(vae, x, seed=s),
     "vae.sample(seed=s)": lambda vae, x, s: vae.sample(2, seed=s),

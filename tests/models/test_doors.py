@@ -7,6 +7,8 @@ import pytest
 import python_doors as doors
 import tensorflow as tf
 
+from probvae.objectives import memory
+
 
 @pytest.fixture(scope="module")
 def vae():
@@ -52,3 +54,36 @@ def test_wrong_numbers_are_refused_in_a_sentence(entries, wrong, sentence, vae):
             said = doors.says(door, vae, x, value)
             assert re.search(sentence, said) and said.endswith("."), (name, value, said)
     doors.SEEDS["vae.compile(seed=s)"](vae, x, 0)
+
+
+def test_numbers_beyond_int32_are_refused_in_a_sentence(vae):
+    x = doors.right()
+    for name, door in doors.COUNTS.items():
+        for value in doors.LARGE_COUNTS:
+            said = doors.says(door, vae, x, value)
+            assert re.search(r"must be a whole number of at most 2,147,483,647; got [\d,]+\.$", said), (
+                name,
+                said,
+            )
+
+
+# Whose results or draws grow with the number; the others work on one draw after the other.
+GROWING = [
+    name
+    for name in doors.COUNTS
+    if re.search(
+        r"objectives|sample\(n|prior_draws|posterior_draws|num_chains|impute|steps=n\)$|importance", name
+    )
+    and "num_steps" not in name
+]
+
+
+def test_draws_that_do_not_fit_into_memory_are_refused_in_a_sentence(vae, monkeypatch):
+    monkeypatch.setattr(memory, "available_memory", lambda: 2**31)
+    x = doors.right()
+    for name in GROWING:
+        said = doors.says(doors.COUNTS[name], vae, x, 10**9)
+        assert re.search(r"=1,000,000,000 needs at least .* GiB of memory, .*: use (at most|fewer)", said), (
+            name,
+            said,
+        )
