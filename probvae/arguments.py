@@ -1,4 +1,4 @@
-"""Checks of the numbers that functions take: counts, and weights or rates."""
+"""Checks of the numbers that functions take: counts, weights or rates, and flags."""
 
 import math
 from typing import Any
@@ -43,6 +43,24 @@ def count(name: str, value: Any, smallest: int = 1, largest: int = LARGEST) -> A
     if number > largest:
         raise InputError(f"{name} must be a whole number of at most {largest:,}; got {int(number):,}.")
     return int(number)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Check a choice between True and False, and return it as a bool.
+
+    Args:
+      name: Name of the argument, for the message.
+      value: True or False, of Python or NumPy.
+
+    Raises:
+      InputError: The value is something else.
+
+    >>> flag("missing", np.True_)
+    True
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} must be True or False; got {_shown(value)}.")
+    return bool(value)
 
 
 def weight(name: str, value: Any, low: float = 0.0, *, above: bool = False) -> Any:

@@ -179,7 +179,10 @@ class Options:
             value = getattr(self, name)
             if value not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
-        if not 0 <= self.validation < 1:
+        for name in ("missing", "old_coding", "labels"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise InputError(f"{name} must be True or False; got {getattr(self, name)!r}.")
+        if not isinstance(self.validation, int | float) or not 0 <= self.validation < 1:
             raise InputError(
                 "validation must be a fraction of the training set, from 0 to below 1; got "
                 f"{self.validation}."

@@ -30,6 +30,8 @@ def refuse_folder_in_use(
     `why_foreign` is a function of the names in the folder that says why they may not be replaced in any case,
     or returns an empty text; by default, run folders are not replaced.
     """
+    if not isinstance(overwrite, bool):
+        raise InputError(f"overwrite must be True or False; got {overwrite!r}.")
     with usable(folder):
         names = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if not names:

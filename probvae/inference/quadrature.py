@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from probvae.arguments import weight
+from probvae.arguments import flag, weight
 from probvae.distributions.base import unwrap
 from probvae.environment import cores
 from probvae.errors import InputError
@@ -103,6 +103,7 @@ def exact(
     """
     x = _checked(vae, x, tolerance)
     at_least(extra_halvings=(extra_halvings, 0), max_points=(max_points, 1))
+    flag("fast", fast)
     vae = in_space(vae, tfd.LogNormal(0.0, RING))
     every = np.arange(len(x))
     grid = Grid(vae)

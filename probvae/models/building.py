@@ -23,7 +23,6 @@ from probvae.models.vae import VAE
 from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS, PriorContext, compatible
 
-
 LARGEST_SEED = 2**50  # the seeds of the layers, some 3000 times as large, are int64
 
 

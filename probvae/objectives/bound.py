@@ -11,7 +11,10 @@ from typing import Any, NamedTuple, Protocol
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from probvae.arguments import count, weight
+from probvae.arguments import count, flag, weight
+from probvae.display import kind
+from probvae.distributions.base import unwrap
+from probvae.errors import InputError
 from probvae.objectives import memory
 from probvae.objectives.gradients import path_log_prob
 from probvae.seeds import Seed, as_seed
@@ -177,16 +180,38 @@ def elbo(
       [B], nats per example, at most log p(x) in expectation; to be maximised.
 
     Raises:
-      NotImplementedError: With `analytic_kl`, if TFP has no closed form for this pair.
+      InputError: With `analytic_kl`, if TFP has no closed form for this pair.
 
     References:
       Kingma & Welling 2014, arXiv:1312.6114, section 2.3, both estimators. Higgins et al. 2017, beta-VAE.
     """
+    flag("analytic_kl", analytic_kl)
     q = vae.posterior(x)  # q(z|x)
+    rate = closed_kl(vae, q, vae.prior) if analytic_kl else None
     terms = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q)
-    if analytic_kl:
-        return tf.reduce_mean(terms.log_likelihood, axis=0) - beta * tfd.kl_divergence(q, vae.prior)
+    if rate is not None:
+        weight("beta", beta)
+        return tf.reduce_mean(terms.log_likelihood, axis=0) - beta * rate
     return tf.reduce_mean(terms.weighted(beta), axis=0)
+
+
+def closed_kl(vae: Model, q: tfd.Distribution, prior: tfd.Distribution) -> tf.Tensor:
+    """Return KL(q || p(z)) in closed form; q and the prior may be single coordinates of those of the model.
+
+    Raises:
+      InputError: TFP has no closed form for this pair.
+    """
+    try:
+        return tfd.kl_divergence(q, prior)
+    except NotImplementedError:
+        architecture = getattr(vae, "architecture", None)
+        names = [kind(unwrap(d)) for d in (q, prior)]
+        if architecture is not None:
+            names = [architecture.posterior, architecture.prior]
+        raise InputError(
+            f"The KL of the posterior {names[0]} and the prior {names[1]} has no closed form: leave "
+            "analytic_kl out."
+        ) from None
 
 
 def stl(vae: Model, x: tf.Tensor, *, num_samples: int = 1, seed: Seed, beta: Beta = 1.0) -> tf.Tensor:

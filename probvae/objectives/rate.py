@@ -3,9 +3,9 @@
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from probvae.arguments import weight
+from probvae.arguments import flag, weight
 from probvae.objectives.aggregate import marginals, squared_mmd, total_correlation
-from probvae.objectives.bound import Beta, LogTerms, Model, log_terms
+from probvae.objectives.bound import Beta, LogTerms, Model, closed_kl, log_terms
 from probvae.seeds import Seed, fold_in
 
 
@@ -28,28 +28,31 @@ def free_bits(
     below, so that the mean over the batch is the formula's. The maximum of a Monte Carlo mean is biased
     upwards; `analytic_kl` takes each KL in closed form.
 
+    Raises:
+      InputError: With `analytic_kl`, if TFP has no closed form for this pair.
+
     References:
       Kingma et al. 2016, arXiv:1606.04934, on free bits.
     """
-    weight("free_bits", free_bits), weight("beta", beta)
+    weight("free_bits", free_bits), weight("beta", beta), flag("analytic_kl", analytic_kl)
     q = vae.posterior(x)  # q(z|x)
     terms = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q)
-    rates = _rates(q, vae.prior, terms, analytic_kl)  # [B, L] or [B, 1]
+    rates = _rates(vae, q, terms, analytic_kl)  # [B, L] or [B, 1]
     free = free_bits * terms.z.shape[-1] / rates.shape[-1]
     rates = tf.where(tf.reduce_mean(rates, axis=0) > free, rates, free)
     return tf.reduce_mean(terms.log_likelihood, axis=0) - beta * tf.reduce_sum(rates, axis=1)
 
 
-def _rates(q: tfd.Distribution, prior: tfd.Distribution, terms: LogTerms, analytic_kl: bool) -> tf.Tensor:
+def _rates(vae: Model, q: tfd.Distribution, terms: LogTerms, analytic_kl: bool) -> tf.Tensor:
     """Return KL(q(z|x) || p(z)) by coordinate, [B, L], or as a whole, [B, 1], if they are dependent."""
-    each_q, each_p = marginals(q), marginals(prior)
+    each_q, each_p = marginals(q), marginals(vae.prior)
     if each_q and each_p and each_q.independent and each_p.independent:
         q, prior = each_q.distribution, each_p.distribution
         if analytic_kl:
-            return tfd.kl_divergence(q, prior)
+            return closed_kl(vae, q, prior)
         return tf.reduce_mean(q.log_prob(terms.z) - prior.log_prob(terms.z), axis=0)
     if analytic_kl:
-        return tfd.kl_divergence(q, prior)[:, tf.newaxis]
+        return closed_kl(vae, q, vae.prior)[:, tf.newaxis]
     return tf.reduce_mean(terms.log_posterior - terms.log_prior, axis=0)[:, tf.newaxis]
 
 

@@ -3,6 +3,7 @@
 import os
 from typing import Any, NamedTuple
 
+from probvae.arguments import flag
 from probvae.errors import InputError
 from probvae.evaluation.estimates import Difference, paired_difference, refuse_unless_comparable
 from probvae.runs.files import EvaluationResults
@@ -36,6 +37,7 @@ def compare_evaluations(
     Raises:
       InputError: The evaluations have no estimate in common, or their conditions differ.
     """
+    flag("force", force)
     common = first.arrays.keys() & second.arrays.keys()
     method = "exact" if "exact" in common else "iwae"
     if method not in common:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from probvae.arguments import flag
 from probvae.data import from_config
 from probvae.errors import InputError
 from probvae.evaluation import state
@@ -73,6 +74,7 @@ def evaluate(
     Raises:
       InputError: The folder holds no run, its data cannot be read or do not fit, or `output` is in use.
     """
+    flag("force", force)
     chosen, observer = state.Options(**options), observer or Observer()
     strategy = strategy or tf.distribute.get_strategy()
     run = as_run(run, data)

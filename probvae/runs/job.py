@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from probvae.arguments import flag
 from probvae.config.architecture import Architecture
 from probvae.config.training import Every, Training
 from probvae.data.binarization import Prepared
@@ -37,6 +38,10 @@ class RunOptions:
     mlflow: str = ""
     strategy: Any = None
     command: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("overwrite", "tensorboard"):
+            flag(name, getattr(self, name))
 
 
 @dataclasses.dataclass(frozen=True)

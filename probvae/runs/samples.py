@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probvae import figures
+from probvae.arguments import flag
 from probvae.environment import __version__
 from probvae.errors import InputError
 from probvae.figures.panels import PANELS, grid, image_bytes
@@ -68,6 +69,7 @@ def sample(
       InputError: The folder holds no run, an option is wrong or unused by the mode, `output` is in use, or
         the data cannot be read.
     """
+    flag("images", images)
     chosen = SampleOptions(**options)
     chosen.refuse_unless_used(mode)
     run = as_run(run, chosen.data)

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from probvae.arguments import flag
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.data.coding import NUMBERS
@@ -161,6 +162,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
           InputError: A parameter is invalid, or a value lies outside the support of the likelihood.
           NonFiniteError: The objective is not finite.
         """
+        for name in ("standardize", "warm_start"):
+            flag(name, plain(getattr(self, name)))
         resumes = self.warm_start and hasattr(self, "weights_")
         by_schema = self._takes_schema(X)
         fields = self._fields_of(Architecture)

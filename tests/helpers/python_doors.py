@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 import probvae
-from probvae import evaluation, inference, objectives, sampling
+from probvae import data, evaluation, export, inference, objectives, runs, sampling, sklearn
 
 SHAPE = (6,)
 
@@ -210,6 +210,21 @@ WEIGHTS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "sampling.tempered(temperature=w)": lambda vae, x, w: sampling.tempered(vae.prior, w),
     "evaluation.active_units(threshold=w)": lambda vae, x, w: evaluation.active_units(vae, x, threshold=w),
 }
+FLAGS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "objectives.elbo(analytic_kl=f)": lambda vae, x, f: objectives.elbo(vae, x, seed=0, analytic_kl=f),
+    "objectives.free_bits(analytic_kl=f)": lambda vae, x, f: objectives.free_bits(
+        vae, x, seed=0, analytic_kl=f
+    ),
+    "inference.exact(fast=f)": lambda vae, x, f: inference.exact(vae, x, tolerance=1.0, fast=f),
+    "data.load(missing=f)": lambda vae, x, f: data.load("digits", missing=f),
+    "runs.RunOptions(overwrite=f)": lambda vae, x, f: runs.RunOptions(overwrite=f),
+    "export.export_model(overwrite=f)": lambda vae, x, f: export.export_model(vae, "none", overwrite=f),
+    "Architecture(missing=f)": lambda vae, x, f: probvae.Architecture(missing=f),
+    "Training(analytic_kl=f)": lambda vae, x, f: probvae.Training(analytic_kl=f),
+    "VAETransformer(standardize=f)": lambda vae, x, f: sklearn.VAETransformer(standardize=f).fit(x),
+    "VAETransformer(missing=f)": lambda vae, x, f: sklearn.VAETransformer(missing=f).fit(x),
+}
+WRONG_FLAGS = ("a", 1, 0.0, None, [True])
 WRONG_WEIGHTS = (np.nan, np.inf, "1", None, [1.0], True)
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from probvae.arguments import flag
 from probvae.errors import InputError
 from probvae.export.web.content import describe, refuse_unless_served
 from probvae.export.web.page import to_html
@@ -85,6 +86,7 @@ def explore(
 
 
 def _refuse_unless_free(path: Path, *, overwrite: bool) -> None:
+    flag("overwrite", overwrite)
     if path.is_dir():
         raise InputError(f"{path} is a folder: give --output a file's name, such as {path / PAGE}.")
     if path.suffix.lower() not in (".html", ".htm"):
