@@ -1,6 +1,7 @@
-"""Checks of the numbers that functions take: counts, weights or rates, and flags."""
+"""Checks of what functions take beside data: counts, weights or rates, flags, and names of choices."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,45 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise InputError(f"{name} must be True or False; got {_shown(value)}.")
     return bool(value)
+
+
+def choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    """Check the name of a choice, and return it.
+
+    Args:
+      name: Name of the argument, for the message.
+      value: Name of a choice.
+      choices: Names that are allowed.
+
+    Raises:
+      InputError: There is no such choice.
+
+    >>> choice("method", "iwae", ["iwae", "elbo"])
+    'iwae'
+    """
+    names = list(choices)
+    if not isinstance(value, str) or value not in names:
+        raise InputError(f"{name} must be one of {', '.join(names)}; got {_shown(value)}.")
+    return value
+
+
+def sample_shape(value: Any) -> None:
+    """Check the number of draws from a distribution, or their shape; a tensor of a graph passes.
+
+    Args:
+      value: Whole number of at least 0, or a sequence of them.
+
+    Raises:
+      InputError: The value is something else, or a number is too large.
+    """
+    sizes = known(value)
+    if sizes is None and tf.is_tensor(value) and value.dtype.is_integer:
+        return
+    if isinstance(sizes, np.ndarray) and sizes.dtype.kind in "iu":
+        sizes = sizes.ravel()
+    several = isinstance(sizes, list | tuple | tf.TensorShape) or np.ndim(sizes) == 1
+    for size in sizes if several else [sizes]:
+        count("The number of draws", size, 0)
 
 
 def weight(name: str, value: Any, low: float = 0.0, *, above: bool = False) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from probvae import arguments
 from probvae.display import ReprMixin
 from probvae.seeds import Seed
 
@@ -61,6 +62,10 @@ class LibraryDistribution(ReprMixin, tfd.Distribution):
     def _shape_tensors(self) -> tuple[Any, Any]:
         """Return batch and event shape, as tensors or as sequences of integers."""
         return self._shapes()
+
+    def _call_sample_n(self, sample_shape: Any, seed: Seed, **kwargs: Any) -> tf.Tensor:
+        arguments.sample_shape(sample_shape)
+        return super()._call_sample_n(sample_shape, seed, **kwargs)
 
     def _batch_shape(self) -> tf.TensorShape:
         return tf.TensorShape(self._shapes()[0])

@@ -9,8 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-from probvae.arguments import weight
-from probvae.errors import InputError
+from probvae.arguments import choice, weight
 from probvae.inference.blocks import at_least
 from probvae.inference.hmc import acceptance_probability
 from probvae.objectives.bound import Model
@@ -54,8 +53,7 @@ class Annealing:
         at_least(num_leapfrog_steps=(self.num_leapfrog_steps, 1))
         at_least(num_pilot_chains=(self.num_pilot_chains, 1))
         weight("step_size", self.step_size, above=True)
-        if self.initial not in INITIALS:
-            raise InputError(f"Expected an initial among {', '.join(INITIALS)}; got {self.initial!r}.")
+        choice("initial", self.initial, INITIALS)
 
     def refuse_values(self, batch_size: int, latent_dim: int) -> None:
         """Refuse numbers of chains and steps whose values do not fit into memory."""

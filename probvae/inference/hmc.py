@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from probvae.errors import InputError
+from probvae.arguments import choice
 from probvae.inference.blocks import Progress, as_data, at_least, compiled_in_blocks
 from probvae.inference.sphere import in_space, shortened
 from probvae.objectives.bound import Model
@@ -86,8 +86,7 @@ def posterior_samples(
       Hoffman & Gelman 2014, The No-U-Turn Sampler, arXiv:1111.4246 (NUTS and dual averaging).
       Gelman & Rubin 1992; Vehtari et al. 2021, arXiv:1903.08008 (split R-hat, effective samples).
     """
-    if method not in METHODS:
-        raise InputError(f"Expected a method among {', '.join(METHODS)}; got {method!r}.")
+    choice("method", method, METHODS)
     at_least(num_samples=(num_samples, 1), num_burnin_steps=(num_burnin_steps, 1))
     at_least(num_chains=(num_chains, 1), num_steps_between_results=(num_steps_between_results, 0))
     at_least(batch_size=(batch_size, 1))

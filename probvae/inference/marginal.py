@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from probvae.arguments import count
+from probvae.arguments import choice, count
 from probvae.distributions.base import LibraryDistribution
 from probvae.errors import InputError
 from probvae.inference.quadrature import exact
@@ -63,8 +63,7 @@ class Marginal(LibraryDistribution):
         name: str = "marginal",
     ) -> None:
         parameters = dict(locals())
-        if method not in METHODS:
-            raise InputError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+        choice("method", method, METHODS)
         count("num_samples", num_samples)
         if method == "exact" and vae.latent_dim > 3:
             raise InputError(

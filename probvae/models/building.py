@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
-from probvae.arguments import count, weight
+from probvae.arguments import choice, count, weight
 from probvae.config.architecture import Architecture
 from probvae.config.choices import CHOICES
 from probvae.data.schema import Schema
@@ -70,8 +70,7 @@ def build(
       InputError: Some choices cannot be combined.
     """
     seed = count("seed", seed, 0, LARGEST_SEED)
-    if precision not in CHOICES["precision"]:
-        raise InputError(f"precision must be one of {', '.join(CHOICES['precision'])}; got {precision!r}.")
+    choice("precision", precision, CHOICES["precision"])
     if weight("dropout", dropout) >= 1:
         raise InputError(f"dropout must be from 0 to below 1; got {dropout}.")
     if schema is not None:

@@ -1,7 +1,7 @@
 """Draws from the prior of a VAE and from its posterior predictive distribution."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -112,6 +112,8 @@ def prior_draws(
     """
     n = count("n", n)
     refuse_values("n", n, vae.latent_dim + 2 * math.prod(vae.event_shape))
+    if sampler is not None:
+        check_sampler(vae, sampler)
     distribution = tempered(vae.prior if sampler is None else sampler, temperature)
     seed_z, seed_x = split(seed, 2)
     # The blocks bound the memory of mixtures, which draw from all components and keep one.
@@ -121,6 +123,17 @@ def prior_draws(
         1000,
     )
     return decode(vae, z, seed=seed_x)
+
+
+def check_sampler(vae: VAE, sampler: Any) -> None:
+    """Refuse what is no distribution of z."""
+    if not isinstance(sampler, tfd.Distribution) or sampler.event_shape != [vae.latent_dim]:
+        shape = getattr(sampler, "event_shape", None)
+        got = f"a {type(sampler).__name__}" if shape is None else f"one of event shape {shape}"
+        raise InputError(
+            f"The sampler must be a distribution of z, of event shape [{vae.latent_dim}]; got {got}: make "
+            "one by sampling.fit_sampler."
+        )
 
 
 # ---- posterior -------------------------------------------------------------------------------------

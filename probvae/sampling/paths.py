@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from probvae.arguments import count
+from probvae.arguments import choice, count
 from probvae.errors import InputError
 from probvae.models.vae import VAE
 from probvae.objectives.memory import refuse_values
@@ -90,8 +90,7 @@ def interpolate(
         path is linear and z lies on a sphere.
     """
     z0, z1 = np.asarray(z0, np.float64), np.asarray(z1, np.float64)
-    if path not in PATHS:
-        raise InputError(f"path must be one of {', '.join(PATHS)}; got {path!r}.")
+    choice("path", path, PATHS)
     steps = count("steps", steps, 2)
     refuse_values("steps", steps, z0.size + 2 * math.prod(vae.event_shape) * (z0.size // vae.latent_dim))
     if z0.shape != z1.shape:

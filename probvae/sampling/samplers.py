@@ -19,13 +19,13 @@ import tf_keras
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from probvae.arguments import count
+from probvae.arguments import choice, count
 from probvae.errors import InputError
 from probvae.inference.blocks import accepted, in_blocks
 from probvae.inference.estimates import estimate
 from probvae.models.vae import VAE
 from probvae.priors import PRIORS, PriorContext, on_sphere
-from probvae.sampling.draws import posterior_draws
+from probvae.sampling.draws import check_sampler, posterior_draws
 from probvae.seeds import Seed, as_seed, fold_in, split
 
 POOL = 10_000  # approximate number of draws of q(z) for the fit of a sampler
@@ -53,8 +53,7 @@ def fit_sampler(
     Raises:
       InputError: The kind is unknown, there are too few data, or z lies on a sphere.
     """
-    if kind not in SAMPLERS:
-        raise InputError(f"sampler must be one of {', '.join(SAMPLERS)}; got {kind!r}.")
+    choice("sampler", kind, SAMPLERS)
     x, components = accepted(vae, x), count("components", components, 0)
     if on_sphere(vae.prior):
         raise InputError(
@@ -184,6 +183,7 @@ class Closeness(NamedTuple):
 
 def closeness(vae: VAE, sampler: tfd.Distribution, x: np.ndarray, *, seed: Seed = 0) -> Closeness:
     """Compare a sampler with the prior at one draw z ~ q(z|x) for each x of held-out data [N, *E]."""
+    check_sampler(vae, sampler)
     z = posterior_draws(vae, x, seed=seed)[0]
 
     def log_prob(distribution: tfd.Distribution) -> np.ndarray:

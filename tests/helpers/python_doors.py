@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 import probvae
-from probvae import data, evaluation, export, inference, objectives, runs, sampling, sklearn
+from probvae import data, evaluation, export, inference, objectives, priors, runs, sampling, sklearn
 
 SHAPE = (6,)
 
@@ -181,6 +181,26 @@ COUNTS: dict[str, Callable[[Any, Any, Any], Any]] = {
 }
 WRONG_COUNTS = (2.5, -1, 0, "3", True, np.nan, [2], 1e9)
 LARGE_COUNTS = (2**31, 2**40, 10**30)
+LATENT = tf.zeros([2])
+SAMPLES: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "vae.marginal().sample(n)": lambda vae, x, n: vae.marginal().sample(n, seed=0),
+    "vae.likelihood(z).sample(n)": lambda vae, x, n: conditional().likelihood(LATENT).sample(n, seed=(0, 1)),
+    "realnvp.sample(n)": lambda vae, x, n: priors.PRIORS["realnvp"](
+        2, seed=0, context=priors.PriorContext()
+    ).sample(n, seed=(0, 1)),
+}
+WRONG_SAMPLES = (2.5, -1, "3", True, np.nan, [2.5], [[2]], None, 2**31, 2**40)
+NAMES: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "vae.marginal(method=c)": lambda vae, x, c: vae.marginal(method=c),
+    "inference.posterior_samples(method=c)": lambda vae, x, c: inference.posterior_samples(vae, x, method=c),
+    "inference.ais(initial=c)": lambda vae, x, c: inference.ais(vae, x, initial=c),
+    "sampling.fit_sampler(kind=c)": lambda vae, x, c: sampling.fit_sampler(vae, x, kind=c),
+    "sampling.interpolate(path=c)": lambda vae, x, c: sampling.interpolate(vae, LATENT, LATENT, path=c),
+    "probvae.build(precision=c)": lambda vae, x, c: probvae.build(vae.architecture, precision=c),
+    "Architecture(prior=c)": lambda vae, x, c: probvae.Architecture(prior=c),
+    "Training(objective=c)": lambda vae, x, c: probvae.Training(objective=c),
+}
+WRONG_NAMES = ("none of them", None, 3, ["iwae"], {})
 SEEDS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "probvae.elbo(seed=s)": lambda vae, x, s: probvae.elbo(vae, x, seed=s),
     "vae.sample(seed=s)": lambda vae, x, s: vae.sample(2, seed=s),

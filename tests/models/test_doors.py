@@ -43,12 +43,18 @@ NUMBERS = (
     (doors.COUNTS, doors.WRONG_COUNTS, "must be a whole number of at least [012]; got "),
     (doors.SEEDS, doors.WRONG_SEEDS, r"A seed must be an int or an int32 pair of shape \[2\]; got "),
     (doors.WEIGHTS, doors.WRONG_WEIGHTS, "must be a finite number.*; got "),
+    (
+        doors.SAMPLES,
+        doors.WRONG_SAMPLES,
+        "The number of draws must be a whole number of at (least 0|most .*); got ",
+    ),
+    (doors.NAMES, doors.WRONG_NAMES, "must be (one of|of type str).*; got "),
     (doors.FLAGS, doors.WRONG_FLAGS, "must be (True or False|of type bool); got "),
 )
 
 
 @pytest.mark.parametrize(
-    ("entries", "wrong", "sentence"), NUMBERS, ids=["counts", "seeds", "weights", "flags"]
+    ("entries", "wrong", "sentence"), NUMBERS, ids=["counts", "seeds", "weights", "samples", "names", "flags"]
 )
 def test_wrong_numbers_are_refused_in_a_sentence(entries, wrong, sentence, vae):
     x = doors.right()
