@@ -84,6 +84,24 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     return value
 
 
+def instance(name: str, value: Any, kind: type, advice: str) -> None:
+    """Check the class of an argument.
+
+    Args:
+      name: Name of the argument, for the message.
+      value: Object.
+      kind: Class that it must have.
+      advice: What to give instead, the end of the message.
+
+    Raises:
+      InputError: The object is of another class.
+    """
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIO" else "a"
+        got = "None" if value is None else f"a {type(value).__name__}"
+        raise InputError(f"{name} must be {article} {kind.__name__}; got {got}: {advice}.")
+
+
 def sample_shape(value: Any) -> None:
     """Check the number of draws from a distribution, or their shape; a tensor of a graph passes.
 

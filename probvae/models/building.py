@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
-from probvae.arguments import choice, count, weight
+from probvae.arguments import choice, count, instance, weight
 from probvae.config.architecture import Architecture
 from probvae.config.choices import CHOICES
 from probvae.data.schema import Schema
@@ -67,8 +67,11 @@ def build(
       schema: Schema of the data, `DataSet.schema`, which `vae.schema` keeps; None for arrays of one's own.
 
     Raises:
-      InputError: Some choices cannot be combined.
+      InputError: An argument has the wrong type or is out of range, or some choices cannot be combined.
     """
+    instance("architecture", architecture, Architecture, "call build(Architecture(...))")
+    if schema is not None:
+        instance("schema", schema, Schema, "give the schema of the data, DataSet.schema, or leave it out")
     seed = count("seed", seed, 0, LARGEST_SEED)
     choice("precision", precision, CHOICES["precision"])
     if weight("dropout", dropout) >= 1:

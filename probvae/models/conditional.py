@@ -5,6 +5,7 @@ so that objectives, training and evaluation handle it like any other x; their p(
 """
 
 import math
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -193,12 +194,13 @@ class ConditionalVAE(VAE):
         """
         unknown = tfd.Independent(tfd.Deterministic(tf.fill([self.context_dim], np.nan)), 1)
         contexts = unknown if self.contexts is None else self.contexts
-        return tfd.JointDistributionNamed(
-            {"z": self.prior, "x": lambda z: JoinedLikelihood(self, z, contexts=contexts)}
-        )
+        parts = OrderedDict(z=self.prior, x=lambda z: JoinedLikelihood(self, z, contexts=contexts))
+        return tfd.JointDistributionNamed(parts)
 
     def given(self, y: tf.Tensor) -> VAE:
         """Return the model of x at one y, [C] or a class by number or name: a `VAE` of the same weights.
+
+        `probvae.save` refuses it: save the conditional model, and call `given` after loading.
 
         Raises:
           InputError: There are several y, a class is unknown, or the networks are not Keras graphs that end
@@ -220,6 +222,7 @@ class ConditionalVAE(VAE):
         with float32_layers():
             networks = filled(encoder, self.value_shape, y), filled(decoder, (self.latent_dim,), y)
         given = VAE(self.prior, *networks)
+        given.unsaved = "the model of one y: save the conditional model, and call given(y) after loading"
         given.schema, given._new_contract = self.schema, lambda: self.value_contract
         return given
 

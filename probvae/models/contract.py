@@ -28,6 +28,7 @@ class Contract(NamedTuple):
       contains: Function from x [..., *E], an array or a tensor, to a mask of the values that are allowed.
       describe: Function from an array of finite x to a description of values that are not allowed.
       advice: Last sentence of the message about such values; none if it is empty.
+      has_schema: Whether the model has a schema, which encodes tables.
     """
 
     event_shape: Shape
@@ -36,6 +37,7 @@ class Contract(NamedTuple):
     contains: Callable[[Any], Any]
     describe: Callable[[np.ndarray], str]
     advice: str = "Give x as in training, or choose another likelihood."
+    has_schema: bool = False
 
     @property
     def missing(self) -> bool:
@@ -81,9 +83,12 @@ class Contract(NamedTuple):
     def numbers(self, x: Any, what: str) -> Any:
         """Return x as an array or a tensor of numbers."""
         if hasattr(x, "columns") and hasattr(x, "dtypes"):
+            advice = "frame.to_numpy() of numeric columns in the order of the training"
+            if self.has_schema:
+                advice = "vae.schema.encode(frame), or an array of numbers"
             raise InputError(
-                f"{what} must be an array of examples as the model takes them; got a {type(x).__name__}. Use "
-                f"vae.schema.encode(...) for the columns of a table, or an array of numbers."
+                f"{what} must be an array of examples as the model takes them; got a {type(x).__name__}: "
+                f"give {advice}."
             )
         if isinstance(x, tf.Variable):
             x = tf.convert_to_tensor(x)
@@ -190,7 +195,7 @@ def joined_contract(x: Contract, y: Contract) -> Contract:
         return text.strip().removesuffix(".")
 
     shape = (size + y.event_shape[0],)
-    return Contract(shape, x.dtype, f"{x.support}, and y beside it", contains, describe, advice="")
+    return Contract(shape, x.dtype, f"{x.support}, and y beside it", contains, describe, "", x.has_schema)
 
 
 def class_contract(classes: int, dtype: tf.DType, *, may_be_unknown: bool = False) -> Contract:

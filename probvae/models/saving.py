@@ -2,7 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from probvae.arguments import instance
 from probvae.config import json_file
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
@@ -10,6 +14,7 @@ from probvae.data.schema import Schema
 from probvae.data.schema_file import read_schema, write_schema
 from probvae.errors import InputError
 from probvae.files import npz
+from probvae.files.outputs import usable
 from probvae.files.reading import read_text
 from probvae.files.writing import CONFIG, WEIGHTS, write_text
 from probvae.models.building import build
@@ -25,12 +30,38 @@ def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = N
         model of the same shape.
       folder: Folder to write to, made if absent; the files are replaced if present.
       training: Settings of its training, kept in config.json.
+
+    A p(y) from `ConditionalVAE.with_contexts` is not saved.
+
+    Raises:
+      InputError: The model is no model of its own but made by `ConditionalVAE.given`, its weights are not
+        finite, an argument has the wrong type, or the folder cannot be written. Nothing is written.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    instance("vae", vae, VAE, "call probvae.save(vae, folder)")
+    folder = _path(folder, "probvae.save(vae, folder)")
+    if training is not None:
+        instance("training", training, Training, "give the Training of the model, or leave it out")
+    if vae.unsaved:
+        raise InputError(f"This is {vae.unsaved}.")
+    arrays = arrays_of(vae)
+    wrong = [name for name, array in arrays.items() if not np.all(np.isfinite(array))]
+    if wrong:
+        raise InputError(
+            f"The weights are not finite ({wrong[0]}), so the model is of no use: go back to earlier ones."
+        )
+    with usable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     write_schema(folder, vae.schema)
     write_text(folder / CONFIG, config_text(vae.architecture, training, vae.schema))
-    save_weights(vae, folder / WEIGHTS)
+    write_npz(folder / WEIGHTS, arrays)
+
+
+def _path(folder: Any, call: str) -> Path:
+    """Return the path of a folder."""
+    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+        got = repr(folder) if isinstance(folder, str) else f"a {type(folder).__name__}"
+        raise InputError(f"folder must be the path of a folder; got {got}: call {call}.")
+    return Path(folder)
 
 
 def config_text(architecture: Architecture | None, training: Training | None, schema: Schema | None) -> str:
@@ -55,9 +86,12 @@ def load(folder: str | os.PathLike[str], vae: VAE | None = None) -> VAE:
       The model; it gives the same numbers as the one that was saved.
 
     Raises:
-      InputError: A file is missing or damaged, or the weights do not fit the model.
+      InputError: A file is missing or damaged, the weights do not fit the model, or an argument has the wrong
+        type.
     """
-    folder = Path(folder)
+    folder = _path(folder, "probvae.load(folder)")
+    if vae is not None:
+        instance("vae", vae, VAE, "call probvae.load(folder, vae), or probvae.load(folder)")
     config = read_config(folder)
     schema = None if config.schema_sha256 is None else read_schema(folder, config.schema_sha256)
     if vae is None:

@@ -1,6 +1,7 @@
 """The VAE: a prior p(z), an encoder that returns q(z|x), a decoder that returns p(x|z)."""
 
 import math
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ class VAE(KerasModel):
     """
 
     architecture: Architecture | None = None  # set by `probvae.models.building`
+    unsaved = ""  # what this model is, and what to save, where `probvae.save` refuses it
     schema: Schema | None = None  # what is known of the data; None for arrays of the caller's own
     density_name = "log p(x)"  # the density that bounds and estimates refer to
     has_log_terms = True  # whether `objectives.log_terms` is defined for every example
@@ -137,9 +139,11 @@ class VAE(KerasModel):
         """Return p(z, x) = p(z) p(x|z) as a joint distribution of `z` and `x`.
 
         `vae.joint().experimental_pin(x=x)` is the unnormalized p(z|x) that `tfp.mcmc` and `tfp.vi`
-        work on: its `unnormalized_log_prob(z)` takes z [..., B, L] and returns [..., B], in nats.
+        work on: its `unnormalized_log_prob(z)`, or `(z=z)`, takes z [..., B, L] and returns [..., B], nats.
         """
-        return tfd.JointDistributionNamed({"z": self.prior, "x": lambda z: self.likelihood(z)})
+        # In order, because TFP takes z by its place from an ordered model only.
+        parts = OrderedDict(z=self.prior, x=lambda z: self.likelihood(z))
+        return tfd.JointDistributionNamed(parts)
 
     # ---- examples: x, and y where a model has one ------------------------------------------------
 
@@ -150,7 +154,7 @@ class VAE(KerasModel):
     @property
     def contract(self) -> Contract:
         """The contract of the examples: their shape, type and values."""
-        return self._new_contract()
+        return self._new_contract()._replace(has_schema=self.schema is not None)
 
     def examples(self, x: Any, what: str = "x", *, batch: bool = False) -> Any:
         """Check examples and return them as numbers of the model's type: `contract.check`."""

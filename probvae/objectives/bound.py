@@ -115,8 +115,8 @@ def log_terms(
     """
     x, num_samples = checked(vae, x), count("num_samples", num_samples)
     q = vae.posterior(x) if q is None else q  # q(z|x)
-    examples = q.batch_shape.num_elements()
-    memory.refuse_values("num_samples", num_samples, (examples or 1) * (vae.latent_dim + 3))
+    sizes = [shape.num_elements() or 1 for shape in (q.batch_shape, q.event_shape)]
+    memory.refuse_values("num_samples", num_samples, sizes[0] * (sizes[1] + 3))  # z, and the three terms
     z = q.sample(num_samples, seed=as_seed(seed))  # [S, B, L]
     z = z if path is None else path(z)
     log_posterior = q.log_prob if path is None else lambda z: path_log_prob(q, z)

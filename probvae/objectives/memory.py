@@ -293,7 +293,7 @@ def refuse_values(name: str, number: Any, size: int) -> None:
         return
     free = available_memory()
     if free is not None and 4 * number * size > free:
-        most = int(FREE * free / (4 * size))
+        most = int(FREE_SHARE * free / (4 * size))
         advice = f"use at most {most:,}" if most else "use fewer examples at once"
         raise InputError(
             f"{name}={number:,} needs at least {_gigabytes(4 * number * size)} of memory, and "

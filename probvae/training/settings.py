@@ -1,9 +1,31 @@
 """Checks that the settings of a training have an effect on a model and its data."""
 
+import numpy as np
+
+from probvae.arguments import instance
 from probvae.config.training import Training
+from probvae.data.arrays import Rows
 from probvae.data.binarization import Prepared
 from probvae.errors import InputError
 from probvae.models.vae import VAE
+
+
+def refuse_other_parts(vae: VAE, data: Prepared, training: Training) -> None:
+    """Refuse arguments of a `Trainer` of other classes.
+
+    Raises:
+      InputError: The model, the data or the settings are something else, such as each other.
+    """
+    order = "the order is Trainer(vae, data, training)"
+    instance("vae", vae, VAE, order)
+    instance("data", data, Prepared, f"prepare a DataSet by data.prepare(...); {order}")
+    instance("training", training, Training, order)
+    if not isinstance(data.train, np.ndarray | Rows):
+        raise InputError(f"data.train must be an array; got a {type(data.train).__name__}.")
+    if not callable(data.feed):
+        raise InputError(
+            f"data.feed must be a function (batch, seed) -> x; got a {type(data.feed).__name__}."
+        )
 
 
 def refuse_idle(vae: VAE, data: Prepared, training: Training) -> None:

@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from probvae.arguments import instance
 from probvae.config.training import Every, Training
 from probvae.data.binarization import Prepared
+from probvae.errors import InputError
 from probvae.models.callbacks import checked_for_trainer
 from probvae.models.vae import VAE
 from probvae.training.epochs import ChunkSize, epoch_order
@@ -23,7 +25,7 @@ from probvae.training.non_finite import NonFiniteError, step_error
 from probvae.training.objective import in_parts, known_fraction, make_objective, refuse_large_step
 from probvae.training.optimizer import averages, learning_rate, make_optimizer
 from probvae.training.scoring import compile_test
-from probvae.training.settings import refuse_idle
+from probvae.training.settings import refuse_idle, refuse_other_parts
 from probvae.training.state import EpochSums, Row, State, assign
 from probvae.training.steps import compile_steps
 from probvae.training.strategies import refuse_unless_shared
@@ -83,6 +85,7 @@ class Trainer:
     """
 
     def __init__(self, vae: VAE, data: Prepared, training: Training) -> None:
+        refuse_other_parts(vae, data, training)
         self.vae, self.data, self.training = vae, data, training
         self.strategy = tf.distribute.get_strategy()
         self.replicas = self.strategy.num_replicas_in_sync
@@ -139,7 +142,20 @@ class Trainer:
         )
 
     def restore(self, state: State) -> None:
-        """Restore the state of a training with the same model, data and configuration."""
+        """Restore the state of a training with the same model, data and configuration.
+
+        Raises:
+          InputError: It is no state, or that of another model or optimizer; nothing changes.
+        """
+        instance("state", state, State, "call trainer.restore(state), with the result of trainer.state()")
+        for what, variables, values in (
+            ("model", self.vae.variables, state.weights),
+            ("optimizer", _variables(self.optimizer), state.optimizer),
+        ):
+            if [tuple(v.shape) for v in variables] != [np.shape(value) for value in values]:
+                raise InputError(
+                    f"The state must be of the same model and optimizer; that of its {what} differs."
+                )
         self._last = {}
         assign(self.vae.variables, state.weights)
         assign(_variables(self.optimizer), state.optimizer)

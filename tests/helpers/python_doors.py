@@ -8,6 +8,8 @@ import tensorflow as tf
 
 import probvae
 from probvae import data, evaluation, export, inference, objectives, priors, runs, sampling, sklearn
+from probvae.data import Prepared
+from probvae.training import State, Trainer, fit
 
 SHAPE = (6,)
 
@@ -201,6 +203,51 @@ NAMES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "Training(objective=c)": lambda vae, x, c: probvae.Training(objective=c),
 }
 WRONG_NAMES = ("none of them", None, 3, ["iwae"], {})
+
+
+def wrong_calls(vae: Any, folder: Any) -> dict[str, Callable[[], Any]]:
+    """Calls with arguments of other classes, such as swapped ones; `folder` is a path where nothing is."""
+    prepared, training = Prepared(right(), right(), lambda batch, seed: batch), probvae.Training()
+    architecture, trainer = vae.architecture, Trainer(vae, prepared, training)
+    weights = [v.numpy() for v in vae.variables]
+    spoilt = probvae.build(architecture)
+    spoilt.variables[0].assign(np.nan * weights[0])
+    calls: dict[str, Callable[[], Any]] = {
+        "Trainer(None, data, training)": lambda: Trainer(None, prepared, training),
+        "Trainer(data, vae, training)": lambda: Trainer(prepared, vae, training),
+        "Trainer(vae, x, training)": lambda: Trainer(vae, right(), training),
+        "Trainer(vae, data, None)": lambda: Trainer(vae, prepared, None),
+        "Trainer(vae, data of a list)": lambda: Trainer(vae, prepared._replace(train=[[0.0] * 6]), training),
+        "Trainer(vae, data without feed)": lambda: Trainer(vae, prepared._replace(feed=None), training),
+        "training.fit(vae, training, data)": lambda: fit(vae, training, prepared),
+        "trainer.restore(3)": lambda: trainer.restore(3),
+        "trainer.restore(of another)": lambda: trainer.restore(State(weights[:3], [])),
+        "build(None)": lambda: probvae.build(None),
+        "build(vae)": lambda: probvae.build(vae),
+        "build(schema=3)": lambda: probvae.build(architecture, schema=3),
+        "build(seed='a')": lambda: probvae.build(architecture, seed="a"),
+        "build(dropout=None)": lambda: probvae.build(architecture, dropout=None),
+        "conv_vae(3)": lambda: probvae.conv_vae(3),
+        "conv_vae((28, 28))": lambda: probvae.conv_vae((28, 28)),
+        "Architecture(latent_dim='a')": lambda: probvae.Architecture(latent_dim="a"),
+        "Architecture(units=3)": lambda: probvae.Architecture(units=3),
+        "save(3, path)": lambda: probvae.save(3, folder),
+        "save(path, vae)": lambda: probvae.save(folder, vae),
+        "save(vae, 3)": lambda: probvae.save(vae, 3),
+        "save(vae, '')": lambda: probvae.save(vae, ""),
+        "save(vae, path, 3)": lambda: probvae.save(vae, folder, 3),
+        "save(vae with NaN, path)": lambda: probvae.save(spoilt, folder),
+        "save(vae.given(y), path)": lambda: probvae.save(conditional().given(2), folder),
+        "save(vae, a file)": lambda: probvae.save(vae, __file__),
+        "load(3)": lambda: probvae.load(3),
+        "load(vae)": lambda: probvae.load(vae),
+        "load(path, 3)": lambda: probvae.load(folder, vae=3),
+        "prior_draws(sampler=3)": lambda: sampling.prior_draws(vae, 2, sampler=3),
+        "closeness(vae, x, x)": lambda: sampling.closeness(vae, right(), right()),
+    }
+    return calls
+
+
 SEEDS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "probvae.elbo(seed=s)": lambda vae, x, s: probvae.elbo(vae, x, seed=s),
     "vae.sample(seed=s)": lambda vae, x, s: vae.sample(2, seed=s),

@@ -3,11 +3,16 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import python_doors as doors
 import tensorflow as tf
 
-from probvae.objectives import memory
+from probvae import VAE, Architecture, build
+from probvae.data.tables.table_files import whole_frame
+from probvae.errors import InputError
+from probvae.objectives import OBJECTIVES, memory
+from probvae.priors import PRIORS, PriorContext
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +101,53 @@ def test_draws_that_do_not_fit_into_memory_are_refused_in_a_sentence(vae, monkey
             name,
             said,
         )
+
+
+def test_arguments_of_other_classes_are_refused_in_a_sentence_and_nothing_is_written(vae, tmp_path):
+    before, folder = [v.numpy() for v in vae.variables], tmp_path / "model"
+    for name, call in doors.wrong_calls(vae, folder).items():
+        said = doors.says(call)
+        assert not said.startswith("!!") and said.endswith(".") and "\n" not in said, (name, said)
+        print(name, said)
+    assert not list(tmp_path.iterdir())
+    for variable, value in zip(vae.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_advice_on_tables_names_a_schema_only_where_there_is_one(vae):
+    frame = pd.DataFrame(doors.right(), columns=list("abcdef"))
+    with pytest.raises(InputError, match=r"got a DataFrame: give frame\.to_numpy\(\)"):
+        vae.fit(frame)
+    x, schema = whole_frame(frame.astype(str).replace({"0.0": "a", "1.0": "b"}), kinds={})
+    columns = {"likelihood": "mixed", "columns": schema.likelihoods}
+    table = build(Architecture(event_shape=(6,), network="mlp", units=(4,), **columns), schema=schema)
+    with pytest.raises(InputError, match=r"got a DataFrame: give vae\.schema\.encode\(frame\)"):
+        table.posterior(frame)
+    assert table.posterior(x).batch_shape == [8]
+
+
+def test_the_joint_pinned_at_x_takes_z_by_place_and_by_name(vae):
+    z, x = np.float32(np.random.default_rng(0).standard_normal([4, 8, 2])), doors.right()
+    given, joined = doors.conditional(), doors.conditional().join(doors.right(), 1)
+    for model, example in ((vae, x), (given, joined)):
+        target = model.joint().experimental_pin(x=example)
+        expected = model.likelihood(z).log_prob(example) + model.prior.log_prob(z)
+        np.testing.assert_allclose(target.unnormalized_log_prob(z), expected, rtol=1e-6)
+        np.testing.assert_allclose(target.unnormalized_log_prob(z=z), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["elbo", "free_bits"])
+def test_a_kl_without_a_closed_form_is_refused_by_the_names_of_the_pair(name, vae):
+    x, objective = doors.right(), OBJECTIVES[name]
+    assert np.all(np.isfinite(objective(vae, x, seed=0, analytic_kl=True)))
+    prior = PRIORS["realnvp"](2, seed=0, context=PriorContext())
+    built = build(Architecture(event_shape=(6,), network="mlp", units=(4,), prior="realnvp"))
+    own = VAE(prior, vae.encoder, vae.decoder)
+    for model, pair in (
+        (built, "posterior diagonal and the prior realnvp"),
+        (own, "posterior MultivariateNormalDiag and the prior .*"),
+    ):
+        with pytest.raises(
+            InputError, match=rf"The KL of the {pair} has no closed form: leave analytic_kl out"
+        ):
+            objective(model, x, seed=0, analytic_kl=True)
