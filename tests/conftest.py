@@ -23,6 +23,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # where a shell runs the 
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, cores() // WORKERS)))
 
+# Memory that is no longer used goes back: oneDNN takes no allocator of its own, which would keep all of it.
+os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
+C_LIBRARY = ctypes.CDLL(None)
+if hasattr(C_LIBRARY, "mallopt"):
+    C_LIBRARY.mallopt(-3, 2**20)  # M_MMAP_THRESHOLD, in bytes
+
 # TensorFlow asks for a protocol's attributes at every operation; Python 3.12 and later keep the answer.
 if sys.version_info < (3, 12):
     typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)
@@ -34,7 +40,6 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-C_LIBRARY = ctypes.CDLL(None)
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist.npz"
 
 

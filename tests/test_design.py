@@ -94,7 +94,12 @@ def test_importing_starts_no_device():
 # ---- faces ---------------------------------------------------------------------------------------
 
 
-FACES = [module for module, tree in MODULES.items() if "lazy_loader.attach_stub" in ast.unparse(tree)]
+def is_face(module):
+    path = ROOT.parent / module.replace(".", "/") / "__init__.py"
+    return path.is_file() and "lazy_loader.attach_stub" in path.read_text()
+
+
+FACES = list(filter(is_face, MODULES))
 
 
 def stub(module):

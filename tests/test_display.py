@@ -180,7 +180,7 @@ def run_folder(tmp_path_factory):
     rng = np.random.default_rng(0)
     np.save(folder / "rows.npy", rng.standard_normal([60, 3]).astype(np.float32))
     options = ["--data", str(folder / "rows.npy"), "--output", str(folder / "run"), "--epochs", "2"]
-    options += ["--units", "6,5", "--validation", "0.2", "--parts", "1", "--latent-dim", "3"]
+    options += ["--units", "6,5", "--validation", "0.2", "--parts", "1", "--latent-dim", "4"]
     invoke(train.main, [*options, "--quiet"])
     few = ["--num-samples", "5", "--train-images", "0", "--gap-images", "0", "--ais-images", "0"]
     invoke(evaluate.main, [str(folder / "run"), *few, "--quiet"])

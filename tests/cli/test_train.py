@@ -131,6 +131,7 @@ def test_numbers_agree_with_each_other_and_with_the_saved_model(run, images):
     assert abs(estimate - metrics["test_elbo"]["mean"]) < 6 * metrics["test_elbo"]["standard_error"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run_and_quiet_prints_one_line(run, images, tmp_path):
     folder, _ = run
     result = invoke("--data", images, "--output", tmp_path / "again", *TINY, "--seed", 3, "--quiet")
@@ -214,6 +215,7 @@ def test_an_output_below_a_file(images, tmp_path):
     assert result.exit_code == 2 and "cannot be used: Not a directory" in result.output
 
 
+@pytest.mark.slow
 def test_no_epochs_keeps_the_initial_model(images, tmp_path):
     assert invoke("--data", images, "--output", tmp_path / "run", *TINY, "--epochs", 0).exit_code == 0
     assert probvae.load(tmp_path / "run").latent_dim == 2

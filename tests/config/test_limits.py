@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from marked_cases import cases
 
 from probvae import Architecture
 from probvae.config.choices import COLUMNS
@@ -50,7 +51,10 @@ for network, shape in SHAPES.items():
     CASES[f"{network} ladder"] = {**of_network, "latent_layers": (1, 2, 3), "latent_dim": 6}
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = [f"{n} {more}" for n in ("residual_conv", "conv1d", "gated_mlp") for more in ("of classes", "ladder")]
+
+
+@pytest.mark.parametrize("name", cases(CASES, slow=SLOW))
 def test_weights_are_those_of_the_model(name):
     sizes = {"event_shape": (4,), "network": "mlp", "filters": (3, 4), "units": (6, 5)}
     architecture = Architecture(**{**sizes, **CASES[name]})

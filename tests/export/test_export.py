@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from alone import ALONE
 from click.testing import CliRunner
+from marked_cases import cases
 from test_combinations import COLUMNS, TINY, data_for
 
 import probvae
@@ -99,13 +100,10 @@ def test_the_cases_hold_every_part_of_a_model():
 # ---- SavedModel ------------------------------------------------------------------------------------
 
 
-# the export of a convolutional model: also `test_it_works_in_another_process_with_tensorflow_alone`
+# convolutions and columns of a table: also `test_onnx_computes_what_the_model_does`
 @pytest.mark.parametrize(
     "choices",
-    [
-        case._replace(marks=[pytest.mark.slow]) if case.values == ({"network": "conv"},) else case
-        for case in CASES
-    ],
+    [case._replace(marks=[pytest.mark.slow]) if case.values[0] in QUICK[1:] else case for case in CASES],
 )
 def test_saved_model_computes_what_the_model_does(choices, tmp_path):
     vae, x, z = tiny(**choices)
@@ -134,7 +132,7 @@ WRONG = {  # likelihoods, wrong values of x, and words of the problem
 
 @pytest.mark.parametrize(
     "likelihood",
-    ["bernoulli", "categorical", *(pytest.param(n, marks=pytest.mark.slow) for n in ("poisson", "normal"))],
+    cases(["bernoulli", "categorical", "poisson", "normal"], slow=["bernoulli", "poisson", "normal"]),
 )
 def test_wrong_rows_are_nan_and_say_why(likelihood, tmp_path):
     values, words = WRONG[likelihood]
@@ -420,6 +418,7 @@ def test_damaged_files_of_a_run_are_one_line(run, tmp_path):
     assert "has not been evaluated" in text
 
 
+@pytest.mark.slow
 def test_a_conditional_model_is_exported_class_by_class(tmp_path):
     vae = building.build(Architecture((4, 4, 1), **{**TINY, "context_dim": 3}), seed=1)
     for label in (None, 3):

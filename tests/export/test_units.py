@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from alone import ALONE
+from marked_cases import cases
 
 import probvae
 from probvae import Architecture, InputError
@@ -177,7 +178,7 @@ def code_of(folder):
     return re.findall(r"```python\n(.*?)```", (folder / "model_card.md").read_text(), flags=re.DOTALL)
 
 
-def test_the_folder_says_what_its_tensors_are(table, tmp_path):
+def test_the_folder_says_what_its_tensors_are(table):
     vae, folder, _ = table
     assert {path.name for path in folder.iterdir()} == {"saved_model", "schema.json", "model_card.md"}
     assert Schema.from_json((folder / "schema.json").read_text()) == vae.schema
@@ -190,11 +191,7 @@ def test_the_folder_says_what_its_tensors_are(table, tmp_path):
         "| income | `income` | float64 | lognormal | number |  | 1 to 2 | 10 | 0.5 |",
     ):
         assert line in lines
-    example, applied = code_of(folder)
-    done = subprocess.run([sys.executable, "-c", ALONE + example + REPORT], cwd=folder, capture_output=True)
-    assert done.returncode == 0, done.stderr[-800:]
-    found = json.loads(done.stdout)
-    assert found == {"drawn": [16] * 9, "bounds": ["elbo", "iwae", "problem"]}
+    _, applied = code_of(folder)
     names = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -206,6 +203,16 @@ def test_the_folder_says_what_its_tensors_are(table, tmp_path):
     for name, values in centers(*p).items():
         same = np.allclose if values.dtype.kind == "f" else np.array_equal
         assert same(found[name], values), name
+
+
+@pytest.mark.slow
+def test_the_example_of_a_card_runs_with_tensorflow_alone(table):
+    _, folder, _ = table
+    example, _ = code_of(folder)
+    done = subprocess.run([sys.executable, "-c", ALONE + example + REPORT], cwd=folder, capture_output=True)
+    assert done.returncode == 0, done.stderr[-800:]
+    found = json.loads(done.stdout)
+    assert found == {"drawn": [16] * 9, "bounds": ["elbo", "iwae", "problem"]}
 
 
 def test_the_card_says_what_its_densities_are_of(table):
@@ -240,7 +247,7 @@ def test_onnx_files_give_what_the_values_need(table, tmp_path):
     assert "- `decoder.onnx`: z [N, 2] -> mean, stddev, mode" in text
 
 
-@pytest.mark.parametrize("binarization", ["threshold", "dynamic"])
+@pytest.mark.parametrize("binarization", cases(["threshold", "dynamic"], slow=["dynamic"]))
 def test_images_are_taken_with_their_grey_levels(binarization, tmp_path):
     schema = Schema(
         (4, 4, 1), "image", white=255, divisor=255, binarization=binarization, classes=("Busan", "Seoul")

@@ -175,7 +175,9 @@ def unfinite(path, what, expected):
     [
         ("data .npz", (numpy_files, "read_arrays"), unpickle, "code of the file was run"),
         ("data .npz", (numpy_files, "read_arrays"), without_checks, "BadZipFile"),
-        ("weights.npz", (npz, "read_expected"), unfinite, "KeyError|ValueError"),
+        pytest.param(
+            *("weights.npz", (npz, "read_expected"), unfinite, "KeyError|ValueError"), marks=pytest.mark.slow
+        ),
         (
             "config.json",
             (saving, "read_text"),

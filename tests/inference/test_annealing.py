@@ -229,7 +229,10 @@ def test_one_step_is_importance_sampling_from_the_prior(x, eager):
 
 
 @pytest.mark.parametrize(
-    "initial", cases(INITIALS, long={"prior": "test_convolutional_model_against_quadrature[posterior]"})
+    "initial",
+    cases(
+        INITIALS, slow=["posterior"], long={"prior": "test_convolutional_model_against_quadrature[posterior]"}
+    ),
 )
 def test_convolutional_model_against_quadrature(initial, x):
     """Deterministic given the seed: within four standard errors and 0.3 nats of a fine grid."""

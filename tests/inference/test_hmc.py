@@ -6,6 +6,7 @@ Every statistical test has a false-positive rate of at most `ALPHA`, and shows i
 import numpy as np
 import pytest
 from linear_gaussian import LinearGaussian
+from marked_cases import cases
 from scipy import stats
 from statistics_helpers import ALPHA, mean_p_value
 
@@ -15,7 +16,7 @@ from probvae.inference.blocks import Stopped
 from probvae.inference.hmc import METHODS, posterior_samples
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=cases(METHODS, slow=["nuts"]))
 def draws(request):
     """The last draws of 3,000 chains for each of two examples, from a q(z|x) that is wrong."""
     model = LinearGaussian()

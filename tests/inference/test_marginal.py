@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 from conftest import tiny_vae
 from linear_gaussian import LinearGaussian
+from marked_cases import cases
 from statistics_helpers import ALPHA, same_mean_p_value
 from tensorflow_probability import distributions as tfd
 
@@ -11,7 +12,7 @@ from probvae import InputError
 from probvae.inference.marginal import METHODS
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", cases(METHODS, slow=["exact"]))
 def test_is_a_distribution_over_x(method):
     p = tiny_vae().marginal(num_samples=5, method=method)  # p(x)
     assert isinstance(p, tfd.Distribution)

@@ -193,9 +193,17 @@ def test_a_tile_hands_its_points_to_the_tiles_inside_it(latent):
     assert grid.old == len(grid.offsets) / 2**latent
 
 
-def test_fast_and_generic_agree_end_to_end(x):
-    vae = tiny_vae()
-    fast, generic = exact(vae, x), exact(vae, x, fast=False)
+@pytest.fixture(scope="module")
+def whole():
+    """A tiny model with log p(x) of five images, and what was told of its progress."""
+    vae, lines = tiny_vae(), []
+    x = tf.constant(np.random.default_rng(7).integers(0, 2, [5, 8, 8, 1]), tf.float32)
+    return vae, x, exact(vae, x, on_progress=lines.append), lines
+
+
+def test_fast_and_generic_agree_end_to_end(whole):
+    vae, x, fast, _ = whole
+    generic = exact(vae, x, fast=False)
     np.testing.assert_allclose(fast.log_marginal, generic.log_marginal, rtol=0, atol=2e-5)
     assert fast.points == generic.points
 
@@ -296,17 +304,16 @@ def test_max_points_is_kept_and_the_error_is_honest(x):
     assert not exact(vae, x, tolerance=1e-3, max_points=1).converged.any()  # one grid proves nothing
 
 
-def test_a_grid_twice_as_fine_reproduces_the_result(x):
-    vae = tiny_vae()
-    once, twice = exact(vae, x), exact(vae, x, extra_halvings=1)
+def test_a_grid_twice_as_fine_reproduces_the_result(whole):
+    vae, x, once, _ = whole
+    twice = exact(vae, x, extra_halvings=1)
     np.testing.assert_allclose(once.spacing, 2 * twice.spacing)
     assert np.all(np.abs(once.log_marginal - twice.log_marginal) < 6e-3)
     assert twice.converged.all()
 
 
-def test_examples_do_not_depend_on_each_other(x):
-    vae = tiny_vae()
-    together = exact(vae, x)
+def test_examples_do_not_depend_on_each_other(whole):
+    vae, x, together, _ = whole
     alone = exact(vae, x[3:4])
     np.testing.assert_allclose(alone.log_marginal[0], together.log_marginal[3], rtol=0, atol=6e-3)
 
@@ -339,7 +346,6 @@ def test_refuses_what_it_cannot_do(x):
         exact(tiny_vae(), tf.zeros([5, 28, 28, 1]))
 
 
-def test_progress_is_told(x):
-    lines = []
-    exact(tiny_vae(), x, on_progress=lines.append)
+def test_progress_is_told(whole):
+    *_, lines = whole
     assert lines[0] == "grid 1: 1,600 points" and lines[-1].endswith(" points")

@@ -419,6 +419,7 @@ def stripes(n, seed=0):
     return x.astype(np.float32), labels
 
 
+@pytest.mark.slow
 def test_labels_matter_after_a_little_training():
     (x, y), (x_test, y_test) = stripes(600), stripes(200, seed=1)
     vae = ConditionalVAE(*parts("mlp", (8, 8, 1), classes=2), context_dim=2)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import python_doors as doors
 import tensorflow as tf
+from marked_cases import cases
 
 from probvae import VAE, Architecture, build
 from probvae.data.tables.table_files import whole_frame
@@ -20,7 +21,12 @@ def vae():
     return doors.model()
 
 
-@pytest.mark.parametrize("name", doors.DOORS)
+COMPILED = ("ais", "posterior_samples", "optimize_posteriors")  # long loops
+SLOW = [name for name in doors.DOORS if name.removeprefix("inference.").partition("(")[0] in COMPILED]
+SLOW += ["vae.fit(dataset)", "vae.fit(generator)"]
+
+
+@pytest.mark.parametrize("name", cases(doors.DOORS, slow=SLOW))
 def test_wrong_x_is_refused_in_a_sentence_and_right_x_taken_afterwards(name, vae):
     door, x = doors.DOORS[name], doors.right()
     before = [v.numpy() for v in vae.variables]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from marked_cases import cases
 from python_doors import model, right
 
 import probvae
@@ -93,7 +94,7 @@ def test_every_kind_of_data_trains_as_arrays_do():
         assert_same(afresh(*args, **options), weighted)
 
 
-@pytest.mark.parametrize("kind", ["dataset", "generator", "sequence"])
+@pytest.mark.parametrize("kind", cases(["dataset", "generator", "sequence"], slow=["generator", "sequence"]))
 def test_a_later_wrong_batch_ends_the_training_after_the_steps_before_it(kind):
     good = right()
     bad = np.concatenate([good[:4], 255 * good[4:]])

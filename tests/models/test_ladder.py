@@ -359,6 +359,7 @@ def test_save_and_load(vae, x, tmp_path):
     np.testing.assert_array_equal(objectives.elbo(vae, x, seed=1), objectives.elbo(again, x, seed=1))
 
 
+@pytest.mark.slow
 def test_training_raises_the_bound(x):
     vae = ladder_vae((2, 2), gain=1.0)
     before = vae.prior.trainable_variables[0].numpy()

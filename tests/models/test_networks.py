@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from marked_cases import cases
 
 from probvae import Architecture, InputError, conv_vae
 from probvae.models import building
@@ -110,7 +111,10 @@ def test_wide_and_deep():
     assert vae.likelihood(tf.zeros([1, 5])).event_shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize(("name", "shape"), CASES)
+OF_MORE_AXES = [(name, shape) for name, shape in CASES if name in ("mlp", "gated_mlp") and len(shape) > 1]
+
+
+@pytest.mark.parametrize(("name", "shape"), cases(CASES, slow=OF_MORE_AXES))
 def test_dropout_follows_every_hidden_layer_and_has_no_variables(name, shape):
     """The weights are those without it; at inference it plays no part."""
     options = {"event_shape": shape, "filters": (3, 4), "units": (7, 5), "network": name}

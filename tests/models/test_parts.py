@@ -1,5 +1,7 @@
 """Parts that do not make a model are refused, each in one sentence."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -103,9 +105,9 @@ def mixed_precision():
 
 def test_a_global_policy_does_not_reach_built_models_and_is_named_for_own_ones(mixed_precision):
     x = np.ones([2, 8, 8, 1], np.float32)
+    each = [[name for name in table if not table[name].on_sphere] for table in (POSTERIORS, PRIORS)]
     for choices in (
-        *({"posterior": name} for name in POSTERIORS if not POSTERIORS[name].on_sphere),
-        *({"prior": name} for name in PRIORS if not PRIORS[name].on_sphere),
+        *({"posterior": q, "prior": p} for q, p in itertools.zip_longest(*each, fillvalue=each[1][0])),
         {"likelihood": "normal_shared"},
         {"context_dim": 3, "classifier": True},
     ):

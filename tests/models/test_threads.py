@@ -62,7 +62,7 @@ PAIRS = [(q, "mixture" if q != "von_mises_fisher" else "uniform_sphere") for q i
 PAIRS += [("diagonal", p) for p in PRIORS if p not in ("uniform_sphere", "mixture")]
 
 
-QUICK = [("tril", "mixture"), ("iaf", "mixture"), ("diagonal", "vamp")]
+QUICK = [("tril", "mixture"), ("diagonal", "vamp")]
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_predictions_and_draws():
 
 
 def test_a_compiled_function_traced_by_all_threads():
-    vae = tiny_vae("iaf", prior="vamp")
+    vae = build(dataclasses.replace(SMALL, posterior="iaf", prior="vamp", components=4))
     expected = probvae.elbo(vae, X, seed=1).numpy()
     compiled = tf.function(lambda x: probvae.elbo(vae, x, seed=1), autograph=False)
-    own = [tf.function(lambda x: probvae.elbo(vae, x, seed=1), autograph=False) for _ in range(2)]
+    own = [tf.function(lambda x: probvae.elbo(vae, x, seed=1), autograph=False) for _ in range(1)]
     calls = [lambda: compiled(X), *(lambda f=f: f(X) for f in own), lambda: probvae.elbo(vae, X, seed=1)]
     for _, result in at_once(calls):
         np.testing.assert_allclose(result, expected, rtol=1e-4)
@@ -119,6 +119,7 @@ def test_a_distribution_layer_in_the_middle():
     assert_thread_safe(calls_of(probvae.VAE(own.prior, encoder, own.decoder)))
 
 
+@pytest.mark.slow
 def test_conditional_models_and_ladders():
     conditional = ConditionalVAE(*parts(), context_dim=3)
     given = conditional.given(1)

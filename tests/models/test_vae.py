@@ -133,6 +133,7 @@ def test_joint_with_hmc_finds_the_exact_posterior():
     assert mean_p_value(z + 0.2, mean) < ALPHA
 
 
+@pytest.mark.slow
 def test_joint_with_vi_fits_the_exact_posterior():
     model = LinearGaussian()
     vae, x = model.vae(), model.sample(2, seed=4)[:1]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conditional_models import tiny, tiny_m2
+from marked_cases import cases
 from PIL import Image
 
 from probvae.config.architecture import Architecture
@@ -29,7 +30,7 @@ def images(classes=3):
     return DataSet("tiny", x, x[:20], labels, labels[:20], 255)
 
 
-@pytest.mark.parametrize("kind", ["classes", "covariates"])
+@pytest.mark.parametrize("kind", cases(["classes", "covariates"], slow=["covariates"]))
 def test_pictures_of_a_conditional_model(kind, tmp_path):
     data, vae = images(), tiny()
     y = one_hot(data.train_labels, 3)

@@ -196,6 +196,7 @@ def test_mistakes_are_named():
         impute(model.vae(missing=False), x, num_samples=10)
 
 
+@pytest.mark.slow
 def test_training_with_missing_values():
     """A linear model trained on the IWAE bound, three in ten values missing, imputes as well as the true one.
 

@@ -84,7 +84,7 @@ def test_a_sampler_stands_in_place_of_the_prior(fitted):
 
 def test_the_number_of_components_is_chosen_on_held_out_draws(monkeypatch):
     monkeypatch.setattr(samplers, "POOL", 2000)
-    monkeypatch.setattr(samplers, "COMPONENTS", (1, 4, 60))
+    monkeypatch.setattr(samplers, "COMPONENTS", (1, 4, 20))
     chosen = fit_sampler(four_corners(), corners(400), seed=0)
     assert chosen.mixture_distribution.logits.shape == [4]
     asked = fit_sampler(four_corners(), corners(400), components=2, seed=0)

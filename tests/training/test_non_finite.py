@@ -200,7 +200,7 @@ def test_too_many_in_a_row_stop_all_the_same(skipping):
         fit(model(), everywhere, Training(**{**vars(TRAINING), "on_nonfinite": "skip", "epochs": 30}))
 
 
-def test_a_state_after_the_error_goes_on_where_it_stopped():
+def test_a_state_after_the_error_goes_on_where_it_stopped(eager):
     trainer = Trainer(model(), vectors(x7=1e30), TRAINING)
     with pytest.raises(NonFiniteError):
         trainer.fit()
@@ -310,6 +310,7 @@ def test_extreme_images_train(images, likelihood):
     assert np.all(np.isfinite(flat(vae)))
 
 
+@pytest.mark.slow
 def test_a_huge_latent_space_trains():
     history = fit(tiny_vae(latent_dim=4096, gain=1.0), images(), Training(batch_size=8, epochs=3))
     assert math.isfinite(history[-1].test_elbo)

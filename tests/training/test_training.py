@@ -291,7 +291,8 @@ def test_beta_follows_the_steps_of_the_optimizer(warmup, x):
 
 
 @pytest.mark.parametrize(
-    "binarize", cases(["static", "dynamic"], long={"static": "test_grey_images_train[dynamic]"})
+    "binarize",
+    cases(["static", "dynamic"], slow=["dynamic"], long={"static": "test_grey_images_train[dynamic]"}),
 )
 def test_grey_images_train(binarize):
     grey = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
