@@ -20,6 +20,8 @@ from probvae.cli.start import (
 )
 from probvae.environment import __version__
 
+SIMULATIONS = 1000  # simulated images of --calibrate
+
 
 @click.command("probvae-evaluate", cls=Command, context_settings={"max_content_width": 100})
 @run_argument
@@ -61,6 +63,18 @@ from probvae.environment import __version__
     help="Number of test images for annealed importance sampling, and of simulated ones (20 at most) for its "
     "bracket. [20]",
 )
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Compare q(z|x) with the posterior of the model, on 1,000 simulated images.",
+)
+@click.option(
+    "--calibrate-images",
+    type=AT_LEAST_NONE,
+    default=0,
+    metavar="N",
+    help="Number of test images, 20 or more, on which q(z|x) is compared with draws of p(z|x); slow. [0]",
+)
 @click.option("--outliers", metavar="NAME|PATH", help="Another data set, scored as outliers.")
 @click.option(
     "--compare",
@@ -92,6 +106,7 @@ def main(
     threads: int | None,
     inter_threads: int | None,
     quiet: bool,
+    calibrate: bool,
     **options: Any,
 ) -> None:
     """Evaluate a run of probvae-train.
@@ -101,6 +116,7 @@ def main(
     probvae-evaluate runs/mine --num-samples 5000 --limit 1000
     probvae-evaluate runs/mine --compare runs/other
     probvae-evaluate runs/mine --outliers fashion_mnist
+    probvae-evaluate runs/mine --calibrate
 
     Prints a table and writes metrics.json, per_example.npz, scores.csv and pictures. Each number has a
     standard error over images and, separately, a Monte Carlo error over draws of z. Ctrl-C ends the
@@ -115,6 +131,7 @@ def main(
         from probvae.runs.evaluation import evaluate
     other = None if compare is None else read_comparable(compare)
     with (console := EvaluationConsole(run, quiet=quiet)):
+        options |= {"calibrate": SIMULATIONS if calibrate else 0}
         options |= {"strategy": devices, "observer": console, "should_stop": console.stop}
         results = evaluate(run, compare=compare, output=output, **options)
     for stage, reason in results.skipped.items():

@@ -7,8 +7,10 @@ from probvae.evaluation import aggregation, latents, outliers
 from probvae.evaluation.checks import STATISTICS, Statistic, label_accuracy, predictive_check
 from probvae.evaluation.estimates import MeanEstimate
 from probvae.evaluation.state import Evaluation, Line
+from probvae.inference.calibration import MIN_SIMULATIONS, certify
 from probvae.inference.estimates import Estimate
 
+JOINT_REGIONS = 3  # regions of all coordinates in a certificate, which come first
 SHOWN_DIMENSIONS = 10  # latent dimensions with a line for their KL; per_example.npz holds all
 
 
@@ -63,6 +65,31 @@ def aggregate(evaluation: Evaluation, most: int = 2000) -> None:
     }
     for key, (name, note) in names.items():
         evaluation.add_number(key, name, getattr(result, key), n, note=note)
+
+
+def certificate(evaluation: Evaluation) -> None:
+    """Compare q(z|x) with the posterior of the model, on simulated images and on test images."""
+    options = evaluation.options
+    test = evaluation.test.x[: options.calibrate_images]
+    for what, key, number, x in (
+        ("simulated", "certificate", options.calibrate, None),
+        ("test", "certificate_test", max(len(test), MIN_SIMULATIONS), test),
+    ):
+        if not number or (x is not None and not len(x)):
+            continue
+        vae = evaluation.vae if x is not None else evaluation.vae.generator(evaluation.train.x)
+        result = certify(
+            vae, number, seed=evaluation.seed(15 + (x is not None)), x=x, on_progress=evaluation.on_progress
+        )
+        evaluation.certificates[key] = result
+        n = len(next(iter(result.places.values())))
+        for i, held in enumerate(result.coverages[: 2 * JOINT_REGIONS]):
+            error = float(np.sqrt(held.share * (1 - held.share) / n))
+            name = f"{held.nominal:.0%} {held.region}, {what}"
+            note = result.verdict if i == 0 else ""
+            evaluation.add_number(
+                f"{key}_{i}", name, Estimate(held.share, error), n, unit="of the true z", note=note
+            )
 
 
 def predictive(evaluation: Evaluation) -> None:

@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 from probvae.evaluation import contexts, latents
 from probvae.evaluation.latent_stages import (
     aggregate,
+    certificate,
     labels,
     outlier_scores,
     predictive,
@@ -198,6 +199,7 @@ STAGES: dict[str, Callable[[Evaluation], None]] = {
     "outlier scores": outlier_scores,
     "gaps": gaps,
     "annealing": annealed,
+    "certificate": certificate,
 }
 
 

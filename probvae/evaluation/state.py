@@ -9,6 +9,7 @@ import numpy as np
 from probvae.evaluation.contexts import exact_given
 from probvae.evaluation.estimates import MeanEstimate, mean_estimate
 from probvae.inference.blocks import Stopped
+from probvae.inference.calibration import Certificate
 from probvae.inference.estimates import Estimate
 from probvae.inference.importance_sampling import Importance, importance
 from probvae.inference.quadrature import Exact
@@ -47,6 +48,8 @@ class Options:
       train_images: Number of training images to compare with.
       gap_images: Number of test images, and of training images, with an individually optimized posterior.
       ais_images: Number of images for annealed importance sampling; its bracket simulates up to 20.
+      calibrate: Number of simulated images for the certificate of the encoder; 0 leaves it out.
+      calibrate_images: Number of test images for a certificate from draws of p(z|x).
       seed: Seed of all draws.
     """
 
@@ -55,6 +58,8 @@ class Options:
     train_images: int = 2000
     gap_images: int = 50
     ais_images: int = 20
+    calibrate: int = 0
+    calibrate_images: int = 0
     seed: int = 0
 
 
@@ -82,6 +87,7 @@ class Evaluation:
       seconds: Duration of each stage.
       skipped: Reasons of the stages that failed.
       importance: Importance sampling of the test images.
+      certificates: Certificates of the encoder, by what they are of.
     """
 
     vae: VAE
@@ -96,6 +102,7 @@ class Evaluation:
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     importance: Importance | None = None
+    certificates: dict[str, Certificate] = dataclasses.field(default_factory=dict)
 
     def add(
         self, key: str, name: str, values: np.ndarray, errors: np.ndarray | None = None, **texts: str

@@ -1,3 +1,5 @@
+from .calibration import coverage_curves as coverage_curves
+from .calibration import rank_histograms as rank_histograms
 from .curves import bound_against_samples as bound_against_samples
 from .curves import gap_histogram as gap_histogram
 from .curves import learning_curves as learning_curves

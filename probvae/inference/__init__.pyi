@@ -9,6 +9,8 @@ from .annealing import bdmc as bdmc
 from .annealing import reverse_ais as reverse_ais
 from .annealing_path import Annealing as Annealing
 from .blocks import Stopped as Stopped
+from .calibration import Certificate as Certificate
+from .calibration import certify as certify
 from .estimates import Estimate as Estimate
 from .estimates import estimate as estimate
 from .estimates import reliable_pareto_k as reliable_pareto_k

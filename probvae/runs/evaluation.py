@@ -17,7 +17,7 @@ from probvae.errors import InputError
 from probvae.evaluation import state
 from probvae.evaluation.outliers import save_scores
 from probvae.evaluation.stages import run_stages
-from probvae.figures import curves, posterior
+from probvae.figures import calibration, curves, posterior
 from probvae.figures.images import to_png
 from probvae.files import outputs, writing
 from probvae.inference.blocks import Stopped
@@ -36,7 +36,10 @@ from probvae.seeds import fold_in
 
 SCORES = "scores.csv"
 BOUND, GAPS, CONTOURS = "bound_against_samples.png", "gaps.png", "posterior_contours.png"
-WRITTEN = (METRICS, PER_EXAMPLE, SCORES, BOUND, GAPS, CONTOURS)
+# Pictures of the certificates, by their keys.
+COVERAGE = {"certificate": "certificate_coverage.png", "certificate_test": "certificate_test_coverage.png"}
+RANKS = {"certificate": "certificate_ranks.png", "certificate_test": "certificate_test_ranks.png"}
+WRITTEN = (METRICS, PER_EXAMPLE, SCORES, BOUND, GAPS, CONTOURS, *COVERAGE.values(), *RANKS.values())
 
 
 def evaluate(
@@ -226,6 +229,9 @@ def _figures(evaluation: state.Evaluation) -> dict[str, Any]:
         known = {name: values for name, values in gaps.items() if values is not None}
         if known:
             figures[GAPS] = curves.gap_histogram(known)
+    for key, certificate in evaluation.certificates.items():
+        figures[COVERAGE[key]] = calibration.coverage_curves(certificate)
+        figures[RANKS[key]] = calibration.rank_histograms(certificate)
     if evaluation.vae.latent_dim == 2 and not on_sphere(evaluation.vae.prior):
         figures[CONTOURS] = posterior.posterior_contours(evaluation.vae, evaluation.test.x[:8])
     return figures

@@ -45,6 +45,10 @@ CAPTIONS = {
 }
 EVALUATION_CAPTIONS = {
     f"{EVALUATION}/bound_against_samples.png": "Importance-weighted bound against the number of draws",
+    f"{EVALUATION}/certificate_coverage.png": "What regions of q(z|x) hold of the true z, simulated data",
+    f"{EVALUATION}/certificate_ranks.png": "Ranks of the true z among draws of q(z|x), simulated data",
+    f"{EVALUATION}/certificate_test_coverage.png": "What regions of q(z|x) hold of p(z|x), test data",
+    f"{EVALUATION}/certificate_test_ranks.png": "Ranks of draws of p(z|x) among draws of q(z|x), test data",
     f"{EVALUATION}/gaps.png": "What the ELBO loses, over the examples",
     f"{EVALUATION}/posterior_contours.png": "True and approximate posterior of a few test examples",
 }
