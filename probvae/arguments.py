@@ -97,9 +97,22 @@ def instance(name: str, value: Any, kind: type, advice: str) -> None:
       InputError: The object is of another class.
     """
     if not isinstance(value, kind):
-        article = "an" if kind.__name__[0] in "AEIO" else "a"
-        got = "None" if value is None else f"a {type(value).__name__}"
-        raise InputError(f"{name} must be {article} {kind.__name__}; got {got}: {advice}.")
+        expected = with_article(kind.__name__)
+        raise InputError(f"{name} must be {expected}; got {class_of(value)}: {advice}.")
+
+
+def class_of(value: Any) -> str:
+    """Return the class of an object as text for a message.
+
+    >>> class_of(3), class_of(None)
+    ('an int', 'None')
+    """
+    return "None" if value is None else with_article(type(value).__name__)
+
+
+def with_article(noun: str) -> str:
+    """Return a noun behind "a" or "an"."""
+    return f"{'an' if noun[0] in 'AEIOaeio' else 'a'} {noun}"
 
 
 def sample_shape(value: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from probvae.arguments import instance
+from probvae.arguments import class_of, instance
 from probvae.config import json_file
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
@@ -59,7 +59,7 @@ def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = N
 def _path(folder: Any, call: str) -> Path:
     """Return the path of a folder."""
     if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
-        got = repr(folder) if isinstance(folder, str) else f"a {type(folder).__name__}"
+        got = repr(folder) if isinstance(folder, str) else class_of(folder)
         raise InputError(f"folder must be the path of a folder; got {got}: call {call}.")
     return Path(folder)
 

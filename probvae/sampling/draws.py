@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from probvae.arguments import count
+from probvae.arguments import class_of, count
 from probvae.errors import InputError
 from probvae.inference.blocks import accepted, as_data, in_blocks
 from probvae.models.vae import VAE
@@ -129,7 +129,7 @@ def check_sampler(vae: VAE, sampler: Any) -> None:
     """Refuse what is no distribution of z."""
     if not isinstance(sampler, tfd.Distribution) or sampler.event_shape != [vae.latent_dim]:
         shape = getattr(sampler, "event_shape", None)
-        got = f"a {type(sampler).__name__}" if shape is None else f"one of event shape {shape}"
+        got = class_of(sampler) if shape is None else f"one of event shape {shape}"
         raise InputError(
             f"The sampler must be a distribution of z, of event shape [{vae.latent_dim}]; got {got}: make "
             "one by sampling.fit_sampler."

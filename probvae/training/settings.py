@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from probvae.arguments import instance
+from probvae.arguments import class_of, instance
 from probvae.config.training import Training
 from probvae.data.arrays import Rows
 from probvae.data.binarization import Prepared
@@ -21,11 +21,9 @@ def refuse_other_parts(vae: VAE, data: Prepared, training: Training) -> None:
     instance("data", data, Prepared, f"prepare a DataSet by data.prepare(...); {order}")
     instance("training", training, Training, order)
     if not isinstance(data.train, np.ndarray | Rows):
-        raise InputError(f"data.train must be an array; got a {type(data.train).__name__}.")
+        raise InputError(f"data.train must be an array; got {class_of(data.train)}.")
     if not callable(data.feed):
-        raise InputError(
-            f"data.feed must be a function (batch, seed) -> x; got a {type(data.feed).__name__}."
-        )
+        raise InputError(f"data.feed must be a function (batch, seed) -> x; got {class_of(data.feed)}.")
 
 
 def refuse_idle(vae: VAE, data: Prepared, training: Training) -> None:

@@ -8,6 +8,7 @@ import collections
 import os
 import re
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -42,8 +43,12 @@ def numbers() -> None:
     print("| argument | wrong values | what is said | functions |\n|---|---|---|---|")
     for what, entries, wrong in (
         ("a count", doors.COUNTS, doors.WRONG_COUNTS),
+        ("a count beyond int32", doors.COUNTS, doors.LARGE_COUNTS),
         ("a seed", doors.SEEDS, doors.WRONG_SEEDS),
         ("a weight or a rate", doors.WEIGHTS, doors.WRONG_WEIGHTS),
+        ("the draws of a distribution of the library", doors.SAMPLES, doors.WRONG_SAMPLES),
+        ("the name of a choice", doors.NAMES, doors.WRONG_NAMES),
+        ("a flag", doors.FLAGS, doors.WRONG_FLAGS),
     ):
         for name, door in entries.items():
             bad = [value for value in wrong if doors.says(door, vae, x, value).startswith("!!")]
@@ -51,6 +56,27 @@ def numbers() -> None:
         name, door = next(iter(entries.items()))
         values = ", ".join(f"`{value!r}`" for value in wrong)
         print(f"| {what} | {values} | {doors.says(door, vae, x, wrong[0])} | {len(entries)} |")
+
+
+def contexts() -> None:
+    """Print a row for each kind of wrong y of a conditional model, with what each function says."""
+    vae, x = doors.conditional(), doors.right()
+    print("| y | what is said | by |\n|---|---|---|")
+    for kind, wrong in doors.WRONG_CONTEXTS.items():
+        said = collections.defaultdict(list)
+        for name, door in doors.CONTEXTS.items():
+            said[doors.says(door, vae, x, wrong)].append(f"`{name}`")
+        for sentence, names in said.items():
+            who = "all" if len(names) == len(doors.CONTEXTS) else ", ".join(names)
+            print(f"| {kind} | {sentence} | {who} |")
+
+
+def calls() -> None:
+    """Print a row for each call with arguments of other classes."""
+    print("| call | what is said |\n|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, call in doors.wrong_calls(doors.model(), Path(folder) / "model").items():
+            print(f"| `{name}` | {doors.says(call)} |")
 
 
 def threads(calls: int = 200) -> None:
@@ -91,6 +117,10 @@ def threads(calls: int = 200) -> None:
 if __name__ == "__main__":
     examples()
     print()
+    contexts()
+    print()
     numbers()
+    print()
+    calls()
     print()
     threads()
