@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from probvae.arguments import choice, instance
 from probvae.data.arrays import Array, chunks, gather
 from probvae.data.binarizations import BINARIZATIONS, Binarize
 from probvae.data.dataset import DataSet
@@ -57,7 +58,9 @@ def prepare(
     Raises:
       InputError: The values lie outside the support of the likelihood, or are no grey levels.
     """
-    how = BINARIZATIONS[binarize]
+    instance("data", data, DataSet, "load arrays or a file by probvae.data.load or from_tf_dataset")
+    choice("likelihood", likelihood, LIKELIHOODS)
+    how = BINARIZATIONS[choice("binarize", binarize, BINARIZATIONS)]
     image = len(data.event_shape) == 3
     if not image and binarize != "none":
         raise InputError(

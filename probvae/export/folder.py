@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from probvae.arguments import instance
 from probvae.data.schema_file import write_schema
 from probvae.errors import InputError
 from probvae.export.card import CARD, LICENSE, Provenance, provenance, render
@@ -13,7 +14,7 @@ from probvae.export.functions import PARTS
 from probvae.export.onnx_model import require_packages
 from probvae.export.onnx_model import write as write_onnx
 from probvae.export.saved_model import write as write_saved_model
-from probvae.files.outputs import refuse_folder_in_use, usable
+from probvae.files.outputs import path_of, refuse_folder_in_use, usable
 from probvae.files.writing import SCHEMA, TEMPORARY
 from probvae.models import saving
 from probvae.models.vae import VAE
@@ -97,7 +98,8 @@ def export_model(
       InputError: There is no such format or part; a package is absent; the folder is in use; a class is
         missing or superfluous; a format lacks an operation of the model.
     """
-    output = Path(output)
+    instance("vae", vae, VAE, "call export_model(vae, output)")
+    output = path_of("output", output)
     _check(output, formats, overwrite=overwrite)
     unknown = [part for part in parts if part not in PARTS]
     if unknown or not parts:

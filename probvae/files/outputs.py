@@ -4,9 +4,27 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from probvae.errors import InputError
 from probvae.files.writing import CONFIG
+
+
+def path_of(name: str, value: Any) -> Path:
+    """Return the path of a folder or a file that a user names.
+
+    Args:
+      name: Name of the argument, for the message.
+      value: Path, a str or an `os.PathLike`.
+
+    Raises:
+      InputError: The value is something else, or empty.
+    """
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str) or not path:
+        got = repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
+        raise InputError(f"{name} must be a path; got {got}.")
+    return Path(path)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from probvae.arguments import weight
 from probvae.errors import InputError
 from probvae.inference.blocks import Progress, accepted, at_least, in_blocks, padded
 from probvae.inference.estimates import error_of_mean
-from probvae.objectives.bound import Model, log_terms
+from probvae.objectives.bound import Model, as_model, log_terms
 from probvae.objectives.memory import refuse_values
 from probvae.seeds import Seed, fold_in
 
@@ -101,7 +101,7 @@ def optimize_posteriors(
     References:
       Cremer, Li & Duvenaud 2018, arXiv:1801.03558, section 3.
     """
-    split = vae.encoder_parts
+    split = as_model(vae).encoder_parts
     if split is None:
         raise InputError(
             "Optimizing each example's posterior needs an encoder that is a Sequential or functional Keras "

@@ -24,7 +24,7 @@ from probvae.inference.annealing_path import Annealing, _forward, _reverse
 from probvae.inference.blocks import Progress, as_data, at_least, compiled_in_blocks
 from probvae.inference.estimates import error_of_mean, log_mean_exp
 from probvae.inference.sphere import in_space, lengthened
-from probvae.objectives.bound import Model
+from probvae.objectives.bound import Model, as_model
 from probvae.objectives.memory import refuse_values
 from probvae.seeds import Seed, fold_in, split
 
@@ -204,6 +204,7 @@ def bdmc(
     """
     at_least(num_examples=(num_examples, 1))
     Annealing(**options)
+    as_model(vae)
     refuse_values("num_examples", num_examples, vae.latent_dim + math.prod(vae.event_shape))
     seed_z, seed_x, forward_seed, reverse_seed = split(seed, 4)
     z = vae.prior.sample(num_examples, seed=seed_z)  # [N, L]

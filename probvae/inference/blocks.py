@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from probvae.arguments import count
-from probvae.objectives.bound import Model
+from probvae.objectives.bound import Model, as_model
 from probvae.seeds import Seed, as_seed, fold_in
 
 DECODES = 1000  # largest number of values of z in a chunk
@@ -80,7 +80,7 @@ def padded(x: np.ndarray, size: int) -> np.ndarray:
 
 def accepted(vae: Model, x: Any) -> Any:
     """Return x [N, *E], with the type that it has; `InputError` if the model does not take it."""
-    contract = getattr(vae, "contract", None)
+    contract = getattr(as_model(vae), "contract", None)
     x = np.asarray(x) if contract is None else contract.accept(x, batch=True)
     return x.numpy() if tf.is_tensor(x) else x
 

@@ -64,7 +64,7 @@ class Marginal(LibraryDistribution):
     ) -> None:
         parameters = dict(locals())
         choice("method", method, METHODS)
-        count("num_samples", num_samples)
+        count("num_samples", num_samples), as_seed(seed)
         if method == "exact" and vae.latent_dim > 3:
             raise InputError(
                 f"Quadrature serves up to 3 latent dimensions; this model has {vae.latent_dim}. Use "

@@ -20,7 +20,7 @@ from probvae.errors import InputError
 from probvae.inference.blocks import as_data, at_least
 from probvae.inference.quadrature_grid import FIRST, TILE, Grid, LogWeights, Search, merge
 from probvae.inference.sphere import in_space
-from probvae.objectives.bound import Model
+from probvae.objectives.bound import Model, as_model
 from probvae.seeds import fold_in
 
 DOUBT = 1 / 16  # smallest factor by which a halving lowers the stated error, as grids may agree by luck
@@ -219,7 +219,7 @@ def _by_blocks(likelihood: tfd.Distribution, x: tf.Tensor) -> tf.Tensor:
 
 
 def _checked(vae: Model, x: tf.Tensor, tolerance: float) -> tf.Tensor:
-    if vae.latent_dim not in TILE:
+    if as_model(vae).latent_dim not in TILE:
         raise InputError(
             f"Exact quadrature is for latent dimension 1, 2 or 3; this model has {vae.latent_dim}. "
             "Use iwae or ais."

@@ -22,6 +22,7 @@ from probvae.models.contexts import context
 from probvae.models.contract import Contract, check_latents, contract_of, joined_contract
 from probvae.models.networks.contexts import filled
 from probvae.models.networks.layers import float32_layers
+from probvae.models.parts import check_contexts
 from probvae.models.vae import VAE
 from probvae.seeds import Seed, split
 
@@ -73,6 +74,7 @@ class ConditionalVAE(VAE):
         **kwargs: Any,
     ) -> None:
         self.context_dim = count("context_dim", context_dim)
+        check_contexts(contexts, self.context_dim)
         super().__init__(prior, encoder, decoder, **kwargs)
         self.contexts = contexts
 

@@ -8,6 +8,7 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
+from probvae.arguments import class_of
 from probvae.distributions.base import unwrap
 from probvae.errors import InputError
 from probvae.models.keras3 import refuse_keras3
@@ -39,6 +40,20 @@ def check_prior(prior: Any) -> int:
             "coordinates of z, as in tfd.MultivariateNormalDiag(tf.zeros(8))."
         )
     return int(event[0])
+
+
+def check_contexts(contexts: Any, context_dim: int) -> None:
+    """Check p(y), of event shape [C]; None stands for an unknown one.
+
+    Raises:
+      InputError: It is no distribution, has a batch, or its draws are of another shape.
+    """
+    shapes = [getattr(contexts, name, None) for name in ("batch_shape", "event_shape")]
+    if contexts is not None and (not isinstance(contexts, tfd.Distribution) or shapes != [[], [context_dim]]):
+        raise InputError(
+            f"contexts, p(y), must be one tfd.Distribution of event shape [{context_dim}]; got "
+            f"{class_of(contexts)}: give tfd.OneHotCategorical(probs=...) or tfd.Empirical(y, event_ndims=1)."
+        )
 
 
 def check_network(what: str, network: Any, variable: str, shape: tuple[int, ...] | None = None) -> None:

@@ -2,11 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from probvae.arguments import class_of, instance
+from probvae.arguments import instance
 from probvae.config import json_file
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
@@ -14,7 +13,7 @@ from probvae.data.schema import Schema
 from probvae.data.schema_file import read_schema, write_schema
 from probvae.errors import InputError
 from probvae.files import npz
-from probvae.files.outputs import usable
+from probvae.files.outputs import path_of, usable
 from probvae.files.reading import read_text
 from probvae.files.writing import CONFIG, WEIGHTS, write_text
 from probvae.models.building import build
@@ -38,7 +37,7 @@ def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = N
         finite, an argument has the wrong type, or the folder cannot be written. Nothing is written.
     """
     instance("vae", vae, VAE, "call probvae.save(vae, folder)")
-    folder = _path(folder, "probvae.save(vae, folder)")
+    folder = path_of("folder", folder)
     if training is not None:
         instance("training", training, Training, "give the Training of the model, or leave it out")
     if vae.unsaved:
@@ -54,14 +53,6 @@ def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = N
     write_schema(folder, vae.schema)
     write_text(folder / CONFIG, config_text(vae.architecture, training, vae.schema))
     write_npz(folder / WEIGHTS, arrays)
-
-
-def _path(folder: Any, call: str) -> Path:
-    """Return the path of a folder."""
-    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
-        got = repr(folder) if isinstance(folder, str) else class_of(folder)
-        raise InputError(f"folder must be the path of a folder; got {got}: call {call}.")
-    return Path(folder)
 
 
 def config_text(architecture: Architecture | None, training: Training | None, schema: Schema | None) -> str:
@@ -89,7 +80,7 @@ def load(folder: str | os.PathLike[str], vae: VAE | None = None) -> VAE:
       InputError: A file is missing or damaged, the weights do not fit the model, or an argument has the wrong
         type.
     """
-    folder = _path(folder, "probvae.load(folder)")
+    folder = path_of("folder", folder)
     if vae is not None:
         instance("vae", vae, VAE, "call probvae.load(folder, vae), or probvae.load(folder)")
     config = read_config(folder)

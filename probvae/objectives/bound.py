@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from probvae.arguments import count, flag, weight
+from probvae.arguments import class_of, count, flag, weight
 from probvae.display import kind
 from probvae.distributions.base import unwrap
 from probvae.errors import InputError
@@ -40,12 +40,26 @@ class Model(Protocol):
         """Return p(z, x) as a joint distribution of `z` and `x`."""
 
 
+def as_model(vae: Any) -> Any:
+    """Return a model.
+
+    Raises:
+      InputError: It is none, such as the data.
+    """
+    if not (hasattr(vae, "posterior") or hasattr(vae, "likelihood")):
+        raise InputError(
+            f"vae must be a model, such as a VAE; got {class_of(vae)}. The model comes first, then x."
+        )
+    return vae
+
+
 def checked(vae: Model, x: Any) -> Any:
     """Return x as the model takes it.
 
     Raises:
-      InputError: The model has a contract, and does not take x.
+      InputError: There is no model, or it has a contract and does not take x.
     """
+    as_model(vae)
     contract = getattr(vae, "contract", None)
     return x if contract is None else contract.check(x)
 
@@ -186,7 +200,7 @@ def elbo(
       Kingma & Welling 2014, arXiv:1312.6114, section 2.3, both estimators. Higgins et al. 2017, beta-VAE.
     """
     flag("analytic_kl", analytic_kl)
-    q = vae.posterior(x)  # q(z|x)
+    q = as_model(vae).posterior(x)  # q(z|x)
     rate = closed_kl(vae, q, vae.prior) if analytic_kl else None
     terms = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q)
     if rate is not None:

@@ -5,7 +5,7 @@ from tensorflow_probability import distributions as tfd
 
 from probvae.arguments import flag, weight
 from probvae.objectives.aggregate import marginals, squared_mmd, total_correlation
-from probvae.objectives.bound import Beta, LogTerms, Model, closed_kl, log_terms
+from probvae.objectives.bound import Beta, LogTerms, Model, as_model, closed_kl, log_terms
 from probvae.seeds import Seed, fold_in
 
 
@@ -35,7 +35,7 @@ def free_bits(
       Kingma et al. 2016, arXiv:1606.04934, on free bits.
     """
     weight("free_bits", free_bits), weight("beta", beta), flag("analytic_kl", analytic_kl)
-    q = vae.posterior(x)  # q(z|x)
+    q = as_model(vae).posterior(x)  # q(z|x)
     terms = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q)
     rates = _rates(vae, q, terms, analytic_kl)  # [B, L] or [B, 1]
     free = free_bits * terms.z.shape[-1] / rates.shape[-1]
@@ -85,7 +85,7 @@ def beta_tc(
       Chen et al. 2018, arXiv:1802.04942.
     """
     weight("beta", beta)
-    q = vae.posterior(x)  # q(z|x)
+    q = as_model(vae).posterior(x)  # q(z|x)
     terms = log_terms(vae, x, num_samples=num_samples, seed=seed, q=q)
     correlation = total_correlation(q, terms.z, num_examples=num_examples)
     return tf.reduce_mean(terms.log_weights - (beta - 1) * correlation, axis=0)

@@ -22,6 +22,9 @@ def named(cls: Any, fields: Any) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(cls)]
     if isinstance(fields, cls):
         return {name: getattr(fields, name) for name in names}
+    if not isinstance(fields, Mapping | None):
+        name = cls.__name__
+        raise InputError(f"Give {name}(...), or a mapping of its fields; got {type(fields).__name__}.")
     if unknown := sorted((fields or {}).keys() - names):
         raise InputError(f"{cls.__name__} has the fields {', '.join(names)}; got {unknown[0]!r}.")
     return dict(fields or {})

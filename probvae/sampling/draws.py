@@ -7,9 +7,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from probvae.arguments import class_of, count
+from probvae.arguments import class_of, count, instance
 from probvae.errors import InputError
 from probvae.inference.blocks import accepted, as_data, in_blocks
+from probvae.models.contract import check_latents
 from probvae.models.vae import VAE
 from probvae.objectives.memory import refuse_values
 from probvae.sampling.temperature import tempered
@@ -56,9 +57,7 @@ def decode(vae: VAE, z: np.ndarray, *, x: np.ndarray | None = None, seed: Seed =
     Raises:
       InputError: z does not have the size L of the model.
     """
-    z = np.asarray(z, np.float32)
-    if not z.ndim or z.shape[-1] != vae.latent_dim:
-        raise InputError(f"Expected z of shape [..., {vae.latent_dim}]; got {list(z.shape)}.")
+    z = latents(vae, z)
     flat = z.reshape(-1, vae.latent_dim)
 
     is_table = vae.schema is not None and vae.schema.is_table
@@ -77,6 +76,15 @@ def decode(vae: VAE, z: np.ndarray, *, x: np.ndarray | None = None, seed: Seed =
     joined = in_blocks(decode_block, len(flat), _block_size(vae))
     shaped = (values.reshape(*z.shape[:-1], *values.shape[1:]) for values in joined)
     return Samples(z=z, **dict(zip(names, shaped, strict=True)))
+
+
+def latents(vae: VAE, z: Any, *, finite: bool = False) -> np.ndarray:
+    """Return z [..., L] as an array of float32; refuse other shapes, types and, if asked, NaN and infinity."""
+    instance("vae", vae, VAE, "the model comes first, then z")
+    z = check_latents(z, vae.latent_dim, np.float32).numpy()
+    if finite and not np.all(np.isfinite(z)):
+        raise InputError("z must be finite; it holds infinite values or NaN: mend them.")
+    return z
 
 
 def _block_size(vae: VAE) -> int:
@@ -110,6 +118,7 @@ def prior_draws(
     Raises:
       InputError: The number n is below 1, or the prior cannot be tempered.
     """
+    instance("vae", vae, VAE, "call prior_draws(vae, n)")
     n = count("n", n)
     refuse_values("n", n, vae.latent_dim + 2 * math.prod(vae.event_shape))
     if sampler is not None:

@@ -10,7 +10,7 @@ from probvae.errors import InputError
 from probvae.models.vae import VAE
 from probvae.objectives.memory import refuse_values
 from probvae.priors import on_sphere
-from probvae.sampling.draws import Samples, decode
+from probvae.sampling.draws import Samples, decode, latents
 from probvae.seeds import Seed
 
 
@@ -89,6 +89,8 @@ def interpolate(
       InputError: The path is unknown, there are fewer than two steps, the shapes of the ends differ, or the
         path is linear and z lies on a sphere.
     """
+    for z in (z0, z1):
+        latents(vae, z, finite=True)
     z0, z1 = np.asarray(z0, np.float64), np.asarray(z1, np.float64)
     choice("path", path, PATHS)
     steps = count("steps", steps, 2)
@@ -113,7 +115,9 @@ def traverse(vae: VAE, z: np.ndarray, *, dimension: int, values: np.ndarray, see
     Raises:
       InputError: The dimension does not exist, or z lies on a sphere.
     """
-    z = np.asarray(z, np.float32)
+    z, values = latents(vae, z, finite=True), np.ravel(values)
+    if values.dtype.kind not in "biuf" or not np.all(np.isfinite(values)):
+        raise InputError("values must be finite numbers [V]; mend those that are not.")
     if on_sphere(vae.prior):
         raise InputError(
             "z lies on a sphere, where no coordinate changes alone: interpolate between two points instead."

@@ -6,7 +6,7 @@ import numpy as np
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from probvae.arguments import weight
+from probvae.arguments import instance, weight
 from probvae.distributions.base import LazyDistribution
 from probvae.distributions.chain import Chain, Conditional
 from probvae.errors import InputError
@@ -32,6 +32,7 @@ def tempered(distribution: tfd.Distribution, temperature: float) -> tfd.Distribu
     References:
       Kingma & Dhariwal 2018, Glow, arXiv:1807.03039. Vahdat & Kautz 2020, NVAE, arXiv:2007.03898.
     """
+    instance("distribution", distribution, tfd.Distribution, "give p(z), such as vae.prior")
     weight("temperature", temperature, above=True)
     return distribution if temperature == 1 else _scaled(distribution, float(temperature))
 

@@ -217,6 +217,7 @@ class Trainer:
         Raises:
           NonFiniteError: The objective or its gradient is not finite; the weights are those before the step.
         """
+        instance("every", every, Every, "give Every(steps=...) or Every(seconds=...)")
         absent = {"epoch"} if self.data.validation is not None else {"epoch", "validation_elbo"}
         reported = {field.name for field in dataclasses.fields(Row)} - absent
         checked = checked_for_trainer(callbacks, reported, scheduled=not self._has_constant_rate)
