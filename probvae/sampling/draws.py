@@ -79,7 +79,7 @@ def decode(vae: VAE, z: np.ndarray, *, x: np.ndarray | None = None, seed: Seed =
 
 
 def latents(vae: VAE, z: Any, *, finite: bool = False) -> np.ndarray:
-    """Return z [..., L] as an array of float32; refuse other shapes, types and, if asked, NaN and infinity."""
+    """Return z [..., L] as float32; refuse other shapes, types and, if asked, NaN and infinity."""
     instance("vae", vae, VAE, "the model comes first, then z")
     z = check_latents(z, vae.latent_dim, np.float32).numpy()
     if finite and not np.all(np.isfinite(z)):
