@@ -89,10 +89,10 @@ def interpolate(
       InputError: The path is unknown, there are fewer than two steps, the shapes of the ends differ, or the
         path is linear and z lies on a sphere.
     """
+    choice("path", path, PATHS)
     for z in (z0, z1):
         latents(vae, z, finite=True)
     z0, z1 = np.asarray(z0, np.float64), np.asarray(z1, np.float64)
-    choice("path", path, PATHS)
     steps = count("steps", steps, 2)
     refuse_values("steps", steps, z0.size + 2 * math.prod(vae.event_shape) * (z0.size // vae.latent_dim))
     if z0.shape != z1.shape:
