@@ -111,8 +111,8 @@ def class_of(value: Any) -> str:
 
 
 def with_article(noun: str) -> str:
-    """Return a noun behind "a" or "an"."""
-    return f"{'an' if noun[0] in 'AEIOaeio' else 'a'} {noun}"
+    """Return a noun behind "a" or "an", as in an ndarray."""
+    return f"{'an' if noun[0] in 'AEIOaeio' or noun.startswith('nd') else 'a'} {noun}"
 
 
 def sample_shape(value: Any) -> None:
