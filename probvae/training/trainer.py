@@ -67,8 +67,8 @@ class Trainer:
     It runs on the current `tf.distribute` strategy, whose replicas share each step. The model must be created
     in the scope of the same strategy, and all methods must be called in it.
 
-    All data are checked, except for a training set that lies in a file: of that the first 500 examples are, as
-    `data.prepare` has checked the others.
+    All data are checked, except for a training set that lies in a file: of that the first 500 examples are,
+    as `data.prepare` has checked the others.
 
     Args:
       vae: Model, built with the `dropout` and the `precision` of the training.
