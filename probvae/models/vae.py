@@ -125,6 +125,11 @@ class VAE(KerasModel):
         return self._folded_decoder.params_size or math.prod(self.value_shape)
 
     @property
+    def is_conditional(self) -> bool:
+        """True for a model p(x|z, y)."""
+        return self.context_dim > 0
+
+    @property
     def dropouts(self) -> set[float]:
         """The fractions of units that layers of the networks drop in training; empty without such layers."""
         layers = self._flatten_layers()

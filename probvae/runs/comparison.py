@@ -3,7 +3,6 @@
 import os
 from typing import Any, NamedTuple
 
-from probvae.arguments import flag
 from probvae.errors import InputError
 from probvae.evaluation.estimates import Difference, paired_difference, refuse_unless_comparable
 from probvae.runs.files import EvaluationResults
@@ -37,7 +36,8 @@ def compare_evaluations(
     Raises:
       InputError: The evaluations have no estimate in common, or their conditions differ.
     """
-    flag("force", force)
+    if not isinstance(force, bool):
+        raise InputError(f"force must be True or False; got {force!r}.")
     common = first.arrays.keys() & second.arrays.keys()
     method = "exact" if "exact" in common else "iwae"
     if method not in common:

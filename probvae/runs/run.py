@@ -11,8 +11,7 @@ import numpy as np
 
 from probvae import display
 from probvae.errors import InputError
-from probvae.files import npz
-from probvae.files.outputs import path_of
+from probvae.files import npz, outputs
 from probvae.files.writing import SCHEMA, WEIGHTS
 from probvae.runs import files
 from probvae.runs.command_line import train_command
@@ -79,7 +78,7 @@ class Run:
     def __init__(
         self, folder: str | os.PathLike[str], source: str | None = None, *, lenient: bool = False
     ) -> None:
-        self.folder, self.source, self.lenient = path_of("run", folder), source, lenient
+        self.folder, self.source, self.lenient = outputs.path_of("run", folder), source, lenient
         self.architecture, self.training, self.schema_sha256 = files.read_config(self.folder)
         self.name = self.folder.resolve().name or str(self.folder)
         self._pictures: dict[str, bytes] = {}

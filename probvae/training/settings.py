@@ -40,7 +40,7 @@ def refuse_idle(vae: VAE, data: Prepared, training: Training) -> None:
     if training.precision != "float32" and training.precision not in vae.precisions:
         call = f"build it by build(architecture, precision={training.precision!r})"
         raise _idle(training, "precision", "layers of this precision", call)
-    if training.uses_labels and not vae.context_dim:
+    if training.uses_labels and not vae.is_conditional:
         raise _idle(training, "labels", "y", "give its Architecture a context_dim")
     if training.is_semisupervised and "classifier" not in vae.named_parts():
         raise _idle(training, "labels", "classifier", "give its Architecture classifier=True")
