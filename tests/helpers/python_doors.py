@@ -1,5 +1,6 @@
 """The doors of Python by which x enters a model, and the kinds of wrong x; see docs/reliability.md."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +117,7 @@ WRONG: dict[str, Callable[[np.ndarray], Any]] = {
 # ---- y of conditional models ---------------------------------------------------------------------
 
 
+@functools.cache
 def conditional() -> probvae.models.ConditionalVAE:
     """A model of six binary values given one of three classes."""
     return probvae.build(probvae.Architecture(event_shape=SHAPE, network="mlp", units=(4,), context_dim=3))
@@ -184,12 +186,17 @@ COUNTS: dict[str, Callable[[Any, Any, Any], Any]] = {
 WRONG_COUNTS = (2.5, -1, 0, "3", True, np.nan, [2], 1e9)
 LARGE_COUNTS = (2**31, 2**40, 10**30)
 LATENT = tf.zeros([2])
+
+
+@functools.cache
+def _flow() -> Any:
+    return priors.PRIORS["realnvp"](2, seed=0, context=priors.PriorContext())
+
+
 SAMPLES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "vae.marginal().sample(n)": lambda vae, x, n: vae.marginal().sample(n, seed=0),
     "vae.likelihood(z).sample(n)": lambda vae, x, n: conditional().likelihood(LATENT).sample(n, seed=(0, 1)),
-    "realnvp.sample(n)": lambda vae, x, n: priors.PRIORS["realnvp"](
-        2, seed=0, context=priors.PriorContext()
-    ).sample(n, seed=(0, 1)),
+    "realnvp.sample(n)": lambda vae, x, n: _flow().sample(n, seed=(0, 1)),
 }
 WRONG_SAMPLES = (2.5, -1, "3", True, np.nan, [2.5], [[2]], None, 2**31, 2**40)
 NAMES: dict[str, Callable[[Any, Any, Any], Any]] = {
