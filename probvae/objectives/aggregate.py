@@ -10,6 +10,9 @@ from tensorflow_probability import math as tfm
 from probvae.distributions.base import unwrap
 from probvae.errors import InputError
 
+# Multivariate normals, whose marginals are normal.
+NORMALS = (tfd.MultivariateNormalLinearOperator, tfd.MultivariateNormalDiagPlusLowRankCovariance)
+
 
 class Marginals(NamedTuple):
     """The distributions of a vector's coordinates, and whether they are independent."""
@@ -25,7 +28,7 @@ def marginals(distribution: tfd.Distribution) -> Marginals | None:
     [5, 2]
     """
     d = unwrap(distribution)
-    if isinstance(d, tfd.MultivariateNormalLinearOperator):
+    if isinstance(d, NORMALS):
         return Marginals(tfd.Normal(d.mean(), d.stddev()), isinstance(d, tfd.MultivariateNormalDiag))
     if not isinstance(d, tfd.Independent | tfd.Sample) or d.event_shape.rank != 1:
         return None

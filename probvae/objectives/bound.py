@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+import probvae.distributions.kl  # noqa: F401  registers closed forms
 from probvae.arguments import class_of, count, flag, weight
 from probvae.display import kind
 from probvae.distributions.base import unwrap

@@ -121,6 +121,18 @@ def test_total_correlation_of_a_correlated_posterior():
     assert mean_p_value(found, 0.0) < ALPHA
 
 
+def test_every_normal_posterior_has_its_marginals():
+    """A low-rank normal has those of the same normal by its covariance."""
+    rng = np.random.default_rng(0)
+    loc, scale, factor = (np.float32(rng.standard_normal(shape)) for shape in ([5, 3], [5, 3], [5, 3, 2]))
+    low_rank = tfd.MultivariateNormalDiagPlusLowRankCovariance(loc, np.exp(scale), factor)
+    same = tfd.MultivariateNormalTriL(loc, tf.linalg.cholesky(low_rank.covariance()))
+    z = same.sample(2, seed=(0, 1))
+    found, expected = total_correlation(low_rank, z), total_correlation(same, z)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    assert not marginals(low_rank).independent and np.abs(expected).max() > 0.1
+
+
 def test_total_correlation_needs_marginals():
     q = tfd.VonMisesFisher([[1.0, 0.0]], 2.0)
     with pytest.raises(InputError, match="Use the posterior diagonal, tril"):

@@ -222,6 +222,33 @@ def test_monte_carlo_kl_is_the_analytic_one(posterior, x):
     assert mean_p_value(wrong, gradient) < ALPHA
 
 
+PRIORS = {
+    "diagonal": lambda: tfd.MultivariateNormalDiag(np.float32([0.3, -1, 2]), np.float32([0.5, 2, 1])),
+    "triangular": lambda: tfd.MultivariateNormalTriL(
+        np.float32([0.3, -1, 2]), np.float32([[0.5, 0, 0], [1, 2, 0], [-1, 0.3, 1]])
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_the_kl_of_a_low_rank_normal_is_that_of_the_same_normal_by_its_covariance(name):
+    """Against `tfd`'s KL of triangular normals, value and gradient."""
+    rng, p = np.random.default_rng(0), PRIORS[name]()
+    loc, scale, factor = (
+        tf.constant(rng.standard_normal(s), tf.float32) for s in ([5, 3], [5, 3], [5, 3, 2])
+    )
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([loc, scale, factor])
+        q = tfd.MultivariateNormalDiagPlusLowRankCovariance(loc, tf.exp(scale), factor)
+        same = tfd.MultivariateNormalTriL(loc, tf.linalg.cholesky(q.covariance()))
+        found, expected = tfd.kl_divergence(q, p), tfd.kl_divergence(same, p)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    for variable in (loc, scale, factor):
+        np.testing.assert_allclose(
+            tape.gradient(found, variable), tape.gradient(expected, variable), atol=1e-3
+        )
+
+
 def test_analytic_kl_option_changes_the_estimator_and_not_the_mean(vae, x):
     """z-test of the paired difference over five images at `ALPHA`."""
     many = tf.tile(x, [300, 1, 1, 1])
