@@ -10,11 +10,11 @@ from probvae.models.networks.layers import THIN, ThinConv2DTranspose, thin_conv2
 RNG = np.random.default_rng(0)
 
 
-def layers(channels, size=3):
+def layers(channels, size=3, **options):
     """A fast layer and a plain one with the same weights, and an x."""
     x = tf.constant(RNG.standard_normal([5, 9, 7, 6]), tf.float32)
-    fast = ThinConv2DTranspose(channels, size, name="same")
-    plain = tf_keras.layers.Conv2DTranspose(channels, size, padding="same", name="same")
+    fast = ThinConv2DTranspose(channels, size, name="same", **options)
+    plain = tf_keras.layers.Conv2DTranspose(channels, size, padding="same", name="same", **options)
     for layer in (fast, plain):
         layer(x)
     weights = [RNG.standard_normal(w.shape) for w in plain.get_weights()]
@@ -43,6 +43,23 @@ def test_a_thin_convolution_is_the_plain_one(channels, size):
     for a, b in zip(gradients(fast, x), gradients(plain, x), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.max(np.abs(b)))
     assert [w.name for w in fast.weights] == [w.name for w in plain.weights]
+
+
+OPTIONS = (
+    {"activation": "relu"},
+    {"activation": "tanh", "use_bias": False},
+    {"strides": 2},
+    {"strides": (1, 2), "activation": "relu"},
+    {"dilation_rate": 2},
+    {"size": (3, 3), "activation": "elu"},
+    {"size": (1, 3)},
+)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_arguments_of_keras_are_heeded(options):
+    fast, plain, x = layers(1, **options)
+    np.testing.assert_allclose(fast(x), plain(x), rtol=1e-5, atol=1e-5)
 
 
 def test_a_flipped_kernel_would_be_noticed():

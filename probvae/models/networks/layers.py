@@ -67,21 +67,25 @@ def thin_conv2d_transpose(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, A
 
 
 class ThinConv2DTranspose(tf_keras.layers.Conv2DTranspose):
-    """A transposed convolution of stride 1 (same) that is fast for few output channels.
+    """A transposed convolution (same) that is fast for few output channels and stride 1.
 
-    With more than `THIN` channels, or where there is a GPU, it is Keras's own.
+    With more than `THIN` channels, with strides, or where there is a GPU, it is Keras's own.
     """
 
-    def __init__(self, filters: int, kernel_size: int, **kwargs: Any) -> None:
+    def __init__(self, filters: int, kernel_size: Any, **kwargs: Any) -> None:
         super().__init__(filters, kernel_size, padding="same", **kwargs)
-        self.thin = filters <= THIN and kernel_size % 2 == 1 and not tf.config.list_physical_devices("GPU")
+        height, width = self.kernel_size
+        plain = self.strides == self.dilation_rate == (1, 1) and self.data_format == "channels_last"
+        square = height == width and height % 2 == 1
+        self.thin = filters <= THIN and plain and square and not tf.config.list_physical_devices("GPU")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return [B, H, W, filters]."""
         if not self.thin:
             return super().call(inputs)
         outputs = thin_conv2d_transpose(inputs, tf.convert_to_tensor(self.kernel))
-        return outputs if self.bias is None else tf.nn.bias_add(outputs, self.bias)
+        outputs = outputs if self.bias is None else tf.nn.bias_add(outputs, self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
 
 
 Layers = list[tf_keras.layers.Layer]
