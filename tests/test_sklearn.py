@@ -105,6 +105,7 @@ def test_the_bound_approaches_the_density_of_the_model():
     assert abs(one + np.log(x.std(0)).sum() - exact.mean()) > 0.5  # and without the units, wrong
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_units(wine, tiny):
     large = VAETransformer(**TINY).fit(wine * 1000)
     change = wine.shape[1] * np.log(1000)

@@ -33,7 +33,7 @@ SMALL = {"500": "4", "200": "4", "[:100]": "[:10]"}
 
 
 SLOW = ["docs/tutorial.md", "docs/export.md", "docs/guide.md", "docs/data.md", "docs/evaluation.md"]
-SLOW += ["docs/choices.md", "docs/reliability.md"]
+SLOW += ["README.md", "docs/choices.md", "docs/reliability.md"]  # docs/index.md is quick
 LONG = {"docs/extending.md": "test_code_in_documents_runs[README.md]"}
 
 

@@ -55,7 +55,7 @@ def gaussian_head(noise, observed=1):
 # ---- closed forms --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("latent", "noise"), [(1, 0.7), (2, 0.7), (3, 1.0)])
+@pytest.mark.parametrize(("latent", "noise"), cases([(1, 0.7), (2, 0.7), (3, 1.0)], slow=[(2, 0.7)]))
 def test_quadrature_is_the_closed_form(latent, noise):
     model = LinearGaussian(latent=latent, noise=noise)
     x = model.sample(6, seed=1)
@@ -146,7 +146,7 @@ def log_weights_of(vae, x, *, fast, points=16):
     return module.log_weights_function(vae, fast=fast)(z, x, every, [0, len(x)], known)[1].numpy()
 
 
-@pytest.mark.parametrize("latent", cases([1, 2, 3], slow=[1]))
+@pytest.mark.parametrize("latent", cases([1, 2, 3], slow=[1, 3]))
 def test_matrix_product_equals_log_prob(x, latent):
     vae = tiny_vae(latent_dim=latent)
     fast, generic = (log_weights_of(vae, x, fast=fast) for fast in (True, False))

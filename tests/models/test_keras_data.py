@@ -134,6 +134,7 @@ def test_what_cannot_be_used_is_refused():
             fit()
 
 
+@pytest.mark.slow
 def test_wrong_validation_data_do_not_stay():
     """Keras keeps the validation data of a call that fails, and evaluates them in the next."""
     vae, x = model(), right()

@@ -111,10 +111,12 @@ def test_wide_and_deep():
     assert vae.likelihood(tf.zeros([1, 5])).event_shape == (32, 32, 3)
 
 
-OF_MORE_AXES = [(name, shape) for name, shape in CASES if name in ("mlp", "gated_mlp") and len(shape) > 1]
+SLOW = [
+    case for case in CASES if (case[0] in ("mlp", "gated_mlp") and len(case[1]) > 1) or case[0] == "conv1d"
+]
 
 
-@pytest.mark.parametrize(("name", "shape"), cases(CASES, slow=OF_MORE_AXES))
+@pytest.mark.parametrize(("name", "shape"), cases(CASES, slow=SLOW))
 def test_dropout_follows_every_hidden_layer_and_has_no_variables(name, shape):
     """The weights are those without it; at inference it plays no part."""
     options = {"event_shape": shape, "filters": (3, 4), "units": (7, 5), "network": name}

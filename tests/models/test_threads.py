@@ -98,7 +98,9 @@ def test_a_compiled_function_traced_by_all_threads():
         np.testing.assert_allclose(result, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", cases(["sequential", "functional", "subclassed"], slow=["functional"]))
+@pytest.mark.parametrize(
+    "kind", cases(["sequential", "functional", "subclassed"], slow=["sequential", "functional"])
+)
 def test_networks_of_the_callers_own(kind):
     vae = own_networks(kind, convert_to_tensor_fn=tfd.Distribution.mean)
     assert_thread_safe(calls_of(vae))

@@ -86,6 +86,7 @@ def run(folder):
     return runs.train(MODEL, {**SETTINGS, "epochs": 2}, "digits", folder / "whole", observer=notes), notes
 
 
+@pytest.mark.slow
 def test_the_same_weights_as_the_command(run, folder, capsys):
     assert run[0].metrics["epochs"] == 2 and run[0].training.binarize == "threshold"
     command = f"--data digits {OPTIONS} --epochs 2 --parts 1 --quiet --output {folder / 'command'}"

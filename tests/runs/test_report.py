@@ -486,4 +486,5 @@ def test_a_report_that_fails_costs_one_line(data, tmp_path, monkeypatch):
     )
     assert result.exit_code == 0
     assert result.stderr == "Warning: no report was written: two lines\n"
+    assert len(result.stdout.splitlines()) == 1  # as it is to be quiet
     assert (tmp_path / "run" / "metrics.json").exists() and not (tmp_path / "run" / "report.html").exists()

@@ -134,6 +134,7 @@ def test_sprite_makes_large_images_small_and_wide_ones_grey():
     assert side == (4, 4) and np.all(tf.io.decode_png(png) == 255)
 
 
+@pytest.mark.slow
 def test_tensorboard_of_vectors_and_of_conditional_models(tmp_path):
     pytest.importorskip("tensorboard")
     vectors = build(Architecture(event_shape=(5,), likelihood="normal", network="mlp", units=(6,)))

@@ -243,6 +243,7 @@ def test_patience_ends_a_training_and_the_best_weights_are_back(patient):
         np.testing.assert_array_equal(weight, kept)
 
 
+@pytest.mark.slow
 def test_keras_early_stopping_works_on_the_rows(patient):
     data, training, *_, expected = patient
     training = dataclasses.replace(training, patience=0)
