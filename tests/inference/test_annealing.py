@@ -296,7 +296,7 @@ def test_bdmc_progress_and_stop():
         ({"num_leapfrog_steps": 0}, "num_leapfrog_steps must be a whole number of at least 1"),
         ({"num_pilot_chains": 0}, "num_pilot_chains must be a whole number of at least 1"),
         ({"step_size": 0.0}, "step_size must be a finite number above 0; got 0.0"),
-        ({"initial": "joint"}, "among prior, posterior; got 'joint'"),
+        ({"initial": "joint"}, "one of prior, posterior; got 'joint'"),
     ],
 )
 def test_mistakes_are_named(kwargs, message):

@@ -166,7 +166,7 @@ def test_acceptance_probability_of_a_divergence_is_zero():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"method": "gibbs"}, "among hmc, nuts; got 'gibbs'"),
+        ({"method": "gibbs"}, "one of hmc, nuts; got 'gibbs'"),
         ({"num_chains": 0}, "num_chains must be a whole number of at least 1; got 0"),
         ({"num_samples": 0}, "num_samples must be a whole number of at least 1"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1"),
