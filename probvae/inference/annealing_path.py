@@ -11,7 +11,7 @@ from tensorflow_probability import distributions as tfd
 
 from probvae.arguments import choice, weight
 from probvae.inference.blocks import at_least
-from probvae.inference.hmc import acceptance_probability
+from probvae.inference.chains import acceptance_probability
 from probvae.objectives.bound import Model
 from probvae.objectives.memory import refuse_values
 from probvae.seeds import fold_in, split

@@ -1,22 +1,20 @@
-"""Draws from the true posterior p(z|x) of a model, by Hamiltonian Monte Carlo on its joint pinned at x."""
+"""Draws from the true posterior p(z|x) of a model, by Hamiltonian Monte Carlo."""
 
 import functools
-import logging
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_probability as tfp
 
-from probvae.arguments import choice
+from probvae.errors import InputError
 from probvae.inference.blocks import Progress, as_data, at_least, compiled_in_blocks
+from probvae.inference.chains import Kernel, draw, hamiltonian, no_u_turn
+from probvae.inference.convergence import bulk_sample_size, rhat, tail_sample_size
 from probvae.inference.sphere import in_space, shortened
 from probvae.objectives.bound import Model
-from probvae.objectives.memory import refuse_values
-from probvae.seeds import Seed, split
+from probvae.seeds import Seed
 
-TARGET_ACCEPTANCE = 0.8  # near the optimum for trajectories of several leapfrog steps
+LARGEST_RHAT = 1.01  # of chains that have mixed, Vehtari et al. 2021
+LEAST_SIZE = 100  # smallest effective number of draws for each chain, of the same authors
 
 
 class PosteriorSamples(NamedTuple):
@@ -25,10 +23,11 @@ class PosteriorSamples(NamedTuple):
     Attributes:
       z: S draws of C chains for N examples, [S, C, N, L], in the model's type.
       acceptance: Mean acceptance probability after the burn-in, [N].
-      step_size: Leapfrog step after the burn-in, [N], in the units of z.
-      rhat: Split potential scale reduction, not rank-normalized, [N, L]. Values above 1.01 show chains that
-        have not mixed. NaN for one chain or fewer than 4 draws.
-      ess: Effective number of draws, [N, L], out of S * C.
+      step_size: Leapfrog step after the burn-in, [N], in coordinates in which p(z|x) has unit scales.
+      rhat: Potential scale reduction, rank-normalized and split, [N, L], the larger one of that of the draws
+        and that of their distances from the median. NaN for one chain or fewer than 4 draws.
+      ess: Effective number of draws for means, the bulk of p(z|x), [N, L], out of S * C.
+      ess_tail: Effective number of draws for the quantiles at 5% and 95%, the smaller one, [N, L].
     """
 
     z: np.ndarray
@@ -36,19 +35,52 @@ class PosteriorSamples(NamedTuple):
     step_size: np.ndarray
     rhat: np.ndarray
     ess: np.ndarray
+    ess_tail: np.ndarray
+
+    @property
+    def reliable(self) -> np.ndarray:
+        """Whether the draws of an example can be trusted, [N].
+
+        They can if R-hat is at most 1.01 and both effective numbers are at least 100 for each chain, in all
+        dimensions. Chains that all missed the same mode of p(z|x) agree, and are called reliable.
+        """
+        return self._agree & self._enough
+
+    @property
+    def _agree(self) -> np.ndarray:
+        return np.all(self.rhat <= LARGEST_RHAT, axis=-1)
+
+    @property
+    def _enough(self) -> np.ndarray:
+        least = LEAST_SIZE * self.z.shape[1]
+        return np.all((self.ess >= least) & (self.ess_tail >= least), axis=-1)
+
+    def __repr__(self) -> str:
+        draws, chains, examples, size = self.z.shape
+        shape = f"{chains} chains of {draws:,} draws from p(z|x) for {examples:,} examples, {size} dimensions"
+        return f"<PosteriorSamples: {shape}. {self.verdict()}>"
+
+    def verdict(self) -> str:
+        """Return what the diagnostics say, in a sentence or two."""
+        draws, chains, examples, _ = self.z.shape
+        if np.isnan(self.rhat).all():
+            return f"Not to be trusted: {chains} x {draws} draws are too few to see whether chains agree."
+        least = LEAST_SIZE * chains
+        if self.reliable.all():
+            return f"All reliable: R-hat is at most {LARGEST_RHAT}, and {least} or more draws are effective."
+        apart = f"R-hat is above {LARGEST_RHAT} for {np.sum(~self._agree):,}"
+        few = f"fewer than {least} draws are effective for {np.sum(~self._enough):,}"
+        return f"Not to be trusted for {np.sum(~self.reliable):,} of {examples:,} examples: {apart}, {few}."
 
 
-METHODS: dict[str, Callable[..., tfp.mcmc.TransitionKernel]] = {
-    "hmc": functools.partial(tfp.mcmc.HamiltonianMonteCarlo, num_leapfrog_steps=8),
-    "nuts": functools.partial(tfp.mcmc.NoUTurnSampler, max_tree_depth=6),
-}
+METHODS: dict[str, Kernel] = {"hmc": hamiltonian, "nuts": no_u_turn}
 
 
 def posterior_samples(
     vae: Model,
     x: Any,
     *,
-    num_samples: int = 500,
+    num_samples: int = 1000,
     num_burnin_steps: int = 300,
     num_chains: int = 4,
     num_steps_between_results: int = 0,
@@ -57,20 +89,23 @@ def posterior_samples(
     seed: Seed = 0,
     on_progress: Progress = lambda fraction: None,
 ) -> PosteriorSamples:
-    """Draw z from p(z|x) by HMC or NUTS.
+    """Draw z from p(z|x) by HMC with trajectories of random lengths, or by NUTS.
 
-    The chains start at draws from q(z|x). Each example has its own step size, which dual averaging fits to an
-    acceptance of 0.8 in the burn-in and which is fixed afterwards. Chains do not jump between distant modes:
-    see `rhat`. Chains that all start in one mode of q(z|x) can agree and be wrong.
+    Half of the chains start at draws from q(z|x), the others at draws from p(z) that are far from it. Chains
+    do not jump between distant modes of p(z|x), so where there are several, they disagree: see `reliable`. In
+    the burn-in each example is given coordinates in which p(z|x) is nearly round, by the covariance of its
+    chains, and a step size for them with an acceptance of 0.8; both are fixed afterwards.
 
     Args:
       vae: Model of x; p(z|x) must have a density on all of R^L, or on the sphere.
       x: Data [N, *E].
       num_samples: S, the number of draws kept of each chain.
-      num_burnin_steps: Number of transitions before these draws, in which the step size adapts.
-      num_chains: C, the number of chains, independent except for their common step size.
+      num_burnin_steps: Number of transitions before these draws, in which coordinates and step size adapt.
+      num_chains: C, the number of chains, independent except for what they learn in the burn-in. One chain
+        cannot be compared with others, and is never called reliable.
       num_steps_between_results: Number of transitions that are dropped between two draws.
-      method: Name of the method: "hmc" (8 leapfrog steps) or "nuts" (at most 63).
+      method: Name of the method: "hmc" (1 to 6 leapfrog steps for a transition) or "nuts" (at most 63, ended
+        where the trajectory turns back), which is slower.
       batch_size: Number of examples at a time; memory grows with num_chains * batch_size.
       seed: Seed of the chains, an int or an int32 pair; the same seed, x and batch_size give the same draws.
       on_progress: Function called after each block with the fraction done. If it raises `Stopped`, the
@@ -84,17 +119,15 @@ def posterior_samples(
 
     References:
       Hoffman & Gelman 2014, The No-U-Turn Sampler, arXiv:1111.4246 (NUTS and dual averaging).
-      Gelman & Rubin 1992; Vehtari et al. 2021, arXiv:1903.08008 (split R-hat, effective samples).
+      Neal 2011, MCMC using Hamiltonian dynamics, arXiv:1206.1901 (random lengths, section 4.2).
+      Vehtari et al. 2021, arXiv:1903.08008 (R-hat, effective numbers of draws and their limits).
     """
-    choice("method", method, METHODS)
+    if method not in METHODS:
+        raise InputError(f"Expected a method among {', '.join(METHODS)}; got {method!r}.")
     at_least(num_samples=(num_samples, 1), num_burnin_steps=(num_burnin_steps, 1))
     at_least(num_chains=(num_chains, 1), num_steps_between_results=(num_steps_between_results, 0))
-    at_least(batch_size=(batch_size, 1))
-    x = as_data(vae, x)
-    refuse_values("num_chains", num_chains, 4 * min(batch_size, len(x)) * vae.latent_dim)
-    refuse_values("num_samples", num_samples, num_chains * len(x) * vae.latent_dim)
     run = functools.partial(
-        _run,
+        draw,
         in_space(vae),
         kernel=METHODS[method],
         num_chains=num_chains,
@@ -103,68 +136,7 @@ def posterior_samples(
         num_steps_between_results=num_steps_between_results,
     )
     z, acceptance, step_size = compiled_in_blocks(
-        run, [x], seed=seed, batch_size=batch_size, on_progress=on_progress
+        run, [as_data(vae, x)], seed=seed, batch_size=batch_size, on_progress=on_progress
     )
     z = shortened(vae, np.moveaxis(z, 0, 2))  # [N, S, C, L] to [S, C, N, L]
-    return PosteriorSamples(z, acceptance, step_size, _rhat(z), _effective_sample_size(z))
-
-
-def _run(
-    vae: Model, x: tf.Tensor, seed: tf.Tensor, *, kernel: Any, num_chains: int, **options: Any
-) -> tuple[tf.Tensor, ...]:
-    """Return draws [B, S, C, L], acceptance [B] and step sizes [B] of one block."""
-    target = vae.joint().experimental_pin(x=x)
-    start, chain = split(seed, 2)
-    z = vae.posterior(x).sample(num_chains, seed=start)  # q(z|x); [C, B, L]
-    step_size = tf.fill([1, z.shape[1], 1], tf.constant(0.1, z.dtype))
-    adaptive = tfp.mcmc.DualAveragingStepSizeAdaptation(
-        kernel(lambda z: target.unnormalized_log_prob(z=z), step_size),
-        num_adaptation_steps=int(0.8 * options["num_burnin_steps"]),
-        target_accept_prob=tf.constant(TARGET_ACCEPTANCE, z.dtype),
-    )
-    z, (log_accept, step_size) = tfp.mcmc.sample_chain(
-        current_state=z,
-        kernel=adaptive,
-        trace_fn=lambda z, results: (results.inner_results.log_accept_ratio, results.new_step_size),
-        seed=chain,
-        **options,
-    )
-    acceptance = tf.reduce_mean(acceptance_probability(log_accept), [0, 1])
-    return tf.transpose(z, [2, 0, 1, 3]), acceptance, step_size[-1, 0, :, 0]
-
-
-def acceptance_probability(log_accept_ratio: tf.Tensor) -> tf.Tensor:
-    """Return min(1, exp(log_accept_ratio)), or 0 for nan, the ratio of a divergent trajectory."""
-    ratio = tf.exp(tf.minimum(log_accept_ratio, 0.0))
-    return tf.where(tf.math.is_nan(ratio), tf.zeros_like(ratio), ratio)
-
-
-def _rhat(z: np.ndarray) -> np.ndarray:
-    if len(z) < 4 or z.shape[1] < 2:
-        return np.full(z.shape[2:], np.nan)
-    # TFP gives the ratio of variances; R-hat is its square root.
-    return np.sqrt(tfp.mcmc.potential_scale_reduction(z.astype(np.float64), split_chains=True).numpy())
-
-
-def _effective_sample_size(z: np.ndarray) -> np.ndarray:
-    if len(z) < 4:
-        return np.full(z.shape[2:], np.nan)
-    shared = {"cross_chain_dims": 1} if z.shape[1] > 1 else {}
-    logger = tf.get_logger()
-    logger.addFilter(_no_complex_cast)
-    try:
-        ess = tfp.mcmc.effective_sample_size(
-            z.astype(np.float64), filter_beyond_positive_pairs=True, **shared
-        ).numpy()
-    finally:
-        logger.removeFilter(_no_complex_cast)
-    ess = ess if shared else ess[0]
-    # In short chains the sum of autocorrelations may be near zero or negative; the bound is that of Stan.
-    draws = z.shape[0] * z.shape[1]
-    most = draws * np.log10(draws)
-    return np.where(ess > 0, np.minimum(ess, most), most)
-
-
-def _no_complex_cast(record: logging.LogRecord) -> bool:
-    """Filter out the warning that TFP takes the real part of a Fourier transform, which is intended."""
-    return "casting an input of type complex" not in record.getMessage()
+    return PosteriorSamples(z, acceptance, step_size, rhat(z), bulk_sample_size(z), tail_sample_size(z))
