@@ -244,11 +244,12 @@ def _counts(row: Row) -> str:
 
 
 def _conclusion(run: Run) -> str:
-    elbo = run.metrics["test_elbo"]
-    error = "" if elbo["standard_error"] is None else f" ± {elbo['standard_error']:.2f} (standard error)"
+    elbo, sd = (run.metric("test_elbo", name) for name in ("mean", "standard_error"))
+    error = "" if sd is None else f" ± {sd:.2f} (standard error)"
+    shown = f"{elbo:.2f}{error} nats" if elbo is not None else "not finite, because of some test examples"
     state = "stopped early" if run.interrupted else "done"
     bits = run.metric("test_bits_per_dimension", "mean")
     coded = "" if bits is None else f", {bits:.4f} bits/dim"
     accuracy = run.metric("test_accuracy", "mean")
     right = "" if accuracy is None else f", {accuracy:.2%} of the classes right"
-    return f"{state}: test ELBO {elbo['mean']:.2f}{error} nats{coded}{right}, in {run.folder}"
+    return f"{state}: test ELBO {shown}{coded}{right}, in {run.folder}"

@@ -20,8 +20,6 @@ from probvae.cli.start import (
 )
 from probvae.environment import __version__
 
-SIMULATIONS = 1000  # simulated images of --calibrate
-
 
 @click.command("probvae-evaluate", cls=Command, context_settings={"max_content_width": 100})
 @run_argument
@@ -66,6 +64,7 @@ SIMULATIONS = 1000  # simulated images of --calibrate
 @click.option(
     "--calibrate",
     is_flag=True,
+    default=False,
     help="Compare q(z|x) with the posterior of the model, on 1,000 simulated images.",
 )
 @click.option(
@@ -106,7 +105,6 @@ def main(
     threads: int | None,
     inter_threads: int | None,
     quiet: bool,
-    calibrate: bool,
     **options: Any,
 ) -> None:
     """Evaluate a run of probvae-train.
@@ -131,7 +129,6 @@ def main(
         from probvae.runs.evaluation import evaluate
     other = None if compare is None else read_comparable(compare)
     with (console := EvaluationConsole(run, quiet=quiet)):
-        options |= {"calibrate": SIMULATIONS if calibrate else 0}
         options |= {"strategy": devices, "observer": console, "should_stop": console.stop}
         results = evaluate(run, compare=compare, output=output, **options)
     for stage, reason in results.skipped.items():

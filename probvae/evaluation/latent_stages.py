@@ -10,6 +10,7 @@ from probvae.evaluation.state import Evaluation, Line
 from probvae.inference.calibration import MIN_SIMULATIONS, certify
 from probvae.inference.estimates import Estimate
 
+SIMULATIONS = 1000  # simulated images of a certificate
 JOINT_REGIONS = 3  # regions of all coordinates in a certificate, which come first
 SHOWN_DIMENSIONS = 10  # latent dimensions with a line for their KL; per_example.npz holds all
 
@@ -72,7 +73,7 @@ def certificate(evaluation: Evaluation) -> None:
     options = evaluation.options
     test = evaluation.test.x[: options.calibrate_images]
     for what, key, number, x in (
-        ("simulated", "certificate", options.calibrate, None),
+        ("simulated", "certificate", SIMULATIONS * options.calibrate, None),
         ("test", "certificate_test", max(len(test), MIN_SIMULATIONS), test),
     ):
         if not number or (x is not None and not len(x)):

@@ -6,7 +6,7 @@ Results are float64, in nats except for `bits_per_dimension`. Standard errors as
 import contextlib
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -89,21 +89,30 @@ def rate_distortion(vae: VAE, x: np.ndarray, *, num_samples: int = 1, seed: Seed
     return RateDistortion(rate, distortion, rate_error, distortion_error)
 
 
-def bits_per_dimension(log_prob: np.ndarray, event_shape: tuple[int, ...]) -> np.ndarray:
+def bits_per_dimension(
+    log_prob: np.ndarray, event_shape: tuple[int, ...], x: np.ndarray | None = None
+) -> np.ndarray:
     """Turn log p(x) in nats into bits per dimension, -log p(x) / (D log 2); lower is better.
 
     Args:
       log_prob: log p(x), [N], nats. Add D log(1/256) first to a density of values in [0, 1] that stand for
         256 levels: otherwise the unit of the density decides the result.
       event_shape: E, the shape of x, of D values.
+      x: Examples [N, *E], if values may be missing (NaN): D is then the number of values that were seen.
 
     Returns:
-      [N], bits per dimension.
+      [N], bits per dimension; nan where no value was seen.
 
     >>> bits_per_dimension(np.array([-8 * np.log(2)]), (2, 2, 1))
     array([2.])
+    >>> bits_per_dimension(np.array([-8 * np.log(2)]), (4,), np.array([[0, 1, np.nan, np.nan]]))
+    array([4.])
     """
-    return -np.asarray(log_prob, np.float64) / (math.prod(event_shape) * math.log(2))
+    size: Any = math.prod(event_shape)
+    if x is not None:
+        size = np.sum(~np.isnan(np.asarray(x).reshape(len(x), -1)), axis=1).astype(np.float64)
+        size[size == 0] = np.nan
+    return -np.asarray(log_prob, np.float64) / (size * math.log(2))
 
 
 class Moments(NamedTuple):

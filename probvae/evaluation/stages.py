@@ -24,6 +24,7 @@ from probvae.inference.amortization import decompose, optimize_posteriors
 from probvae.inference.annealing import ais, bdmc
 from probvae.inference.blocks import Stopped
 from probvae.inference.estimates import reliable_pareto_k
+from probvae.likelihoods import likelihood_of
 
 SIMULATED = 20  # largest number of images for the bracket of annealed importance sampling
 
@@ -40,7 +41,7 @@ def bounds(evaluation: Evaluation) -> None:
         "effective_sample_size": result.effective_sample_size,
     }
     evaluation.add("elbo", f"ELBO, {k:,} draws", result.elbo, result.elbo_standard_error)
-    ess = float(np.median(result.effective_sample_size))
+    ess = float(np.nanmedian(result.effective_sample_size))
     note = f"a lower bound; effective draws {ess:.0f} of {k:,} (median)"
     if result.pareto_k is not None:
         evaluation.arrays["pareto_k"] = result.pareto_k
@@ -61,7 +62,7 @@ def quadrature(evaluation: Evaluation) -> None:
     evaluation.arrays |= {"exact": result.log_marginal, "exact_error": result.error}
     late = int(np.sum(~result.converged))
     missing = result.log_marginal - evaluation.arrays["iwae"]
-    note = f"quadrature, estimated error up to {np.ceil(1e4 * result.error.max()) / 1e4:g}"
+    note = f"quadrature, estimated error up to {np.ceil(1e4 * np.nanmax(result.error)) / 1e4:g}"
     note += f"; {late:,} images did NOT reach {evaluation.options.tolerance:g}" if late else " on one image"
     evaluation.add("exact", "log p(x), exact", result.log_marginal, note=note)
     evaluation.add(
@@ -69,7 +70,7 @@ def quadrature(evaluation: Evaluation) -> None:
         "  what the IWAE bound misses",
         missing,
         evaluation.arrays["iwae_monte_carlo_error"],
-        note=f"at most {missing.max():.1f} on one image",
+        note=f"at most {np.nanmax(missing):.1f} on one image",
     )
 
 
@@ -78,15 +79,23 @@ def per_dimension(evaluation: Evaluation) -> None:
     if evaluation.has_units:
         return
     log_p, error = evaluation.known()
-    shape = evaluation.vae.value_shape
-    bits = latents.bits_per_dimension(log_p, shape)
+    vae, shape = evaluation.vae, evaluation.vae.value_shape
+    x = vae.values(evaluation.test.x[: len(log_p)])
+    seen = ~np.all(np.isnan(x.reshape(len(x), -1)), axis=1)
+    note = f"from {evaluation.best_name}; "
+    if vae.architecture is None or likelihood_of(vae.architecture).kind.discrete:
+        note += "lower is better"
+    else:
+        note += "of a density: it depends on the scale of x, so compare it for the same data and scale only"
+    if np.isnan(x).any():
+        note += "; over the values that were seen"
     evaluation.add(
         "bits_per_dimension",
         "bits per dimension",
-        bits,
-        None if error is None else -latents.bits_per_dimension(error, shape),
+        latents.bits_per_dimension(log_p[seen], shape, x[seen]),
+        None if error is None else -latents.bits_per_dimension(error[seen], shape, x[seen]),
         unit="bits",
-        note=f"from {evaluation.best_name}; lower is better",
+        note=note,
     )
 
 
@@ -226,7 +235,8 @@ def run_stages(
         start = time.perf_counter()
         try:
             evaluation.on_progress(0)
-            STAGES[name](evaluation)
+            with np.errstate(invalid="ignore", divide="ignore"):  # lines say which examples are not finite
+                STAGES[name](evaluation)
             evaluation.on_progress(1)
         except Stopped:
             return names[i:]

@@ -48,7 +48,7 @@ class Options:
       train_images: Number of training images to compare with.
       gap_images: Number of test images, and of training images, with an individually optimized posterior.
       ais_images: Number of images for annealed importance sampling; its bracket simulates up to 20.
-      calibrate: Number of simulated images for the certificate of the encoder; 0 leaves it out.
+      calibrate: Whether to certify the encoder on simulated images.
       calibrate_images: Number of test images for a certificate from draws of p(z|x).
       seed: Seed of all draws.
     """
@@ -58,7 +58,7 @@ class Options:
     train_images: int = 2000
     gap_images: int = 50
     ais_images: int = 20
-    calibrate: int = 0
+    calibrate: bool = False
     calibrate_images: int = 0
     seed: int = 0
 
@@ -107,7 +107,18 @@ class Evaluation:
     def add(
         self, key: str, name: str, values: np.ndarray, errors: np.ndarray | None = None, **texts: str
     ) -> None:
-        """Add a mean over examples to the table; `texts` are the unit and the note of its line."""
+        """Add a mean over examples to the table; `texts` are the unit and the note of its line.
+
+        Examples whose value is not finite are left out, and the note counts them.
+        """
+        values = np.asarray(values)
+        known = np.isfinite(values)
+        if not known.all():
+            first = int(np.flatnonzero(~known)[0])
+            left_out = f"{int(np.sum(~known)):,} of {len(values):,} examples are not finite (the first is "
+            left_out += f"example {first}: {values[first]}) and left out"
+            texts["note"] = "; ".join(filter(None, [left_out, texts.get("note", "")]))
+            values, errors = values[known], None if errors is None else errors[known]
         if len(values) > 1:
             self._add(key, name, mean_estimate(values, errors), texts)
 

@@ -1,6 +1,7 @@
-"""Strict reading of JSON from untrusted sources: text that is ambiguous to readers is refused."""
+"""Strict JSON: text that is ambiguous to readers is refused, and none is written."""
 
 import json
+import math
 from typing import Any
 
 from probvae.errors import InputError
@@ -31,6 +32,23 @@ def parse(text: str, what: str, levels: int) -> Any:
         raise InputError(f"{what} must hold JSON; reading it failed: {str(error).rstrip('.')}.") from None
     _refuse_deep(value, what, levels)
     return value
+
+
+def text(content: Any, indent: int | None = 2) -> str:
+    r"""Return content as JSON text, with null for numbers that are infinite or NaN, which JSON lacks.
+
+    >>> text({"a": [1.0, float("inf")]}, indent=None)
+    '{"a": [1.0, null]}\n'
+    """
+    return json.dumps(_finite(content), indent=indent, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

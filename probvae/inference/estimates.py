@@ -35,9 +35,13 @@ def log_mean_exp(log_w: np.ndarray) -> np.ndarray:
 
     >>> float(log_mean_exp(np.log([1.0, 3.0])).round(6)) == round(float(np.log(2.0)), 6)
     True
+    >>> float(log_mean_exp(np.array([-np.inf, -np.inf])))
+    -inf
     """
     top = log_w.max(axis=0)
-    return top + np.log(np.mean(np.exp(log_w - top), axis=0))
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):  # log 0
+        return top + np.log(np.mean(np.exp(log_w - top), axis=0))
 
 
 def pareto_k(log_w: np.ndarray) -> np.ndarray | None:

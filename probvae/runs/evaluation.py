@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from probvae.evaluation.outliers import save_scores
 from probvae.evaluation.stages import run_stages
 from probvae.figures import calibration, curves, posterior
 from probvae.figures.images import to_png
-from probvae.files import outputs, writing
+from probvae.files import outputs, strict_json, writing
 from probvae.inference.blocks import Stopped
 from probvae.models import saving
 from probvae.models.vae import VAE
@@ -197,8 +196,7 @@ def _results(
 
 
 def _write(folder: Path, evaluation: state.Evaluation, results: EvaluationResults) -> None:
-    text = json.dumps(results.metrics, indent=2, allow_nan=False) + "\n"
-    writing.write_text(folder / METRICS, text)
+    writing.write_text(folder / METRICS, strict_json.text(results.metrics))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **results.per_example)  # type: ignore[arg-type]
     writing.write_bytes(folder / PER_EXAMPLE, buffer.getvalue())
@@ -216,22 +214,32 @@ def _figures(evaluation: state.Evaluation) -> dict[str, Any]:
     if evaluation.importance is not None:
         n = evaluation.importance.curve.shape[1]
         exact = evaluation.arrays.get("exact")
-        mean = None if exact is None else float(exact[:n].mean())
-        figures[BOUND] = curves.bound_against_samples(
-            evaluation.importance.num_samples, evaluation.importance.curve.mean(axis=1), mean
-        )
+        curve = evaluation.importance.curve
+        known = np.isfinite(curve).all(axis=0)
+        mean = None if exact is None else float(exact[:n][known].mean())
+        if known.any():
+            figures[BOUND] = curves.bound_against_samples(
+                evaluation.importance.num_samples, curve[:, known].mean(axis=1), mean
+            )
         gaps = {
             "approximation gap": evaluation.arrays.get("test_approximation_gap"),
             "amortization gap": evaluation.arrays.get("test_amortization_gap"),
         }
         if exact is not None:
-            gaps["log p(x) - ELBO"] = exact[:n] - evaluation.arrays["elbo"]
-        known = {name: values for name, values in gaps.items() if values is not None}
-        if known:
-            figures[GAPS] = curves.gap_histogram(known)
+            known = np.isfinite(exact[:n])
+            gaps["log p(x) - ELBO"] = exact[:n][known] - evaluation.arrays["elbo"][known]
+        finite = {name: values[np.isfinite(values)] for name, values in gaps.items() if values is not None}
+        finite = {name: values for name, values in finite.items() if len(values)}
+        if finite:
+            figures[GAPS] = curves.gap_histogram(finite)
     for key, certificate in evaluation.certificates.items():
         figures[COVERAGE[key]] = calibration.coverage_curves(certificate)
         figures[RANKS[key]] = calibration.rank_histograms(certificate)
     if evaluation.vae.latent_dim == 2 and not on_sphere(evaluation.vae.prior):
-        figures[CONTOURS] = posterior.posterior_contours(evaluation.vae, evaluation.test.x[:8])
+        x = evaluation.test.x
+        if "elbo" in evaluation.arrays:
+            elbo = evaluation.arrays["elbo"]
+            x = x[: len(elbo)][np.isfinite(elbo)]
+        if len(x):
+            figures[CONTOURS] = posterior.posterior_contours(evaluation.vae, x[:8])
     return figures

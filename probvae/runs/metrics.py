@@ -22,7 +22,9 @@ def test_results(vae: VAE, terms: TestTerms, x: np.ndarray) -> dict[str, Any]:
     architecture = vae.architecture
     if architecture is not None and likelihood_of(architecture).kind.grey_levels:
         # for 8-bit images, the negative ELBO in bits per value of x: a bound on the cost of coding them
-        values["test_bits_per_dimension"] = bits_per_dimension(terms.elbo, architecture.event_shape)
+        values["test_bits_per_dimension"] = bits_per_dimension(
+            terms.elbo, architecture.event_shape, vae.values(x)
+        )
     return {name: mean_and_error(value) for name, value in values.items()}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from probvae.environment import versions
 from probvae.errors import InputError
-from probvae.files import writing
+from probvae.files import strict_json, writing
 from probvae.models import saving
 from probvae.runs import metrics
 from probvae.runs.files import read_commands
@@ -100,5 +100,5 @@ class Recorder:
             "versions": versions(),
             "latent_variance": variance,
         }
-        writing.write_text(self.folder / METRICS, json.dumps(content, indent=2) + "\n")
+        writing.write_text(self.folder / METRICS, strict_json.text(content))
         return content

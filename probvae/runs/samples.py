@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import json
 import os
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from probvae.arguments import flag
 from probvae.environment import __version__
 from probvae.errors import InputError
 from probvae.figures.panels import PANELS, grid, image_bytes
-from probvae.files import outputs, writing
+from probvae.files import outputs, strict_json, writing
 from probvae.likelihoods import likelihood_of
 from probvae.runs.known_data import differences
 from probvae.runs.run import Run, as_run
@@ -88,7 +87,7 @@ def sample(
     if images:
         files |= _single_images(run, chosen, result)
     settings = {"run": str(run.folder), "mode": mode, **dataclasses.asdict(chosen), "probvae": __version__}
-    files[SETTINGS] = (json.dumps({**settings, "found": result.lines}, indent=2) + "\n").encode()
+    files[SETTINGS] = strict_json.text({**settings, "found": result.lines}).encode()
     outputs.clear_folder(folder, WRITTEN)
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)

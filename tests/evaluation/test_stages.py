@@ -1,0 +1,97 @@
+"""Stages of an evaluation on examples that have no finite density, or no value at all."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from linear_gaussian import LinearGaussian
+
+import probvae
+from probvae.evaluation import latent_stages, latents
+from probvae.evaluation.stages import run_stages
+from probvae.evaluation.state import Evaluation, Images, Options, metrics
+from probvae.files import strict_json
+from probvae.runs.evaluation import COVERAGE, RANKS, WRITTEN, _figures
+
+OPTIONS = Options(num_samples=30, train_images=10, gap_images=4, ais_images=0)
+
+
+def evaluated(vae, x, train):
+    evaluation = Evaluation(vae, Images(x, None), Images(train, None), OPTIONS)
+    assert run_stages(evaluation) == [] and not evaluation.skipped
+    return evaluation
+
+
+@pytest.fixture(scope="module")
+def infinite():
+    """An evaluation of ten examples, of which the third is so far away that its density is 0 in float32."""
+    model = LinearGaussian()
+    x = model.sample(10, seed=0)
+    x[3, 1] = 1e25
+    return evaluated(model.vae(), x, model.sample(10, seed=1))
+
+
+def test_an_example_of_density_zero_is_counted_and_left_out(infinite):
+    """No warning ends it (warnings are errors here), and the other examples keep their numbers."""
+    lines = {line.key: line for line in infinite.lines}
+    for key in ("elbo", "iwae", "exact", "bits_per_dimension", "distortion"):
+        assert lines[key].estimate.num_examples == 9, key
+        assert "1 of 10 examples are not finite (the first is example 3: " in lines[key].note
+        assert np.isfinite(lines[key].estimate.mean) and np.isfinite(lines[key].estimate.standard_error)
+    known = np.arange(10) != 3
+    assert infinite.arrays["elbo"][3] == infinite.arrays["exact"][3] == -np.inf
+    assert lines["exact"].estimate.mean == pytest.approx(np.mean(infinite.arrays["exact"][known]))
+    expected = LinearGaussian().marginal.logpdf(infinite.test.x[known])
+    np.testing.assert_allclose(infinite.arrays["exact"][known], expected, atol=0.01)
+
+
+def test_its_pictures_can_be_drawn_and_its_numbers_written(infinite):
+    for figure in _figures(infinite).values():
+        figure.canvas.draw()
+    text = strict_json.text({"results": metrics(infinite), "infinite": [np.inf, -np.inf, np.nan]})
+    assert json.loads(text)["infinite"] == [None, None, None]
+    assert strict_json.parse(text, "it", levels=4)["results"]["elbo"]["num_examples"] == 9
+
+
+def test_the_certificate_of_a_narrow_posterior(monkeypatch):
+    """The table has its regions, the report and the files their pictures."""
+    monkeypatch.setattr(latent_stages, "SIMULATIONS", 150)
+    model = LinearGaussian()
+    x = model.sample(10, seed=0)
+    options = dataclasses.replace(OPTIONS, calibrate=True)
+    evaluation = Evaluation(model.vae(stretch=0.5), Images(x, None), Images(x, None), options)
+    latent_stages.certificate(evaluation)
+    lines = {line.key: line for line in evaluation.lines}
+    assert lines["certificate_0"].estimate.mean < 0.4 and "times too narrow" in lines["certificate_0"].note
+    assert lines["certificate_1"].name == "90% highest-density region, simulated"
+    assert len(lines) == 6 and all(line.estimate.num_examples == 150 for line in lines.values())
+    assert {COVERAGE["certificate"], RANKS["certificate"]} <= set(_figures(evaluation)) <= set(WRITTEN)
+
+
+def test_bits_are_those_of_the_values_that_were_seen():
+    """Half of the values missing and half of the nats, the same bits; without a value there are none."""
+    nan = np.nan
+    x = np.array([[0, 1, 1, 0], [nan, 1, nan, 0], [nan, nan, nan, nan]], np.float32)
+    bits = latents.bits_per_dimension(np.array([-4.0, -2.0, 0.0]) * np.log(2), (4,), x)
+    np.testing.assert_allclose(bits, [1, 1, nan])
+    np.testing.assert_allclose(latents.bits_per_dimension(np.array([-4.0]) * np.log(2), (4,)), [1])
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "note"), [("bernoulli", "; lower is better"), ("normal", "of a density: it depends")]
+)
+def test_bits_of_a_density_are_not_said_to_compare_with_others(likelihood, note):
+    vae = probvae.build(
+        probvae.Architecture((6,), network="mlp", units=(4,), likelihood=likelihood, missing=True)
+    )
+    x = np.random.default_rng(0).integers(0, 2, [8, 6]).astype(np.float32)
+    x[2:4, ::2] = np.nan
+    x[5] = np.nan
+    evaluation = evaluated(vae, x, x[:2])
+    line = next(line for line in evaluation.lines if line.key == "bits_per_dimension")
+    assert note in line.note and "over the values that were seen" in line.note
+    assert line.estimate.num_examples == 7
+    seen = np.array([6, 6, 3, 3, 6, 6, 6])
+    log_p = evaluation.arrays["exact"][np.arange(8) != 5]
+    assert line.estimate.mean == pytest.approx(np.mean(-log_p / seen / np.log(2)))
