@@ -446,8 +446,8 @@ MUTANTS = [
     Mutant(
         "bits",
         "bits_per_dimension",
-        "(math.prod(event_shape) * math.log(2))",
-        "math.prod(event_shape)",
+        "(size * math.log(2))",
+        "size",
         ("test_bits_per_dimension",),
     ),
     Mutant(
