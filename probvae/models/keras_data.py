@@ -153,9 +153,9 @@ class Batches:
                 "p(x|y)."
             )
         x = self._vae.value_contract.check(x, what, batch=True)
-        number, shape = np.shape(x)[0], np.shape(y)
-        size = shape[0] if shape else 0
-        if size != number:
+        y, number = self._vae.as_context(y), np.shape(x)[0]
+        size = y.shape[0] if y.shape.rank == 2 else 1
+        if size != number or y.shape.rank > 2:
             raise InputError(f"y must hold one value for each of {number:,} examples; it holds {size:,}.")
         return contract.check(self._vae.join(x, y), what, batch=True)
 
