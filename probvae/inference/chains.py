@@ -106,8 +106,9 @@ def starts(vae: Model, x: tf.Tensor, num_chains: int, seed: tf.Tensor) -> tf.Ten
     shape = [CANDIDATES, num_chains // 2, near.shape[1]]
     drawn = tf.identity(vae.prior.sample(shape, seed=far_seed))  # [16, C // 2, B, L]
     log_likelihood = tf.map_fn(lambda z: vae.likelihood(z).log_prob(x), drawn)  # one by one, for memory
-    log_likelihood = tf.where(tf.math.is_nan(log_likelihood), tf.cast(-np.inf, drawn.dtype), log_likelihood)
-    plausible = log_likelihood >= tf.sort(log_likelihood, axis=0)[-(CANDIDATES // 4)]
+    finite = tf.math.is_finite(log_likelihood)
+    log_likelihood = tf.where(finite, log_likelihood, tf.cast(-np.inf, drawn.dtype))
+    plausible = finite & (log_likelihood >= tf.sort(log_likelihood, axis=0)[-(CANDIDATES // 4)])
     center, spread = _moments(q, scale_seed)
     distance = tf.where(plausible, tf.norm((drawn - center) / spread, axis=-1), -1)
     farthest = tf.one_hot(tf.argmax(distance, axis=0), CANDIDATES, axis=0, dtype=drawn.dtype)

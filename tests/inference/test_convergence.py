@@ -56,6 +56,7 @@ def test_tails_that_are_heavy_change_nothing(z):
     """By ranks, a Cauchy distribution has numbers as a normal one has."""
     cauchy = np.tan(np.pi * (np.argsort(np.argsort(z, axis=None)).reshape(z.shape) + 0.5) / z.size)
     assert np.all(rhat(cauchy) < 1.005)
+    assert np.all(rhat(cauchy + 0.5 * np.float64([1, -1, 1, -1])[:, None]) > 1.02)  # no variance hides it
     np.testing.assert_allclose(bulk_sample_size(np.exp(5 * z)), bulk_sample_size(z))
     np.testing.assert_allclose(tail_sample_size(np.exp(5 * z)), tail_sample_size(z))
 
