@@ -23,6 +23,8 @@ from probvae.inference.sphere import in_space
 from probvae.objectives.bound import Model, as_model
 from probvae.seeds import fold_in
 
+SAFETY = 2.0  # factor of the stated error: grids that still agree by luck differ by less than their error
+ROUNDING = 8.0  # rounding of log p(x|z), relative to that of one float32 number
 DOUBT = 1 / 16  # smallest factor by which a halving lowers the stated error, as grids may agree by luck
 LEVELS = 16  # grids of halved spacing, at most
 RING = 0.2  # scale of the log-length of v on a sphere: smooth, and negligible near the origin
@@ -35,11 +37,11 @@ class Exact(NamedTuple):
 
     Attributes:
       log_marginal: log p(x), float64 [N], nats.
-      error: Estimated error, [N], nats: the largest of the root mean square difference between the last grid
-        and the 2^L grids of twice its spacing that make it up, a sixteenth of that difference at the grid
-        before, the share of p(x) at the rim of the covered region, and the height of a missed peak. It is the
-        error of the coarser grids and not a bound; the error of `log_marginal` is usually a quarter of it.
-      converged: Whether `error` is within the tolerance, bool [N].
+      error: Estimated error, [N], nats: twice the largest of the root mean square difference between the last
+        grid and the 2^L grids of twice its spacing that make it up, a sixteenth of that difference at the
+        grid before, the share of p(x) at the rim of the covered region, and the height of a missed peak; and
+        the rounding of log p(x|z) in float32. It is no bound, but the true error is usually far below it.
+      converged: Whether these, before they are doubled, are within the tolerance, bool [N].
       points: Number of grid points that were decoded.
       bounds: Box that holds all grid points, [L, 2].
       spacing: Distances between the points of the last grid of each example, [N, L].
@@ -80,7 +82,7 @@ def exact(
       vae: Model of latent dimension L = 1, 2 or 3. If z lies on the sphere, the integral is over v = r z with
         an independent length r (`sphere.InSpace`), and `bounds` are those of v.
       x: Data [N, *E].
-      tolerance: Largest `error` of an example that has converged, in nats.
+      tolerance: Largest half of the `error` of an example that has converged, in nats.
       extra_halvings: Number of further halvings of the spacing: 1 repeats the result on a grid twice as fine.
       max_points: Largest number of decoded grid points, apart from the first grid. Examples that have not
         converged by then are marked.
@@ -135,7 +137,9 @@ def exact(
         wanted, light = search.refine(tiles, level, threshold, active, error)
         carried = np.logaddexp(carried, light + log_volume)
         near = missed > search.log_negligible
-    return Exact(log_marginal, error, error <= tolerance, search.points, search.bounds, spacing)
+    converged = error <= tolerance
+    rounding = ROUNDING * np.finfo(np.float32).eps * np.abs(log_marginal)  # of log p(x|z)
+    return Exact(log_marginal, SAFETY * error + rounding, converged, search.points, search.bounds, spacing)
 
 
 def log_weights_function(vae: Model, *, fast: bool = True) -> LogWeights:
