@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probvae.errors import InputError
+from probvae.arguments import choice
 from probvae.inference.blocks import Progress, as_data, at_least, compiled_in_blocks
 from probvae.inference.chains import Kernel, draw, hamiltonian, no_u_turn
 from probvae.inference.convergence import bulk_sample_size, rhat, tail_sample_size
 from probvae.inference.sphere import in_space, shortened
 from probvae.objectives.bound import Model
+from probvae.objectives.memory import refuse_values
 from probvae.seeds import Seed
 
 LARGEST_RHAT = 1.01  # of chains that have mixed, Vehtari et al. 2021
@@ -122,10 +123,13 @@ def posterior_samples(
       Neal 2011, MCMC using Hamiltonian dynamics, arXiv:1206.1901 (random lengths, section 4.2).
       Vehtari et al. 2021, arXiv:1903.08008 (R-hat, effective numbers of draws and their limits).
     """
-    if method not in METHODS:
-        raise InputError(f"Expected a method among {', '.join(METHODS)}; got {method!r}.")
+    choice("method", method, METHODS)
     at_least(num_samples=(num_samples, 1), num_burnin_steps=(num_burnin_steps, 1))
     at_least(num_chains=(num_chains, 1), num_steps_between_results=(num_steps_between_results, 0))
+    at_least(batch_size=(batch_size, 1))
+    x = as_data(vae, x)
+    refuse_values("num_chains", num_chains, 16 * min(batch_size, len(x)) * vae.latent_dim)
+    refuse_values("num_samples", num_samples, num_chains * len(x) * vae.latent_dim)
     run = functools.partial(
         draw,
         in_space(vae),
@@ -136,7 +140,7 @@ def posterior_samples(
         num_steps_between_results=num_steps_between_results,
     )
     z, acceptance, step_size = compiled_in_blocks(
-        run, [as_data(vae, x)], seed=seed, batch_size=batch_size, on_progress=on_progress
+        run, [x], seed=seed, batch_size=batch_size, on_progress=on_progress
     )
     z = shortened(vae, np.moveaxis(z, 0, 2))  # [N, S, C, L] to [S, C, N, L]
     return PosteriorSamples(z, acceptance, step_size, rhat(z), bulk_sample_size(z), tail_sample_size(z))

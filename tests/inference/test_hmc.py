@@ -3,6 +3,8 @@
 Every statistical test has a false-positive rate of at most `ALPHA`, and shows its power on wrong variants.
 """
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -247,9 +249,29 @@ def test_text_says_whether_draws_can_be_trusted():
 
 
 def test_same_seed_same_draws(small):
-    _, _, run, first, _ = small
-    np.testing.assert_array_equal(first.z, run(3).z)
-    assert not np.any(first.z == run(4).z)
+    """Of one block, compiled once."""
+    model, x, *_ = small
+    options = {"kernel": chains.hamiltonian, "num_chains": 2, "num_results": 3, "num_burnin_steps": 10}
+    draw = functools.partial(chains.draw, model.vae(), x, num_steps_between_results=0, **options)
+    draw = tf.function(draw, autograph=False)
+    first, again, other = (draw(tf.constant([0, seed]))[0].numpy() for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert not np.any(first == other)
+
+
+def test_blocks_have_seeds_of_their_own():
+    def run(x, seed):
+        return (tf.repeat(seed[None], x.shape[0], axis=0),)
+
+    def seeds(seed):
+        (drawn,) = blocks.compiled_in_blocks(
+            run, [np.arange(6)], seed=seed, batch_size=2, on_progress=lambda fraction: None
+        )
+        return drawn
+
+    first = seeds(3)
+    assert len(np.unique(np.concatenate([first, seeds(4)]), axis=0)) == 6  # three blocks, two seeds
+    np.testing.assert_array_equal(first, seeds(3))
 
 
 def test_stopped_early_returns_what_is_finished():
