@@ -176,11 +176,8 @@ def _from_data(
     vae: Model, x: np.ndarray, seed: tf.Tensor, batch_size: int, on_progress: Progress
 ) -> tuple[tuple[np.ndarray, np.ndarray], int]:
     """Draw z ~ p(z|x) for data x; return the pairs, and the number of x without a trustworthy draw."""
-    samples = posterior_samples(
-        vae, x, method="nuts", seed=seed, batch_size=batch_size, on_progress=on_progress
-    )
-    n = samples.z.shape[2]
-    good = np.all(samples.rhat < 1.05, axis=-1)
+    samples = posterior_samples(vae, x, seed=seed, batch_size=batch_size, on_progress=on_progress)
+    n, good = samples.z.shape[2], samples.reliable
     if np.sum(good) < 20:
         raise InputError(
             f"The chains of {n - np.sum(good):,} of {n:,} examples disagree; 20 or more must agree: leave "
