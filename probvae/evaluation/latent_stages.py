@@ -6,9 +6,11 @@ from probvae.distributions.base import unwrap
 from probvae.evaluation import aggregation, latents, outliers
 from probvae.evaluation.checks import STATISTICS, Statistic, label_accuracy, predictive_check
 from probvae.evaluation.estimates import MeanEstimate
+from probvae.evaluation.hidden_values import imputation_coverage
 from probvae.evaluation.state import Evaluation, Line
 from probvae.inference.calibration import MIN_SIMULATIONS, certify
 from probvae.inference.estimates import Estimate
+from probvae.inference.ranks import Coverage
 
 SIMULATIONS = 1000  # simulated images of a certificate
 JOINT_REGIONS = 3  # regions of all coordinates in a certificate, which come first
@@ -85,12 +87,20 @@ def certificate(evaluation: Evaluation) -> None:
         evaluation.certificates[key] = result
         n = len(next(iter(result.places.values())))
         for i, held in enumerate(result.coverages[: 2 * JOINT_REGIONS]):
-            error = float(np.sqrt(held.share * (1 - held.share) / n))
-            name = f"{held.nominal:.0%} {held.region}, {what}"
             note = result.verdict if i == 0 else ""
-            evaluation.add_number(
-                f"{key}_{i}", name, Estimate(held.share, error), n, unit="of the true z", note=note
-            )
+            _add_coverage(evaluation, f"{key}_{i}", held, n, what, unit="of the true z", note=note)
+    vae = evaluation.vae
+    if options.calibrate and vae.contract.missing:
+        imputed = imputation_coverage(vae, SIMULATIONS, seed=evaluation.seed(17))
+        for i, held in enumerate(imputed):
+            key = f"certificate_imputed_{i}"
+            _add_coverage(evaluation, key, held, SIMULATIONS, "simulated", unit="of the hidden values")
+
+
+def _add_coverage(evaluation: Evaluation, key: str, held: Coverage, n: int, what: str, **texts: str) -> None:
+    error = float(np.sqrt(held.share * (1 - held.share) / n))
+    name = f"{held.nominal:.0%} {held.region}, {what}"
+    evaluation.add_number(key, name, Estimate(held.share, error), n, **texts)
 
 
 def predictive(evaluation: Evaluation) -> None:

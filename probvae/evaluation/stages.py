@@ -148,8 +148,13 @@ def annealed(evaluation: Evaluation) -> None:
     result = ais(evaluation.vae, x, seed=evaluation.seed(9), on_progress=evaluation.on_progress)
     log_p = evaluation.in_units(result.log_marginal, x)
     n = len(log_p)
-    evaluation.arrays |= {"ais": log_p, "ais_monte_carlo_error": result.standard_error}
-    note = f"a lower bound; acceptance {np.mean(result.acceptance):.2f}"
+    evaluation.arrays |= {
+        "ais": log_p,
+        "ais_monte_carlo_error": result.standard_error,
+        "ais_effective_chains": result.effective_sample_size,
+        "ais_reliable": result.reliable,
+    }
+    note = f"a lower bound; acceptance {np.mean(result.acceptance):.2f}; {result.verdict()}"
     evaluation.add("ais", f"AIS, first {n} images", log_p, result.standard_error, note=note)
     if "exact" in evaluation.arrays:
         exact_values = evaluation.arrays["exact"][:n]

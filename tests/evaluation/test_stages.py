@@ -6,9 +6,11 @@ import json
 import numpy as np
 import pytest
 from linear_gaussian import LinearGaussian
+from seed_recorder import recorded, twice
 
 import probvae
 from probvae.evaluation import latent_stages, latents
+from probvae.evaluation.hidden_values import imputation_coverage
 from probvae.evaluation.stages import run_stages
 from probvae.evaluation.state import Evaluation, Images, Options, metrics
 from probvae.files import strict_json
@@ -24,12 +26,45 @@ def evaluated(vae, x, train):
 
 
 @pytest.fixture(scope="module")
-def infinite():
+def draws():
+    """The random draws of the evaluation `infinite`."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def infinite(draws):
     """An evaluation of ten examples, of which the third is so far away that its density is 0 in float32."""
     model = LinearGaussian()
     x = model.sample(10, seed=0)
     x[3, 1] = 1e25
-    return evaluated(model.vae(), x, model.sample(10, seed=1))
+    with recorded() as found:
+        evaluation = evaluated(model.vae(), x, model.sample(10, seed=1))
+    draws.extend(found)
+    return evaluation
+
+
+# Draws that are the same on purpose: the ELBOs before and after an optimization, which are compared, and those
+# of the quadrature, which find where the mass is and do not enter its result.
+SHARED = ("inference/amortization.py", "inference/quadrature.py", "inference/quadrature_grid.py")
+
+
+def test_stages_share_no_draw(infinite, draws):
+    found = twice(draws)
+    assert found and all(place.startswith(SHARED) for places in found for place in places), found
+
+
+@pytest.mark.slow
+def test_stages_of_many_dimensions_share_no_draw():
+    """Importance sampling of the test, training and outlying examples, and annealing."""
+    model = LinearGaussian(latent=4)
+    x, train, outliers = (model.sample(10, seed=seed) for seed in range(3))
+    options = dataclasses.replace(OPTIONS, ais_images=2)
+    evaluation = Evaluation(model.vae(), Images(x, None), Images(train, None), options, outliers=outliers)
+    with recorded() as draws:
+        assert run_stages(evaluation) == [] and not evaluation.skipped
+    found = twice(draws)
+    alike = (*SHARED, "inference/annealing")  # the pilot run of both sides of the bracket
+    assert all(place.startswith(alike) for places in found for place in places), found
 
 
 def test_an_example_of_density_zero_is_counted_and_left_out(infinite):
@@ -67,6 +102,16 @@ def test_the_certificate_of_a_narrow_posterior(monkeypatch):
     assert lines["certificate_1"].name == "90% highest-density region, simulated"
     assert len(lines) == 6 and all(line.estimate.num_examples == 150 for line in lines.values())
     assert {COVERAGE["certificate"], RANKS["certificate"]} <= set(_figures(evaluation)) <= set(WRITTEN)
+
+
+def test_intervals_of_imputed_values_hold_what_they_should():
+    """Simulated from the model, so that only chance is left: 200 examples, 5 standard errors."""
+    for likelihood in ("normal", "bernoulli"):  # without ties, and with many
+        vae = probvae.build(
+            probvae.Architecture((4,), network="mlp", units=(4,), likelihood=likelihood, missing=True)
+        )
+        half, most = imputation_coverage(vae, 200, num_samples=200, seed=1)
+        assert abs(half.share - 0.5) < 0.18 and abs(most.share - 0.9) < 0.11, likelihood
 
 
 def test_bits_are_those_of_the_values_that_were_seen():
