@@ -177,9 +177,8 @@ def traversal(run: Run, options: SampleOptions) -> Result:
     x = run.of_class(label).x[:TEST_EXAMPLES]
     variances = posterior_moments(encoder, x).mean.var(axis=0)
     dimensions = list(dict.fromkeys(options.dimension)) or list(np.argsort(-variances)[:10])
-    low, high = np.quantile(
-        posterior_draws(encoder, x, seed=fold_in(options.seed, 1))[0], [0.01, 0.99], axis=0
-    )
+    drawn = posterior_draws(encoder, x, seed=fold_in(options.seed, -1))[0]  # below 0: no dimension's seed
+    low, high = np.quantile(drawn, [0.01, 0.99], axis=0)
 
     def traversals(steps: int) -> Samples:
         if max(dimensions) >= vae.latent_dim:
