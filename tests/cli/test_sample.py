@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from seed_recorder import recorded, twice
 
 import probvae
 from probvae.cli.sample import main
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.models.building import build
-from probvae.runs import sample_modes
+from probvae.runs import Run, sample_modes
 from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
 from probvae.sampling.paths import PATHS
 from probvae.sampling.samplers import SAMPLERS
@@ -176,6 +177,19 @@ def test_traversal(options, runs, tmp_path):
         assert np.all(np.diff(z[:, d]) > 0) and np.ptp(np.delete(z, d, axis=1), axis=0).max() == 0
     assert all(f"z[{d}]: variance" in output for d in dimensions)
     check_pictures(tmp_path, frames=4)
+
+
+@pytest.mark.parametrize("mode", sample_modes.MODES)
+def test_no_seed_is_used_twice(mode, runs):
+    """But for an animation, which has the draws of the picture."""
+    run = Run(runs / ("classes" if mode == "classes" else "images"))
+    run.model_of(0 if mode == "classes" else None)  # now, as new weights are drawn too
+    options = {"num": 2} if mode in ("classes", "prior") else {}
+    with recorded() as draws:
+        sample_modes.MODES[mode](run, SampleOptions(**options))
+    shared = twice(draws)
+    animated = {"interpolation": 6, "traversal": 3}  # pairs of examples; dimensions
+    assert draws and sum(shared.values()) == animated.get(mode, 0), shared
 
 
 def test_classes(runs, tmp_path):

@@ -1,0 +1,195 @@
+"""No seed is used for two draws, in any function that draws: the second would be the first again."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conditional_models import tiny_m2
+from marked_cases import cases
+from python_doors import SHAPE, conditional, model, right
+from seed_recorder import recorded, twice
+from tensorflow_probability import distributions as tfd
+
+import probvae
+from probvae import evaluation, inference, objectives, sampling
+from probvae.config.architecture import Architecture
+from probvae.data import Prepared
+from probvae.export import functions
+from probvae.models.encoding import encode
+from probvae.priors import PRIORS
+from probvae.seeds import as_seed, fold_in
+from probvae.training import Trainer
+
+X = right()
+CLASSES = np.eye(3, dtype=np.float32)[np.arange(8) % 3]
+HMC = {"num_samples": 3, "num_burnin_steps": 12, "num_chains": 2, "batch_size": 4}
+ANNEALING = {"num_chains": 2, "num_steps": 3, "batch_size": 4}
+
+
+@functools.cache
+def built(**choices: Any) -> Any:
+    return probvae.build(Architecture(event_shape=SHAPE, network="mlp", units=(4,), **choices))
+
+
+plain = functools.cache(model)
+incomplete = functools.partial(built, missing=True)
+of_classes = functools.cache(tiny_m2)
+flow = functools.partial(built, posterior="iaf")
+LADDER = {"latent_layers": (2, 1), "latent_dim": 3}
+
+
+def gaps(x: np.ndarray) -> np.ndarray:
+    """The examples with every third value missing."""
+    return np.where(np.arange(x.size).reshape(x.shape) % 3, x, np.nan).astype(np.float32)
+
+
+def _fitting(prior: str) -> dict[str, str]:
+    """The prior with a posterior that fits it."""
+    return {"prior": prior, "posterior": "von_mises_fisher" if PRIORS[prior].on_sphere else "diagonal"}
+
+
+def train(vae: Any) -> None:
+    """Two epochs of a training in parts, with binarization at every step."""
+    data = Prepared(X, X, lambda batch, seed: tf.round(tf.random.stateless_uniform(tf.shape(batch), seed)))
+    Trainer(vae, data, probvae.Training(epochs=2, batch_size=4, parts=2)).fit()
+
+
+# What draws, by a name that says which model.
+CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "vae.sample": (plain, lambda vae: vae.sample(3, seed=0)),
+    "vae.sample in blocks": (plain, lambda vae: vae.decoded_draws(np.zeros([2**19, 2], np.float32), seed=0)),
+    "vae.sample(y)": (conditional, lambda vae: vae.sample(3, y=1, seed=0)),
+    "vae.sample of classes": (
+        conditional,
+        lambda vae: vae.with_contexts(tfd.OneHotCategorical(probs=[0.2, 0.3, 0.5])).sample(3, seed=0),
+    ),
+    "vae.sample of a hierarchy": (functools.partial(built, **LADDER), lambda vae: vae.sample(3, seed=0)),
+    "vae.reconstruct": (plain, lambda vae: vae.reconstruct(X, seed=0)),
+    "vae.marginal.log_prob": (plain, lambda vae: vae.marginal(num_samples=2).log_prob(X)),
+    "vae.marginal.sample": (plain, lambda vae: vae.marginal().sample(3, seed=0)),
+    "vae.fit": (model, lambda vae: vae.fit(X, epochs=2, batch_size=4, validation_data=X, verbose=0)),
+    "encode": (plain, lambda vae: encode(vae, X)),
+    **{
+        f"objectives.{name}": (plain, lambda vae, f=f: f(vae, X, num_samples=2, seed=0))
+        for name, f in objectives.OBJECTIVES.items()
+    },
+    "objectives.m2": (of_classes, lambda vae: objectives.m2(vae, vae.join(X, CLASSES), seed=0)),
+    "inference.importance": (plain, lambda vae: inference.importance(vae, X, num_samples=20)),
+    "inference.exact": (plain, lambda vae: inference.exact(vae, X, tolerance=1.0)),
+    "inference.ais": (plain, lambda vae: inference.ais(vae, X, **ANNEALING)),
+    "inference.reverse_ais": (
+        plain,
+        lambda vae: inference.reverse_ais(vae, X, np.zeros([8, 2]), **ANNEALING),
+    ),
+    "inference.reverse_ais on a sphere": (
+        functools.partial(built, posterior="von_mises_fisher", prior="uniform_sphere"),
+        lambda vae: inference.reverse_ais(vae, X, np.eye(2)[np.arange(8) % 2], **ANNEALING),
+    ),
+    "inference.bdmc": (plain, lambda vae: inference.bdmc(vae, 8, **ANNEALING)),
+    "inference.posterior_samples": (plain, lambda vae: inference.posterior_samples(vae, X, **HMC)),
+    "inference.posterior_samples of nuts": (
+        plain,
+        lambda vae: inference.posterior_samples(vae, X, method="nuts", **HMC),
+    ),
+    "inference.optimize_posteriors": (
+        plain,
+        lambda vae: inference.optimize_posteriors(vae, X, num_steps=3, num_evaluation_samples=20),
+    ),
+    "inference.certify": (plain, lambda vae: inference.certify(vae, num_simulations=100, seed=0)),
+    "sampling.prior_draws": (plain, lambda vae: sampling.prior_draws(vae, 1500)),
+    "sampling.posterior_draws": (plain, lambda vae: sampling.posterior_draws(vae, X, num_draws=2)),
+    "sampling.posterior_predictive": (
+        plain,
+        lambda vae: sampling.posterior_predictive(vae, np.tile(X, [200, 1]), num_draws=2),
+    ),
+    "sampling.decode": (plain, lambda vae: sampling.decode(vae, np.zeros([1500, 2]))),
+    "sampling.interpolate": (
+        plain,
+        lambda vae: sampling.interpolate(vae, np.zeros(2), np.ones(2), steps=3),
+    ),
+    "sampling.traverse": (
+        plain,
+        lambda vae: sampling.traverse(vae, np.zeros(2), dimension=0, values=[0.0, 1.0]),
+    ),
+    "sampling.closeness": (plain, lambda vae: sampling.closeness(vae, vae.prior, X)),
+    "sampling.fit_sampler": (plain, lambda vae: sampling.fit_sampler(vae, X, components=1)),
+    "sampling.impute": (
+        incomplete,
+        lambda vae: sampling.impute(vae, gaps(np.tile(X, [40, 1])), num_samples=200, num_draws=3),
+    ),
+    "evaluation.rate_distortion": (
+        plain,
+        lambda vae: evaluation.rate_distortion(vae, np.tile(X, [80, 1]), num_samples=3, seed=0),
+    ),
+    "evaluation.posterior_moments of a flow": (
+        flow,
+        lambda vae: evaluation.posterior_moments(vae, X, num_samples=3),
+    ),
+    "evaluation.active_units of a flow": (flow, lambda vae: evaluation.active_units(vae, X, num_samples=3)),
+    "evaluation.aggregate_posterior": (plain, lambda vae: evaluation.aggregate_posterior(vae, X, seed=0)),
+    "evaluation.predictive_check": (
+        plain,
+        lambda vae: evaluation.predictive_check(vae, X, num_draws=700, seed=0),
+    ),
+    "training.Trainer": (plain, train),
+    "export.log_prob": (plain, lambda vae: functions.log_prob(vae)(X, tf.constant(2), tf.constant(0))),
+    "export.sample": (plain, lambda vae: functions.sample(vae)(tf.constant(2), tf.constant(0))),
+    **{
+        f"priors.{name}": (
+            functools.partial(built, **_fitting(name)),
+            lambda vae: vae.prior.sample(5, seed=(0, 1)),
+        )
+        for name in PRIORS
+    },
+}
+# Where the same is drawn twice on purpose: the reason, and how many draws are no first ones.
+SHARED: dict[str, dict[str, int]] = {
+    "vae.fit": {"the ELBO of the validation data after each epoch, so that epochs can be compared": 2},
+    "training.Trainer": {"the ELBO of the test set after each epoch, so that epochs can be compared": 1},
+    "inference.bdmc": {"the pilot run of the reverse chains, which take the path of the forward ones": 24},
+    "inference.optimize_posteriors": {"the ELBOs before and after, of which the better is kept": 4},
+    "evaluation.posterior_moments of a flow": {"mean and deviation are those of one sample": 1},
+    "evaluation.active_units of a flow": {"mean and deviation are those of one sample": 1},
+}
+SLOW = {n for n in CALLS if n.startswith(("inference.ais", "inference.reverse", "inference.bdmc"))}
+SLOW |= {n for n in CALLS if n.startswith("inference.posterior_samples")}
+COMPILED = {"vae.fit", "training.Trainer", "inference.exact", *SLOW}  # Keras, and what is quicker so
+
+
+@pytest.mark.parametrize("name", cases(CALLS, slow=SLOW))
+def test_no_seed_is_used_twice(name):
+    make, call = CALLS[name]
+    vae = make()
+    tf.config.run_functions_eagerly(name not in COMPILED)
+    try:
+        with recorded() as draws:
+            call(vae)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    shared = twice(draws)
+    assert draws, "nothing was drawn"
+    assert sum(shared.values()) == sum(SHARED.get(name, {}).values()), shared
+
+
+def test_the_recorder_sees_what_is_drawn_twice():
+    """In graphs and without, of different operations too, and in a loop whose seed forgets the step."""
+
+    def draw(seed: tf.Tensor) -> tf.Tensor:
+        z = tfd.Normal(0.0, 1.0).sample(3, seed=seed)
+        return z + tf.random.stateless_uniform([3], seed) + tf.random.stateless_normal([3], fold_in(seed, 1))
+
+    for function in (draw, tf.function(draw)):
+        with recorded() as draws:
+            function(as_seed(0))
+        assert len(draws) == 3 and list(twice(draws).values()) == [1]
+
+    @tf.function
+    def loop(seed: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(lambda i: tf.random.stateless_uniform([], seed), tf.range(4.0))
+
+    with recorded() as draws:
+        loop(as_seed(0))
+    assert list(twice(draws).values()) == [3] and len(draws) == 4
