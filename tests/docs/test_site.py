@@ -154,13 +154,14 @@ def test_links_within_the_site_lead_somewhere(site):
 
 
 PICTURES = {
+    "certificate.py": ([], ("certificate_coverage.png", "certificate_ranks_after.png")),
     "concepts.py": ([], ("concepts_gaps.png", "concepts_estimators.png")),
     "gradient_noise.py": ([], ("gradient_noise.png",)),
     "scaling.py": (["digits"], ("scaling.png",)),
 }
 
 
-LONG = dict.fromkeys(("concepts.py", "scaling.py"), "test_pictures_can_be_drawn_anew[gradient_noise.py]")
+LONG = dict.fromkeys(("certificate.py", "concepts.py", "scaling.py"), "test_pictures_can_be_drawn_anew[gradient_noise.py]")
 
 
 @pytest.mark.slow
