@@ -1,6 +1,6 @@
 """Annealed importance sampling of log p(x), and bidirectional Monte Carlo.
 
-The path of K + 1 densities runs from r(z), the prior or q(z|x), to the joint:
+The path of K + 1 densities runs from r(z), a mixture of q(z|x) and p(z), to the joint:
 
   log f_k(z) = (1 - beta_k) log r(z) + beta_k [log p(z) + log p(x|z)],   0 = beta_0 < ... < beta_K = 1
 
@@ -17,12 +17,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
+from scipy import special
 
 from probvae.errors import InputError
-from probvae.inference.annealing_path import Annealing, _forward, _reverse
+from probvae.inference.annealing_path import Annealing
+from probvae.inference.annealing_runs import forward, reverse
+from probvae.inference.annealing_starts import chain_counts
+from probvae.inference.annealing_trust import Weights, reliable, weigh
 from probvae.inference.blocks import Progress, as_data, at_least, compiled_in_blocks
-from probvae.inference.estimates import error_of_mean, log_mean_exp
 from probvae.inference.sphere import in_space, lengthened
 from probvae.objectives.bound import Model, as_model
 from probvae.objectives.memory import refuse_values
@@ -30,22 +32,48 @@ from probvae.seeds import Seed, fold_in, split
 
 
 class AIS(NamedTuple):
-    """An estimate of log p(x) by annealed importance sampling, NumPy arrays [N] in float64.
+    """An estimate of log p(x) by annealed importance sampling, NumPy arrays [N], in float64 where not said.
 
     Attributes:
       log_marginal: Estimate of log p(x), nats. Forward: log (1/C) sum_c w_c, whose exp is unbiased, so that
         it lies below log p(x) in expectation. Reverse: -log (1/C) sum_c 1/w_c, above it in expectation.
-      standard_error: Monte Carlo error of `log_marginal`, nats, by the delta method over the chains. It
-        cannot exceed 1: near 1 a single chain holds all the weight, and the true error is larger. For the
-        reverse it is the error at the given z.
+      standard_error: Monte Carlo error of `log_marginal`, nats, by the delta method over the chains, within
+        those that begin at q(z|x) and those that begin at p(z), and as skewed as lognormal weights are. Where
+        a single chain holds all the weight, the true error is larger. For the reverse it is the error at the
+        given z.
       acceptance: Mean acceptance probability over chains and transitions; NaN without transitions (K = 1).
-      effective_sample_size: (sum w)^2 / sum w^2, at most the C chains.
+      effective_sample_size: Effective number of chains, (sum w)^2 / sum w^2, at most the C chains. Where
+      q(z|x)
+        is good, the half of the chains that began at p(z) has next to no weight.
+      degrees_of_freedom: Degrees of freedom of `standard_error` (Welch-Satterthwaite).
+      reliable: Whether the estimate is to be trusted, bool [N]: a quarter of the chains or more is effective,
+      and
+        the chains from p(z) have not found a mode of p(z|x) whose mass they are too few to know.
     """
 
     log_marginal: np.ndarray
     standard_error: np.ndarray
     acceptance: np.ndarray
     effective_sample_size: np.ndarray
+    degrees_of_freedom: np.ndarray
+    reliable: np.ndarray
+
+    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends of intervals for log p(x), [N] each, by Student's t distribution.
+
+        They know nothing of mass that no chain has found, and mean nothing where `reliable` is False.
+        """
+        half = special.stdtrit(self.degrees_of_freedom, (1 + level) / 2) * self.standard_error
+        return self.log_marginal - half, self.log_marginal + half
+
+    def verdict(self) -> str:
+        """Return how far the estimates are to be trusted, in a sentence."""
+        chains = f"effective chains {np.median(self.effective_sample_size):.1f} (median)"
+        bad, n = int(np.sum(~self.reliable)), len(self.reliable)
+        return f"{chains}; NOT to be trusted for {bad:,} of {n:,}" if bad else chains
+
+    def __repr__(self) -> str:
+        return f"<AIS: log p(x) of {len(self.log_marginal):,} examples, {self.verdict()}>"
 
 
 class BDMC(NamedTuple):
@@ -85,12 +113,13 @@ def ais(
 ) -> AIS:
     """Estimate log p(x) by annealed importance sampling with Hamiltonian transitions.
 
-    A pilot run with its own seed fits a step size to each example and each density of the path. The chains
-    themselves use these fixed step sizes, so that their weights are exactly unbiased: E[exp(log_marginal)] =
+    Half of the chains begin at q(z|x), where most of p(z|x) is, and half at p(z), which reaches the modes
+    that q(z|x) misses; the path begins at the density of both together. A pilot run with its own seed fits
+    the path to each example: betas at which the log-weights of each step spread evenly, and step sizes. The
+    chains themselves use this fixed path, so that their weights are exactly unbiased: E[exp(log_marginal)] =
     p(x), and by Markov's inequality P(log_marginal > log p(x) + b) <= exp(-b) for each example. The bound is
-    far below log p(x) if the chains miss mass of p(z|x), which nothing in the output shows. Chains from
-    "posterior" miss mass wherever q(z|x) is far off; elsewhere they need fewer steps than chains from
-    "prior".
+    far below log p(x) if the chains miss mass of p(z|x). `reliable` is False where they show it, as most do.
+    Chains from "posterior" alone do not show it, and miss mass wherever q(z|x) is far off.
 
     Args:
       vae: Model of x; p(z|x) must have a density on all of R^L, or on the sphere.
@@ -115,9 +144,12 @@ def ais(
     annealing, x = Annealing(**options), as_data(vae, x)
     at_least(batch_size=(batch_size, 1))
     annealing.refuse_values(min(batch_size, len(x)), vae.latent_dim)
-    run = functools.partial(_forward, in_space(vae), annealing)
+    run = functools.partial(forward, in_space(vae), annealing)
     blocks = compiled_in_blocks(run, [x], seed=seed, batch_size=batch_size, on_progress=on_progress)
-    return _summary(*blocks, sign=1.0)
+    log_w, acceptance, u, log_joint = blocks
+    counts = chain_counts(annealing.initial, annealing.num_chains)
+    weights = weigh(log_w, counts)
+    return _summary(weights, acceptance, reliable(weights, log_w, u, log_joint, counts), sign=1)
 
 
 def reverse_ais(
@@ -132,8 +164,9 @@ def reverse_ais(
 ) -> AIS:
     """Bound log p(x) from above by annealing backwards from exact draws z ~ p(z|x).
 
-    All chains of an example start at its only z; each 1/w still has the mean 1/p(x). `bdmc` makes such pairs
-    (x, z). If z is not an exact draw from p(z|x), the result is not a bound.
+    All chains of an example start at its only z; each 1/w still has the mean 1/p(x). They follow the path of
+    `ais` with the same seed, whose draws they do not share. `bdmc` makes such pairs (x, z). If z is not an
+    exact draw from p(z|x), the result is not a bound.
 
     Args:
       vae: Model of x.
@@ -161,11 +194,12 @@ def reverse_ais(
     annealing = Annealing(**options)
     at_least(batch_size=(batch_size, 1))
     annealing.refuse_values(min(batch_size, len(x)), vae.latent_dim)
-    run = functools.partial(_reverse, in_space(vae), annealing)
-    blocks = compiled_in_blocks(
+    run = functools.partial(reverse, in_space(vae), annealing)
+    log_w, acceptance = compiled_in_blocks(
         run, [x, np.asarray(z)], seed=seed, batch_size=batch_size, on_progress=on_progress
     )
-    return _summary(*blocks, sign=-1.0)
+    weights = weigh(-log_w, (annealing.num_chains,))
+    return _summary(weights, acceptance, weights.enough, sign=-1)
 
 
 def bdmc(
@@ -206,30 +240,34 @@ def bdmc(
     Annealing(**options)
     as_model(vae)
     refuse_values("num_examples", num_examples, vae.latent_dim + math.prod(vae.event_shape))
-    seed_z, seed_x, forward_seed, reverse_seed = split(seed, 4)
+    seed_z, seed_x, chain_seed = split(seed, 3)
     z = vae.prior.sample(num_examples, seed=seed_z)  # [N, L]
     x = vae.likelihood(z).sample(seed=seed_x).numpy()  # p(x|z)
 
-    def run(estimate: Callable[..., AIS], *data: Any, seed: tf.Tensor, before: float) -> AIS:
+    def run(estimate: Callable[..., AIS], *data: Any, before: float) -> AIS:
         return estimate(
             vae,
             *data,
             batch_size=batch_size,
-            seed=seed,
+            seed=chain_seed,  # the same, for the same path
             on_progress=lambda fraction: on_progress(before + fraction / 2),
             **options,
         )
 
-    forward = run(ais, x, seed=forward_seed, before=0.0)
-    done = len(forward.log_marginal)
-    reverse = run(reverse_ais, x[:done], z[:done], seed=reverse_seed, before=0.5)
-    done = len(reverse.log_marginal)
-    return BDMC(x[:done], z[:done].numpy(), AIS(*(field[:done] for field in forward)), reverse)
+    below = run(ais, x, before=0.0)
+    done = len(below.log_marginal)
+    above = run(reverse_ais, x[:done], z[:done], before=0.5)
+    done = len(above.log_marginal)
+    return BDMC(x[:done], z[:done].numpy(), AIS(*(field[:done] for field in below)), above)
 
 
-def _summary(log_w: np.ndarray, acceptance: np.ndarray, *, sign: float) -> AIS:
-    """Average the weights [N, C] of the chains (sign 1) or their inverses (sign -1)."""
-    log_mean = log_mean_exp(sign * log_w.T)
-    relative = np.exp(sign * log_w - log_mean[:, None])  # weights divided by their mean
-    ess = log_w.shape[1] / np.mean(relative**2, axis=1)
-    return AIS(sign * log_mean, error_of_mean(relative.T), acceptance.astype(np.float64), ess)
+def _summary(weights: Weights, acceptance: np.ndarray, trusted: np.ndarray, *, sign: int) -> AIS:
+    """Return the estimate by the mean of the weights (sign 1), or of their inverses (sign -1)."""
+    return AIS(
+        sign * weights.log_mean,
+        weights.standard_error,
+        acceptance.astype(np.float64),
+        weights.effective_number,
+        weights.degrees_of_freedom,
+        trusted,
+    )

@@ -52,7 +52,8 @@ def runs(tmp_path_factory):
 
 def bracket(vae, n, **options):
     """What annealed importance sampling gives, without its long compilation."""
-    found = AIS(np.linspace(-31, -30, n), np.full(n, 0.1), np.full(n, 0.7), np.full(n, 9.0))
+    numbers = [np.full(n, value) for value in (0.1, 0.7, 9.0, 14.0)]
+    found = AIS(np.linspace(-31, -30, n), *numbers, np.arange(n) > 0)
     return BDMC(np.zeros([n, *vae.event_shape]), np.zeros([n, 2]), found, found)
 
 
