@@ -10,6 +10,7 @@ from seed_recorder import recorded, twice
 
 import probvae
 from probvae.evaluation import latent_stages, latents
+from probvae.evaluation.hidden_values import imputation_coverage
 from probvae.evaluation.stages import run_stages
 from probvae.evaluation.state import Evaluation, Images, Options, metrics
 from probvae.files import strict_json
@@ -101,6 +102,16 @@ def test_the_certificate_of_a_narrow_posterior(monkeypatch):
     assert lines["certificate_1"].name == "90% highest-density region, simulated"
     assert len(lines) == 6 and all(line.estimate.num_examples == 150 for line in lines.values())
     assert {COVERAGE["certificate"], RANKS["certificate"]} <= set(_figures(evaluation)) <= set(WRITTEN)
+
+
+def test_intervals_of_imputed_values_hold_what_they_should():
+    """Simulated from the model, so that only chance is left: 200 examples, 5 standard errors."""
+    for likelihood in ("normal", "bernoulli"):  # without ties, and with many
+        vae = probvae.build(
+            probvae.Architecture((4,), network="mlp", units=(4,), likelihood=likelihood, missing=True)
+        )
+        half, most = imputation_coverage(vae, 200, num_samples=200, seed=1)
+        assert abs(half.share - 0.5) < 0.18 and abs(most.share - 0.9) < 0.11, likelihood
 
 
 def test_bits_are_those_of_the_values_that_were_seen():
