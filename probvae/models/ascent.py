@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from probvae.arguments import class_of
 from probvae.errors import InputError
 from probvae.models.training_view import in_training, losses_of_weights
 from probvae.seeds import Seed, fold_in
@@ -51,7 +52,7 @@ def _checked(bound: Any, x: tf.Tensor) -> tf.Tensor:
             return bound
         got = f"{bound.dtype.name} of shape {shape.as_list()}"
     else:
-        got = f"a {type(bound).__name__}"
+        got = class_of(bound)
     raise InputError(
         f"The objective must return one value for each example, of shape [B]; it returned {got} for x of "
         f"shape {x.shape.as_list()}."

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from probvae.arguments import known
+from probvae.arguments import class_of, known
 from probvae.errors import InputError
 
 
@@ -65,7 +65,7 @@ def _numbers(
         try:
             y = np.asarray(y)
         except ValueError:  # a sequence of sequences of different lengths
-            raise refusal(f"a {type(y).__name__} of different shapes") from None
+            raise refusal(f"{class_of(y)} of different shapes") from None
         if y.size and y.dtype.kind in "UO" and all(isinstance(name, str) for name in y.flat):
             if class_index is None:
                 name = str(y.flat[0])
@@ -75,7 +75,7 @@ def _numbers(
             raise refusal(f"values of type {y.dtype.name}" if y.ndim else repr(y.item()))
         y = tf.convert_to_tensor(y)
     if not isinstance(y, tf.Tensor):  # ragged, sparse, or an input of Keras
-        raise refusal(f"a {type(y).__name__}")
+        raise refusal(class_of(y))
     if not (y.dtype.is_integer or y.dtype.is_floating or y.dtype.is_complex or y.dtype.is_bool):
         raise refusal(f"a tensor of {y.dtype.name}")
     return y

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from probvae.arguments import known
+from probvae.arguments import class_of, known
 from probvae.config.architecture import Architecture
 from probvae.data.arrays import chunks
 from probvae.distributions.support import Support
@@ -87,13 +87,13 @@ class Contract(NamedTuple):
             if self.has_schema:
                 advice = "vae.schema.encode(frame), or an array of numbers"
             raise InputError(
-                f"{what} must be an array of examples as the model takes them; got a {type(x).__name__}: "
+                f"{what} must be an array of examples as the model takes them; got {class_of(x)}: "
                 f"give {advice}."
             )
         if isinstance(x, tf.Variable):
             x = tf.convert_to_tensor(x)
         if tf.is_tensor(x) and not isinstance(x, tf.Tensor):  # ragged, sparse, or an input of Keras
-            raise InputError(f"{what} must be an array or a dense tf.Tensor; got a {type(x).__name__}.")
+            raise InputError(f"{what} must be an array or a dense tf.Tensor; got {class_of(x)}.")
         if not (tf.is_tensor(x) or (hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "nbytes"))):
             x = _as_array(x, what)
         kind = np.dtype(x.dtype.as_numpy_dtype if tf.is_tensor(x) else x.dtype)
@@ -142,14 +142,10 @@ def _as_array(x: Any, what: str) -> np.ndarray:
     try:
         array = np.asarray(x)
     except ValueError:  # a sequence of arrays of different shapes
-        raise InputError(f"{what} must be one array; got a {type(x).__name__} of different shapes.") from None
+        raise InputError(f"{what} must be one array; got {class_of(x)} of different shapes.") from None
     if array.dtype.kind == "O":
-        raise InputError(f"{what} must be an array of numbers; got {_kind(x)}.")
+        raise InputError(f"{what} must be an array of numbers; got {class_of(x)}.")
     return array
-
-
-def _kind(x: Any) -> str:
-    return "None" if x is None else f"a {type(x).__name__}"
 
 
 def contract_of(

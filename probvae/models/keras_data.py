@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from probvae.arguments import known
+from probvae.arguments import class_of, known
 from probvae.errors import InputError
 from probvae.models.contract import Contract
 from probvae.models.keras3 import refuse_keras3
@@ -101,7 +101,7 @@ class Batches:
         refuse_keras3(TRAINED, x)
         if self._lazy(x, TRAINED, 1) is not None:
             raise InputError(
-                f"x must be one batch, an array [B, ...]; got a {type(x).__name__}: call fit, evaluate or "
+                f"x must be one batch, an array [B, ...]; got {class_of(x)}: call fit, evaluate or "
                 "predict for several."
             )
         examples, weights = self._arrays(x, y, weights, class_weight, TRAINED)
@@ -122,12 +122,12 @@ class Batches:
             return self._generator(x, what)
         if isinstance(x, tf.distribute.DistributedDataset | tf.distribute.DistributedIterator):
             raise InputError(
-                f"{what} must be {KINDS}; got a {type(x).__name__}. Give the data set itself: it is divided "
+                f"{what} must be {KINDS}; got {class_of(x)}. Give the data set itself: it is divided "
                 "among the replicas."
             )
         iterates_only = hasattr(x, "__iter__") and not hasattr(x, "__len__")
         if callable(x) or iterates_only or hasattr(x, "batch_sampler"):
-            raise InputError(f"{what} must be {KINDS}; got a {type(x).__name__}.")
+            raise InputError(f"{what} must be {KINDS}; got {class_of(x)}.")
         return None
 
     def _arrays(self, x: Any, y: Any, weights: Any, class_weight: Any, what: str) -> tuple[Any, Any]:

@@ -26,7 +26,7 @@ def check_prior(prior: Any) -> int:
     """
     if not isinstance(prior, tfd.Distribution):
         raise InputError(
-            f"The prior must be a tfd.Distribution; got a {type(prior).__name__}. Give p(z) first: {ORDER}."
+            f"The prior must be a tfd.Distribution; got {class_of(prior)}. Give p(z) first: {ORDER}."
         )
     event, batch = prior.event_shape, prior.batch_shape
     if batch.rank != 0:
@@ -119,7 +119,7 @@ def distribution_of(what: str, call: Callable[[], Any], dtype: Any) -> tfd.Distr
         ) from error
     if not isinstance(d, tfd.Distribution):
         raise InputError(
-            f"The {what} must return a distribution; it returned a {type(d).__name__}. End it with a layer "
+            f"The {what} must return a distribution; it returned {class_of(d)}. End it with a layer "
             "of tfp.layers, such as tfpl.MultivariateNormalTriL(8) or tfpl.IndependentBernoulli((28, 28, 1))."
         )
     kind = tf.as_dtype(unwrap(d).dtype)

@@ -6,7 +6,7 @@ import numpy as np
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from probvae.arguments import instance, weight
+from probvae.arguments import class_of, instance, weight
 from probvae.distributions.base import LazyDistribution
 from probvae.distributions.chain import Chain, Conditional
 from probvae.errors import InputError
@@ -42,7 +42,7 @@ def _scaled(distribution: tfd.Distribution, temperature: float) -> tfd.Distribut
     """Return the distribution with the standard deviations of its normals multiplied."""
     raise InputError(
         "A temperature multiplies the scale of a normal, of a mixture of normals, of a flow's base or of a "
-        f"hierarchy; the prior is a {type(distribution).__name__}: leave the temperature at 1."
+        f"hierarchy; the prior is {class_of(distribution)}: leave the temperature at 1."
     )
 
 
