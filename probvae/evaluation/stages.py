@@ -23,9 +23,11 @@ from probvae.evaluation.state import EXACT_DIMENSIONS, Evaluation, Line
 from probvae.inference.amortization import decompose, optimize_posteriors
 from probvae.inference.annealing import ais, bdmc
 from probvae.inference.blocks import Stopped
+from probvae.inference.brackets import two_sided
 from probvae.inference.estimates import reliable_pareto_k
 from probvae.likelihoods import likelihood_of
 
+TWO_SIDED = 10  # largest number of images for estimates from both sides
 SIMULATED = 20  # largest number of images for the bracket of annealed importance sampling
 
 
@@ -177,6 +179,31 @@ def annealed(evaluation: Evaluation) -> None:
     evaluation.stop_unless_all(len(bracket.upper), simulated)
 
 
+def both_sides(evaluation: Evaluation) -> None:
+    """Estimate log p(x) from below and from above, where quadrature cannot know it."""
+    x = evaluation.test.x[: min(evaluation.options.ais_images, TWO_SIDED)]
+    if len(x) < 2 or "exact" in evaluation.arrays:
+        return
+    found = two_sided(
+        evaluation.vae,
+        x,
+        num_samples=evaluation.options.num_samples,
+        num_simulated=len(x),
+        simulator=evaluation.vae.generator(evaluation.train.x),
+        seed=evaluation.seed(21),
+        on_progress=evaluation.on_progress,
+    )
+    lower, upper = (evaluation.in_units(side, x) for side in (found.data.lower, found.data.upper))
+    evaluation.arrays |= {
+        "two_sided_lower": lower,
+        "two_sided_upper": upper,
+        "two_sided_reliable": found.data.reliable,
+    }
+    name = f"log p(x) from above, first {len(x)} images"
+    note = f"approximate; from below {lower.mean():.2f}; {found.verdict()}"
+    evaluation.add("two_sided", name, upper, found.data.upper_error, note=note)
+
+
 def classes(evaluation: Evaluation, most: int = 1000) -> None:
     """Sum p(x, y) over the classes y of a conditional model: log p(x), and the likeliest class."""
     log_prior = contexts.log_class_prior(evaluation.vae, evaluation.train.x)
@@ -213,6 +240,7 @@ STAGES: dict[str, Callable[[Evaluation], None]] = {
     "outlier scores": outlier_scores,
     "gaps": gaps,
     "annealing": annealed,
+    "both sides": both_sides,
     "certificate": certificate,
 }
 

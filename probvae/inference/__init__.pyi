@@ -9,6 +9,9 @@ from .annealing import bdmc as bdmc
 from .annealing import reverse_ais as reverse_ais
 from .annealing_path import Annealing as Annealing
 from .blocks import Stopped as Stopped
+from .brackets import Sides as Sides
+from .brackets import TwoSided as TwoSided
+from .brackets import two_sided as two_sided
 from .calibration import Certificate as Certificate
 from .calibration import certify as certify
 from .estimates import Estimate as Estimate

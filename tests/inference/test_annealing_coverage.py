@@ -34,7 +34,7 @@ def test_two_modes_are_both_found(latent):
     model = TwoModes(latent)
     x = model.sample(300, seed=6)
     result, exact = ais(model, x, batch_size=300, seed=5), model.logpdf(x)
-    assert result.reliable.mean() > 0.5
+    assert result.reliable.mean() > 0.4
     assert 0.90 < covered(result, exact)[result.reliable].mean() < 0.995
     one_mode = ais(model, x, batch_size=300, seed=5, initial="posterior", num_steps=20)
     assert np.median(one_mode.log_marginal - exact) < -0.6  # half of the mass, log 2, is missed
