@@ -244,3 +244,16 @@ def test_a_sphere_needs_two_dimensions_and_its_own_posterior():
     with pytest.raises(InputError, match="expected a prior among uniform_sphere, vamp"):
         compatible("von_mises_fisher", "maf")
     assert compatible("von_mises_fisher", "vamp") is None
+
+
+def test_learned_priors_start_where_they_say():
+    """A mixture near the unit normal, with equal weights; pseudo-inputs as draws of the unit normal."""
+    mixture = PRIORS["mixture"](2, seed=1, context=PriorContext(components=2000))
+    np.testing.assert_allclose(mixture.mean(), 0, atol=0.1)
+    np.testing.assert_allclose(mixture.stddev(), 1, atol=0.05)
+    np.testing.assert_allclose(mixture.components_distribution.stddev() ** 2, 0.5, atol=1e-4)
+    np.testing.assert_allclose(mixture.mixture_distribution.probs_parameter(), 1 / 2000, rtol=1e-5)
+    context = PriorContext(lambda x: x, (2,), 2000, tfb.Identity())
+    vamp = PRIORS["vamp"](2, seed=1, context=context)
+    np.testing.assert_allclose(np.mean(vamp.pseudo_inputs, axis=0), 0, atol=0.1)
+    np.testing.assert_allclose(np.std(vamp.pseudo_inputs, axis=0), 1, atol=0.1)

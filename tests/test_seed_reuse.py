@@ -3,7 +3,9 @@
 import functools
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
+import likelihood_cases
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,7 +20,11 @@ from probvae import evaluation, inference, objectives, sampling
 from probvae.config.architecture import Architecture
 from probvae.data import Prepared
 from probvae.export import functions
+from probvae.inference import importance_sampling
+from probvae.likelihoods import LIKELIHOODS
 from probvae.models.encoding import encode
+from probvae.objectives import memory
+from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS
 from probvae.seeds import as_seed, fold_in
 from probvae.training import Trainer
@@ -57,10 +63,32 @@ def train(vae: Any) -> None:
     Trainer(vae, data, probvae.Training(epochs=2, batch_size=4, parts=2)).fit()
 
 
+def in_blocks_of_two(vae: Any) -> None:
+    """Draws of x in several blocks of rows."""
+    with mock.patch.object(memory, "PARAMETERS_PER_SEED", 2 * vae.params_size):
+        vae.decoded_draws(np.zeros([5, 2], np.float32), seed=0)
+
+
+def in_chunks(vae: Any) -> None:
+    """Importance sampling of several blocks of examples, with several chunks of draws."""
+    with (
+        mock.patch.object(importance_sampling, "BLOCK", 4),
+        mock.patch.object(importance_sampling, "decodes_at_once", return_value=8),
+    ):
+        inference.importance(vae, X, num_samples=4)
+
+
+def p_x(name: str) -> Any:
+    """A likelihood at five sets of parameters."""
+    colours = (4, 2, 3) if name == "logistic_mixture" else None
+    kind = likelihood_cases.likelihood(name, colours)
+    return kind.head()(tf.zeros([5, int(np.prod(kind.params_shape))]))
+
+
 # What draws, by a name that says which model.
 CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "vae.sample": (plain, lambda vae: vae.sample(3, seed=0)),
-    "vae.sample in blocks": (plain, lambda vae: vae.decoded_draws(np.zeros([2**19, 2], np.float32), seed=0)),
+    "vae.sample in blocks": (plain, in_blocks_of_two),
     "vae.sample(y)": (conditional, lambda vae: vae.sample(3, y=1, seed=0)),
     "vae.sample of classes": (
         conditional,
@@ -71,13 +99,13 @@ CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "vae.marginal.log_prob": (plain, lambda vae: vae.marginal(num_samples=2).log_prob(X)),
     "vae.marginal.sample": (plain, lambda vae: vae.marginal().sample(3, seed=0)),
     "vae.fit": (model, lambda vae: vae.fit(X, epochs=2, batch_size=4, validation_data=X, verbose=0)),
-    "encode": (plain, lambda vae: encode(vae, X)),
+    "encode": (plain, lambda vae: encode(vae, np.tile(X, [80, 1]))),
     **{
         f"objectives.{name}": (plain, lambda vae, f=f: f(vae, X, num_samples=2, seed=0))
         for name, f in objectives.OBJECTIVES.items()
     },
     "objectives.m2": (of_classes, lambda vae: objectives.m2(vae, vae.join(X, CLASSES), seed=0)),
-    "inference.importance": (plain, lambda vae: inference.importance(vae, X, num_samples=20)),
+    "inference.importance": (plain, in_chunks),
     "inference.exact": (plain, lambda vae: inference.exact(vae, X, tolerance=1.0)),
     "inference.ais": (plain, lambda vae: inference.ais(vae, X, **ANNEALING)),
     "inference.reverse_ais": (
@@ -98,7 +126,10 @@ CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         plain,
         lambda vae: inference.optimize_posteriors(vae, X, num_steps=3, num_evaluation_samples=20),
     ),
-    "inference.certify": (plain, lambda vae: inference.certify(vae, num_simulations=100, seed=0)),
+    "inference.certify": (
+        plain,
+        lambda vae: inference.certify(vae, num_simulations=100, batch_size=50, seed=0),
+    ),
     "sampling.prior_draws": (plain, lambda vae: sampling.prior_draws(vae, 1500)),
     "sampling.posterior_draws": (plain, lambda vae: sampling.posterior_draws(vae, X, num_draws=2)),
     "sampling.posterior_predictive": (
@@ -129,7 +160,10 @@ CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         lambda vae: evaluation.posterior_moments(vae, X, num_samples=3),
     ),
     "evaluation.active_units of a flow": (flow, lambda vae: evaluation.active_units(vae, X, num_samples=3)),
-    "evaluation.aggregate_posterior": (plain, lambda vae: evaluation.aggregate_posterior(vae, X, seed=0)),
+    "evaluation.aggregate_posterior": (
+        plain,
+        lambda vae: evaluation.aggregate_posterior(vae, X, num_samples=2, seed=0),
+    ),
     "evaluation.predictive_check": (
         plain,
         lambda vae: evaluation.predictive_check(vae, X, num_draws=700, seed=0),
@@ -143,6 +177,17 @@ CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
             lambda vae: vae.prior.sample(5, seed=(0, 1)),
         )
         for name in PRIORS
+    },
+    **{
+        f"likelihoods.{name}": (functools.partial(p_x, name), lambda p: p.sample(2, seed=(0, 1)))
+        for name in LIKELIHOODS
+    },
+    **{
+        f"posteriors.{name}": (
+            functools.partial(built, posterior=name, prior="vamp"),
+            lambda vae: vae.posterior(X).sample(2, seed=(0, 1)),
+        )
+        for name in POSTERIORS
     },
 }
 # Where the same is drawn twice on purpose: the reason, and how many draws are no first ones.

@@ -180,7 +180,7 @@ def test_traversal(options, runs, tmp_path):
 
 
 @pytest.mark.parametrize("mode", sample_modes.MODES)
-def test_no_seed_is_used_twice(mode, runs):
+def test_no_seed_of_a_mode_is_used_twice(mode, runs):
     """But for an animation, which has the draws of the picture."""
     run = Run(runs / ("classes" if mode == "classes" else "images"))
     run.model_of(0 if mode == "classes" else None)  # now, as new weights are drawn too

@@ -25,6 +25,14 @@ def test_splits_are_disjoint_repeatable_and_complete():
     assert len(prints) == 4
 
 
+def test_held_out_rows_are_drawn():
+    """Of rows that are sorted: neither the first of them nor a run of neighbours, nor in order."""
+    d = assemble("a", {"x": X}, Options(seed=3, validation=0.25))
+    for held in (d.test[:, 0], d.validation[:, 0]):
+        neighbours = np.diff(held.astype(int)) == 1
+        assert np.any(held > 50) and np.any(held < 50) and np.mean(neighbours) < 0.3
+
+
 def test_the_test_set_does_not_depend_on_the_validation_fraction():
     tests = [assemble("a", {"x": X}, Options(validation=v)).test for v in (0.0, 0.1, 0.5)]
     np.testing.assert_array_equal(tests[0], tests[1])

@@ -345,6 +345,15 @@ def test_parameters_from_a_seed():
     )
 
 
+def test_a_hierarchy_starts_near_the_unit_normal():
+    """The layers below hardly follow those above: by a tenth of what Glorot's weights would give."""
+    features = [tf_keras.layers.InputLayer((4,)), tf_keras.layers.Dense(3)]
+    prior, _ = build_ladder(features, (3, 30), units=50, activation="tanh", seed=0)
+    below = prior.conditionals[0](tf.constant(np.random.default_rng(0).standard_normal([200, 3]), tf.float32))
+    assert 0 < np.std(below.mean()) < 0.15
+    np.testing.assert_allclose(below.stddev(), 1, atol=0.3)
+
+
 @pytest.mark.parametrize("latent_layers", [(3,), (2, 0), ()])
 def test_too_few_layers_are_refused(latent_layers):
     with pytest.raises(InputError, match="two or more"):

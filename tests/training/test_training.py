@@ -93,6 +93,16 @@ def test_every_image_is_used_once_an_epoch(trained):
     assert not np.array_equal(orders[0], orders[2])
 
 
+def test_an_order_is_no_rotation():
+    """Neighbours in the data are not neighbours in an epoch, nor those of one epoch in the next."""
+    orders = [epoch_order(1000, seed=seed, epoch=epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    for order in orders:
+        assert np.mean(np.abs(np.diff(order)) == 1) < 0.02
+    places = [np.argsort(order) for order in orders]
+    for i, j in ((0, 1), (0, 2)):
+        assert np.mean(np.abs(np.diff(places[i][orders[j]])) == 1) < 0.02
+
+
 def test_each_epoch_has_an_order_of_its_own(trained):
     """Three epochs are the steps over the orders of the first, the second and the third."""
     vae, plain = trained[0], tiny_vae()
