@@ -55,7 +55,7 @@ class Raises(tf_keras.Model):
             r"The decoder must take z of shape \[2\].*prior, encoder, dec",
         ),
         (lambda: (PRIOR, encoder(), PRIOR), "The decoder must be a Keras model of tf_keras.*got a Multiv"),
-        (lambda: (PRIOR, None, decoder()), "The encoder must be a Keras model.*got a NoneType"),
+        (lambda: (PRIOR, None, decoder()), "The encoder must be a Keras model.*got None"),
         (
             lambda: (PRIOR, plain(5, 2), decoder()),
             "The encoder must return a distribution; it ret",
