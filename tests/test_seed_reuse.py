@@ -224,12 +224,14 @@ def test_the_recorder_sees_what_is_drawn_twice():
 
     def draw(seed: tf.Tensor) -> tf.Tensor:
         z = tfd.Normal(0.0, 1.0).sample(3, seed=seed)
-        return z + tf.random.stateless_uniform([3], seed) + tf.random.stateless_normal([3], fold_in(seed, 1))
+        k = tfd.Categorical(logits=[0.0, 1.0]).sample(3, seed=seed)  # of an operation of another version
+        z += tf.random.stateless_uniform([3], seed) + tf.random.stateless_normal([3], fold_in(seed, 1))
+        return z + tf.cast(k, tf.float32)
 
     for function in (draw, tf.function(draw)):
         with recorded() as draws:
             function(as_seed(0))
-        assert len(draws) == 3 and list(twice(draws).values()) == [1]
+        assert len(draws) == 4 and list(twice(draws).values()) == [2]
 
     @tf.function
     def loop(seed: tf.Tensor) -> tf.Tensor:

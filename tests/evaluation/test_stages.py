@@ -43,8 +43,8 @@ def infinite(draws):
     return evaluation
 
 
-# Draws that are the same on purpose: the ELBOs before and after an optimization, which are compared, and those
-# of the quadrature, which find where the mass is and do not enter its result.
+# Draws that are the same on purpose: the ELBOs before and after an optimization, which are compared, and
+# those of the quadrature, which find where the mass is and do not enter its result.
 SHARED = ("inference/amortization.py", "inference/quadrature.py", "inference/quadrature_grid.py")
 
 

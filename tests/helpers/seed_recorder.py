@@ -21,7 +21,7 @@ DERIVING = "uniform_full_int"  # by which seeds are split and folded, and nothin
 
 
 class Draw(NamedTuple):
-    """A draw: the operation, the seed or the key made of it, and the innermost line of the library."""
+    """A draw: the operation, the key and counter made of its seed, and the innermost line of the library."""
 
     operation: str
     seed: tuple[int, ...]
@@ -63,20 +63,23 @@ def _recording(name: str, function: Callable[..., Any], draws: list[Draw]) -> Ca
 
     def recording(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
-        key = "seed" if "seed" in given.arguments else "key"
-        parts = [tf.convert_to_tensor(given.arguments[k]) for k in (key, "counter") if k in given.arguments]
+        name_of_seed = "seed" if "seed" in given.arguments else "key"
+        seed = tf.convert_to_tensor(given.arguments[name_of_seed])
+        if name_of_seed == "seed":
+            parts = stateless_random_ops.gen_stateless_random_ops_v2.stateless_random_get_key_counter(seed)
+        else:
+            parts = (seed, given.arguments["counter"])
         place = _place()
 
         def record(*values: Any) -> Any:
-            seed = tuple(int(v) for value in values for v in np.ravel(value))
-            draws.append(Draw(name, seed, place))
+            draws.append(Draw(name, tuple(int(v) for value in values for v in np.ravel(value)), place))
             return values[0]
 
         if tf.executing_eagerly():
             record(*parts)
-        else:
-            shape = parts[0].shape
-            given.arguments[key] = tf.ensure_shape(tf.numpy_function(record, parts, parts[0].dtype), shape)
+        else:  # before every run of the operation
+            with tf.control_dependencies([tf.numpy_function(record, parts, tf.uint64)]):
+                given.arguments[name_of_seed] = tf.identity(seed)
         return function(*given.args, **given.kwargs)
 
     return recording
