@@ -1,17 +1,22 @@
 """Mutation testing by hand-picked mutants: small mistakes in the mathematics that the tests must notice.
 
-    python tests/tools/mutants.py                     # all mutants, some ten minutes on two cores
+    python tests/tools/mutants.py                     # all mutants, at most an hour on two cores
     python tests/tools/mutants.py iwae_log_k m2_alpha # these alone
     python tests/tools/mutants.py --tree ../other     # of another checkout
     python tests/tools/mutants.py --list              # where each of them stands; no test is run
+    python tests/tools/mutants.py --again             # also those that were tried on the same code before
 
-Each mutant of `mutants_table.py` is one change of one line. Changes are made one at a time, in a temporary
-copy of the checkout, and the few tests that should notice are run there. They are run on the unchanged copy
-first, since a test that fails anyway proves nothing. Each mutant is then
+Each mutant of `mutants_table.py` and of `mutants_of_kinds.py` is one change of one line. Changes are made one
+at a time, in a temporary copy of the checkout, and the few tests that should notice are run there. They are
+run on the unchanged copy first, since a test that fails anyway proves nothing. Each mutant is then
 
 - caught: a test failed;
 - SURVIVED: all of its tests passed, so that nothing would notice this mistake;
+- equivalent: not tried, since it changes no number; the table has the reason;
 - not applicable: the text was not found exactly once, its tests are gone, or fail without the change.
+
+A run that was interrupted goes on where it was: the verdicts on this very code and these tests are kept in
+`.mutants_cache`, and are not found again but with `--again`.
 
 A mutant names the definition that it changes and its tests by their names, never by their files, so the table
 outlives a move of code to other files. The exit code is 1 if any mutant survived or could not be applied.
@@ -20,6 +25,8 @@ outlives a move of code to other files. The exit code is 1 if any mutant survive
 import argparse
 import ast
 import contextlib
+import hashlib
+import json
 import os
 import queue
 import re
@@ -33,9 +40,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mutants_table import MUTANTS, Mutant
+from mutants_of_kinds import KINDS
+from mutants_table import MUTANTS as ROOMS
+from mutants_table import Mutant
 
+MUTANTS = [*ROOMS, *KINDS]
 COPIED = ("probvae", "tests", "bin", "docs", "README.md", "pyproject.toml", "setup.cfg")
+OUTCOMES = ("caught", "equivalent", "SURVIVED", "not applicable")
 COPIES = 2  # copies of the checkout, each with one mutant at a time
 TIMEOUT = 600  # seconds for the tests of one mutant
 BROKEN = re.compile(
@@ -58,7 +69,7 @@ class Place(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The outcome of a mutant, "caught", "SURVIVED" or "not applicable", and the test or the reason."""
+    """The outcome of a mutant, one of `OUTCOMES`, and the test or the reason."""
 
     outcome: str
     reason: str
@@ -184,8 +195,11 @@ def failing(copy: Path, addresses: Sequence[str], slow: bool) -> set[str]:
 def try_mutant(checkout: Checkout, mutant: Mutant, copy: Path, red: set[str]) -> Verdict:
     """Make the change in the copy, run the tests that should notice, and take the change back."""
     try:
-        place, addresses = checkout.place(mutant), checkout.addresses(mutant)
+        place = checkout.place(mutant)
         text = checkout.mutated(place)
+        if mutant.equivalent:
+            return Verdict("equivalent", mutant.equivalent)
+        addresses = checkout.addresses(mutant)
         bad = [
             test
             for test in sorted(red)
@@ -208,10 +222,45 @@ def try_mutant(checkout: Checkout, mutant: Mutant, copy: Path, red: set[str]) ->
     return Verdict("caught", FAILED.findall(output)[0].rpartition("::")[2])
 
 
+# ---- verdicts that are kept ----------------------------------------------------------------------
+
+
+class Kept:
+    """Verdicts on mutants of one state of the code and its tests, kept in a file line by line.
+
+    Args:
+      root: the folder that holds `probvae` and `tests`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        digest = hashlib.sha256()
+        for path in sorted(path for name in ("probvae", "tests") for path in (root / name).rglob("*.py")):
+            if "tools" not in path.parts:
+                digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+        self._path = root / ".mutants_cache" / f"{digest.hexdigest()[:16]}.jsonl"
+
+    def read(self) -> dict[str, Verdict]:
+        """Return the verdicts by the text of the mutant; a line that was cut off is left out."""
+        verdicts = {}
+        for line in self._path.read_text().splitlines() if self._path.exists() else ():
+            with contextlib.suppress(ValueError):
+                mutant, outcome, reason = json.loads(line)
+                verdicts[mutant] = Verdict(outcome, reason)
+        return verdicts
+
+    def add(self, mutant: Mutant, verdict: Verdict) -> None:
+        """Keep a verdict; whether a mutant can be applied may depend on more than the code, such as time."""
+        if verdict.outcome == "not applicable":
+            return
+        self._path.parent.mkdir(exist_ok=True)
+        with self._path.open("a") as file:
+            file.write(json.dumps([repr(mutant), *verdict]) + "\n")
+
+
 # ---- the command ---------------------------------------------------------------------------------
 
 
-def try_all(root: Path, checkout: Checkout, chosen: Sequence[Mutant]) -> dict[str, Verdict]:
+def try_all(root: Path, checkout: Checkout, chosen: Sequence[Mutant], kept: Kept) -> dict[str, Verdict]:
     """Try mutants, two at a time, each in its own copy of the checkout; print what becomes of them."""
     wanted: dict[bool, set[str]] = {False: set(), True: set()}  # quick tests, slow tests
     for mutant in chosen:
@@ -236,6 +285,7 @@ def try_all(root: Path, checkout: Checkout, chosen: Sequence[Mutant]) -> dict[st
         tried = pool.map(lambda m: in_a_copy(lambda copy: try_mutant(checkout, m, copy, red)), chosen)
         for mutant, verdict in zip(chosen, tried, strict=True):
             verdicts[mutant.name] = verdict
+            kept.add(mutant, verdict)
             print(f"{verdict.outcome:14}  {mutant.name}: {verdict.reason}", flush=True)
     return verdicts
 
@@ -258,13 +308,26 @@ def list_mutants(checkout: Checkout, chosen: Sequence[Mutant]) -> int:
         try:
             place = checkout.place(mutant)
             checkout.mutated(place)
-            checkout.addresses(mutant)
+            noticed = mutant.equivalent or ", ".join(mutant.tests) * bool(checkout.addresses(mutant))
             line = checkout.texts[place.path].count("\n", 0, place.start) + 1
-            print(f"{mutant.name}: {place.path}:{line}; {', '.join(mutant.tests)}")
+            print(f"{mutant.name}: {place.path}:{line}; {noticed}")
         except Inapplicable as error:
             misfits += 1
             print(f"{mutant.name}: not applicable, {error}")
     return misfits
+
+
+def by_file(checkout: Checkout, verdicts: dict[str, Verdict]) -> Iterator[str]:
+    """Yield the lines of a table of the outcomes by the file that is changed."""
+    counts: dict[str, list[int]] = {}
+    for mutant in MUTANTS:
+        with contextlib.suppress(Inapplicable, KeyError):
+            outcome, path = verdicts[mutant.name].outcome, str(checkout.place(mutant).path)
+            counts.setdefault(path, [0] * len(OUTCOMES))[OUTCOMES.index(outcome)] += 1
+    yield f"| file | {' | '.join(OUTCOMES)} |"
+    yield f"|---|{'---:|' * len(OUTCOMES)}"
+    for path, numbers in sorted(counts.items()):
+        yield f"| `{path}` | {' | '.join(map(str, numbers))} |"
 
 
 def main() -> int:
@@ -275,6 +338,7 @@ def main() -> int:
         "--tree", type=Path, default=Path(__file__).parents[2], help="checkout to try them on"
     )
     parser.add_argument("--list", action="store_true", help="print where each mutant stands, and run no test")
+    parser.add_argument("--again", action="store_true", help="try mutants that were tried on this code, too")
     options = parser.parse_args()
     unknown = set(options.names) - {mutant.name for mutant in MUTANTS}
     if unknown:
@@ -285,14 +349,21 @@ def main() -> int:
     if options.list:
         return 1 if list_mutants(checkout, chosen) else 0
     start = time.perf_counter()
-    verdicts = try_all(root, checkout, chosen)
+    kept = Kept(root)
+    before = {} if options.again else kept.read()
+    known = {mutant.name: before[repr(mutant)] for mutant in chosen if repr(mutant) in before}
+    if known:
+        print(f"{len(known)} verdicts on this code are known; --again finds them again.", flush=True)
+    left = [mutant for mutant in chosen if mutant.name not in known]
+    verdicts = known | (try_all(root, checkout, left, kept) if left else {})
     outcomes = [verdict.outcome for verdict in verdicts.values()]
-    counts = ", ".join(f"{outcomes.count(o)} {o}" for o in ("caught", "SURVIVED", "not applicable"))
+    print("", *by_file(checkout, verdicts), sep="\n")
+    counts = ", ".join(f"{outcomes.count(o)} {o}" for o in OUTCOMES)
     print(f"\n{len(outcomes)} mutants: {counts}; {(time.perf_counter() - start) / 60:.1f} minutes")
     for name, verdict in verdicts.items():
-        if verdict.outcome != "caught":
+        if verdict.outcome not in OUTCOMES[:2]:
             print(f"{verdict.outcome:14}  {name}: {verdict.reason}")
-    return int(any(outcome != "caught" for outcome in outcomes))
+    return int(any(outcome not in OUTCOMES[:2] for outcome in outcomes))
 
 
 if __name__ == "__main__":

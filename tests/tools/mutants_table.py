@@ -17,6 +17,7 @@ class Mutant(NamedTuple):
       tests: Names of test functions, a case of a parametrized one as "test_name[case]"; those that a checkout
         lacks are left out.
       slow: Whether a test is marked as slow.
+      equivalent: Reason why no number changes, for a change that no test can notice; it is not tried.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Mutant(NamedTuple):
     new: str | tuple[str, ...]
     tests: tuple[str, ...]
     slow: bool = False
+    equivalent: str = ""
 
 
 MUTANTS = [
@@ -35,8 +37,8 @@ MUTANTS = [
     Mutant(
         "elbo_beta",
         "elbo",
-        "- beta * tfd.kl_divergence",
-        "- tfd.kl_divergence",
+        ("- beta * tfd.kl_divergence", "- beta * rate"),
+        ("- tfd.kl_divergence", "- rate"),
         ("test_beta_weighs_the_rate_alone",),
     ),
     Mutant(
@@ -1022,7 +1024,11 @@ MUTANTS = [
         ("test_static_is_drawn_once_and_dynamic_at_every_step",),
     ),
     Mutant(
-        "dynamic_levels", "_redraw", "* levels < grey", "* 255 < grey", ("test_binary_images_pass_unchanged",)
+        "dynamic_levels",
+        ("_redraw", "__call__"),
+        ("* levels < grey", "* self.levels < grey"),
+        ("* 255 < grey", "* 255 < grey"),
+        ("test_binary_images_pass_unchanged",),
     ),
     Mutant(
         "test_overlaps",
