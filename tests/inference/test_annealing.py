@@ -81,7 +81,7 @@ def test_weights_are_unbiased(initial):
     log_w = run(x, as_seed(1)).log_w.numpy()[0] - exact
     assert log_w.std() > 0.1  # the chains are short enough for the test to mean something
     assert mean_p_value(np.exp(log_w), 1.0) > ALPHA
-    assert mean_p_value(np.exp(-log_w), 1.0) < ALPHA
+    assert mean_p_value(np.minimum(np.exp(-log_w), 10), 1.0) < ALPHA  # cut, for the variance of the rest
     assert mean_p_value(1 + log_w, 1.0) < ALPHA
     lost = {"last step": slice(None, -1), "first step": slice(1, None)}
     run = tf.function(functools.partial(weights, vae, annealing, cuts=lost.values()), autograph=False)
