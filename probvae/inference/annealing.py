@@ -165,10 +165,10 @@ def reverse_ais(
     """Bound log p(x) from above by annealing backwards from exact draws z ~ p(z|x).
 
     All chains of an example start at its only z; each 1/w still has the mean 1/p(x). They follow the path of
-    `ais` with the same seed, whose draws they do not share. Where q(z|x) is good, nearly all of them end there
-    and none at p(z), so that the bound of `initial="mixture"` is log 2 too high, which its error does not show;
-    that of "posterior" is not. `bdmc` makes such pairs (x, z). If z is not an exact draw from p(z|x), the
-    result is not a bound.
+    `ais` with the same seed, whose draws they do not share. Where q(z|x) is good, nearly all of them end
+    there and none at p(z), so that the bound of `initial="mixture"` is log 2 too high, which its error does
+    not show; that of "posterior" is not. `bdmc` makes such pairs (x, z). If z is not an exact draw from
+    p(z|x), the result is not a bound.
 
     Args:
       vae: Model of x.
