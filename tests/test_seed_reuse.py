@@ -1,6 +1,7 @@
 """No seed is used for two draws, in any function that draws: the second would be the first again."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -105,6 +106,8 @@ CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         for name, f in objectives.OBJECTIVES.items()
     },
     "objectives.m2": (of_classes, lambda vae: objectives.m2(vae, vae.join(X, CLASSES), seed=0)),
+    "objectives.log_weights": (plain, lambda vae: objectives.log_weights(vae, X, num_samples=2, seed=0)),
+    "objectives.log_joint": (of_classes, lambda vae: objectives.log_joint(vae, X, seed=0)),
     "inference.importance": (plain, in_chunks),
     "inference.exact": (plain, lambda vae: inference.exact(vae, X, tolerance=1.0)),
     "inference.ais": (plain, lambda vae: inference.ais(vae, X, **ANNEALING)),
@@ -160,6 +163,14 @@ CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         lambda vae: evaluation.posterior_moments(vae, X, num_samples=3),
     ),
     "evaluation.active_units of a flow": (flow, lambda vae: evaluation.active_units(vae, X, num_samples=3)),
+    "evaluation.kl_per_dimension of a flow": (
+        flow,
+        lambda vae: evaluation.kl_per_dimension(vae, X, num_samples=3, seed=0),
+    ),
+    "evaluation.scores": (
+        plain,
+        lambda vae: evaluation.scores(vae, X, np.zeros(8), reference_log_marginal=np.zeros(8), seed=0),
+    ),
     "evaluation.aggregate_posterior": (
         plain,
         lambda vae: evaluation.aggregate_posterior(vae, X, num_samples=2, seed=0),
@@ -197,10 +208,13 @@ SHARED: dict[str, dict[str, int]] = {
     "inference.bdmc": {"the pilot run of the reverse chains, which take the path of the forward ones": 24},
     "inference.optimize_posteriors": {"the ELBOs before and after, of which the better is kept": 4},
     "evaluation.posterior_moments of a flow": {"mean and deviation are those of one sample": 1},
+    "evaluation.kl_per_dimension of a flow": {"mean and deviation are those of one sample": 1},
     "evaluation.active_units of a flow": {"mean and deviation are those of one sample": 1},
 }
 SLOW = {n for n in CALLS if n.startswith(("inference.ais", "inference.reverse", "inference.bdmc"))}
 SLOW |= {n for n in CALLS if n.startswith("inference.posterior_samples")}
+# What only calls functions that are called here; see also the stages in evaluation/test_stages.py.
+OTHERS = ("log_terms", "two_sided")
 COMPILED = {"vae.fit", "training.Trainer", "inference.exact", *SLOW}  # Keras, and what is quicker so
 
 
@@ -240,3 +254,12 @@ def test_the_recorder_sees_what_is_drawn_twice():
     with recorded() as draws:
         loop(as_seed(0))
     assert list(twice(draws).values()) == [3] and len(draws) == 4
+
+
+@pytest.mark.parametrize("room", [objectives, inference, sampling, evaluation])
+def test_every_function_with_a_seed_is_called(room):
+    name = room.__name__.rpartition(".")[2]
+    functions = {n: f for n in room.__all__ if inspect.isfunction(f := getattr(room, n))}
+    drawing = {n for n, f in functions.items() if "seed" in inspect.signature(f).parameters} - set(OTHERS)
+    called = {call.partition(" ")[0] for call in CALLS}
+    assert {f"{name}.{n}" for n in drawing} <= called
