@@ -24,11 +24,12 @@ def coverage_curves(certificate: Certificate, *, ax: Axes | None = None) -> Figu
 
     A curve below the diagonal shows a q(z|x) that is too sure of itself.
     """
-    figure, axes = axes_of(ax, (4.6, 4.2))
+    figure, axes = axes_of(ax, (4.6, 5.0))
     levels = np.linspace(0, 1, 201)
     number = len(next(iter(certificate.places.values())))
     half = 1.358 / np.sqrt(number)  # 95% point of Kolmogorov's distribution
-    axes.fill_between(levels, levels - half, levels + half, color=chosen("grid.color", GRID), linewidth=0)
+    band = {"color": chosen("grid.color", GRID), "linewidth": 0, "label": "95% of exact posteriors"}
+    axes.fill_between(levels, levels - half, levels + half, **band)
     axes.plot(levels, levels, color=muted(), linewidth=0.8)
     for (name, (high, label)), colour in zip(JOINT.items(), (accent(), RED, "#edae49"), strict=True):
         place = certificate.places[name]
@@ -37,7 +38,7 @@ def coverage_curves(certificate: Certificate, *, ax: Axes | None = None) -> Figu
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_xlabel("probability of the region under q(z|x)", color=ink(), fontsize=letters(9))
     axes.set_ylabel("share of the true z that it holds", color=ink(), fontsize=letters(9))
-    axes.legend(frameon=False, fontsize=letters(8), loc="upper left")
+    axes.legend(frameon=False, fontsize=letters(8), loc="upper center", bbox_to_anchor=(0.5, -0.14))
     style(axes)
     return figure
 
@@ -56,13 +57,19 @@ def rank_histograms(certificate: Certificate) -> Figure:
     names = sorted(names, key=p_value)[:PANELS]
     rows, columns = -(-len(names) // COLUMNS), min(COLUMNS, len(names))
     figure = Figure(figsize=(2.6 * columns, 2.2 * rows), dpi=dpi(), layout="constrained")
-    for i, name in enumerate(names):
-        axes, place = figure.add_subplot(rows, columns, i + 1), certificate.places[name]
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axes, name in zip(panels, names, strict=False):
+        place = certificate.places[name]
         low, high = stats.binom.interval(0.99, len(place), 1 / BINS)
         axes.axhspan(low, high, color=chosen("grid.color", GRID), linewidth=0)
         axes.hist(place, list(np.linspace(0, 1, BINS + 1)), color=accent(), alpha=0.8)
-        axes.set_title(f"{name}, p = {p_value(name):.2g}", fontsize=letters(9), color=ink(), loc="left")
-        axes.set_xlabel("rank / (S + 1)", color=muted(), fontsize=letters(8))
+        p = p_value(name)
+        shown = f"p = {p:.2g}" if p >= 1e-3 else "p < 0.001"
+        axes.set_title(f"{name}, {shown}", fontsize=letters(9), color=ink(), loc="left")
+        axes.set_xlabel("share of the draws below the true z", color=muted(), fontsize=letters(8))
         axes.set_xlim(0, 1)
         style(axes)
+    panels[0].set_ylabel("number of true z", color=muted(), fontsize=letters(8))
+    for axes in panels[len(names) :]:
+        axes.remove()
     return figure

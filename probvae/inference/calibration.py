@@ -18,7 +18,7 @@ from probvae.inference.blocks import Progress, as_data, compiled_in_blocks, deco
 from probvae.inference.estimates import pareto_k, reliable_pareto_k
 from probvae.inference.hmc import posterior_samples
 from probvae.inference.ranks import Coverage, Size
-from probvae.objectives.bound import Model
+from probvae.objectives.bound import Model, as_model
 from probvae.seeds import Seed, as_seed, split
 
 DRAWS = 399  # draws of q(z|x) for each x; with 19, 99, 199, 399 the bins of the ranks are equal
@@ -94,7 +94,9 @@ class Certificate:
         return text
 
     def __repr__(self) -> str:
-        lines = [f"Certificate: {'passed' if self.passed else 'not passed'}", f"  {self.verdict}"]
+        unclear = not self.passed and self.p_value >= SIGNIFICANT
+        result = "passed" if self.passed else "undecided" if unclear else "not passed"
+        lines = [f"Certificate: {result}", f"  {self.verdict}"]
         for region in dict.fromkeys(c.region for c in self.coverages):
             both = [c for c in self.coverages if c.region == region]
             shown = ", ".join(f"{c.nominal:.0%}: {c.share:.1%} ({c.low:.1%} to {c.high:.1%})" for c in both)
@@ -142,6 +144,7 @@ def certify(
       Talts et al. 2018, arXiv:1804.06788 (simulation-based calibration). Modrák et al. 2023,
       arXiv:2211.02383 (ranks of densities). Lemos et al. 2023, arXiv:2302.03026 (balls, TARP).
     """
+    as_model(vae)
     number = count("num_simulations", num_simulations, MIN_SIMULATIONS)
     if not 0 < weight("tolerance", tolerance) < 1:
         raise InputError(f"tolerance must be above 0 and below 1; got {tolerance}.")
@@ -180,8 +183,8 @@ def _from_data(
     n, good = samples.z.shape[2], samples.reliable
     if np.sum(good) < 20:
         raise InputError(
-            f"The chains of {n - np.sum(good):,} of {n:,} examples disagree; 20 or more must agree: leave "
-            "x out, for simulated data."
+            f"x must hold 20 examples whose chains agree; those of {np.sum(good):,} of {n:,} do: give "
+            "more examples, or leave x out, for simulated ones."
         )
     chain = np.arange(n) % samples.z.shape[1]
     return (samples.z[-1, chain, np.arange(n)][good], x[:n][good]), int(n - np.sum(good))

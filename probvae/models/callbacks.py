@@ -48,7 +48,7 @@ def checked(given: Any, reported: Collection[str] | None = None) -> Any:
                 "variable for vae.load_weights(path), or call probvae.save(vae, folder) after training."
             )
         if reported is not None:
-            _refuse_unreported(callback, reported)
+            _refuse_unreported(callback, reported, all_known=all(map(_is_of_keras, each)))
     for callback in each:
         if MAXIMISED.fullmatch(str(getattr(callback, "monitor", ""))):
             for kind, maximise in MAXIMISERS.items():
@@ -87,12 +87,17 @@ def checked_for_trainer(given: Any, reported: Collection[str], *, scheduled: boo
     return each
 
 
-def _refuse_unreported(callback: Any, reported: Collection[str]) -> None:
-    """Refuse metrics that are not reported; names of which nothing is known may be those of callbacks."""
+def _is_of_keras(callback: Any) -> bool:
+    """Return whether a callback is one of Keras's own, which report no metric but the learning rate."""
+    return type(callback).__module__.startswith("tf_keras.")
+
+
+def _refuse_unreported(callback: Any, reported: Collection[str], *, all_known: bool) -> None:
+    """Refuse metrics that are not reported; other names may be reported by callbacks of the user."""
     kind, names = type(callback).__name__, ", ".join(sorted(reported))
     watched = str(getattr(callback, "monitor", ""))
     used = isinstance(callback, tuple(MAXIMISERS)) and getattr(callback, "save_best_only", True)
-    if used and REPORTED.fullmatch(watched) and watched not in reported:
+    if used and (all_known or REPORTED.fullmatch(watched)) and watched not in reported:
         raise InputError(
             f"{kind} watches {watched}, which this training does not report: watch one of {names}. "
             "Metrics of a validation set need validation data."
@@ -103,7 +108,7 @@ def _refuse_unreported(callback: Any, reported: Collection[str]) -> None:
         try:
             path = callback.filepath.format(**places)
         except KeyError as error:
-            if REPORTED.fullmatch(error.args[0]) or error.args[0] == "batch":
+            if all_known or REPORTED.fullmatch(error.args[0]) or error.args[0] == "batch":
                 raise InputError(
                     f"The path {callback.filepath} of {kind} names {error.args[0]}, which is not known when "
                     f"it saves: name epoch or one of {names}."
@@ -150,7 +155,7 @@ class CheckedCallbacks(tf_keras.Model):
     def fit(self, x: Any = None, y: Any = None, *, callbacks: Any = None, **options: Any) -> Any:
         """Train the model."""
         validated = options.get("validation_data") is not None or options.get("validation_split")
-        reported = ("loss", "objective", *(VALIDATION if validated else ()))
+        reported = ("loss", "objective", "lr", *(VALIDATION if validated else ()))
         return super().fit(x, y, callbacks=checked(callbacks, reported), **options)
 
     def evaluate(self, x: Any = None, y: Any = None, *, callbacks: Any = None, **options: Any) -> Any:

@@ -28,6 +28,7 @@ class Contract(NamedTuple):
       contains: Function from x [..., *E], an array or a tensor, to a mask of the values that are allowed.
       describe: Function from an array of finite x to a description of values that are not allowed.
       advice: Last sentence of the message about such values; none if it is empty.
+      alone: Shape of the x of an example without its y; None for a model without y.
       has_schema: Whether the model has a schema, which encodes tables.
     """
 
@@ -38,6 +39,7 @@ class Contract(NamedTuple):
     describe: Callable[[np.ndarray], str]
     advice: str = "Give x as in training, or choose another likelihood."
     has_schema: bool = False
+    alone: Shape | None = None
 
     @property
     def missing(self) -> bool:
@@ -113,6 +115,10 @@ class Contract(NamedTuple):
         if not fits or not shape[number:].is_compatible_with(self.event_shape):
             one = batch and tuple(sizes) == self.event_shape
             hint = " Add an axis for the batch: x[None]." if one else ""
+            if self.alone is not None and tuple(sizes[1:]) == self.alone:
+                hint = " These are x without y: give vae.join(x, y), or y too, as in fit(x, y)."
+            elif tuple(sizes[1:]) == self.event_shape[:-1] and self.event_shape[-1:] == (1,):
+                hint = " Add the axis of the channel: x[..., None]."
             raise InputError(f"{what} must have the shape {axes}; got {sizes}.{hint}")
         if not empty and 0 in sizes[:number]:
             raise InputError(f"{what} must hold one example or more; its shape is {sizes}.")
@@ -191,7 +197,9 @@ def joined_contract(x: Contract, y: Contract) -> Contract:
         return text.strip().removesuffix(".")
 
     shape = (size + y.event_shape[0],)
-    return Contract(shape, x.dtype, f"{x.support}, and y beside it", contains, describe, "", x.has_schema)
+    return Contract(
+        shape, x.dtype, f"{x.support}, and y beside it", contains, describe, "", x.has_schema, x.event_shape
+    )
 
 
 def class_contract(classes: int, dtype: tf.DType, *, may_be_unknown: bool = False) -> Contract:

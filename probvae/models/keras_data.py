@@ -149,14 +149,17 @@ class Batches:
             return contract.check(x, what, batch=True)
         if not self._vae.context_dim:
             raise InputError(
-                "The model learns p(x) and takes no y (targets): leave y out, or build a ConditionalVAE for "
-                "p(x|y)."
+                "The model learns p(x) and takes no y (targets): leave y out (weights come third, as in "
+                "(x, None, weights)), or build a ConditionalVAE for p(x|y)."
             )
         x = self._vae.value_contract.check(x, what, batch=True)
         y, number = self._vae.as_context(y), np.shape(x)[0]
-        size = y.shape[0] if y.shape.rank == 2 else 1
-        if size != number or y.shape.rank > 2:
-            raise InputError(f"y must hold one value for each of {number:,} examples; it holds {size:,}.")
+        if y.shape.rank != 2 or y.shape[0] != number:
+            hint = " Give y[:, 0]." if y.shape.rank == 3 and y.shape[1] == 1 else ""
+            raise InputError(
+                f"y must hold one class, or one vector, for each of {number:,} examples; with classes as "
+                f"vectors its shape is {y.shape.as_list()}.{hint}"
+            )
         return contract.check(self._vae.join(x, y), what, batch=True)
 
     def _weights(self, weights: Any, x: Any, name: str = "sample_weight") -> Any:

@@ -16,9 +16,11 @@ from probvae.models.contract import Contract
 from probvae.models.keras_data import Batches
 from probvae.models.keras_options import COMPILE, as_in_keras, check, check_split, refuse_unknown
 from probvae.models.optimizers import check_shared, optimizer_of
-from probvae.models.weight_files import WeightsOfParts, once
+from probvae.models.weight_files import WeightsOfParts, arrays_of, once, refuse_not_finite
 from probvae.objectives.memory import refuse_step
 from probvae.seeds import as_seed, fold_in
+
+VALUES = ("elbo", "log_likelihood", "kl")  # means that `evaluate` reports beside the loss
 
 
 class KerasModel(WeightsOfParts, CheckedCallbacks):
@@ -28,10 +30,11 @@ class KerasModel(WeightsOfParts, CheckedCallbacks):
     prior: Any
     encoder: tf_keras.Model
     decoder: tf_keras.Model
+    _training_state: Any = None  # Keras's BackupAndRestore deletes that of the instance
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._means = _Means(("loss", "objective", "elbo", "log_likelihood", "kl"))
+        self._means = _Means(("loss", "objective", *VALUES))
 
     def compile(
         self, optimizer: Any = "adam", objective: Objective | str = "elbo", *, seed: int = 0, **kwargs: Any
@@ -144,6 +147,7 @@ class KerasModel(WeightsOfParts, CheckedCallbacks):
     ) -> Any:
         """Take one step on a batch of arrays; arguments are those of `fit`."""
         self._refuse_uncompiled()
+        self._refuse_several_steps()
         with self._training_batches() as batches:
             x, y, weights = batches.one_batch(x, y, sample_weight, class_weight)
             self._check_step(len(x))
@@ -154,6 +158,7 @@ class KerasModel(WeightsOfParts, CheckedCallbacks):
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
         """Evaluate one batch of arrays; arguments are those of `fit`."""
         self._refuse_uncompiled()
+        self._refuse_several_steps()
         with Batches(self) as batches:
             x, y, weights = batches.one_batch(x, y, sample_weight)
             return super().test_on_batch(x, y, sample_weight=weights, **options)
@@ -161,6 +166,7 @@ class KerasModel(WeightsOfParts, CheckedCallbacks):
     @as_in_keras
     def predict_on_batch(self, x: Any) -> np.ndarray:
         """Return `predict` of one batch, an array."""
+        self._refuse_several_steps()
         with Batches(self) as batches:
             return super().predict_on_batch(batches.one_batch(x)[0])
 
@@ -189,8 +195,16 @@ class KerasModel(WeightsOfParts, CheckedCallbacks):
         refuse_step(self, self.objective, batch_size)
 
     def _refuse_uncompiled(self) -> None:
+        """Refuse a model that is not compiled, or whose weights are of no use."""
         if not self._is_compiled:
             raise InputError("The model is not compiled: call vae.compile(), as in vae.compile('adam').")
+        refuse_not_finite(arrays_of(self))
+
+    def _refuse_several_steps(self) -> None:
+        if self._is_compiled and int(self._steps_per_execution) > 1:
+            raise InputError(
+                "One batch is one step: compile with steps_per_execution=1, or call fit, evaluate or predict."
+            )
 
     def _build_optimizer(self) -> None:
         """Make the variables of the optimizer, so that no failed step leaves them half made."""
@@ -223,6 +237,11 @@ class KerasModel(WeightsOfParts, CheckedCallbacks):
     def metrics(self) -> list[tf_keras.metrics.Metric]:
         """The running means, which Keras resets at every epoch."""
         return [*self._means.by_name.values(), *super().metrics]
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what `evaluate` returns, in its order."""
+        return ["loss", *VALUES]
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Take one step of gradient ascent on the bound; Keras calls it in `fit`."""

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import numpy as np
-
 from probvae.arguments import instance
 from probvae.config import json_file
 from probvae.config.architecture import Architecture
@@ -18,7 +16,7 @@ from probvae.files.reading import read_text
 from probvae.files.writing import CONFIG, WEIGHTS, write_text
 from probvae.models.building import build
 from probvae.models.vae import VAE
-from probvae.models.weight_files import arrays_of, assign_all, write_npz
+from probvae.models.weight_files import arrays_of, assign_all, refuse_not_finite, write_npz
 
 
 def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = None) -> None:
@@ -27,7 +25,8 @@ def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = N
     Args:
       vae: Model. If its networks are the caller's own, config.json holds no architecture, and `load` needs a
         model of the same shape.
-      folder: Folder to write to, made if absent; the files are replaced if present.
+      folder: Folder to write to, made if absent; the files are replaced if present. That of a run is refused
+        without a training.
       training: Settings of its training, kept in config.json.
 
     A p(y) from `ConditionalVAE.with_contexts` is not saved.
@@ -40,14 +39,15 @@ def save(vae: VAE, folder: str | os.PathLike[str], training: Training | None = N
     folder = path_of("folder", folder)
     if training is not None:
         instance("training", training, Training, "give the Training of the model, or leave it out")
+    if training is None and (folder / CONFIG).exists() and read_config(folder).training is not None:
+        raise InputError(
+            f"{folder} is the folder of a run, which could not be opened with a model that has no training: "
+            "save to another folder, or give the training too."
+        )
     if vae.unsaved:
         raise InputError(f"This is {vae.unsaved}.")
     arrays = arrays_of(vae)
-    wrong = [name for name, array in arrays.items() if not np.all(np.isfinite(array))]
-    if wrong:
-        raise InputError(
-            f"The weights are not finite ({wrong[0]}), so the model is of no use: go back to earlier ones."
-        )
+    refuse_not_finite(arrays)
     with usable(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_schema(folder, vae.schema)

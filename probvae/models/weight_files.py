@@ -70,6 +70,7 @@ class WeightsOfParts(tf_keras.Model):
         if not overwrite and present.exists():
             raise InputError(f"{present} already exists: give another path, or overwrite=True.")
         arrays = arrays_of(self)
+        refuse_not_finite(arrays)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             WRITERS[form](path, arrays)
@@ -208,6 +209,15 @@ def named_variables(model: Any) -> dict[str, tf.Variable]:
 def arrays_of(model: Any) -> dict[str, np.ndarray]:
     """Return the values of the variables of a model, by the names of `named_variables`."""
     return {key: variable.numpy() for key, variable in named_variables(model).items()}
+
+
+def refuse_not_finite(arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuse weights of which no number can come."""
+    wrong = [name for name, array in arrays.items() if not np.all(np.isfinite(array))]
+    if wrong:
+        raise InputError(
+            f"The weights are not finite ({wrong[0]}), so the model is of no use: go back to earlier ones."
+        )
 
 
 def assign_all(model: Any, read: Callable[[Mapping[str, npz.Spec]], Mapping[str, np.ndarray]]) -> None:

@@ -89,6 +89,11 @@ def evaluate(
         other = read_comparable(compare)
         exact = subject.vae.latent_dim <= state.EXACT_DIMENSIONS and "exact" in other.arrays
         refuse_other_conditions(subject.conditions, other.conditions, "exact" if exact else "iwae")
+    if 0 < chosen.calibrate_images < state.FEWEST_CALIBRATED:
+        raise InputError(
+            f"--calibrate-images must be 0 or at least {state.FEWEST_CALIBRATED}; got "
+            f"{chosen.calibrate_images}."
+        )
     outputs.refuse_folder_in_use(folder, overwrite=overwrite)
     outputs.clear_folder(folder, WRITTEN)
 

@@ -123,7 +123,10 @@ def impute(
 
 def _levels(vae: VAE) -> dict[int, int]:
     """Return the number of levels of each column of a table that has levels, by its index."""
-    columns = () if vae.architecture is None else vae.architecture.columns
+    if vae.schema is not None and vae.schema.is_table:  # a model of one class has no architecture
+        columns = vae.schema.likelihoods
+    else:
+        columns = () if vae.architecture is None else vae.architecture.columns
     counts = {i: 2 if kind == "bernoulli" else categories(kind) for i, kind in enumerate(columns)}
     return {i: count for i, count in counts.items() if count}
 

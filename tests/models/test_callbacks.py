@@ -84,6 +84,7 @@ def test_an_interrupted_training_goes_on_with_the_same_numbers(tmp_path):
     assert fit(second, C.BackupAndRestore(str(tmp_path)), epochs=3).epoch == [2]
     for a, b in zip(whole.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+    assert fit(second, epochs=1).epoch == [0]  # without the callback, which leaves Keras without a state
 
 
 @pytest.mark.parametrize("name", cases(MODELS, slow=MODELS))

@@ -310,3 +310,50 @@ def test_stateful_layers_are_refused():
     parts = model()
     with pytest.raises(probvae.InputError, match="Layer 'memory' is stateful"):
         probvae.VAE(parts.prior, encoder, parts.decoder)
+
+
+# ---- models that a training would not mend ---------------------------------------------------------
+
+
+def test_weights_that_are_not_finite_are_refused_by_name():
+    vae = model()
+    kernel = vae.encoder.trainable_variables[0]
+    kernel.assign(np.nan * kernel)
+    for call in (vae.fit, vae.evaluate, vae.train_on_batch, vae.test_on_batch):
+        with pytest.raises(probvae.InputError, match=r"The weights are not finite .encoder/0/kernel"):
+            call(X)
+
+
+def test_names_of_metrics_are_those_of_the_values(vae):
+    vae.compile("adam")
+    values = vae.evaluate(X, verbose=0)
+    assert dict(zip(vae.metrics_names, values, strict=True)) == vae.evaluate(X, verbose=0, return_dict=True)
+
+
+def test_one_batch_is_one_step(vae):
+    vae.compile("adam", steps_per_execution=2)
+    for call in (vae.train_on_batch, vae.test_on_batch, vae.predict_on_batch):
+        with pytest.raises(probvae.InputError, match="compile with steps_per_execution=1"):
+            call(X)
+    vae.compile("adam")
+
+
+def test_names_that_no_callback_reports_are_refused(vae):
+    of = tf_keras.callbacks
+    for callback in (
+        of.EarlyStopping("val_elb0"),
+        of.ReduceLROnPlateau("accuracy"),
+        of.ModelCheckpoint("m-{val_acc:.2f}.weights.h5", save_weights_only=True),
+        of.ModelCheckpoint("m.weights.h5", "val_foo", save_best_only=True, save_weights_only=True),
+    ):
+        with pytest.raises(probvae.InputError, match=r"does not report|is not known when"):
+            vae.fit(X, validation_data=X, callbacks=[callback], verbose=0)
+
+
+def test_a_folder_of_a_run_is_not_written_over(tmp_path, vae):
+    probvae.save(vae, tmp_path, probvae.Training())
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(probvae.InputError, match="is the folder of a run"):
+        probvae.save(vae, tmp_path)
+    assert (tmp_path / "config.json").read_bytes() == before
+    probvae.save(vae, tmp_path, probvae.Training(epochs=3))

@@ -138,3 +138,16 @@ def test_a_column_of_one_text_is_filled_in_with_it():
     imputed = probvae.impute(model, frame, num_samples=200, num_draws=1)
     assert set(imputed.values["note"]) == {"same"} == set(imputed.draws["note"])
     assert imputed.probabilities["note"].to_numpy().tolist() == [[1.0]] * 40
+
+
+def test_the_model_of_one_class_fills_in_levels_too():
+    """It has the schema of the conditional model, and no architecture."""
+    architecture = probvae.Architecture(
+        (5,), likelihood="mixed", columns=SCHEMA.likelihoods, network="mlp", units=(4,), missing=True,
+        context_dim=2,
+    )  # fmt: skip
+    model = build(architecture, schema=dataclasses.replace(SCHEMA, classes=("Bonn", "Seoul")))
+    imputed = probvae.impute(model.given("Seoul"), FRAME, num_samples=50, num_draws=2, seed=0)
+    assert imputed.values["kind"].isin(["a", "b", "c"]).all() and not imputed.values["rooms"].isna().any()
+    np.testing.assert_allclose(imputed.probabilities["kind"].sum(axis=1), 1, rtol=1e-5)
+    assert imputed.values.loc["second", "income"] == 20_000
