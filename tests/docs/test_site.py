@@ -161,7 +161,9 @@ PICTURES = {
 }
 
 
-LONG = dict.fromkeys(("certificate.py", "concepts.py", "scaling.py"), "test_pictures_can_be_drawn_anew[gradient_noise.py]")
+LONG = dict.fromkeys(
+    ("certificate.py", "concepts.py", "scaling.py"), "test_pictures_can_be_drawn_anew[gradient_noise.py]"
+)
 
 
 @pytest.mark.slow

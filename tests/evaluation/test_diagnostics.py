@@ -240,7 +240,7 @@ def test_active_units_from_samples_are_not_active_by_their_noise(eager):
 def test_deviations_from_few_samples_are_those_from_many(eager):
     """Of two draws, the variance would be half as large if it were divided by two."""
     vae, x = vae_of(flow), points()
-    few, many = (latents.posterior_moments(vae, x, num_samples=n, seed=0).stddev**2 for n in (2, 100))
+    few, many = (latents.posterior_moments(vae, x, num_samples=n, seed=0).stddev ** 2 for n in (2, 100))
     ratio = few / many
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(ratio.size) < 0.45
 
