@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from probvae.inference.blocks import Stopped, in_blocks, padded
+from probvae.inference.blocks import Stopped, compiled_in_blocks, in_blocks, padded
 from probvae.inference.estimates import estimate
 
 X = np.arange(14.0).reshape(7, 2)
@@ -55,3 +56,18 @@ def test_error_of_a_mean():
     assert estimate(np.array([1.0, 2.0, 6.0])) == (3.0, pytest.approx(np.sqrt(7 / 3)))
     value, error = estimate(np.array([2.0]))
     assert value == 2 and np.isnan(error)
+
+
+def test_compiled_blocks_keep_every_row_in_its_place():
+    """Seven rows in blocks of three: the rows that fill up the last block are dropped."""
+    blocks = []
+    found = compiled_in_blocks(
+        lambda x, seed: (2 * x, tf.fill(tf.shape(x), seed[1])),
+        [np.arange(7)],
+        seed=0,
+        batch_size=3,
+        on_progress=blocks.append,
+    )
+    np.testing.assert_array_equal(found[0], 2 * np.arange(7))
+    np.testing.assert_array_equal(found[1], np.arange(7) // 3)  # the second number of a seed: the block's
+    np.testing.assert_allclose(blocks, [3 / 7, 6 / 7, 1])

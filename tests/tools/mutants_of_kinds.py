@@ -408,14 +408,14 @@ KINDS = [
         "_Step._forward_and_back",
         "*(loss / replicas for loss in losses)",
         "*(-loss / replicas for loss in losses)",
-        ("test_losses_of_activities_are_those_of_the_whole_batch_in_parts_too",),
+        ("test_losses_of_layers_are_descended_by_compiled_steps",),
     ),
     Mutant(
         "layer_loss_dropped",
         "_Step._forward_and_back",
         "tf.add_n([-mean, *(loss / replicas for loss in losses)])",
         "-mean",
-        ("test_losses_of_activities_are_those_of_the_whole_batch_in_parts_too",),
+        ("test_losses_of_layers_are_descended_by_compiled_steps",),
     ),
     Mutant(
         "keras_layer_loss_sign",
@@ -437,7 +437,7 @@ KINDS = [
         "compiled_in_blocks.one_block",
         "[: rows.stop - rows.start]",
         "",
-        ("test_results_are_those_of_the_whole",),
+        ("test_compiled_blocks_keep_every_row_in_its_place",),
     ),
     Mutant(
         "chunks_short",

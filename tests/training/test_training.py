@@ -5,12 +5,14 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from conftest import tiny_vae
+from linear_gaussian import LinearGaussian
 from marked_cases import cases
+from tensorflow_probability import layers as tfpl
 
 import probvae
 from probvae import objectives
 from probvae.config.training import Training
-from probvae.data.binarization import prepare
+from probvae.data.binarization import Prepared, prepare
 from probvae.data.dataset import DataSet
 from probvae.seeds import fold_in, split
 from probvae.training.epochs import epoch_order
@@ -310,3 +312,28 @@ def test_grey_images_train(binarize):
     data = prepare(DataSet("grey", grey, grey, None, None, 255), binarize=binarize)
     history = fit(tiny_vae(), data, dataclasses.replace(FEW, binarize=binarize))
     assert np.isfinite(history[-1].test_elbo)
+
+
+def test_losses_of_layers_are_descended_by_compiled_steps():
+    """A regularizer c |W|^2 takes 2 c lr W from its kernel in a plain step, and changes nothing else."""
+    x = np.random.default_rng(0).standard_normal([8, 5]).astype(np.float32)
+    data = Prepared(x, x, lambda batch, seed: batch)
+    after = []
+    for regularizer in (None, tf_keras.regularizers.L2(0.5)):
+        plain = LinearGaussian()._build(0.2, 1.3)
+        encoder = tf_keras.Sequential(
+            [
+                tf_keras.layers.InputLayer((5,)),
+                tf_keras.layers.Dense(5, kernel_regularizer=regularizer),
+                tfpl.MultivariateNormalTriL(2),
+            ]
+        )
+        encoder.layers[0].set_weights(plain.encoder.layers[0].get_weights())
+        vae = probvae.VAE(plain.prior, encoder, plain.decoder)
+        before = encoder.layers[0].kernel.numpy()
+        steps = compile_steps(vae, tf_keras.optimizers.SGD(0.01), probvae.elbo, data, 0)
+        assert steps(np.arange(8)[None], EpochSums())[0] == 1
+        after.append(vae.get_weights())
+    changes = [b - a for a, b in zip(*after, strict=True)]
+    np.testing.assert_allclose(changes[0], -2 * 0.5 * 0.01 * before, rtol=1e-3, atol=1e-6)
+    assert max(np.abs(change).max() for change in changes[1:]) < 1e-6
