@@ -16,6 +16,8 @@ def test_mean_estimate_by_hand():
     assert estimate.mean == 3 and estimate.num_examples == 3
     assert estimate.standard_error == pytest.approx(np.sqrt(7 / 3))
     assert estimate.monte_carlo_error == pytest.approx(5 / 3)
+    half = 4.302653 * np.sqrt(7 / 3)  # the 97.5% point of Student's t with two degrees of freedom
+    assert (estimate.low, estimate.high) == pytest.approx((3 - half, 3 + half), rel=1e-5)
     assert mean_estimate(np.array([1.0, 2.0])).monte_carlo_error is None
     with pytest.raises(InputError, match="two or more examples; got 1"):
         mean_estimate(np.array([1.0]))
