@@ -513,14 +513,14 @@ KINDS = [
         "location_p_value",
         "/ every.std()",
         "/ scores.std()",
-        ("test_p_values_of_uniform_ranks_are_uniform",),
+        ("test_p_values_of_few_draws_by_hand",),
     ),
     Mutant(
         "dispersion_mean",
         "dispersion_p_value",
         "len(ranks) * squares.mean(), len(ranks) * squares.var()",
         "len(ranks), 2 * len(ranks)",
-        ("test_p_values_of_uniform_ranks_are_uniform",),
+        ("test_p_values_of_few_draws_by_hand",),
     ),
     Mutant(
         "dispersion_one_sided",
@@ -558,13 +558,13 @@ KINDS = [
         "size_of",
         "np.sqrt((num_draws - 3) / (num_draws - 1))",
         "1.0",
-        ("test_sizes_are_the_factors_and_their_intervals_cover",),
+        ("test_the_width_of_an_exact_posterior_is_one_though_draws_are_few",),
     ),
     Mutant(
         "width_interval",
         "size_of",
         "half = 1.96 * error / square",
         "half = 1.96 * error",
-        ("test_sizes_are_the_factors_and_their_intervals_cover",),
+        ("test_the_width_of_an_exact_posterior_is_one_though_draws_are_few",),
     ),
 ]
