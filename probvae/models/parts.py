@@ -71,8 +71,8 @@ def check_network(what: str, network: Any, variable: str, shape: tuple[int, ...]
     refuse_keras3(f"The {what}", network)
     if isinstance(network, tfd.Distribution) or not (callable(network) and isinstance(network, tf.Module)):
         raise InputError(
-            f"The {what} must be a Keras model of tf_keras that returns a distribution; got a "
-            f"{type(network).__name__}; {ORDER}."
+            f"The {what} must be a Keras model of tf_keras that returns a distribution; got "
+            f"{class_of(network)}; {ORDER}."
         )
     keras = isinstance(network, tf_keras.layers.Layer)  # whose `submodules` fails on an LSTM with dropout
     for layer in network._flatten_layers() if keras else network.submodules:

@@ -339,7 +339,7 @@ def test_one_step_is_importance_sampling(x, eager):
 
 @pytest.mark.parametrize(
     "initial",
-    cases(INITIALS, slow=["posterior", "prior"]),
+    cases(INITIALS, slow=INITIALS),
 )
 def test_convolutional_model_against_quadrature(initial, x):
     """Deterministic given the seed: within four standard errors and 0.3 nats of a fine grid."""

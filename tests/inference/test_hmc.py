@@ -75,7 +75,10 @@ class Stretched(LinearGaussian):
 
 @pytest.mark.parametrize(
     ("latent", "condition"),
-    cases([(8, 100), (2, 1), (20, 1), (20, 100), (20, 1e4)], slow=[(2, 1), (20, 1), (20, 100), (20, 1e4)]),
+    cases(
+        [(8, 100), (2, 1), (2, 100), (20, 1), (20, 100), (20, 1e4)],
+        slow=[(8, 100), (2, 1), (20, 1), (20, 100), (20, 1e4)],
+    ),
 )
 def test_normal_targets_mix(latent, condition):
     """From a q(z|x) that is shifted and narrow; with eight fixed steps, R-hat was 3.8 for (20, 1)."""
