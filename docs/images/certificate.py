@@ -1,8 +1,8 @@
 """Draw the pictures of the certificate in docs/evaluation.md: `python docs/images/certificate.py`.
 
 A VAE of scikit-learn's handwritten digits with two latent dimensions is trained on the ELBO, and its
-certificate is drawn; then its encoder alone is trained on pairs z ~ p(z), x ~ p(x|z) drawn from the model, to raise
-log q(z|x). FOLDER as an argument writes there; with --quick it trains for a moment only.
+certificate is drawn. Then its encoder alone is trained on pairs z ~ p(z), x ~ p(x|z) drawn from the model, to
+raise log q(z|x). FOLDER as an argument writes there; with --quick it trains for a moment only.
 """
 
 import sys
