@@ -54,6 +54,7 @@ def test_stages_share_no_draw(infinite, draws):
 
 
 @pytest.mark.slow
+@pytest.mark.long("test_stages_share_no_draw")
 def test_stages_of_many_dimensions_share_no_draw():
     """Importance sampling of the test, training and outlying examples, and annealing."""
     model = LinearGaussian(latent=4)

@@ -34,6 +34,7 @@ def test_distances_from_the_bracket_by_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.long("test_distances_from_the_bracket_by_hand")
 def test_both_sides_hold_the_truth():
     """In five dimensions with a wrong q(z|x), at four errors; nothing is the wrong way round."""
     model = LinearGaussian(observed=8, latent=5, noise=0.5)

@@ -266,14 +266,15 @@ def test_the_pictures_show_the_curves_and_the_worst_coordinates_first(certificat
 
 # ---- how often -----------------------------------------------------------------------------------
 
+FOUR = "four dimensions, 10% narrow"
 POWER = {  # model, q, share of 200 repeats that must be found at p < 0.01
     "one dimension, 10% narrow": (1, {"stretch": 0.9}, 0.90),
-    "four dimensions, 10% narrow": (4, {"stretch": 0.9}, 0.99),
+    FOUR: (4, {"stretch": 0.9}, 0.99),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", POWER)
+@pytest.mark.parametrize("name", cases(POWER, long={FOUR: "test_a_slightly_narrow_posterior_is_found[one]"}))
 def test_a_slightly_narrow_posterior_is_found(name):
     latent, wrong, share = POWER[name]
     p_values = [c.p_value for c in repeats(LinearGaussian(latent=latent).vae(**wrong), 200)]
@@ -281,7 +282,7 @@ def test_a_slightly_narrow_posterior_is_found(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("latent", [1, 4])
+@pytest.mark.parametrize("latent", cases([1, 4], long={4: "test_an_exact_posterior_is_rarely_rejected[1]"}))
 def test_an_exact_posterior_is_rarely_rejected(latent):
     """At the 5% level: fewer than 175 of 200 have probability 1e-5 for p-values that are exact."""
     found = repeats(LinearGaussian(latent=latent).vae(), 200)

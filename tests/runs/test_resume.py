@@ -8,6 +8,7 @@ import pytest
 from conftest import tiny_vae
 from marked_cases import cases
 
+import probvae
 from probvae.config.training import Every, Training
 from probvae.data.binarization import prepare
 from probvae.data.dataset import DataSet
@@ -72,7 +73,10 @@ def stop_after(calls):
 
 def trainer_of(case):
     training, examples, choices = setting(case)
-    return Trainer(tiny_vae(**choices), examples, training)
+    vae = tiny_vae(**choices)
+    if training.precision != "float32":
+        vae = probvae.build(vae.architecture, precision=training.precision)
+    return Trainer(vae, examples, training)
 
 
 def assert_same(a, b):
@@ -94,8 +98,10 @@ LONG = {"plain": "test_a_state_that_lacks_something_is_caught"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", cases(CASES, long=LONG))
-def test_resumed_is_uninterrupted(case, tmp_path):
+def test_resumed_is_uninterrupted(case, tmp_path, request):
     """Interrupted twice, within an epoch, and gone on from the file by a new model and optimizer."""
+    if case.startswith("loss scaling"):
+        request.applymarker(pytest.mark.xfail(strict=True, reason="a checkpoint lacks the loss scale"))
     whole = trainer_of(case)
     history = whole.fit()
     for number, calls in enumerate((2, 2)):
