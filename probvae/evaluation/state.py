@@ -17,7 +17,6 @@ from probvae.models import conditional
 from probvae.models.vae import VAE
 from probvae.seeds import Seed, fold_in
 
-FEWEST_CALIBRATED = 20  # smallest number of test images for a certificate
 EXACT_DIMENSIONS = 3  # largest number of latent dimensions for quadrature
 
 

@@ -8,7 +8,7 @@ from scipy import stats
 from probvae.figures.posterior import RED
 from probvae.figures.theme import GRID, accent, axes_of, chosen, dpi, ink, letters, muted, style
 from probvae.inference.calibration import Certificate
-from probvae.inference.ranks import BINS
+from probvae.inference.ranks import BINS, curve
 
 COLUMNS = 4  # histograms in a row
 PANELS = 8  # most histograms
@@ -33,8 +33,8 @@ def coverage_curves(certificate: Certificate, *, ax: Axes | None = None) -> Figu
     axes.plot(levels, levels, color=muted(), linewidth=0.8)
     for (name, (high, label)), colour in zip(JOINT.items(), (accent(), RED, "#edae49"), strict=True):
         place = certificate.places[name]
-        inside = np.sort(1 - place if high else place)
-        axes.plot(levels, np.searchsorted(inside, levels) / number, color=colour, linewidth=1.5, label=label)
+        share = curve(1 - place if high else place, levels)
+        axes.plot(levels, share, color=colour, linewidth=1.5, label=label)
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_xlabel("probability of the region under q(z|x)", color=ink(), fontsize=letters(9))
     axes.set_ylabel("share of the true z that it holds", color=ink(), fontsize=letters(9))

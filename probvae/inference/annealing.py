@@ -43,12 +43,10 @@ class AIS(NamedTuple):
         given z.
       acceptance: Mean acceptance probability over chains and transitions; NaN without transitions (K = 1).
       effective_sample_size: Effective number of chains, (sum w)^2 / sum w^2, at most the C chains. Where
-      q(z|x)
-        is good, the half of the chains that began at p(z) has next to no weight.
+        q(z|x) is good, the half of the chains that began at p(z) has next to no weight.
       degrees_of_freedom: Degrees of freedom of `standard_error` (Welch-Satterthwaite).
       reliable: Whether the estimate is to be trusted, bool [N]: a quarter of the chains or more is effective,
-      and
-        the chains from p(z) have not found a mode of p(z|x) whose mass they are too few to know.
+        and the chains from p(z) have not found a mode of p(z|x) whose mass they are too few to know.
     """
 
     log_marginal: np.ndarray

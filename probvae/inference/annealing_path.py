@@ -24,8 +24,7 @@ class Annealing:
       num_leapfrog_steps: Number of leapfrog steps of a transition.
       step_size: Leapfrog step where the adaptation begins, in standard deviations of q(z|x) or p(z).
       initial: Name of r, a key of `INITIALS`: "prior", "posterior" for q(z|x), or "mixture", where half of
-      the
-        chains begin at each and r is the density of both together.
+        the chains begin at each and r is the density of both together.
       num_pilot_chains: P, the number of chains for each example that fit the schedule and the step sizes
         beforehand.
     """

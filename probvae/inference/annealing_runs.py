@@ -14,16 +14,15 @@ from probvae.seeds import fold_in, split
 
 TARGET_ACCEPTANCE = 0.8  # mean acceptance probability that the step sizes aim at
 ADAPTATION_RATE = 0.3  # change of log step size for each unit of acceptance above the target
-PILOT_SPREAD = (
-    0.5  # standard deviation of a step of the log-weights in the pilot run, an effective size of 80%
-)
+# Standard deviation of a step of the log-weights in the pilot run: an effective sample size of 80%.
+PILOT_SPREAD = 0.5
 PILOT_STEP = 0.05  # largest step of beta in the pilot run
 MEMORY = 0.7  # weight of the past in running means of log standard deviations
 FLOOR = 0.1  # nats, added to standard deviations, so that log-weights that are all equal ask for even steps
 
 
 class Schedule(NamedTuple):
-    """What a pilot run fits for each example: beta and the step sizes, [K + 1, B] each."""
+    """Betas and step sizes of an annealing path, [K + 1, B] each, fitted to each example by a pilot run."""
 
     betas: tf.Tensor
     step_sizes: tf.Tensor

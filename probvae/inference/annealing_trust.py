@@ -1,4 +1,4 @@
-"""What the weights and the ends of annealed chains say of each other. No TensorFlow."""
+"""Trust in annealed chains, by their weights and the places where they end. No TensorFlow."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,10 +10,9 @@ from probvae.inference.estimates import log_mean_exp
 ENOUGH = 0.25  # effective chains, as a part of all, from which an estimate is trusted
 FEWEST = 2.0  # effective chains, the same, and in a mode that those from q(z|x) have not found
 ALIKE = 0.5  # effective chains in that mode, as a part of the chains there, from which its mass is known
-SHARE = 0.2  # of the weights in that mode; fewer say that chains lost them on the way
-APART = (
-    6.0  # standard deviations of the distances among chains from q(z|x), beyond which another is elsewhere
-)
+SHARE = 0.2  # share of the weights in that mode; a smaller one shows that chains lost them on the way
+# Standard deviations of the distances among chains from q(z|x), beyond which another chain is elsewhere.
+APART = 6.0
 MARGIN = 3.0  # nats of log p(x, z) below the range of those chains, within which another has arrived
 
 

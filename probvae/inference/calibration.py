@@ -23,6 +23,7 @@ from probvae.seeds import Seed, as_seed, split
 
 DRAWS = 399  # draws of q(z|x) for each x; with 19, 99, 199, 399 the bins of the ranks are equal
 MIN_SIMULATIONS = 100  # smallest number of simulations
+MIN_EXAMPLES = 20  # smallest number of data whose chains agree
 DECODED = 99  # those at which p(x|z) is evaluated
 DIRECTIONS = 20  # most rotations of the coordinates
 SIGNIFICANT = 0.05  # p-value below which the text speaks of a difference
@@ -181,10 +182,10 @@ def _from_data(
     """Draw z ~ p(z|x) for data x; return the pairs, and the number of x without a trustworthy draw."""
     samples = posterior_samples(vae, x, seed=seed, batch_size=batch_size, on_progress=on_progress)
     n, good = samples.z.shape[2], samples.reliable
-    if np.sum(good) < 20:
+    if np.sum(good) < MIN_EXAMPLES:
         raise InputError(
-            f"x must hold 20 examples whose chains agree; those of {np.sum(good):,} of {n:,} do: give "
-            "more examples, or leave x out, for simulated ones."
+            f"x must hold {MIN_EXAMPLES} examples whose chains agree; those of {np.sum(good):,} of {n:,} do: "
+            "give more examples, or leave x out, for simulated ones."
         )
     chain = np.arange(n) % samples.z.shape[1]
     return (samples.z[-1, chain, np.arange(n)][good], x[:n][good]), int(n - np.sum(good))
@@ -321,7 +322,7 @@ def _certificate(
         coverages=coverages,
         size=ranks.size_of(z.astype(np.float64), mean, variance, DRAWS),
         p_values=p_values,
-        places={name: (values + 0.5) / (draws + 1) for name, (values, draws) in statistics.items()},
+        places={name: ranks.places(values, draws) for name, (values, draws) in statistics.items()},
         pareto_k=pareto_k(log_w.T),
         num_draws=DRAWS,
         unknown=unknown,

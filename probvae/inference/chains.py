@@ -17,11 +17,8 @@ from probvae.objectives.bound import Model
 from probvae.seeds import fold_in, split
 
 TARGET_ACCEPTANCE = 0.8  # near the optimum for trajectories of several leapfrog steps
-WINDOWS = (
-    0.15,
-    0.25,
-    0.3,
-)  # parts of the burn-in after which F is fitted; the rest is for the last step size
+# Parts of the burn-in after which F is fitted; the rest is for the last step size.
+WINDOWS = (0.15, 0.25, 0.3)
 STEP_SIZE = 0.3  # before it adapts, where a standard deviation is about 1
 CANDIDATES = 16  # draws of p(z) for the start of one chain
 MOMENT_DRAWS = 64  # draws of q(z|x) for its means and standard deviations

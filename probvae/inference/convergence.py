@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy import stats
 
-LEAST_DRAWS = 4  # of a chain, for halves with a variance
+LEAST_DRAWS = 4  # smallest number of draws of a chain whose halves have a variance
 TAILS = (0.05, 0.95)  # the quantiles whose draws are counted as the tails'
 
 

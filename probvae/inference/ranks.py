@@ -31,13 +31,18 @@ class Coverage(NamedTuple):
     high: float
 
 
+def places(ranks: np.ndarray, num_draws: int) -> np.ndarray:
+    """Return ranks among S draws as numbers in (0, 1)."""
+    return (ranks + 0.5) / (num_draws + 1)
+
+
 def normal_scores(ranks: np.ndarray, num_draws: int) -> np.ndarray:
     """Return the normal quantiles of ranks among S draws.
 
     >>> normal_scores(np.array([0, 1, 2]), 2).round(3).tolist()
     [-0.967, 0.0, 0.967]
     """
-    return special.ndtri((ranks + 0.5) / (num_draws + 1))
+    return special.ndtri(places(ranks, num_draws))
 
 
 def location_p_value(ranks: np.ndarray, num_draws: int) -> float:
@@ -92,13 +97,13 @@ def combined(p_values: Iterable[float]) -> float:
 
 def central(name: str, ranks: np.ndarray, num_draws: int) -> list[Coverage]:
     """Return what the central intervals of q cover, from the ranks of a coordinate."""
-    away = np.abs((ranks + 0.5) / (num_draws + 1) - 0.5)
+    away = np.abs(places(ranks, num_draws) - 0.5)
     return [_coverage(name, level, away < level / 2) for level in LEVELS]
 
 
 def lowest(name: str, ranks: np.ndarray, num_draws: int) -> list[Coverage]:
     """Return what the regions of the lowest values of a statistic cover, such as balls round a point."""
-    place = (ranks + 0.5) / (num_draws + 1)
+    place = places(ranks, num_draws)
     return [_coverage(name, level, place < level) for level in LEVELS]
 
 

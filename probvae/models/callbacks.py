@@ -143,10 +143,8 @@ MAXIMISERS: dict[type, Callable[[Any], None]] = {
     callbacks.EarlyStopping: _maximise_stopping,
     callbacks.ReduceLROnPlateau: _maximise_rate,
 }
-RATE_CALLBACKS = (
-    callbacks.ReduceLROnPlateau,
-    callbacks.LearningRateScheduler,
-)  # callbacks that set the learning rate
+# Callbacks that set the learning rate.
+RATE_CALLBACKS = (callbacks.ReduceLROnPlateau, callbacks.LearningRateScheduler)
 
 
 class CheckedCallbacks(tf_keras.Model):

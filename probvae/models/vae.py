@@ -161,10 +161,6 @@ class VAE(KerasModel):
         """The contract of the examples: their shape, type and values."""
         return self._new_contract()._replace(has_schema=self.schema is not None)
 
-    def examples(self, x: Any, what: str = "x", *, batch: bool = False) -> Any:
-        """Check examples and return them as numbers of the model's type: `contract.check`."""
-        return self.contract.check(x, what, batch=batch)
-
     def join(self, x: tf.Tensor, y: tf.Tensor | None = None) -> tf.Tensor:
         """Return the examples of x [..., *E] and their y, float32; this model ignores y."""
         return tf.cast(self.contract.numbers(x, "x"), tf.float32)

@@ -20,9 +20,8 @@ from probvae.objectives.graphs import Function, graph_of, peak_bytes, total_byte
 from probvae.seeds import fold_in
 
 BUDGET = 2**30  # bytes of the values of a block of rows, about
-EAGER_GRADIENT = (
-    0.8  # memory of a gradient that is recorded eagerly, relative to all values of the forward pass
-)
+# Memory of a gradient that is recorded eagerly, relative to all values of the forward pass.
+EAGER_GRADIENT = 0.8
 FREE_SHARE = 0.9  # fraction of the free memory that a gradient may take
 PARAMETERS_PER_SEED = 2**26  # parameters of distributions that are drawn from with one seed
 UNKNOWN_ROWS = 2**31 - 1  # number of rows where it is not known

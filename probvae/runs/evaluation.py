@@ -20,6 +20,7 @@ from probvae.figures import calibration, curves, posterior
 from probvae.figures.images import to_png
 from probvae.files import outputs, strict_json, writing
 from probvae.inference.blocks import Stopped
+from probvae.inference.calibration import MIN_EXAMPLES
 from probvae.models import saving
 from probvae.models.vae import VAE
 from probvae.priors import on_sphere
@@ -89,10 +90,9 @@ def evaluate(
         other = read_comparable(compare)
         exact = subject.vae.latent_dim <= state.EXACT_DIMENSIONS and "exact" in other.arrays
         refuse_other_conditions(subject.conditions, other.conditions, "exact" if exact else "iwae")
-    if 0 < chosen.calibrate_images < state.FEWEST_CALIBRATED:
+    if 0 < chosen.calibrate_images < MIN_EXAMPLES:
         raise InputError(
-            f"--calibrate-images must be 0 or at least {state.FEWEST_CALIBRATED}; got "
-            f"{chosen.calibrate_images}."
+            f"--calibrate-images must be 0 or at least {MIN_EXAMPLES}; got {chosen.calibrate_images}."
         )
     outputs.refuse_folder_in_use(folder, overwrite=overwrite)
     outputs.clear_folder(folder, WRITTEN)
