@@ -111,6 +111,10 @@ CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "inference.importance": (plain, in_chunks),
     "inference.exact": (plain, lambda vae: inference.exact(vae, X, tolerance=1.0)),
     "inference.ais": (plain, lambda vae: inference.ais(vae, X, **ANNEALING)),
+    "inference.ais of populations": (
+        plain,
+        lambda vae: inference.ais(vae, X, num_populations=2, **ANNEALING),
+    ),
     "inference.reverse_ais": (
         plain,
         lambda vae: inference.reverse_ais(vae, X, np.zeros([8, 2]), **ANNEALING),

@@ -27,6 +27,8 @@ class Annealing:
         the chains begin at each and r is the density of both together.
       num_pilot_chains: P, the number of chains for each example that fit the schedule and the step sizes
         beforehand.
+      num_populations: G, the number of populations of C chains in `ais`. Above 1, the chains of a population
+        are resampled by their weights on the way: sequential Monte Carlo, at G times the cost.
     """
 
     num_chains: int = 16
@@ -35,18 +37,24 @@ class Annealing:
     step_size: float = 0.5
     initial: str = "mixture"
     num_pilot_chains: int = 8
+    num_populations: int = 1
 
     def __post_init__(self) -> None:
         at_least(num_chains=(self.num_chains, 2), num_steps=(self.num_steps, 1))
         at_least(num_leapfrog_steps=(self.num_leapfrog_steps, 1))
-        at_least(num_pilot_chains=(self.num_pilot_chains, 2))
+        at_least(num_pilot_chains=(self.num_pilot_chains, 2), num_populations=(self.num_populations, 1))
         weight("step_size", self.step_size, above=True)
         choice("initial", self.initial, INITIALS)
 
     def refuse_values(self, batch_size: int, latent_dim: int) -> None:
         """Refuse numbers of chains and steps whose values do not fit into memory."""
-        chains = max(self.num_chains, self.num_pilot_chains)
-        name = "num_chains" if chains == self.num_chains else "num_pilot_chains"
+        names = {
+            self.num_chains: "num_chains",
+            self.num_pilot_chains: "num_pilot_chains",
+            self.num_chains * self.num_populations: "num_chains",
+        }
+        chains = max(names)
+        name = names[chains]
         refuse_values(name, chains, 4 * batch_size * latent_dim)  # z, its momentum, and the gradients of both
         refuse_values("num_steps", self.num_steps, 20 * batch_size)
 
@@ -64,6 +72,7 @@ class Path:
       x: Data [B, *E].
       num_chains: C, the number of chains.
       scales: Result of `Start.precisions`. Chains there and back need the same.
+      backwards: Whether the path is for chains from p(z|x) back to r, as in `Start`.
     """
 
     def __init__(
@@ -73,9 +82,11 @@ class Path:
         x: tf.Tensor,
         num_chains: int,
         scales: tuple[tf.Tensor, tf.Tensor],
+        *,
+        backwards: bool = False,
     ) -> None:
         self.vae, self.x, self.num_leapfrog_steps = vae, x, annealing.num_leapfrog_steps
-        self.start = Start(vae, x, annealing.initial, num_chains)  # r(z)
+        self.start = Start(vae, x, annealing.initial, num_chains, backwards=backwards)  # r(z)
         self.end_precision, self.precisions = scales
 
     def log_joint(self, z: tf.Tensor) -> tf.Tensor:
@@ -128,6 +139,10 @@ class Path:
     def slope(self, z: tf.Tensor, results: Any, beta: tf.Tensor) -> tf.Tensor:
         """Return d log f / d beta = log p(z, x) - log r, [C, B], from the results at beta > 0, [B]."""
         return (_value(results) - self.start.log_prob(z)) / beta
+
+    def rounded(self, z: tf.Tensor) -> tf.Tensor:
+        """Return z [C, B, L] in coordinates in which q(z|x) is round, [B, C, L]."""
+        return tf.einsum("bji,cbj->bci", tf.linalg.cholesky(self.end_precision), z)
 
     def _kernel(
         self, beta: tf.Tensor, step_size: tf.Tensor, factor: tf.Tensor | None

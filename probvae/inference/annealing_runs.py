@@ -28,6 +28,20 @@ class Schedule(NamedTuple):
     step_sizes: tf.Tensor
 
 
+class Pilot(NamedTuple):
+    """Results of a pilot run: the schedule, and where its chains end.
+
+    Attributes:
+      schedule: Schedule that it fits.
+      z: Ends of the chains, [P, B, L].
+      log_joint: log p(x, z) there, [P, B].
+    """
+
+    schedule: Schedule
+    z: tf.Tensor
+    log_joint: tf.Tensor
+
+
 class Ends(NamedTuple):
     """Results of chains: log w [B, C], acceptance [B], and where they end.
 
@@ -48,8 +62,8 @@ def forward(vae: Model, annealing: Annealing, x: tf.Tensor, seed: tf.Tensor) -> 
     """Run chains from r to the joint."""
     pilot_seed, forward_seed, _ = split(seed, 3)
     start_seed, chain_seed = split(forward_seed, 2)
-    path, schedule = fitted(vae, annealing, x, pilot_seed)
-    return anneal(path, path.start.sample(start_seed), schedule, chain_seed)
+    path, pilot = fitted(vae, annealing, x, pilot_seed)
+    return anneal(path, path.start.sample(start_seed), pilot.schedule, chain_seed)
 
 
 def reverse(
@@ -57,18 +71,21 @@ def reverse(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Run chains from z ~ p(z|x), [B, L], back to r; log w [B, C] and the acceptance [B]."""
     pilot_seed, _, chain_seed = split(seed, 3)
-    path, schedule = fitted(vae, annealing, x, pilot_seed)
+    path, pilot = fitted(vae, annealing, x, pilot_seed, backwards=True)
     z = tf.repeat(z[tf.newaxis], annealing.num_chains, axis=0)  # [C, B, L]
-    log_w, acceptance, *_ = anneal(path, z, schedule, chain_seed, backwards=True)
+    log_w, acceptance, *_ = anneal(path, z, pilot.schedule, chain_seed, backwards=True)
     return -log_w, acceptance
 
 
-def fitted(vae: Model, annealing: Annealing, x: tf.Tensor, seed: tf.Tensor) -> tuple[Path, Schedule]:
-    """Return the path of C chains, and its schedule by a pilot run, the same both ways for the same seed."""
+def fitted(
+    vae: Model, annealing: Annealing, x: tf.Tensor, seed: tf.Tensor, *, backwards: bool = False
+) -> tuple[Path, Pilot]:
+    """Return the path of C chains, and a pilot run, the same both ways for the same seed."""
     scale_seed, run_seed = split(seed, 2)
     scales = Start(vae, x, annealing.initial, annealing.num_chains).precisions(scale_seed)
     pilot = Path(vae, annealing, x, annealing.num_pilot_chains, scales)
-    return Path(vae, annealing, x, annealing.num_chains, scales), fit(pilot, annealing, run_seed)
+    path = Path(vae, annealing, x, annealing.num_chains, scales, backwards=backwards)
+    return path, fit(pilot, annealing, run_seed)
 
 
 def anneal(path: Path, z: tf.Tensor, schedule: Schedule, seed: tf.Tensor, *, backwards: bool = False) -> Ends:
@@ -96,11 +113,11 @@ def anneal(path: Path, z: tf.Tensor, schedule: Schedule, seed: tf.Tensor, *, bac
     log_w = tf.cast(_value(results) - path.log_prob(z, betas[0]), tf.float64)
     state = (z, results, log_w, tf.zeros(z.shape[1], z.dtype))
     z, results, log_w, accepted = tf.foldl(step, tf.range(1, last), state, parallel_iterations=1)
-    u = tf.einsum("bji,cbj->bci", tf.linalg.cholesky(path.end_precision), z)
-    return Ends(tf.transpose(log_w), accepted / (last - 1), u, tf.transpose(_value(results)))
+    log_joint = tf.transpose(_value(results))
+    return Ends(tf.transpose(log_w), accepted / (last - 1), path.rounded(z), log_joint)
 
 
-def fit(path: Path, annealing: Annealing, seed: tf.Tensor) -> Schedule:
+def fit(path: Path, annealing: Annealing, seed: tf.Tensor) -> Pilot:
     """Fit beta and step sizes to each example by a run of its own, along a path of pilot chains.
 
     The pilot chooses each step of beta so that the log-weights of the step spread by half a nat. Over the
@@ -144,14 +161,15 @@ def fit(path: Path, annealing: Annealing, seed: tf.Tensor) -> Schedule:
     log = [tf.TensorArray(z.dtype, most, element_shape=shape) for shape in (one.shape, *2 * [sizes.shape])]
     log = [array.write(0, value) for array, value in zip(log, (0 * one, 0 * sizes, sizes), strict=True)]
     state = (tf.constant(1), z, path.bootstrap(z, beta), beta, beta * spread, spread, sizes, log)
-    m, _, _, _, arc, _, sizes, log = tf.while_loop(
+    m, z, results, _, arc, _, sizes, log = tf.while_loop(
         lambda m, z, results, beta, *_: (m + 1 < most) & tf.reduce_any(beta < 1),
         step,
         state,
         parallel_iterations=1,
     )
     ends = zip(log, (one, arc, sizes), strict=True)
-    return even([array.write(m, value).gather(tf.range(m + 1)) for array, value in ends], annealing.num_steps)
+    used = [array.write(m, value).gather(tf.range(m + 1)) for array, value in ends]
+    return Pilot(even(used, annealing.num_steps), z, _value(results))
 
 
 def _spread(slope: tf.Tensor, counts: list[int]) -> tf.Tensor:

@@ -8,6 +8,7 @@ from probvae.objectives.bound import Model
 from probvae.seeds import fold_in
 
 INITIALS: dict[str, float] = {"mixture": 0.5, "prior": 0.0, "posterior": 1.0}  # share of q(z|x) in r
+BACKWARDS = 0.95  # the share of q(z|x) in a mixture at the end of a path backwards
 FEWEST_DRAWS, MOST_DRAWS, DRAWS_PER_DIMENSION = 256, 2048, 8  # behind a covariance
 SHRINKAGE = 1e-4  # of correlations, so that float32 can factor their matrix
 
@@ -17,20 +18,27 @@ class Start:
 
     r is the mixture of q(z|x) and p(z) with the shares of the chains that begin at each. The first chains
     begin at q(z|x) and the others at p(z), so that neither is left out by chance; r is the density of the
-    mean over all chains.
+    mean over all chains. Backwards, no chain begins at r, and r is nearly q(z|x): where this is good, no
+    chain from p(z|x) finds its way to p(z), and the bound is too high by -log of the share of q(z|x).
 
     Attributes:
       posterior: q(z|x), of batch shape [B].
       components: Distributions of the mixture, of batch shape [B].
       counts: Numbers of chains that begin at each component.
+      shares: Shares of the components in r.
     """
 
-    def __init__(self, vae: Model, x: tf.Tensor, initial: str, num_chains: int) -> None:
+    def __init__(
+        self, vae: Model, x: tf.Tensor, initial: str, num_chains: int, *, backwards: bool = False
+    ) -> None:
         self.posterior = vae.posterior(x)
         both = (self.posterior, tfd.BatchBroadcast(vae.prior, [x.shape[0]]))
         counts = chain_counts(initial, num_chains)
         self.components = [part for part, n in zip(both, counts, strict=True) if n]
         self.counts = [n for n in counts if n]
+        self.shares = [n / num_chains for n in self.counts]
+        if backwards and len(self.shares) > 1:
+            self.shares = [BACKWARDS, 1 - BACKWARDS]
 
     def sample(self, seed: tf.Tensor) -> tf.Tensor:
         """Draw z [C, B, L].
@@ -47,7 +55,7 @@ class Start:
         logs = [component.log_prob(z) for component in self.components]
         if len(logs) == 1:
             return logs[0]
-        shares = tf.constant(np.log(self.counts) - np.log(sum(self.counts)), z.dtype)
+        shares = tf.constant(np.log(self.shares), z.dtype)
         return tf.reduce_logsumexp(tf.stack(logs) + shares[:, tf.newaxis, tf.newaxis], axis=0)
 
     def precisions(self, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

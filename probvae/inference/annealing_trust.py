@@ -80,19 +80,32 @@ def reliable(
     ours, others = counts
     if ours < 3 or not others:
         return weights.enough
-    near = _squares(u[:, ours:], u[:, :ours]).min(axis=2)  # [N, others]
-    i, j = np.triu_indices(ours, 1)
-    pairs = _squares(u[:, :ours], u[:, :ours])[:, i, j]
-    limit = pairs.mean(axis=1) + APART * pairs.std(axis=1)
-    first = log_joint[:, :ours]
-    lowest = first.min(axis=1) - np.ptp(first, axis=1) - MARGIN
-    apart = (near > limit[:, np.newaxis]) & (log_joint[:, ours:] > lowest[:, np.newaxis])
+    apart = elsewhere(u[:, :ours], log_joint[:, :ours], u[:, ours:], log_joint[:, ours:])
     found = np.where(apart, np.exp(log_w - weights.log_mean[:, np.newaxis])[:, ours:], 0)
     share = found.sum(axis=1) / log_w.shape[1]
     with np.errstate(invalid="ignore"):  # none is apart
         number = found.sum(axis=1) ** 2 / np.sum(found**2, axis=1)
     several = number >= np.maximum(FEWEST, ALIKE * apart.sum(axis=1))
     return weights.enough & (~apart.any(axis=1) | (several & (share >= SHARE)))
+
+
+def elsewhere(
+    u: np.ndarray, log_joint: np.ndarray, other_u: np.ndarray, other_log_joint: np.ndarray
+) -> np.ndarray:
+    """Tell which other chains end far from all of the chains, at no lower log p(x, z): bool [N, D].
+
+    Args:
+      u: Ends of the chains, [N, C, L], on the scale of q(z|x).
+      log_joint: log p(x, z) there, [N, C].
+      other_u: Ends of the other chains, [N, D, L].
+      other_log_joint: log p(x, z) there, [N, D].
+    """
+    near = _squares(other_u, u).min(axis=2)  # [N, D]
+    i, j = np.triu_indices(u.shape[1], 1)
+    pairs = _squares(u, u)[:, i, j]
+    limit = pairs.mean(axis=1) + APART * pairs.std(axis=1)
+    lowest = log_joint.min(axis=1) - np.ptp(log_joint, axis=1) - MARGIN
+    return (near > limit[:, np.newaxis]) & (other_log_joint > lowest[:, np.newaxis])
 
 
 def _squares(u: np.ndarray, v: np.ndarray) -> np.ndarray:

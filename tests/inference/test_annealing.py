@@ -22,7 +22,7 @@ from probvae.inference.annealing import ais, bdmc, reverse_ais
 from probvae.inference.annealing_path import Annealing, Path
 from probvae.inference.annealing_runs import Schedule
 from probvae.inference.annealing_starts import INITIALS, Start, chain_counts
-from probvae.inference.annealing_trust import reliable, weigh
+from probvae.inference.annealing_trust import elsewhere, reliable, weigh
 from probvae.inference.blocks import Stopped
 from probvae.seeds import as_seed, split
 
@@ -39,7 +39,7 @@ def below_p_value(low, high):
 def weights(vae, annealing, x, seed, *, cuts):
     """Log weights [C] of paths that lack some of their densities, one for each cut, as bugs would make."""
     pilot_seed, start_seed, chain_seed = split(seed, 3)
-    path, schedule = annealing_runs.fitted(vae, annealing, x, pilot_seed)
+    path, (schedule, *_) = annealing_runs.fitted(vae, annealing, x, pilot_seed)
     z = path.start.sample(start_seed)
     cut_schedules = [Schedule(*(part[cut] for part in schedule)) for cut in cuts]
     return [annealing_runs.anneal(path, z, schedule, chain_seed).log_w[0] for schedule in cut_schedules]
@@ -168,6 +168,20 @@ def test_standard_error_is_the_spread(estimates):
     assert np.all((0.5 < result.acceptance) & (result.acceptance < 1))
 
 
+def test_populations_are_unbiased():
+    """E[exp(estimate)] = p(x) by z-test; weights that are not divided by C, or lose 0.2 nats, are caught."""
+    model = LinearGaussian(noise=NOISE)
+    x, options = model.sample(200, seed=1), {"num_steps": 30, "batch_size": 200, "seed": 0}
+    result = ais(model.vae(shift=2.0), x, num_chains=8, num_populations=8, initial="posterior", **options)
+    exact = model.marginal.logpdf(x)
+    error = result.log_marginal - exact
+    assert mean_p_value(np.exp(error), 1.0) > ALPHA
+    assert mean_p_value(np.exp(error + np.log(8)), 1.0) < ALPHA
+    assert mean_p_value(np.exp(error - 0.2), 1.0) < ALPHA
+    assert 0.5 < np.mean((error / result.standard_error) ** 2) < 2.0
+    assert result.reliable.all() and np.all((0.5 < result.acceptance) & (result.acceptance < 1))
+
+
 def test_means_of_weights_by_hand():
     log_w = np.array([[-1000.0, -1001.0, -1003.0], [5.0, 5.0, 5.0]])
     found = weigh(log_w, (3,))
@@ -217,6 +231,15 @@ def test_modes_that_few_chains_found_are_not_trusted():
     assert weigh(log_w[5:, :8], (4, 4)).enough and not weigh(log_w[5:, :9], (5, 4)).enough
 
 
+def test_chains_elsewhere():
+    """Of three other chains, by hand: near one of ours, far away, and far away but not arrived."""
+    u = np.random.default_rng(0).standard_normal([1, 8, 2])
+    others = np.stack([u[0, 0] + 0.1, u[0, 0] + 40, u[0, 0] + 40])[np.newaxis]
+    log_joint = -(u**2).sum(axis=2) / 2
+    found = elsewhere(u, log_joint, others, np.array([[-1.0, -1.0, -500.0]]))
+    np.testing.assert_array_equal(found, [[False, True, False]])
+
+
 def test_chains_begin_in_fixed_shares(x):
     """r is the density of all first draws together."""
     vae = tiny_vae()
@@ -229,6 +252,22 @@ def test_chains_begin_in_fixed_shares(x):
     )
     np.testing.assert_allclose(start.log_prob(z), by_hand, rtol=1e-5)
     np.testing.assert_array_equal(z[:2], vae.posterior(x).sample(2, seed=seeds.fold_in(1, 0)))
+    for initial, share in (("mixture", 0.95), ("prior", 0.0), ("posterior", 1.0)):  # of q(z|x), backwards
+        with np.errstate(divide="ignore"):
+            logs = np.log([share, 1 - share])
+        by_hand = np.logaddexp(
+            logs[0] + vae.posterior(x).log_prob(z).numpy(), logs[1] + vae.prior.log_prob(z).numpy()
+        )
+        end = Start(vae, x, initial, 5, backwards=True)
+        np.testing.assert_allclose(end.log_prob(z), by_hand, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_bound_from_above_is_tight_where_the_posterior_is_good():
+    """With the exact q(z|x), a mixture of halves would be log 2 = 0.69 nats too high."""
+    model = LinearGaussian()
+    bracket = bdmc(model.vae(), 100, num_steps=50, seed=1)
+    assert abs(np.mean(bracket.upper - model.marginal.logpdf(bracket.x))) < 0.1
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +334,7 @@ def test_pilot_fits_each_example():
     model, annealing = LinearGaussian(noise=0.07), Annealing(num_steps=60)
     x = tf.constant(model.sample(3, seed=0))
     run = functools.partial(annealing_runs.fitted, model.vae(), annealing, seed=as_seed(1))
-    betas, sizes = (part.numpy() for part in tf.function(lambda x: run(x)[1], autograph=False)(x))
+    betas, sizes = (part.numpy() for part in tf.function(lambda x: run(x)[1].schedule, autograph=False)(x))
     assert betas.shape == sizes.shape == (61, 3) and len(set(betas[30])) == 3 and len(set(sizes[-1])) == 3
     assert np.all(betas[0] == 0) and np.all(betas[-1] == 1) and np.all(np.diff(betas, axis=0) > 0)
     assert betas[1].max() < 1e-3 and np.all(np.diff(betas[-5:], axis=0) > 1e-2)
@@ -308,9 +347,9 @@ def test_both_ways_share_the_path_and_no_draw(x, monkeypatch):
     fits, chains = [], []
     path = path_of(tiny_vae(), x, "mixture", num_chains=2)
 
-    def fitted(vae, annealing, x, seed):
+    def fitted(vae, annealing, x, seed, backwards=False):
         fits.append(seed.numpy().tolist())
-        return path, Schedule(tf.ones([2, 5]), tf.ones([2, 5]))
+        return path, annealing_runs.Pilot(Schedule(tf.ones([2, 5]), tf.ones([2, 5])), *2 * [tf.zeros([5])])
 
     def anneal(path, z, schedule, seed, *, backwards=False):
         chains.append(seed.numpy().tolist())
@@ -392,6 +431,7 @@ def test_bdmc_progress_and_stop():
         ({"num_leapfrog_steps": 0}, "num_leapfrog_steps must be a whole number of at least 1"),
         ({"num_pilot_chains": 1}, "num_pilot_chains must be a whole number of at least 2"),
         ({"step_size": 0.0}, "step_size must be a finite number above 0; got 0.0"),
+        ({"num_populations": 0}, "num_populations must be a whole number of at least 1"),
         ({"initial": "joint"}, "one of mixture, prior, posterior; got 'joint'"),
     ],
 )
