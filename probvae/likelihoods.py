@@ -23,6 +23,7 @@ from probvae.distributions.columns import inputs as column_inputs
 from probvae.distributions.columns import to_support as columns_to_support
 from probvae.distributions.layers import DistributionLambda, ThreadSafe
 from probvae.distributions.missing import SeenValues
+from probvae.distributions.rows import Rows, decoded_size
 from probvae.distributions.values import Elementwise
 from probvae.errors import InputError
 
@@ -296,11 +297,12 @@ class Mixed(Likelihood):
                 "The mixed likelihood needs one kind for each column of x: got "
                 f"{len(self.columns)} kinds for x of shape {self.event_shape}."
             )
-        return (self.kind.n,)
+        return (decoded_size(self.columns),)
 
     def head(self) -> tf_keras.layers.Layer:
         """Build the distribution layer."""
-        return _layer(self.kind.make, self.params_shape, 1, self.missing)
+        [_] = self.params_shape  # one kind for each column
+        return Rows(self.columns, missing=self.missing, name="likelihood")
 
     def accepts(self, x: np.ndarray) -> bool:
         """Return whether all values lie in the support of their column."""

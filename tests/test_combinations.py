@@ -25,7 +25,8 @@ pytestmark = pytest.mark.slow  # the tests of each choice alone are quick
 
 TINY = {"units": (8,), "filters": (3,), "components": 4, "latent_dim": 3, "network": "mlp"}
 TUTORIAL = Training()
-COLUMNS = ("normal", "categorical:3", "bernoulli", "poisson")
+COLUMNS = ("normal", "categorical:3", "ordinal:4", "bernoulli", "poisson", "student_t")
+COLUMNS += ("zero_inflated_negative_binomial",)
 
 
 def data_for(likelihood, event_shape, n=6):
@@ -133,7 +134,7 @@ def test_exact_evaluation_agrees_with_importance_sampling(posterior, prior):
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_every_likelihood_trains_with_and_without_missing_values(likelihood, missing):
-    event_shape = (4,) if likelihood == "mixed" else (4, 3, 1)
+    event_shape = (len(COLUMNS),) if likelihood == "mixed" else (4, 3, 1)
     columns = COLUMNS if likelihood == "mixed" else ()
     choices = {**TINY, "likelihood": likelihood, "columns": columns, "classes": 5, "missing": missing}
     vae = building.build(Architecture(event_shape, **choices))

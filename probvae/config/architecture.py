@@ -58,8 +58,9 @@ class Architecture(Settings):
     )
     columns: tuple[str, ...] = setting(
         (),
-        help="Kinds of the columns of a table: normal, lognormal, bernoulli, continuous_bernoulli, poisson, "
-        "negative_binomial, categorical:K.",
+        help="Kinds of the columns of a table: normal, student_t, lognormal, bernoulli, "
+        "continuous_bernoulli, poisson, negative_binomial, zero_inflated_negative_binomial, categorical:K, "
+        "ordinal:K.",
     )
     classes: int = setting(
         256, 2, 65_536, help="Number K of values, 0 to K - 1, for the likelihood categorical."

@@ -86,20 +86,72 @@ PRIORS: dict[str, Callable[[int, int, int], int]] = {
     "uniform_sphere": lambda latent_dim, components, values: 0,
 }
 
-# The number of parameters of a column of a table; a column "categorical:K" has K.
-COLUMNS = {"normal": 2, "lognormal": 2, "bernoulli": 1, "continuous_bernoulli": 1}
-COLUMNS |= {"poisson": 1, "negative_binomial": 2}
-MAX_CLASSES = 65_536  # largest number of classes in a column
+MAX_CLASSES = 65_536  # largest number of levels of a column
 
 
-def categories(kind: str) -> int:
-    """Return K, at most `MAX_CLASSES`, of a column of the kind categorical:K, and 0 for other kinds."""
+class ColumnKind(NamedTuple):
+    """The sizes of a kind of column, as functions of its number of levels K.
+
+    Attributes:
+      levels: K; 0 for numbers, None if it stands behind a colon, as in categorical:3.
+      parameters: Number of parameters of p(x|z) that a decoder gives.
+      trained: Number of parameters that are trained numbers, the same for every z.
+      inputs: Number of inputs of an encoder.
+    """
+
+    levels: int | None = 0
+    parameters: Callable[[int], int] = lambda levels: 2
+    trained: Callable[[int], int] = lambda levels: 0
+    inputs: Callable[[int], int] = lambda levels: 1
+
+
+COLUMNS = {
+    "normal": ColumnKind(),
+    "student_t": ColumnKind(trained=lambda levels: 1),
+    "lognormal": ColumnKind(),
+    "bernoulli": ColumnKind(levels=2, parameters=lambda levels: 1),
+    "continuous_bernoulli": ColumnKind(parameters=lambda levels: 1),
+    "poisson": ColumnKind(parameters=lambda levels: 1),
+    "negative_binomial": ColumnKind(),
+    "zero_inflated_negative_binomial": ColumnKind(parameters=lambda levels: 3),
+    "categorical": ColumnKind(None, parameters=lambda levels: levels, inputs=lambda levels: levels),
+    "ordinal": ColumnKind(
+        None,
+        parameters=lambda levels: 1,
+        trained=lambda levels: levels - 1,
+        inputs=lambda levels: levels - 1,
+    ),
+}
+
+
+class ColumnSizes(NamedTuple):
+    """The sizes of a column, as in `ColumnKind`."""
+
+    levels: int
+    parameters: int
+    trained: int
+    inputs: int
+
+
+def column_sizes(kind: str) -> ColumnSizes:
+    """Return the sizes of a column; those of a normal one if there is no such kind.
+
+    An unknown kind is refused where the model is built.
+
+    Raises:
+      InputError: The column has more than `MAX_CLASSES` levels.
+
+    >>> column_sizes("categorical:3").parameters
+    3
+    """
     name, _, digits = kind.partition(":")
-    if name != "categorical" or not digits.isdecimal():
-        return 0
-    if len(digits) > 9 or int(digits) > MAX_CLASSES:
+    known = COLUMNS.get(name, ColumnKind())
+    if (known.levels is None) != digits.isdecimal():
+        known = ColumnKind()
+    if known.levels is None and (len(digits) > 9 or int(digits) > MAX_CLASSES):
         raise InputError(f"A column must have at most {MAX_CLASSES:,} classes; got the kind {kind!r}.")
-    return int(digits)
+    levels = int(digits) if known.levels is None else known.levels
+    return ColumnSizes(levels, known.parameters(levels), known.trained(levels), known.inputs(levels))
 
 
 # The number of parameters of p(x|z) at one place of x, from an architecture `m` and the number of channels.
@@ -114,8 +166,7 @@ LIKELIHOODS: dict[str, Callable[[Any, int], int]] = {
     "poisson": lambda m, channels: channels,
     "negative_binomial": lambda m, channels: 2 * channels,
     "categorical": lambda m, channels: m.classes * channels,
-    # An unknown kind is refused where the model is built.
-    "mixed": lambda m, channels: sum(categories(kind) or COLUMNS.get(kind, 2) for kind in m.columns),
+    "mixed": lambda m, channels: sum(column_sizes(kind).parameters for kind in m.columns),
 }
 
 

@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from probvae.config.choices import LIKELIHOODS, NETWORKS, POSTERIORS, PRIORS, Network, categories, dense
+from probvae.config.choices import LIKELIHOODS, NETWORKS, POSTERIORS, PRIORS, Network, column_sizes, dense
 from probvae.errors import InputError
 
 MAX_WEIGHTS = 2**30  # 4 GiB in float32
@@ -46,14 +46,14 @@ def largest_layer(architecture: Any) -> int:
     filters = architecture.filters if NETWORKS[architecture.network].taps else (0,)
     full_size = math.prod(2 ** len(filters) * side for side in _smallest_image(architecture))
     places = math.prod(architecture.event_shape[:-1])
-    return max(places * _parameters(architecture), full_size * filters[0])
+    return max(places * _parameters(architecture) + _trained(architecture), full_size * filters[0])
 
 
 def num_weights(architecture: Any) -> int:
     """Return the number of weights of a model, except single numbers such as a shared scale."""
     latent_dim, posterior = architecture.latent_dim, POSTERIORS[architecture.posterior]
     encoder, features = _encoder(architecture, architecture.context_dim)
-    weights = encoder + _decoder(architecture)
+    weights = encoder + _decoder(architecture) + _trained(architecture)
     if architecture.latent_layers:
         return weights + _ladder(features, architecture.latent_layers, architecture.units[-1])
     weights += dense(features, posterior.parameters(latent_dim)) + posterior.weights(latent_dim)
@@ -69,6 +69,11 @@ def _parameters(architecture: Any) -> int:
     return LIKELIHOODS[architecture.likelihood](architecture, architecture.event_shape[-1])
 
 
+def _trained(architecture: Any) -> int:
+    """Return the number of parameters of the columns of a table that are trained numbers."""
+    return sum(column_sizes(kind).trained for kind in architecture.columns)
+
+
 def _smallest_image(architecture: Any) -> list[int]:
     """Return the sides of the small image at the start of a convolutional decoder."""
     return [-(-side // 2 ** len(architecture.filters)) for side in architecture.event_shape[:-1]]
@@ -78,7 +83,7 @@ def _encoder(architecture: Any, context_dim: int) -> tuple[int, int]:
     """Return the numbers of weights and of features of an encoder's network."""
     network, (*sides, channels) = NETWORKS[architecture.network], architecture.event_shape
     if architecture.columns:
-        channels = sum(categories(kind) or 1 for kind in architecture.columns)
+        channels = sum(column_sizes(kind).inputs for kind in architecture.columns)
     channels *= 1 + architecture.missing
     if not network.taps:
         inputs, units = math.prod(sides) * channels + context_dim, architecture.units

@@ -41,8 +41,9 @@ class Training(Settings):
     label: str = setting("", help="Column of a table that holds the labels.", metavar="NAME")
     column_kinds: tuple[str, ...] = setting(
         (),
-        help="Kind of a column of a table, instead of a guess: normal, bernoulli, poisson, categorical or "
-        "ignore; repeatable, or with commas. A name that holds a comma may stand in double quotes.",
+        help="Kind of a column of a table, instead of a guess: normal, lognormal, poisson, categorical, "
+        "ordinal:low<high, ignore or another of docs/choices.md; repeatable, or with commas. A name that "
+        "holds a comma may stand in double quotes.",
         metavar="NAME=KIND,...",
     )
     delimiter: str = setting(

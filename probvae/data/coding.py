@@ -1,6 +1,7 @@
 """Columns of a table: their kinds, and the codes that stand for their values in x.
 
-A kind is a key of `NUMBERS`, "bernoulli" (two levels) or "categorical:K" (K levels). A missing value is NaN.
+A kind is a key of `NUMBERS`, "bernoulli" (two levels), "categorical:K" or "ordinal:K" (K levels). A missing
+value is NaN.
 """
 
 import dataclasses
@@ -10,45 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probvae.data.kinds import NUMBERS, kind_of_codes
 from probvae.data.value_types import TYPES, Level, since_1970, split_missing
 from probvae.errors import InputError
 
 LARGEST = 1e38  # largest number in x, about the range of float32
 STEPS = 256  # steps of the location of a column in its scale
+SORTED = 200_000  # rows from which quartiles are taken, at most
+QUARTILES = 1.3489795  # distance of the quartiles of a standard normal
 SHOWN = 8  # levels that a message lists, at most
-
-
-# ---- kinds ---------------------------------------------------------------------------------------
-
-
-class NumberKind(NamedTuple):
-    """A kind of a column of numbers.
-
-    Attributes:
-      support: Description of the numbers.
-      contains: Function from numbers [n] to a mask of those in the support.
-      standardized: Whether x holds them with a location and a scale.
-      logarithm: Whether x holds their logarithms, of which p(x|z) is normal.
-    """
-
-    support: str
-    contains: Callable[[np.ndarray], np.ndarray]
-    standardized: bool = False
-    logarithm: bool = False
-
-
-def _whole(values: np.ndarray) -> np.ndarray:
-    return (values >= 0) & (values == np.rint(values))
-
-
-NUMBERS: dict[str, NumberKind] = {
-    "normal": NumberKind("numbers", np.isfinite, standardized=True),
-    "lognormal": NumberKind("positive numbers", lambda v: v > 0, standardized=True, logarithm=True),
-    "continuous_bernoulli": NumberKind("numbers from 0 to 1", lambda v: (v >= 0) & (v <= 1)),
-    "poisson": NumberKind("counts 0, 1, 2, ...", _whole),
-    "negative_binomial": NumberKind("counts 0, 1, 2, ...", _whole),
-}
-CODED = ("bernoulli", "categorical")  # kinds whose levels, be they numbers or texts, are numbered from 0
 
 
 # ---- columns -------------------------------------------------------------------------------------
@@ -60,7 +31,7 @@ class Column:
 
     Attributes:
       name: Name of the column.
-      kind: Kind, as above.
+      kind: Kind, as above: a key of `NUMBERS`, or one of `LEVELS`, with the number of levels if it is sized.
       type: Type of its values, a key of `TYPES`.
       levels: Values that the codes 0, 1, ... stand for; empty for numbers.
       loc, scale: Location and scale: a number v has the code (v - loc) / scale, or (log v - loc) / scale.
@@ -91,7 +62,7 @@ class Column:
     @property
     def likelihood(self) -> str:
         """Kind of the distribution of the code, an entry of `Architecture.columns`."""
-        return "normal" if self.logarithm else self.kind
+        return kind_of_codes(self.kind, self.logarithm)
 
     @property
     def is_constant(self) -> bool:
@@ -102,7 +73,8 @@ class Column:
         """Return the column with the range, location and scale of its numbers in a training set.
 
         The scale is the power of two that is nearest to the standard deviation, and the location is the mean
-        rounded to 1/256 of it. So the codes of whole numbers up to 2^24 are exact, and data in units that
+        rounded to 1/256 of it; median and quartiles decide both where the kind is robust and the quartiles
+        differ. So the codes of whole numbers up to 2^24 are exact, and data in units that
         differ by a power of two have the same codes.
         """
         if self.levels:
@@ -111,6 +83,8 @@ class Column:
         if not NUMBERS[self.kind].standardized:
             return column
         mean, deviation = summary.mean, summary.deviation
+        if NUMBERS[self.kind].robust and summary.spread > 0:
+            mean, deviation = summary.median, summary.spread
         if summary.low == summary.high or not deviation > 0:
             return dataclasses.replace(column, loc=mean)
         scale = 2.0 ** round(math.log2(deviation))
@@ -244,7 +218,9 @@ class Column:
         return np.where(np.isnan(numbers), 0.0, slope)
 
     def moments(self, mean: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and standard deviation of values whose code is normal, each [...] float64.
+        """Return mean and standard deviation of values, each [...] float64; codes of logarithms are normal.
+
+        Where the kind has no moments, they are the median and nan.
 
         Args:
           mean: Mean of the code, [...].
@@ -253,12 +229,15 @@ class Column:
         mean, deviation = np.asarray(mean, np.float64), np.asarray(deviation, np.float64)
         if not self.logarithm:
             return mean * self.scale + self.loc, deviation * self.scale
+        if not NUMBERS[self.kind].has_moments:
+            median = self.unscaled(mean)
+            return median, np.full_like(median, np.nan)
         variance = np.square(deviation * self.scale)  # of log v
         center = np.exp(mean * self.scale + self.loc + variance / 2)
         return center, center * np.sqrt(np.expm1(variance))
 
     def center(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-        """Return the mean of such values: a number, or a date; arguments are those of `moments`."""
+        """Return the mean, or median, of values: a number, or a date; arguments are those of `moments`."""
         center = self.moments(mean, deviation)[0]
         return TYPES[self.type].write(center, np.isnan(center), self.unit) if self.unit else center
 
@@ -285,12 +264,21 @@ def encoded(columns: Sequence[Column], table: Any) -> np.ndarray:
 
 
 class Summary(NamedTuple):
-    """The range of the numbers of a column; mean and standard deviation of these, or of their logarithms."""
+    """The range of the numbers of a column, and moments of these, or of their logarithms.
+
+    Attributes:
+      low, high: Range of the numbers.
+      mean, deviation: Mean and standard deviation.
+      median: Median, of robust kinds only.
+      spread: Distance of the quartiles, in those of a standard normal; 0 for kinds that are not robust.
+    """
 
     low: float
     high: float
     mean: float
     deviation: float
+    median: float = 0.0
+    spread: float = 0.0
 
 
 Parts = Callable[[], Iterator[np.ndarray]]
@@ -325,7 +313,7 @@ def fit_as_of_old(name: str, columns: Sequence[Column], parts: Parts) -> list[Co
 
 
 def _summarize(name: str, columns: Sequence[Column], parts: Parts) -> list[Summary]:
-    """Return the summary of each column, from three passes over the training set."""
+    """Return the summary of each column, from three passes over the training set; four for robust kinds."""
     logs = np.array([column.logarithm for column in columns])
 
     def values() -> Iterator[np.ndarray]:
@@ -348,7 +336,25 @@ def _summarize(name: str, columns: Sequence[Column], parts: Parts) -> list[Summa
     for part in values():
         squares += np.nansum(np.square(part - mean), axis=0)
     rows = zip(low.tolist(), high.tolist(), mean.tolist(), np.sqrt(squares / count).tolist(), strict=True)
-    return [Summary(*row) for row in rows]
+    summaries = [Summary(*row) for row in rows]
+    robust = [i for i, c in enumerate(columns) if c.kind in NUMBERS and NUMBERS[c.kind].robust]
+    for i, (first, median, third) in zip(robust, _quartiles(values(), robust), strict=True):
+        summaries[i] = summaries[i]._replace(median=median, spread=(third - first) / QUARTILES)
+    return summaries
+
+
+def _quartiles(parts: Iterator[np.ndarray], places: Sequence[int]) -> list[list[float]]:
+    """Return the quartiles of columns of parts [n, D]: of all rows, or of every 2^k-th of many."""
+    kept: list[np.ndarray] = []
+    start, step = 0, 1
+    for part in parts if places else ():
+        kept.append(part[-start % step :: step, places])
+        start += len(part)
+        while sum(map(len, kept)) > SORTED:
+            kept, step = [np.concatenate(kept)[::2]], 2 * step
+    columns = np.concatenate(kept).T if kept else ()
+    seen = (column[~np.isnan(column)] for column in columns)
+    return [np.quantile(values, (0.25, 0.5, 0.75)).tolist() if len(values) else [0.0] * 3 for values in seen]
 
 
 def _shown(value: Any) -> str:

@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from probvae.data.coding import CODED, NUMBERS, Column
+from probvae.config.choices import COLUMNS
+from probvae.data.coding import Column
+from probvae.data.kinds import LEVELS, NUMBERS
 from probvae.data.value_types import DTYPE, SECONDS, TYPES
 
 
@@ -24,9 +26,9 @@ def column_of(content: dict[str, Any]) -> Column:
     numbers = (column.loc, column.scale, *(v for v in (column.low, column.high) if v is not None))
     if not all(type(v) in (int, float) and np.isfinite(v) for v in numbers) or not column.scale > 0:
         raise ValueError(f"column {column.name!r} has the location {column.loc} and scale {column.scale}")
-    if type(column.name) is not str or column.type not in TYPES or kind not in (*NUMBERS, *CODED):
+    if type(column.name) is not str or column.type not in TYPES or kind not in (*NUMBERS, *LEVELS):
         raise ValueError(f"column {column.name!r} is {column.kind!r} of type {column.type!r}")
-    if (kind in CODED) != bool(column.levels) or (column.type == "date") != (column.unit in SECONDS):
+    if (kind in LEVELS) != bool(column.levels) or (column.type == "date") != (column.unit in SECONDS):
         raise ValueError(f"column {column.name!r} has the levels {column.levels} and unit {column.unit!r}")
     if type(column.place) is not int or type(column.logarithm) is not bool:
         raise ValueError(f"column {column.name!r} has the place {column.place!r}")
@@ -36,6 +38,9 @@ def column_of(content: dict[str, Any]) -> Column:
         raise ValueError(f"column {column.name!r} has the levels {column.levels}")
     if len(set(column.levels)) < len(column.levels):
         raise ValueError(f"column {column.name!r} has the levels {column.levels}")
-    if kind == "categorical" and column.kind != f"categorical:{len(column.levels)}":
+    logarithms = kind in NUMBERS and bool(NUMBERS[kind].of_logarithms)
+    if column.likelihood.partition(":")[0] not in COLUMNS or (column.logarithm and not logarithms):
+        raise ValueError(f"column {column.name!r} is {column.kind!r} with the logarithm {column.logarithm}")
+    if column.kind != (f"{kind}:{len(column.levels)}" if kind in LEVELS and LEVELS[kind].sized else kind):
         raise ValueError(f"column {column.name!r} is {column.kind!r} and has {len(column.levels)} levels")
     return column

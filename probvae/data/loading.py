@@ -65,8 +65,8 @@ def load(
       missing: Whether values may be missing: NaN, and empty cells of a table.
       validation: Fraction of the training set that is held out for validation.
       label: Column of a table that holds the labels.
-      kinds: Kinds of the columns of a table by name: "normal", "poisson", "bernoulli", "categorical",
-        "categorical:K" or "ignore", in place of what `probvae.data.tables.columns.guess` finds.
+      kinds: Kinds of the columns of a table by name: "normal", "poisson", "categorical", "ordinal",
+        "ignore" and others of `probvae.data.kinds`, in place of what `probvae.data.tables.guesses` finds.
       schema: Schema of a model that the data are for: columns and classes are matched by name, and coded as
         in its training. None fits a schema to the training set.
       old_coding: Whether columns are coded as in runs of format 2.

@@ -12,8 +12,9 @@ import numpy as np
 
 from probvae.data import schema_text
 from probvae.data.binarizations import BINARIZATIONS
-from probvae.data.coding import NUMBERS, Column, encoded
+from probvae.data.coding import Column, encoded
 from probvae.data.column_json import as_tuple, column_of
+from probvae.data.kinds import NUMBERS
 from probvae.data.value_types import as_float32, as_numbers
 from probvae.errors import InputError
 from probvae.files import strict_json

@@ -1,9 +1,9 @@
 """Distribution of table rows, p(x|z): a product over columns of different kinds.
 
-A kind is a string: a key of `KINDS`, or "categorical:K" for classes 0 to K - 1.
+A kind is a string: a key of `KINDS`, or one of `SIZED`, such as "categorical:K" for classes 0 to K - 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,19 @@ from probvae.seeds import Seed, split
 
 KINDS: dict[str, Elementwise] = {
     "normal": values.NORMAL,
+    "student_t": values.STUDENT_T,
     "lognormal": values.LOGNORMAL,
     "bernoulli": values.BERNOULLI,
     "continuous_bernoulli": values.CONTINUOUS_BERNOULLI,
     "poisson": values.POISSON,
     "negative_binomial": values.NEGATIVE_BINOMIAL,
+    "zero_inflated_negative_binomial": values.ZERO_INFLATED_NEGATIVE_BINOMIAL,
 }
-CLASSES = "categorical:"
+# Kinds of K levels, whose number stands behind a colon.
+SIZED: dict[str, Callable[[int], Elementwise]] = {
+    "categorical": values.categorical,
+    "ordinal": values.ordinal,
+}
 
 
 def kind_of(name: str) -> Elementwise:
@@ -40,11 +46,12 @@ def kind_of(name: str) -> Elementwise:
     """
     if name in KINDS:
         return KINDS[name]
-    classes = name.removeprefix(CLASSES)
-    if name.startswith(CLASSES) and classes.isdecimal() and int(classes) >= 2:
-        return values.categorical(int(classes))
+    family, _, levels = name.partition(":")
+    if family in SIZED and levels.isdecimal() and int(levels) >= 2:
+        return SIZED[family](int(levels))
+    sized = " or ".join(f"{family}:K" for family in SIZED)
     raise InputError(
-        f"The kind of a column must be one of {', '.join(KINDS)} or {CLASSES}K with K of 2 or more classes; "
+        f"The kind of a column must be one of {', '.join(KINDS)} or {sized} with K of 2 or more levels; "
         f"got {name!r}."
     )
 
@@ -101,7 +108,7 @@ class Columns(LibraryDistribution):
 
 
 def params_size(columns: Sequence[str]) -> int:
-    """Return the number of parameters of a row.
+    """Return the number of parameters of a row, those that are trained numbers among them.
 
     >>> params_size(("normal", "bernoulli", "categorical:4"))
     7
@@ -126,18 +133,17 @@ def columns_of(params: tf.Tensor, columns: Sequence[str]) -> Columns:
 
 
 def inputs(x: tf.Tensor, columns: Sequence[str]) -> tf.Tensor:
-    """Encode rows [..., D] for an encoder: log(1 + count), log of a lognormal, classes one-hot.
+    """Encode rows [..., D] for an encoder: log(1 + count), classes one-hot, ordered levels by steps.
 
     Returns:
-      [..., D'], where a categorical column takes K entries and any other column one. A missing value (nan) is
-      nan in all its entries. Between two classes the encoding is linear, so pseudo-inputs have gradients.
+      [..., D'], where a categorical column takes K entries, an ordinal one K - 1 and any other one. A missing
+      value (nan) is nan in all its entries. Between two levels the encoding is linear, so pseudo-inputs have
+      gradients.
     """
 
     def column(name: str, value: tf.Tensor) -> tf.Tensor:
-        if not name.startswith(CLASSES):
-            return kind_of(name).inputs(value)
-        distance = tf.abs(value - tf.range(kind_of(name).n, dtype=value.dtype))
-        return tf.where(distance < 1.0, 1.0 - distance, distance * 0.0)  # nan * 0 is nan
+        kind = kind_of(name)
+        return (kind.spread or kind.inputs)(value)
 
     return tf.concat([column(name, x[..., i : i + 1]) for i, name in enumerate(columns)], axis=-1)
 

@@ -58,6 +58,7 @@ SUPPORTS: dict[type, Callable[[Any], Support]] = {
     tfd.LogitNormal: _of(values.CONTINUOUS_BERNOULLI),
     tfd.Poisson: _of(values.POISSON),
     tfd.NegativeBinomial: _of(values.POISSON),
+    tfd.ZeroInflatedNegativeBinomial: _of(values.POISSON),
     tfd.Geometric: _of(values.POISSON),
     tfd.Binomial: _of(values.POISSON),
     tfd.LogNormal: _of(values.LOGNORMAL),

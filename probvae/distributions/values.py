@@ -24,6 +24,11 @@ LOGIT_LIMIT = 1e5  # limit of the logits of a continuous Bernoulli
 LOG_LIMIT = 30.0  # limit of the logarithm of a mean
 LOG_DISPERSION_LIMIT = 10.0  # limit of the logarithm of the total count of a negative binomial
 LOG_SCALE_LIMIT = 5.0  # limit of the scale of a lognormal
+# Degrees of freedom of a Student t, at least: from 2 on down it has no variance.
+FREEDOM_FLOOR = 2.1
+FREEDOM_LIMIT = 1e4  # about the largest degrees of freedom
+FREEDOM = 5.0  # degrees of freedom of a Student t before it is trained
+STEP_FLOOR = 1e-6  # smallest distance of the thresholds of an ordinal
 
 
 class Elementwise(NamedTuple):
@@ -45,6 +50,10 @@ class Elementwise(NamedTuple):
       binary: Whether x is 0 or 1, and its mean a probability.
       grey_levels: Whether x is one of the 256 grey levels divided by 255, reported in bits per dimension.
       in_browser: Whether the script of the explorer's page can compute the distribution.
+      trained: Initial values of the last parameters where these belong to a column of a table and not to a
+        row: trained numbers, the same for every z.
+      spread: Function from a column of a table [..., 1] to its inputs of an encoder [..., K']; None for
+        `inputs`.
     """
 
     make: Callable[[tf.Tensor], tfd.Distribution]
@@ -61,6 +70,8 @@ class Elementwise(NamedTuple):
     binary: bool = False
     grey_levels: bool = False
     in_browser: bool = False
+    trained: tuple[float, ...] = ()
+    spread: Callable[[tf.Tensor], tf.Tensor] | None = None
 
 
 def is_finite(x: Any) -> Any:
@@ -90,6 +101,16 @@ def normal(params: tf.Tensor) -> tfd.Distribution:
 def unit_normal(params: tf.Tensor) -> tfd.Distribution:
     """Build a normal of scale 1 from its mean, [..., 1]."""
     return tfd.Normal(params[..., 0], tf.ones([], params.dtype))
+
+
+def student_t(params: tf.Tensor) -> tfd.Distribution:
+    """Build a Student t from its mean, its scale before `positive_scale`, and its freedom, [..., 3].
+
+    The degrees of freedom are `FREEDOM_FLOOR` + softplus(freedom), so that the variance is finite.
+    They are 1e4 at most, which is a normal.
+    """
+    freedom = FREEDOM_FLOOR + tf.nn.softplus(tf.minimum(params[..., 2], FREEDOM_LIMIT))
+    return tfd.StudentT(freedom, params[..., 0], positive_scale(params[..., 1]))
 
 
 def lognormal(params: tf.Tensor) -> tfd.Distribution:
@@ -169,6 +190,24 @@ def negative_binomial(params: tf.Tensor) -> tfd.Distribution:
     return tfd.NegativeBinomial(tf.exp(log_count), logits=log_mean - log_count)
 
 
+class ZeroInflatedNegativeBinomial(ReprMixin, tfd.ZeroInflatedNegativeBinomial):
+    """`tfd.ZeroInflatedNegativeBinomial` with a mode."""
+
+    def _mode(self) -> tf.Tensor:
+        zero, mode = tf.zeros([], self.dtype), self.distribution.mode()
+        return tf.where(self.log_prob(mode) > self.log_prob(zero), mode, zero)
+
+
+def zero_inflated_negative_binomial(params: tf.Tensor) -> tfd.Distribution:
+    """Build a negative binomial with further zeros, from its two parameters and a logit, [..., 3].
+
+    The count is 0 with the probability of the logit, and else drawn from `negative_binomial`.
+    """
+    # `tfd.Inflated` takes half of the log-odds.
+    counts = negative_binomial(params)
+    return ZeroInflatedNegativeBinomial(distribution=counts, inflated_loc_logits=params[..., 2] / 2)
+
+
 class Categorical(ReprMixin, tfd.Categorical):
     """`tfd.Categorical` with any number of batch axes; `tf.nn.softmax` takes at most five on some processors.
 
@@ -197,6 +236,21 @@ class FiniteDiscrete(ReprMixin, tfd.FiniteDiscrete):
         return tfd.FiniteDiscrete._parameter_properties(dtype, num_classes)
 
 
+def _levels(number: int, **facts: Any) -> Elementwise:
+    """Return a family of distributions over 0, 1, ..., number - 1."""
+    return Elementwise(
+        n=number,
+        support=f"integers from 0 to {number - 1}",
+        contains=lambda x: is_whole(x) & (x >= 0) & (x < number),
+        discrete=True,
+        inputs=lambda x: x / (number - 1),
+        to_support=lambda: tfb.Sigmoid(0.0, float(number - 1)),
+        whole=True,
+        largest=number - 1,
+        **facts,
+    )
+
+
 def categorical(classes: int) -> Elementwise:
     """Return the family of categoricals over 0, 1, ..., classes - 1.
 
@@ -207,18 +261,48 @@ def categorical(classes: int) -> Elementwise:
     def make(logits: tf.Tensor) -> tfd.Distribution:
         return FiniteDiscrete(tf.range(classes, dtype=logits.dtype), logits=logits)
 
-    return Elementwise(
-        make=make,
-        n=classes,
-        support=f"integers from 0 to {classes - 1}",
-        contains=lambda x: is_whole(x) & (x >= 0) & (x < classes),
-        discrete=True,
-        inputs=lambda x: x / (classes - 1),
-        to_support=lambda: tfb.Sigmoid(0.0, float(classes - 1)),
-        whole=True,
-        largest=classes - 1,
-        in_browser=True,
-    )
+    return _levels(classes, make=make, in_browser=True, spread=lambda x: _tents(x, classes))
+
+
+def _tents(x: tf.Tensor, classes: int) -> tf.Tensor:
+    """Return classes [..., 1] one-hot, [..., K]; linear in between, so that pseudo-inputs have gradients."""
+    distance = tf.abs(x - tf.range(classes, dtype=x.dtype))
+    return tf.where(distance < 1.0, 1.0 - distance, distance * 0.0)  # nan * 0 is nan
+
+
+def ordinal(levels: int) -> Elementwise:
+    """Return the family of distributions over ordered levels 0, 1, ..., K - 1, by proportional odds.
+
+    The log-odds of x <= k are c_k - location. The location, the first parameter of [..., K], is that of a
+    row. The thresholds c_0 < ... < c_(K-2) are c_0, the second one, and sums of steps, softplus of the
+    others. At first all levels are equally probable at location 0.
+
+    References:
+      McCullagh 1980, Regression models for ordinal data, JRSS B 42. Nazabal et al. 2020, Handling incomplete
+      heterogeneous data using VAEs, arXiv:1807.03653, section 2.2.
+    """
+
+    def make(params: tf.Tensor) -> tfd.Distribution:
+        loc, first = params[..., :1], params[..., 1:2]
+        steps = STEP_FLOOR + tf.nn.softplus(params[..., 2:])
+        thresholds = tf.concat([first, first + tf.cumsum(steps, axis=-1)], axis=-1) - loc
+        none = tf.zeros_like(loc)
+        # p(x = k) = s(c_k) - s(c_(k-1)) = s(c_k) s(-c_(k-1)) (1 - exp(c_(k-1) - c_k)), s the sigmoid.
+        upper = tf.concat([tf.math.log_sigmoid(thresholds), none], axis=-1)
+        lower = tf.concat([none, tf.math.log_sigmoid(-thresholds)], axis=-1)
+        between = tf.concat([none, tfp.math.log1mexp(steps), none], axis=-1)
+        return FiniteDiscrete(tf.range(levels, dtype=params.dtype), logits=upper + lower + between)
+
+    odds = np.arange(1, levels) / np.arange(levels - 1, 0, -1)
+    steps = np.diff(np.log(odds)) - STEP_FLOOR
+    trained = (float(np.log(odds[0])), *np.log(np.expm1(steps)).tolist())
+    return _levels(levels, make=make, trained=trained, spread=lambda x: _stairs(x, levels))
+
+
+def _stairs(x: tf.Tensor, levels: int) -> tf.Tensor:
+    """Return ordered levels [..., 1] as [..., K - 1], where 1 says that x is above k; linear in between."""
+    above = x - tf.range(levels - 1, dtype=x.dtype)
+    return tf.where(above > 1.0, 1.0, tf.where(above < 0.0, 0.0, above))  # nan stays nan
 
 
 _number = partial(
@@ -243,6 +327,15 @@ _count = partial(
 
 NORMAL = _number(normal, 2)
 UNIT_NORMAL = _number(unit_normal, 1)
+STUDENT_T = Elementwise(
+    make=student_t,
+    n=3,
+    support="finite numbers",
+    contains=is_finite,
+    discrete=False,
+    standardizes=True,
+    trained=(float(np.log(np.expm1(FREEDOM - FREEDOM_FLOOR))),),
+)
 LOGNORMAL = Elementwise(
     make=lognormal,
     n=2,
@@ -273,3 +366,4 @@ CONTINUOUS_BERNOULLI = Elementwise(
 )
 POISSON = _count(poisson, 1)
 NEGATIVE_BINOMIAL = _count(negative_binomial, 2)
+ZERO_INFLATED_NEGATIVE_BINOMIAL = _count(zero_inflated_negative_binomial, 3, in_browser=False)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from probvae.data import schema_text
 from probvae.data.coding import Column
+from probvae.data.kinds import NUMBERS
 from probvae.data.schema import Schema
 from probvae.data.value_types import UNITS
 from probvae.export.markdown import code, table, text
@@ -211,13 +212,15 @@ def centers(mean, stddev, mode):
         if column["low"] == column["high"]:
             return np.full(len(mean), column["low"])
         numbers = column["loc"] + column["scale"] * mean.astype(np.float64)
+        if column["kind"] in WITHOUT_MEAN:
+            return np.exp(numbers)  # the median
         if column["logarithm"]:
             return np.exp(numbers + (column["scale"] * stddev) ** 2 / 2)
         return numbers
 
     parts = zip(columns, mean.T, stddev.T, mode.T)
     return {column["name"]: values(column, *codes) for column, *codes in parts}
-```'''
+```'''.replace("WITHOUT_MEAN", repr([name for name, kind in NUMBERS.items() if not kind.has_moments]))
 
 
 def _apply_table(schema: Schema) -> list[str]:
@@ -236,8 +239,9 @@ def _apply_table(schema: Schema) -> list[str]:
         table(("column", "code", "value of a code", "log-density of value minus that of code"), formulas),
         "A missing value is NaN. Columns of type integer and date round the values of draws, and a column "
         "whose `low` is its `high` has always this value. Levels and logarithms have no value at a "
-        "mean code: take the mode, or the mean of the lognormal variable, as here. Values that the kind of "
-        "the column does not have must be refused; these lines do so for levels only.",
+        "mean code: take the mode, or the mean of the lognormal variable, as here (the median where the "
+        "kind has no mean). Values that the kind of the column does not have must be refused; these lines do "
+        "so for levels only.",
         EXAMPLE,
     ]
 

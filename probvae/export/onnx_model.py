@@ -115,6 +115,37 @@ def _expm1(ctx: Any, node: Any, name: str, args: Any) -> None:
     _replace(ctx, node, "Mul", [tanh, plus])
 
 
+def _mul_no_nan(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """Express x y, which is 0 at y = 0 even if x is not finite."""
+    x, y = node.input
+    zero = _like(ctx, node, 0.0)
+    is_zero = ctx.make_node("Equal", [y, zero]).output[0]
+    product = ctx.make_node("Mul", [x, y]).output[0]
+    _replace(ctx, node, "Where", [is_zero, zero, product])
+
+
+def _lgamma(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """Express log Gamma(x), x > 0, by Stirling's series at x, or at x + 8 less log (x + i) for x below 8."""
+    (x,) = node.input
+
+    def of(operation: str, *inputs: str) -> str:
+        output: str = ctx.make_node(operation, list(inputs)).output[0]
+        return output
+
+    def number(value: float) -> str:
+        return _like(ctx, node, value)
+
+    is_small = of("Less", x, number(8.0))
+    at = of("Where", is_small, of("Add", x, number(8.0)), x)
+    inverse = of("Div", number(1.0), at)
+    square = of("Mul", inverse, inverse)
+    series = of("Mul", inverse, of("Sub", number(1 / 12), of("Mul", square, number(1 / 360))))
+    leading = of("Sub", of("Mul", of("Sub", at, number(0.5)), of("Log", at)), at)
+    stirling = of("Add", leading, of("Add", series, number(np.log(2 * np.pi) / 2)))
+    logs = [of("Log", of("Add", x, number(float(i)))) for i in range(8)]
+    _replace(ctx, node, "Sub", [stirling, of("Where", is_small, of("Sum", *logs), number(0.0))])
+
+
 def _like(ctx: Any, node: Any, value: float) -> str:
     from tf2onnx import utils
 
@@ -131,4 +162,10 @@ def _replace(ctx: Any, node: Any, operation: str, inputs: list[str], **options: 
 
 
 # TensorFlow operations that tf2onnx does not know.
-HANDLERS = {"BroadcastArgs": _broadcast_args, "Log1p": _log1p, "Expm1": _expm1}
+HANDLERS = {
+    "BroadcastArgs": _broadcast_args,
+    "Log1p": _log1p,
+    "Expm1": _expm1,
+    "MulNoNan": _mul_no_nan,
+    "Lgamma": _lgamma,
+}

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from probvae.data.coding import LARGEST, NUMBERS, Column
+from probvae.data.coding import LARGEST, Column
+from probvae.data.kinds import NUMBERS
 from probvae.data.schema import Schema
 from probvae.export.values import Coded, Outputs, spec
 
@@ -21,13 +22,20 @@ def _is_count(values: tf.Tensor) -> tf.Tensor:
     return (values >= 0) & (values == tf.round(values))
 
 
+def _is_positive(values: tf.Tensor) -> tf.Tensor:
+    return values > 0
+
+
 # Each key is one of `NUMBERS`, whose function `contains` the value computes in a graph.
 SUPPORT: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "normal": tf.math.is_finite,
-    "lognormal": lambda v: v > 0,
+    "student_t": tf.math.is_finite,
+    "lognormal": _is_positive,
+    "log_student_t": _is_positive,
     "continuous_bernoulli": lambda v: (v >= 0) & (v <= 1),
     "poisson": _is_count,
     "negative_binomial": _is_count,
+    "zero_inflated_negative_binomial": _is_count,
 }
 # Types whose levels are texts: functions from a level to the texts read as it, the written one first.
 TEXTS: dict[str, Callable[[Any], tuple[str, ...]]] = {
@@ -182,8 +190,9 @@ class _Numbers(_Group):
 
     def center(self, mean: tf.Tensor, stddev: tf.Tensor, mode: tf.Tensor) -> tf.Tensor:
         numbers = tf.cast(mean, tf.float64) * self._scale + self._loc
-        if self._logarithm:  # the mean of a lognormal variable
-            numbers = tf.exp(numbers + tf.square(tf.cast(stddev, tf.float64) * self._scale) / 2)
+        if self._logarithm:  # the mean of a lognormal variable, or the median of one without a mean
+            variance = tf.square(tf.cast(stddev, tf.float64) * self._scale)
+            numbers = tf.exp(numbers + (variance / 2 if NUMBERS[self._kind].has_moments else 0))
         return tf.where(self._constant, self._low, numbers)
 
 

@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.stats import norm
 
 from probvae.data.coding import Column
+from probvae.data.kinds import NUMBERS
 from probvae.data.schema import Schema
 from probvae.data.value_types import split_missing
 from probvae.errors import InputError
@@ -23,7 +25,8 @@ class FrameImputation(NamedTuple):
         number nearest to it, levels by the most probable one.
       mean: Means of numbers and dates, without rounding; the most probable level of others.
       sd: Standard deviations of numbers, and of dates in days or seconds; 0 for observed cells. Columns of
-        levels are not in it.
+        levels are not in it. A log_student_t column has neither mean nor standard deviation: here its median
+        is in `mean`, and half of the width of the central 68% in `sd`.
       draws: Joint draws of the missing cells, with the number of the draw as first level of the index; None
         without them.
       probabilities: Probabilities of the levels by column, each a frame [N, K].
@@ -107,11 +110,14 @@ def to_frames(schema: Schema, frame: "pd.DataFrame", imputed: Any, num_draws: in
 
 
 def _moments(column: Column, imputed: Any, i: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of the numbers of a column, [N] each."""
+    """Return mean and standard deviation of the numbers of a column, or what stands for them, [N] each."""
     mean, sd = imputed.mean[:, i].astype(np.float64), imputed.sd[:, i].astype(np.float64)
     if column.logarithm:
         assert imputed.draws is not None
         numbers = column.unscaled(imputed.draws[:, :, i])
+        if not NUMBERS[column.kind].has_moments:
+            low, median, high = np.quantile(numbers, (norm.cdf(-1), 0.5, norm.cdf(1)), axis=0)
+            return median, (high - low) / 2
         return numbers.mean(axis=0), numbers.std(axis=0)
     if column.is_constant:
         return np.full(len(mean), float(column.low or 0)), np.zeros(len(mean))

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from probvae.arguments import count
-from probvae.config.choices import categories
+from probvae.config.choices import column_sizes
 from probvae.errors import InputError
 from probvae.inference.blocks import as_data, in_blocks
 from probvae.models.vae import VAE
@@ -29,7 +29,7 @@ class Imputation(NamedTuple):
     """Moments and draws from p(x_missing | x_seen); observed values are unchanged.
 
     Attributes:
-      mean: Mean [N, *E], float32, by self-normalized importance weights; for a categorical column of a table
+      mean: Mean [N, *E], float32, by self-normalized importance weights; for a column of levels of a table
         the most probable level.
       sd: Standard deviation [N, *E]; 0 for observed values.
       draws: Joint draws of the missing values, [R, N, *E], by sampling importance resampling; None for R = 0.
@@ -127,7 +127,7 @@ def _levels(vae: VAE) -> dict[int, int]:
         columns = vae.schema.likelihoods
     else:
         columns = () if vae.architecture is None else vae.architecture.columns
-    counts = {i: 2 if kind == "bernoulli" else categories(kind) for i, kind in enumerate(columns)}
+    counts = {i: column_sizes(kind).levels for i, kind in enumerate(columns)}
     return {i: count for i, count in counts.items() if count}
 
 

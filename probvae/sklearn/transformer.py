@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from probvae.arguments import flag
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
-from probvae.data.coding import NUMBERS
+from probvae.data.kinds import kind_of_codes
 from probvae.data.schema import Schema
 from probvae.data.tables.frames import is_frame
 from probvae.data.tables.table_files import whole_frame
@@ -244,8 +244,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         kinds = fields["columns"] or ()
         if isinstance(kinds, Mapping):
             raise InputError("columns must be a sequence of kinds, one for each column of an array.")
-        logs = [kind in NUMBERS and NUMBERS[kind].logarithm for kind in kinds]
-        columns = tuple("normal" if log else kind for kind, log in zip(kinds, logs, strict=True))
+        columns = tuple(map(kind_of_codes, kinds))
+        logs = [own != kind for own, kind in zip(columns, kinds, strict=True)]
         likelihood = likelihood_of(Architecture(**{**fields, "columns": columns}))
         logarithms = np.array(logs or [False] * values.shape[1])
         scaled = likelihood.standardizes() if self.standardize else np.zeros(values.shape[1], bool)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probvae import InputError, data
-from probvae.data import arrays, coding
+from probvae.data import arrays, kinds
 from probvae.distributions import columns as tables
 
 N = 400
@@ -186,8 +186,12 @@ def test_guesses(name, tmp_path):
 
 
 def test_kinds_are_those_of_the_mixed_likelihood():
-    assert {*coding.NUMBERS, "bernoulli"} == set(tables.KINDS)
-    assert set(coding.CODED) == {"bernoulli", tables.CLASSES.rstrip(":")}
+    coded = {kinds.kind_of_codes(name) for name in kinds.NUMBERS}
+    assert {*coded, "lognormal", "bernoulli"} == set(tables.KINDS)  # lognormal in runs of format 2
+    assert {name for name, kind in kinds.LEVELS.items() if kind.sized} == set(tables.SIZED)
+    for name, kind in kinds.NUMBERS.items():
+        own = tables.kind_of(kinds.kind_of_codes(name))
+        assert (own.standardizes, own.counts) == (kind.standardized, kind.whole)
 
 
 # ---- missing values ------------------------------------------------------------------------------

@@ -26,16 +26,20 @@ from probvae.models.building import build
 TINY = {"units": (8,), "latent_dim": 2, "network": "mlp"}
 COLUMNS = (  # in the order of their names, which is not that of the data
     Column("2020 %", "poisson", "integer", low=0, high=9, place=7),
+    Column("band", "ordinal:3", "text", ("young", "middle", "old"), place=9),
     Column("class", "categorical:3", "text", ("b", "a", "Größe"), place=0),
     Column("floor", "categorical:3", "integer", (-1, 4, 2), place=6),
+    Column("gain", "student_t", "number", loc=0.5, scale=4.0, low=-9, high=9, place=10),
     Column("income", "lognormal", "number", loc=10.0, scale=0.5, logarithm=True, low=1, high=2, place=5),
     Column("limit", "normal", "number", loc=3.7, low=3.7, high=3.7, place=4),
     Column("rate", "continuous_bernoulli", "number", low=0, high=1, place=8),
     Column("rooms", "normal", "integer", loc=4.0, scale=2.0, low=1, high=9, place=3),
     Column("seed", "normal", "date", unit="D", loc=19_000.0, scale=256.0, low=1, high=2, place=2),
     Column("sold", "bernoulli", "boolean", (False, True), place=1),
+    Column("visits", "zero_inflated_negative_binomial", "integer", low=0, high=9, place=11),
+    Column("wealth", "log_student_t", "number", loc=9.0, scale=2.0, logarithm=True, low=1, high=2, place=12),
 )
-SCHEMA = Schema((9,), "table", columns=COLUMNS, missing=True)
+SCHEMA = Schema((len(COLUMNS),), "table", columns=COLUMNS, missing=True)
 NAMES = dict(zip(SCHEMA.names, tensor_names(SCHEMA), strict=True))
 RAW = {
     "2020 %": np.array([3.0, np.nan, 0.0]),
@@ -47,6 +51,10 @@ RAW = {
     "rooms": np.array([3.0, np.nan, 7.0]),
     "seed": np.array(["2021-05-06", "NaT", "1969-12-31"], "M8[D]"),
     "sold": np.array([True, None, False], object),
+    "band": np.array(["old", "", "young"]),
+    "gain": np.array([-3e6, np.nan, 0.5]),
+    "visits": np.array([0.0, np.nan, 12.0]),
+    "wealth": np.array([1e9, np.nan, 2.5]),
 }
 
 
@@ -212,7 +220,7 @@ def test_the_example_of_a_card_runs_with_tensorflow_alone(table):
     done = subprocess.run([sys.executable, "-c", ALONE + example + REPORT], cwd=folder, capture_output=True)
     assert done.returncode == 0, done.stderr[-800:]
     found = json.loads(done.stdout)
-    assert found == {"drawn": [16] * 9, "bounds": ["elbo", "iwae", "problem"]}
+    assert found == {"drawn": [16] * len(COLUMNS), "bounds": ["elbo", "iwae", "problem"]}
 
 
 def test_the_card_says_what_its_densities_are_of(table):

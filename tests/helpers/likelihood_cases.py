@@ -61,6 +61,30 @@ def negative_binomial(params, x):
     return stats.nbinom.logpmf(x, count, count / (count + mean))
 
 
+def zero_inflated_negative_binomial(params, x):
+    log_none, log_count = -np.logaddexp(0, -params[..., 2]), -np.logaddexp(0, params[..., 2])
+    counts = log_count + negative_binomial(params, x)
+    return np.where(np.asarray(x) == 0, np.logaddexp(log_none, counts), counts)
+
+
+def student_t(params, x):
+    return stats.t.logpdf(
+        x, 2.1 + np.logaddexp(0, np.minimum(params[..., 2], 1e4)), params[..., 0], scale(params[..., 1])
+    )
+
+
+def ordinal(params, x):
+    """Differences of the logistic's distribution or survival function, whichever is small, in float64."""
+    steps = 1e-6 + np.logaddexp(0, params[..., 2:])
+    cuts = np.concatenate([params[..., 1:2], params[..., 1:2] + np.cumsum(steps, axis=-1)], axis=-1)
+    ends = np.pad(cuts - params[..., :1], [(0, 0)] * (params.ndim - 1) + [(1, 1)])
+    ends[..., 0], ends[..., -1] = -np.inf, np.inf
+    x = np.broadcast_to(x, params.shape[:-1])[..., None].astype(int)
+    low, high = (np.take_along_axis(ends, x + i, axis=-1)[..., 0] for i in (0, 1))
+    cdf, sf = stats.logistic.cdf, stats.logistic.sf
+    return np.log(np.where(low > 0, sf(low) - sf(high), cdf(high) - cdf(low)))
+
+
 def categorical(params, x):
     x = np.broadcast_to(x, params.shape[:-1])[..., None].astype(int)
     return np.take_along_axis(special.log_softmax(params, axis=-1), x, axis=-1)[..., 0]
@@ -79,6 +103,9 @@ LOG_PROB = {
     "poisson": lambda p, x: stats.poisson.logpmf(x, np.exp(p[..., 0])),
     "negative_binomial": negative_binomial,
     "categorical": categorical,
+    "student_t": student_t,
+    "zero_inflated_negative_binomial": zero_inflated_negative_binomial,
+    "ordinal": ordinal,
 }
 
 _NUMBERS, _LEVELS, _COUNTS = np.linspace(-60, 60, 400_001), np.arange(256) / 255, np.arange(3000.0)
@@ -95,8 +122,11 @@ GRIDS = {
     "poisson": _COUNTS,
     "negative_binomial": _COUNTS,
     "categorical": np.arange(float(CLASSES)),
+    "student_t": 1e3 * np.linspace(-1, 1, 400_001) ** 3,
+    "zero_inflated_negative_binomial": _COUNTS,
+    "ordinal": np.arange(float(CLASSES)),
 }
-CONTINUOUS = ("continuous_bernoulli", "normal_fixed", "normal_shared", "normal", "lognormal")
+CONTINUOUS = ("continuous_bernoulli", "normal_fixed", "normal_shared", "normal", "lognormal", "student_t")
 
 
 def masses(name, log_prob, grid):

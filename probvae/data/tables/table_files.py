@@ -13,20 +13,13 @@ import numpy as np
 from probvae.data.arrays import Array, chunks, gather, take
 from probvae.data.coding import Column, fit, fit_as_of_old
 from probvae.data.dataset import DataSet, Options
+from probvae.data.kinds import IGNORE
 from probvae.data.schema import Schema
 from probvae.data.splits import held_out, validation_split
-from probvae.data.tables.columns import (
-    IGNORE,
-    MisfitError,
-    Reading,
-    column,
-    read_as,
-    refuse_misfits,
-    remark,
-    values,
-)
+from probvae.data.tables.columns import column, refuse_misfits, remark, values
 from probvae.data.tables.frames import NAME, open_frame
 from probvae.data.tables.parquet_files import open_parquet
+from probvae.data.tables.readings import MisfitError, Reading, read_as
 from probvae.data.tables.surveys import OLD, Survey
 from probvae.data.tables.table import Table
 from probvae.data.tables.text_files import open_text
