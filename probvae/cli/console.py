@@ -196,7 +196,7 @@ class TrainingConsole(Console):
         if examples.skipped:
             click.echo(skipped_sentence(examples), err=True)
         if examples.schema.is_table:
-            click.echo("\n" + schema_text.as_table(examples.schema, examples.num_missing))
+            click.echo("\n" + schema_text.as_table(examples.schema, examples.num_missing, examples.reasons))
         units = ", in the units of x" if examples.schema.has_units else ""
         header = TRAINING_HEADER if image else TRAINING_HEADER.replace("  images/s", "examples/s")
         click.echo(f"\n{header}   (nats per {'image' if image else 'example'}{units})")

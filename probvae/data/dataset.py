@@ -36,6 +36,8 @@ class DataSet:
       schema: Meaning of the values; by default that of arrays without names and units.
       num_missing: Numbers of missing cells of the columns of a table, in the order of x; empty for others.
       remarks: Sentences on the data for the user.
+      reasons: Reasons of the kinds of the columns of a table, in the order of x; empty for other data, and
+        where the schema of a model decides.
     """
 
     name: str
@@ -51,6 +53,7 @@ class DataSet:
     schema: Schema = None  # type: ignore[assignment]  # set below
     num_missing: tuple[int, ...] = ()
     remarks: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.schema is None:

@@ -11,22 +11,25 @@ from probvae.data.coding import Column
 
 MOST = 60  # columns that are listed
 WIDTH = 48  # characters of the levels of a column, at most
-HEADER = ("name", "kind", "type", "levels or range", "missing")
+HEADER = ("name", "kind", "type", "levels or range")
 
 
-def rows(schema: Any, num_missing: Sequence[int] = ()) -> list[tuple[str, ...]]:
+def rows(schema: Any, num_missing: Sequence[int] = (), reasons: Sequence[str] = ()) -> list[tuple[str, ...]]:
     """Return the columns of a table as rows of texts, in the order of the data.
 
     Args:
       schema: Schema of a table.
       num_missing: Numbers of missing cells in the order of x; empty leaves that column out.
+      reasons: Reasons of the kinds in the order of x; empty leaves that column out.
     """
-    listed = schema.in_place[:MOST]
-    table: list[tuple[str, ...]] = [HEADER]
-    table += [(c.name, c.kind, c.type, levels_or_range(c), _count(num_missing, i)) for i, c in listed]
+    header = (*HEADER, *["missing"] * bool(num_missing), *["why this kind"] * bool(reasons))
+    table: list[tuple[str, ...]] = [header]
+    for i, c in schema.in_place[:MOST]:
+        more = [_count(num_missing, i)] * bool(num_missing) + [*reasons[i : i + 1]]
+        table.append((c.name, c.kind, c.type, levels_or_range(c), *more))
     if len(schema.columns) > MOST:
-        table.append((f"and {len(schema.columns) - MOST:,} more", "", "", "", ""))
-    return table if num_missing else [row[:-1] for row in table]
+        table.append((f"and {len(schema.columns) - MOST:,} more", *[""] * (len(header) - 1)))
+    return table
 
 
 def _count(num_missing: Sequence[int], index: int) -> str:
@@ -56,9 +59,9 @@ def _shortened(names: list[str]) -> str:
     return f"{head}, ..." if comma else f"{text[: WIDTH - 4]} ..."
 
 
-def as_table(schema: Any, num_missing: Sequence[int] = ()) -> str:
+def as_table(schema: Any, num_missing: Sequence[int] = (), reasons: Sequence[str] = ()) -> str:
     """Return the columns of a table as aligned lines; arguments are those of `rows`."""
-    table = rows(schema, num_missing)
+    table = rows(schema, num_missing, reasons)
     widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
     return "\n".join(line.rstrip() for line in lines)

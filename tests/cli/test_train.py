@@ -88,6 +88,8 @@ def test_the_columns_of_a_table_are_printed_before_training(tmp_path):
         ["a=b", "normal", "number"],
         ["day", "normal", "date"],
     ]
+    assert table[0].endswith("missing  why this kind") and table[1].endswith("text")
+    assert table[2].endswith("given") and table[3].endswith("dates")
     assert (
         "Warning: Column 'id' of a.csv stays text, as it holds 010: --column-kinds id=normal" in done.stderr
     )

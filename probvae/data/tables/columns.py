@@ -17,6 +17,9 @@ from probvae.data.tables.surveys import Survey
 from probvae.data.tables.table import WRITTEN, Source
 from probvae.errors import InputError
 
+GIVEN = "given"  # in place of the reason of a guess
+
+
 # ---- kinds ---------------------------------------------------------------------------------------
 
 
@@ -36,8 +39,8 @@ def split_kind(what: str, kind: str) -> tuple[str, str]:
 
 def column(
     what: str, name: str, source: Source, survey: Survey, reading: Reading, asked: str | None
-) -> Column:
-    """Decide the kind of a column.
+) -> tuple[Column, str]:
+    """Decide the kind of a column; return the column, and the reason in words.
 
     Args:
       what: Name of the column and the data, for messages.
@@ -51,8 +54,9 @@ def column(
       MisfitError: The values do not fit the kind, or fit no kind.
       InputError: There is no such kind.
     """
-    guessed = "categorical" if source.categories else guess(survey, reading)
+    guessed, reason = guess(source, survey, reading)
     kind, number = split_kind(what, asked or guessed)
+    reason = GIVEN if asked else reason
     if source.unusable:
         raise MisfitError(f"holds {source.unusable}; columns hold numbers, booleans, dates or text", IGNORE)
     if not survey.present:
@@ -76,14 +80,14 @@ def column(
         levels = levels_of(source, survey, reading, kind, number, asked is not None)
         most = max(int(number) if number.isdecimal() else 0, len(levels))
         size = f":{most}" if LEVELS[kind].sized else ""
-        return Column(name, kind + size, reading.type, levels, **about)
+        return Column(name, kind + size, reading.type, levels, **about), reason
     if reading.type in ("text", "boolean"):
         word = "text" if reading.type == "text" else "booleans"
         words = f"{word} ({reading.remark})" if reading.remark else word
         raise MisfitError(f"holds {words}, which cannot be {kind}", guessed, reading.option)
     _refuse_unfit(kind, guessed, reading)
     logarithm = bool(NUMBERS[kind].of_logarithms) and not survey.old
-    return Column(name, kind, reading.type, logarithm=logarithm, **about)
+    return Column(name, kind, reading.type, logarithm=logarithm, **about), reason
 
 
 def _refuse_unfit(kind: str, guessed: str, reading: Reading) -> None:

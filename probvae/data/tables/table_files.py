@@ -81,12 +81,14 @@ class Plan(NamedTuple):
       readings: Readings of the columns by name, that of the label among them.
       label: Column of the labels; None if there is none.
       remarks: Sentences on the columns for the user.
+      reasons: Reasons of the kinds of the columns, by name; empty where a schema decides.
     """
 
     columns: list[Column]
     readings: dict[str, Reading]
     label: Column | None
     remarks: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = {}
 
 
 def read_table(table: Table, options: Options) -> DataSet:
@@ -128,6 +130,7 @@ def read_table(table: Table, options: Options) -> DataSet:
         schema=schema,
         num_missing=num_missing,
         remarks=(*plan.remarks, *_coarse_dates(table.name, columns)),
+        reasons=tuple(plan.reasons[column.name] for column in columns) if plan.reasons else (),
     )
 
 
@@ -271,6 +274,7 @@ def _decide(table: Table, options: Options) -> Plan:
     columns: list[Column] = []
     readings: dict[str, Reading] = {}
     remarks: list[str] = []
+    reasons: dict[str, str] = {}
     misfits: dict[str, MisfitError] = {}
     label = None
     for place, (name, survey) in enumerate(surveys.items()):
@@ -282,11 +286,12 @@ def _decide(table: Table, options: Options) -> Plan:
             continue
         readings[name] = read_as(survey, (asked or "").partition(":")[0])
         try:
-            decided = column(what, name, table.sources[name], survey, readings[name], asked)
+            decided, why = column(what, name, table.sources[name], survey, readings[name], asked)
         except MisfitError as misfit:
             misfits[name] = misfit
             continue
         columns.append(dataclasses.replace(decided, place=place))
+        reasons[name] = why
         if asked is None or readings[name].type == "date":
             remarks += filter(None, [remark(what, name, readings[name])])
     empty = {c.name: surveys[c.name].missing for c in columns if surveys[c.name].missing}
@@ -303,7 +308,7 @@ def _decide(table: Table, options: Options) -> Plan:
             "allow missing values with --missing (missing=True), or fill them in."
         )
     columns = columns if options.old_coding else sorted(columns, key=lambda column: column.name)
-    return Plan(columns, readings, label, tuple(remarks))
+    return Plan(columns, readings, label, tuple(remarks), reasons)
 
 
 def _refuse_unknown(table: Table, names: list[str]) -> None:
