@@ -53,8 +53,8 @@ def test_a_frame_comes_back_with_its_dtypes(monkeypatch):
     assert kinds["bool"] == kinds["boolean"] == kinds["objects"] == ("bernoulli", "boolean")
     assert kinds["text"] == kinds["string"] == ("bernoulli", "text")
     assert kinds["day"] == kinds["hour"] == kinds["zone"] == kinds["dates"] == ("normal", "date")
-    assert kinds["coded"] == ("categorical:2", "integer") and kinds["ordered"] == ("categorical:3", "text")
-    assert columns["ordered"].levels == ("hi", "lo", "mid") and columns["ordered"].categories[0] == "lo"
+    assert kinds["coded"] == ("categorical:2", "integer") and kinds["ordered"] == ("ordinal:3", "text")
+    assert columns["ordered"].levels == ("lo", "mid", "hi") == columns["ordered"].categories
     assert [columns[name].unit for name in ("day", "hour", "dates")] == ["D", "s", "D"]
     schema = Schema.from_json(d.schema.to_json())
     assert schema == d.schema
@@ -86,6 +86,12 @@ def test_permuted_levels_and_columns_give_the_same_x():
         ordered=FRAME["ordered"].cat.reorder_categories(["mid", "hi", "lo"])
     )
     first, second = data.load(FRAME, missing=True), data.load(other, missing=True)
+    place = first.columns.index("ordered")  # here the order has a meaning
+    np.testing.assert_array_equal(np.delete(first.train, place, 1), np.delete(second.train, place, 1))
+    np.testing.assert_array_equal(
+        np.choose(first.train[:, place].astype(int), [2, 0, 1]), second.train[:, place]
+    )
+    first, second = (data.load(f, missing=True, kinds={"ordered": "categorical"}) for f in (FRAME, other))
     np.testing.assert_array_equal(first.train, second.train)
     assert first.kinds == second.kinds and first.columns == second.columns
 

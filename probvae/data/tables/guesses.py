@@ -24,11 +24,13 @@ class Guess(NamedTuple):
 def guess(source: Source, survey: Survey, reading: Reading) -> Guess:
     """Guess the kind of a column.
 
-    Two levels are bernoulli, other text is categorical, integers of at most `FEW` levels that are each seen
-    at least `FEW` times on average are categorical, and all other numbers and dates are normal.
+    Two levels are bernoulli, an ordered categorical is ordinal, other text is categorical, integers of at
+    most `FEW` levels that are each seen at least `FEW` times on average are categorical, and all other
+    numbers and dates are normal.
     """
     if source.categories:
-        return Guess("categorical", "declared")
+        is_ordinal = source.ordered and len(source.categories) > 1 and not survey.old
+        return Guess("ordinal", "ordered") if is_ordinal else Guess("categorical", "declared")
     if reading.type == "boolean":
         return Guess("bernoulli", "true or false")
     if reading.numbers is None:
