@@ -32,6 +32,7 @@ if hasattr(C_LIBRARY, "mallopt"):
 # TensorFlow asks for a protocol's attributes at every operation; Python 3.12 and later keep the answer.
 if sys.version_info < (3, 12):
     typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)
+    typing._is_callable_members_only = functools.cache(typing._is_callable_members_only)
 gc.set_threshold(20_000, 20, 20)  # fewer collections: `clear` collects after each file
 
 # Chromium that is installed, else (None) the one that playwright installs.
@@ -56,6 +57,30 @@ def tiny_vae(
     return vae
 
 
+SHARED = {}
+
+
+def shared_vae(*arguments, **choices):
+    """`tiny_vae`, built once a file, for tests that leave it as it is: `clear` fails if weights change."""
+    key = arguments, tuple(sorted(choices.items()))
+    if key not in SHARED:
+        vae = tiny_vae(*arguments, **choices)
+        SHARED[key] = vae, vae.get_weights()
+    return SHARED[key][0]
+
+
+def check_shared():
+    """Drop the models of `shared_vae`.
+
+    Raises:
+      AssertionError: A test has changed the weights of one.
+    """
+    shared = dict(SHARED)
+    SHARED.clear()
+    for key, (vae, weights) in shared.items():
+        assert all(map(np.array_equal, vae.get_weights(), weights)), f"a test has changed shared_vae{key}"
+
+
 @pytest.fixture(scope="module", autouse=True)
 def clear():
     """Free the models and compiled functions of a file when it ends, so that they do not pile up."""
@@ -67,6 +92,7 @@ def clear():
     tf.zeros([])  # starts the devices: no command that a test runs in this process shall set its threads
     gc.freeze()  # what is imported by now stays: no collection looks at it again
     yield
+    check_shared()
     tf_keras.backend.clear_session()
     # Two tables that are never emptied hold compiled functions: custom gradients and what bijectors gave.
     for name in [name for name in gradient_registry.list() if name.startswith("CustomGradient-")]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from conftest import tiny_vae
+from conftest import shared_vae
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
@@ -58,7 +58,7 @@ def page(thing):
 
 
 def test_a_model_says_what_it_is_made_of():
-    vae = tiny_vae(prior="mixture", latent_dim=3)
+    vae = shared_vae(prior="mixture", latent_dim=3)
     text = repr(vae)
     for part in (
         "MultivariateNormalDiag (diagonal)",
@@ -74,14 +74,14 @@ def test_a_model_says_what_it_is_made_of():
 
 
 def test_a_model_of_ones_own_networks_says_what_it_can():
-    vae = tiny_vae("iaf")
+    vae = shared_vae("iaf")
     own = probvae.VAE(vae.prior, vae.encoder, vae.decoder)
     assert "posterior    Flow\n" in repr(own) and "network" not in repr(own)
 
 
 @pytest.mark.parametrize("choices", [{"context_dim": 3}, {"context_dim": 3, "classifier": True}])
 def test_conditional_models_show_both_shapes(choices):
-    text = repr(tiny_vae(**choices))
+    text = repr(shared_vae(**choices))
     assert "(67,)" in text and "(8, 8, 1)" in text and "context_dim  3" in text
 
 
@@ -111,7 +111,7 @@ def test_every_distribution_of_ours_shows_itself(cls):
     ],
 )
 def test_distributions_say_what_and_which_shapes(prior, posterior, detail):
-    vae = tiny_vae(posterior, prior=prior)
+    vae = shared_vae(posterior, prior=prior)
     text = repr(vae.prior)
     assert text.startswith("<probvae ") and "event_shape=[2]" in text and "\n" not in text and detail in text
     assert "batch_shape" in page(vae.prior)
@@ -224,7 +224,7 @@ def test_the_command_trains_the_same_anew(run_folder):
 
 
 def test_a_run_that_has_not_begun(tmp_path):
-    saving.save(tiny_vae(), tmp_path, Training(data="digits"))
+    saving.save(shared_vae(), tmp_path, Training(data="digits"))
     run = probvae.open_run(tmp_path)
     assert run.history == {} == run.metrics == run.versions and run.evaluation is None and not run.pictures
     assert "0 of 10, not ended" in repr(run)
@@ -235,7 +235,7 @@ def test_a_run_that_has_not_begun(tmp_path):
 def test_folders_that_are_no_runs(tmp_path):
     with pytest.raises(InputError, match="no run folder"):
         probvae.open_run(tmp_path)
-    probvae.save(tiny_vae(), tmp_path)
+    probvae.save(shared_vae(), tmp_path)
     with pytest.raises(InputError, match="loaded by probvae"):
         probvae.open_run(tmp_path)
 
@@ -253,7 +253,7 @@ def test_folders_that_are_no_runs(tmp_path):
     ],
 )
 def test_damaged_files_are_refused_when_they_are_read(tmp_path, name, text, part, sentence):
-    saving.save(tiny_vae(), tmp_path, Training(data="digits"))
+    saving.save(shared_vae(), tmp_path, Training(data="digits"))
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(text)
     run = probvae.open_run(tmp_path)
@@ -288,7 +288,7 @@ FIGURES = {
 SEVERAL = {
     "learning_curves": lambda **where: figures.learning_curves(CURVES, [1, 2], **where),
     "contours": lambda **where: posterior.posterior_contours(
-        tiny_vae(), np.zeros([2, 8, 8, 1]), points=20, **where
+        shared_vae(), np.zeros([2, 8, 8, 1]), points=20, **where
     ),
 }
 

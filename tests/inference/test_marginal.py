@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import tiny_vae
+from conftest import shared_vae
 from linear_gaussian import LinearGaussian
 from marked_cases import cases
 from statistics_helpers import ALPHA, same_mean_p_value
@@ -14,7 +14,7 @@ from probvae.inference.marginal import METHODS
 
 @pytest.mark.parametrize("method", cases(METHODS, slow=["exact"]))
 def test_is_a_distribution_over_x(method):
-    p = tiny_vae().marginal(num_samples=5, method=method)  # p(x)
+    p = shared_vae().marginal(num_samples=5, method=method)  # p(x)
     assert isinstance(p, tfd.Distribution)
     assert p.event_shape == [8, 8, 1] and p.batch_shape == []
     x = p.sample([3, 2], seed=(0, 1))
@@ -50,14 +50,14 @@ def test_samples_have_the_closed_form_moments():
 
 
 def test_number_of_samples_is_used(x):
-    vae = tiny_vae()
+    vae = shared_vae()
     for k in (1, 7):
         expected = probvae.iwae(vae, x, num_samples=k, seed=3)
         np.testing.assert_array_equal(vae.marginal(num_samples=k, seed=3).log_prob(x), expected)
 
 
 def test_usable_in_a_joint_and_a_mixture(x):
-    p = tiny_vae().marginal(num_samples=3)
+    p = shared_vae().marginal(num_samples=3)
     independent = tfd.Sample(p, 2)
     assert independent.log_prob(tf.stack([x[:2], x[1:3]])).shape == [2]
     joint = tfd.JointDistributionNamed({"x": p, "y": tfd.Normal(0.0, 1.0)})
@@ -66,7 +66,7 @@ def test_usable_in_a_joint_and_a_mixture(x):
 
 
 def test_iwae_has_gradients(x):
-    vae = tiny_vae()
+    vae = shared_vae()
     with tf.GradientTape() as tape:
         loss = -tf.reduce_mean(vae.marginal(num_samples=3).log_prob(x))
     assert all(g is not None for g in tape.gradient(loss, vae.trainable_variables))
@@ -74,6 +74,6 @@ def test_iwae_has_gradients(x):
 
 def test_bad_choices_are_refused():
     with pytest.raises(InputError, match="method must be one of iwae, elbo, exact; got 'magic'"):
-        tiny_vae().marginal(method="magic")
+        shared_vae().marginal(method="magic")
     with pytest.raises(InputError, match="up to 3 latent dimensions; this model has 4"):
-        tiny_vae(latent_dim=4).marginal(method="exact")
+        shared_vae(latent_dim=4).marginal(method="exact")

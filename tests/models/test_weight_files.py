@@ -51,6 +51,7 @@ def own(seed=0):
 CHOICES = {
     **{f"posterior {name}": {"posterior": name} for name in POSTERIORS if name not in SPHERES},
     **{f"prior {name}": {"prior": name} for name in PRIORS if name not in SPHERES},
+    "flows": {"posterior": "iaf", "prior": "realnvp"},
     "sphere": {"posterior": "von_mises_fisher", "prior": "uniform_sphere"},
     "normal": {"likelihood": "normal"},
     "ladder": {"latent_layers": (1, 1)},
@@ -58,7 +59,7 @@ CHOICES = {
     "M2": {"context_dim": 3, "classifier": True},
 }
 MODELS = {**{name: lambda seed, c=c: tiny(seed, **c) for name, c in CHOICES.items()}, "own": own}
-QUICK = ("posterior iaf", "prior realnvp", "own")
+QUICK = ("flows", "own")
 FILES = ("a.h5", "a.hdf5", "a.weights.h5", "a.keras", "a.npz", "checkpoint of Keras")
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from conditional_models import tiny, tiny_m2
-from conftest import tiny_vae
+from conftest import shared_vae, tiny_vae
 from marked_cases import cases
 
 import probvae
@@ -48,7 +48,7 @@ def decoded(rows_of):
     ("posterior", "prior"), cases([("diagonal", "standard_normal"), ("iaf", "vamp")], slow=[("iaf", "vamp")])
 )
 def test_blocks_have_the_numbers_of_one(posterior, prior, monkeypatch, decoded):
-    vae = tiny_vae(posterior, prior=prior)
+    vae = shared_vae(posterior, prior=prior)
     functions = {
         **{
             name: functools.partial(objectives.OBJECTIVES[name], num_samples=100) for name in ("iwae", "dreg")
@@ -67,7 +67,7 @@ def test_blocks_have_the_numbers_of_one(posterior, prior, monkeypatch, decoded):
 
 
 def test_a_prior_and_an_encoder_work_in_blocks_too(monkeypatch, rows_of):
-    vae, x = tiny_vae(prior="mixture", components=8), np.tile(X, [25, 1, 1, 1])
+    vae, x = shared_vae(prior="mixture", components=8), np.tile(X, [25, 1, 1, 1])
     one = probvae.elbo(vae, x, seed=1), vae(x).mean(), vae.posterior(x).mean()
     encoded = rows_of(vae._folded_encoder.split.network, "call")
     scored = rows_of(vae.prior, "log_prob")
@@ -80,7 +80,7 @@ def test_a_prior_and_an_encoder_work_in_blocks_too(monkeypatch, rows_of):
 
 
 def test_predict_takes_smaller_batches_than_it_is_given(monkeypatch):
-    vae, x, batches = tiny_vae(), np.tile(X, [25, 1, 1, 1]), []
+    vae, x, batches = shared_vae(), np.tile(X, [25, 1, 1, 1]), []
     one = vae.predict(x, batch_size=100, verbose=0)
     monkeypatch.setattr(memory, "BUDGET", 2**16)
     count = tf_keras.callbacks.LambdaCallback(on_predict_batch_end=lambda i, logs: batches.append(i))
@@ -103,7 +103,7 @@ def test_pairs_of_x_and_y_work_in_blocks(bound, monkeypatch):
 
 
 def test_draws_of_many_parameters_take_blocks_with_seeds_of_their_own(monkeypatch, decoded):
-    vae = tiny_vae()
+    vae = shared_vae()
     one = vae.sample(30, seed=1).numpy()
     sizes = decoded(vae)
     monkeypatch.setattr(memory, "PARAMETERS_PER_SEED", 64 * 10)
@@ -123,7 +123,7 @@ def test_draws_of_many_parameters_take_blocks_with_seeds_of_their_own(monkeypatc
 
 
 def test_a_graph_of_the_users_has_no_loop(monkeypatch):
-    vae = tiny_vae()
+    vae = shared_vae()
     monkeypatch.setattr(memory, "BUDGET", 2**13)
     bound = tf.function(lambda x: probvae.iwae(vae, x, num_samples=100, seed=1))
     operations = bound.get_concrete_function(tf.TensorSpec([4, 8, 8, 1])).graph.get_operations()
@@ -131,14 +131,14 @@ def test_a_graph_of_the_users_has_no_loop(monkeypatch):
 
 
 def test_a_call_that_fits_is_one_block(decoded):
-    vae = tiny_vae()
+    vae = shared_vae()
     sizes = decoded(vae)
     probvae.iwae(vae, X, num_samples=100, seed=1)
     assert sizes == [400]
 
 
 def test_a_gradient_that_does_not_fit_is_refused_before_it_starts(monkeypatch, decoded):
-    vae = tiny_vae()
+    vae = shared_vae()
     sizes = decoded(vae)
     monkeypatch.setattr(memory, "BUDGET", 2**17)
     monkeypatch.setattr(memory, "available_memory", lambda: 2**20)
@@ -217,7 +217,7 @@ def test_free_memory_is_that_of_the_system_or_of_a_control_group(tmp_path, monke
 
 
 def test_posterior_draws_take_fewer_examples_at_once_for_many_draws(monkeypatch):
-    vae, rows = tiny_vae(), []
+    vae, rows = shared_vae(), []
     posterior = type(vae).posterior
     monkeypatch.setattr(
         type(vae), "posterior", lambda self, x, *args: rows.append(len(x)) or posterior(self, x, *args)
