@@ -1,12 +1,18 @@
 """Guesses of the kinds of columns from their cells."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from probvae.data.tables.readings import Reading
+from probvae.data.tables.samples import Shape, shape_of
 from probvae.data.tables.surveys import Survey
 from probvae.data.tables.table import Source
 
 FEW = 20  # integers are guessed to be categories if they have at most this many levels, each seen as often
+SURE = 4  # standard errors by which a shape must differ from that of a normal distribution
+SKEWED = 0.25  # skew of numbers whose logarithms are modelled, at least
 
 
 class Guess(NamedTuple):
@@ -25,8 +31,8 @@ def guess(source: Source, survey: Survey, reading: Reading) -> Guess:
     """Guess the kind of a column.
 
     Two levels are bernoulli, an ordered categorical is ordinal, other text is categorical, integers of at
-    most `FEW` levels that are each seen at least `FEW` times on average are categorical, and all other
-    numbers and dates are normal.
+    most `FEW` levels that are each seen at least `FEW` times on average are categorical, and dates are
+    normal. The shape of a sample decides about all other numbers; in runs of format 2 they are normal.
     """
     if source.categories:
         is_ordinal = source.ordered and len(source.categories) > 1 and not survey.old
@@ -39,14 +45,35 @@ def guess(source: Source, survey: Survey, reading: Reading) -> Guess:
     levels = reading.numbers.distinct
     if reading.type == "date":
         return Guess("normal", "dates")
-    if levels is None or not reading.numbers.whole:
-        return _of_numbers(survey, reading)
-    if len(levels) == 2 or levels <= {0.0, 1.0}:
-        return Guess("bernoulli", "two levels")
-    if len(levels) > 1 and len(levels) <= FEW and survey.rows >= FEW * len(levels):
-        return Guess("categorical", "few whole numbers")
-    return _of_numbers(survey, reading)
+    if levels is not None and reading.numbers.whole:
+        if len(levels) == 2 or levels <= {0.0, 1.0}:
+            return Guess("bernoulli", "two levels")
+        if 1 < len(levels) <= FEW and survey.rows >= FEW * len(levels):
+            return Guess("categorical", "few whole numbers")
+    if survey.old:
+        return Guess("normal", "numbers")
+    return _of_numbers(reading)
 
 
-def _of_numbers(survey: Survey, reading: Reading) -> Guess:
-    return Guess("normal", "numbers")
+def _of_numbers(reading: Reading) -> Guess:
+    """Guess the kind of numbers from the shape of a sample; they are normal if no rule fits."""
+    assert reading.numbers is not None
+    numbers = reading.numbers.sample.numbers
+    shape = shape_of(numbers)
+    guesses = (rule(reading, numbers, shape) for rule in RULES)
+    return next((found for found in guesses if found is not None), Guess("normal", "numbers"))
+
+
+def _positives(reading: Reading, numbers: np.ndarray, shape: Shape) -> Guess | None:
+    """Guess positive numbers that are skewed to the right, and their logarithms half as much or less."""
+    assert reading.numbers is not None
+    # 1.07 / sqrt(n) is the standard error of the skew of a normal distribution.
+    if not reading.numbers.low > 0 or not shape.skew >= max(SKEWED, SURE * 1.07 / np.sqrt(shape.size)):
+        return None
+    logarithms = shape_of(np.log(numbers))
+    if not abs(logarithms.skew) <= shape.skew / 2:
+        return None
+    return Guess("lognormal", "positive, skewed")
+
+
+RULES: tuple[Callable[[Reading, np.ndarray, Shape], Guess | None], ...] = (_positives,)

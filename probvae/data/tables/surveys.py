@@ -4,6 +4,7 @@ import numpy as np
 
 from probvae.data.coding import LARGEST
 from probvae.data.tables import cells
+from probvae.data.tables.samples import Sample
 from probvae.data.tables.table import WRITTEN
 from probvae.data.value_types import SECONDS, parse_date
 
@@ -21,6 +22,7 @@ class Numbers:
       whole: Whether all are whole.
       integer: Whether all are written as whole numbers, or are of a type of these.
       days: Whether all, as seconds, are whole days.
+      sample: Random sample of the numbers.
       too_large: Row (from 1) and value of the first one beyond `LARGEST`, or None.
     """
 
@@ -28,6 +30,7 @@ class Numbers:
         self.low, self.high = np.inf, -np.inf
         self.distinct: set[float] | None = set()
         self.whole = self.days = self.integer = True
+        self.sample = Sample()
         self.too_large: tuple[int, float] | None = None
 
     def add(self, values: np.ndarray, places: np.ndarray, start: int) -> None:
@@ -43,6 +46,7 @@ class Numbers:
         with np.errstate(invalid="ignore"):
             self.days = self.days and bool(np.all(values % SECONDS["D"] == 0))
         self.distinct = _joined(self.distinct, set(values.tolist()))
+        self.sample.add(values[places[places >= 0]])
 
 
 def _joined(known: set | None, more: set) -> set | None:
