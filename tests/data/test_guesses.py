@@ -82,6 +82,35 @@ def test_normal_columns_are_guessed_to_be_so():
         assert set(guesses(**columns).values()) == {"normal"}
 
 
+# ---- heavy tails ---------------------------------------------------------------------------------
+
+
+def test_tails_on_both_sides_are_those_of_a_student_t():
+    found = guesses(
+        t2=RNG.standard_t(2, N),
+        t3=RNG.standard_t(3, N) * 1e6 + 4,
+        cauchy=RNG.standard_cauchy(N),
+        laplace=RNG.laplace(size=N),
+        whole=np.rint(1000 * RNG.standard_t(3, N)).astype(int),
+    )
+    assert set(found.values()) == {"student_t"}
+    assert guesses(a=np.exp(RNG.standard_t(3, N))) == {"a": "log_student_t"}
+
+
+def test_tails_on_one_side_and_spikes_are_not():
+    """Nor are light tails, a few outliers, and numbers of which most are equal."""
+    normal = RNG.normal(size=N)
+    found = guesses(
+        normal=normal,
+        t20=RNG.standard_t(20, N),
+        one_side=np.where(np.arange(N) % 50 == 0, 40, normal),
+        few=np.where(np.arange(N) % 300 == 0, 40 * np.sign(normal), normal),
+        spike=np.where(np.arange(N) % 4 == 0, 60 * normal, 0.1 * normal),
+        equal=np.where(np.arange(N) % 3 == 0, normal, 0),
+    )
+    assert set(found.values()) == {"normal"}
+
+
 def test_a_guess_can_be_overruled():
     frame = pd.DataFrame({"a": np.exp(RNG.normal(size=N))})
     loaded = data.load(frame, kinds={"a": "normal"})

@@ -13,6 +13,9 @@ from probvae.data.tables.table import Source
 FEW = 20  # integers are guessed to be categories if they have at most this many levels, each seen as often
 SURE = 4  # standard errors by which a shape must differ from that of a normal distribution
 SKEWED = 0.25  # skew of numbers whose logarithms are modelled, at least
+TAILS, TAILED = 0.005, 10  # share and number of numbers in the tails of a heavy-tailed column, at least
+
+SPIKE = 0.12  # the same share, at most; where more numbers lie far from the others, these are a spike
 
 
 class Guess(NamedTuple):
@@ -73,7 +76,25 @@ def _positives(reading: Reading, numbers: np.ndarray, shape: Shape) -> Guess | N
     logarithms = shape_of(np.log(numbers))
     if not abs(logarithms.skew) <= shape.skew / 2:
         return None
+    if words := _tails(logarithms):
+        return Guess("log_student_t", f"positive, skewed, {words} of the logarithm")
     return Guess("lognormal", "positive, skewed")
 
 
-RULES: tuple[Callable[[Reading, np.ndarray, Shape], Guess | None], ...] = (_positives,)
+def _heavy_tails(reading: Reading, numbers: np.ndarray, shape: Shape) -> Guess | None:
+    """Guess numbers with heavy tails on both sides."""
+    words = _tails(shape)
+    return Guess("student_t", words) if words else None
+
+
+def _tails(shape: Shape) -> str:
+    """Describe tails that a normal distribution does not have; empty if there are none."""
+    far = shape.low_tail + shape.high_tail
+    if not max(TAILED, TAILS * shape.size) <= far <= SPIKE * shape.size:
+        return ""
+    if 5 * min(shape.low_tail, shape.high_tail) < far:
+        return ""
+    return f"{far / shape.size:.1%} in the far tails"
+
+
+RULES: tuple[Callable[[Reading, np.ndarray, Shape], Guess | None], ...] = (_positives, _heavy_tails)
