@@ -111,6 +111,43 @@ def test_tails_on_one_side_and_spikes_are_not():
     assert set(found.values()) == {"normal"}
 
 
+# ---- counts --------------------------------------------------------------------------------------
+
+
+def test_counts_are_told_by_their_variance_and_zeros():
+    few = {"poisson": np.repeat([0, 1, 2, 3, 4], [42, 21, 5, 1, 1])}  # too few rows for categories
+    assert guesses(**few) == {"poisson": "poisson"}
+    spread = RNG.negative_binomial(1, 0.05, N)
+    found = guesses(
+        spread=spread,
+        floats=np.where(np.arange(N) % 9 == 0, 0, spread).astype(float),
+        inflated=np.where(RNG.random(N) < 0.6, 0, 1 + RNG.poisson(30, N)),
+        large=np.where(RNG.random(N) < 0.9, 0, RNG.negative_binomial(2, 1e-4, N)),
+    )
+    assert found == {
+        "spread": "negative_binomial",
+        "floats": "negative_binomial",
+        "inflated": "zero_inflated_negative_binomial",
+        "large": "zero_inflated_negative_binomial",
+    }
+
+
+def test_other_whole_numbers_are_no_counts():
+    """Without zeros, of both signs, symmetric, skewed to the left, or piled up at the largest."""
+    spread = RNG.negative_binomial(1, 0.05, N)
+    found = guesses(
+        ages=np.rint(RNG.normal(45, 12, N)).clip(18, 90).astype(int),
+        signed=spread - 5,
+        uniform=np.arange(N) % 40,
+        scores=100 - spread.clip(0, 100),
+        capped=spread.clip(0, 30),
+        halves=spread / 2,
+    )
+    assert set(found.values()) == {"normal"}
+    few = guesses(few=RNG.poisson(2, N))["few"]
+    assert few.startswith("categorical:")  # few and frequent, as before
+
+
 def test_a_guess_can_be_overruled():
     frame = pd.DataFrame({"a": np.exp(RNG.normal(size=N))})
     loaded = data.load(frame, kinds={"a": "normal"})

@@ -67,6 +67,25 @@ def _of_numbers(reading: Reading) -> Guess:
     return next((found for found in guesses if found is not None), Guess("normal", "numbers"))
 
 
+def _counts(reading: Reading, numbers: np.ndarray, shape: Shape) -> Guess | None:
+    """Guess whole numbers from 0 on that are skewed to the right, and do not pile up at their largest."""
+    assert reading.numbers is not None
+    at_most = np.sum(numbers == reading.numbers.high)
+    if not reading.numbers.whole or reading.numbers.low != 0 or at_most > max(2, 0.01 * shape.size):
+        return None
+    sure = max(0.5, SURE * np.sqrt(6 / shape.size))  # the standard error of the skewness of a normal
+    if not shape.skewness >= sure or not shape.mean**2 <= 4 * shape.variance:
+        return None
+    if shape.variance <= 1.2 * shape.mean:
+        return Guess("poisson", f"counts, variance {shape.variance / shape.mean:.2g} of the mean")
+    dispersion = shape.mean**2 / (shape.variance - shape.mean)
+    expected, zeros = (1 + shape.mean / dispersion) ** -dispersion, np.mean(numbers == 0)
+    if zeros > expected + max(0.05, SURE * np.sqrt(expected * (1 - expected) / shape.size)):
+        words = f"counts, {zeros:.0%} zeros where a negative binomial has {expected:.0%}"
+        return Guess("zero_inflated_negative_binomial", words)
+    return Guess("negative_binomial", f"counts, variance {shape.variance / shape.mean:.2g} times the mean")
+
+
 def _positives(reading: Reading, numbers: np.ndarray, shape: Shape) -> Guess | None:
     """Guess positive numbers that are skewed to the right, and their logarithms half as much or less."""
     assert reading.numbers is not None
@@ -97,4 +116,4 @@ def _tails(shape: Shape) -> str:
     return f"{far / shape.size:.1%} in the far tails"
 
 
-RULES: tuple[Callable[[Reading, np.ndarray, Shape], Guess | None], ...] = (_positives, _heavy_tails)
+RULES: tuple[Callable[[Reading, np.ndarray, Shape], Guess | None], ...] = (_counts, _positives, _heavy_tails)
