@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from conftest import tiny_vae
+from conftest import shared_vae
 from linear_gaussian import LinearGaussian
 from marked_cases import cases
 from scipy import stats
@@ -148,7 +148,7 @@ def log_weights_of(vae, x, *, fast, points=16):
 
 @pytest.mark.parametrize("latent", cases([1, 2, 3], slow=[1, 3]))
 def test_matrix_product_equals_log_prob(x, latent):
-    vae = tiny_vae(latent_dim=latent)
+    vae = shared_vae(latent_dim=latent)
     fast, generic = (log_weights_of(vae, x, fast=fast) for fast in (True, False))
     assert fast.shape == (5, 16)
     np.testing.assert_allclose(fast, generic, rtol=3e-6)
@@ -162,7 +162,7 @@ def test_matrix_product_equals_log_prob(x, latent):
 @pytest.mark.parametrize("latent", [1, 2, 3])
 def test_tiles_side_by_side_are_the_tiles_alone(x, latent):
     """Two tiles with rows of their own and values known already; the sums are over 2^L interleaved grids."""
-    vae = tiny_vae(latent_dim=latent)
+    vae = shared_vae(latent_dim=latent)
     grid, function = Grid(vae), module.log_weights_function(vae)
     z = np.stack([grid.points((i,) * latent, 0) for i in (2, 3)]).astype(np.float32)
     rows, ends = np.array([0, 4, 1, 2, 3]), [0, 2, 5]
@@ -185,7 +185,7 @@ def test_tiles_side_by_side_are_the_tiles_alone(x, latent):
 
 @pytest.mark.parametrize("latent", [1, 2, 3])
 def test_a_tile_hands_its_points_to_the_tiles_inside_it(latent):
-    grid = Grid(tiny_vae(latent_dim=latent))
+    grid = Grid(shared_vae(latent_dim=latent))
     points, tile = grid.points((3,) * latent, 1), np.full(latent, 3)
     for shift in grid.shifts:
         child = grid.points(tuple(2 * tile + shift), 2)
@@ -196,7 +196,7 @@ def test_a_tile_hands_its_points_to_the_tiles_inside_it(latent):
 @pytest.fixture(scope="module")
 def whole():
     """A tiny model with log p(x) of five images, and what was told of its progress."""
-    vae, lines = tiny_vae(), []
+    vae, lines = shared_vae(), []
     x = tf.constant(np.random.default_rng(7).integers(0, 2, [5, 8, 8, 1]), tf.float32)
     return vae, x, exact(vae, x, on_progress=lines.append), lines
 
@@ -210,7 +210,7 @@ def test_fast_and_generic_agree_end_to_end(whole):
 
 def test_generic_path_in_blocks_drops_no_example(monkeypatch, x):
     """Seven examples in blocks of two: the last block is half full."""
-    vae, many = tiny_vae(), tf.concat([x, 1 - x[:2]], 0)
+    vae, many = shared_vae(), tf.concat([x, 1 - x[:2]], 0)
     whole = log_weights_of(vae, many, fast=False)
     monkeypatch.setattr(module, "BLOCK", 2 * 16 * 64)
     np.testing.assert_allclose(log_weights_of(vae, many, fast=False), whole, rtol=1e-6)
@@ -219,7 +219,7 @@ def test_generic_path_in_blocks_drops_no_example(monkeypatch, x):
 def test_the_fast_path_is_chosen_by_the_distribution():
     bernoulli = tfd.Bernoulli(logits=tf.zeros([5, 3]))
     assert module._bernoulli(tfd.Independent(bernoulli, 1), (3,)) is bernoulli
-    vae = tiny_vae()
+    vae = shared_vae()
     assert module._bernoulli(vae.likelihood(tf.zeros([5, 2])), (8, 8, 1)) is not None
     for other in (
         tfd.Independent(tfd.Bernoulli(probs=tf.fill([5, 3], 0.5)), 1),
@@ -293,7 +293,7 @@ def test_box_too_small_is_caught(monkeypatch):
 
 
 def test_max_points_is_kept_and_the_error_is_honest(x):
-    vae = tiny_vae(gain=4.0)
+    vae = shared_vae(gain=4.0)
     full = exact(vae, x, tolerance=1e-3)
     assert full.converged.all()
     short = exact(vae, x, tolerance=1e-3, max_points=4000)
@@ -337,13 +337,13 @@ def test_the_bounds_lie_below(vae, x):
 
 def test_refuses_what_it_cannot_do(x):
     with pytest.raises(probvae.InputError, match="latent dimension 1, 2 or 3; this model has 4"):
-        exact(tiny_vae(latent_dim=4), x)
+        exact(shared_vae(latent_dim=4), x)
     with pytest.raises(probvae.InputError, match="tolerance must be a finite number above 0"):
-        exact(tiny_vae(), x, tolerance=0.0)
+        exact(shared_vae(), x, tolerance=0.0)
     with pytest.raises(
         probvae.InputError, match=r"x must have the shape \[N, 8, 8, 1\]; got \[5, 28, 28, 1\]"
     ):
-        exact(tiny_vae(), tf.zeros([5, 28, 28, 1]))
+        exact(shared_vae(), tf.zeros([5, 28, 28, 1]))
 
 
 def test_progress_is_told(whole):

@@ -134,7 +134,9 @@ COMPILED = [("flow", stl), ("flow", dreg), ("flow", chi), ("iaf", dreg)]
 FLOW = "test_the_same_gradient_eager_compiled_and_in_a_compiled_loop[flow-dreg]"
 
 
-@pytest.mark.parametrize(("name", "objective"), cases(COMPILED, long={("iaf", dreg): FLOW}))
+@pytest.mark.parametrize(
+    ("name", "objective"), cases(COMPILED, slow=COMPILED[::2], long={("iaf", dreg): FLOW})
+)
 def test_the_same_gradient_eager_compiled_and_in_a_compiled_loop(name, objective):
     """As the training step takes it: tape and objective in the body of a `tf.while_loop`."""
     head, params, variables = posterior_of(name, 3)

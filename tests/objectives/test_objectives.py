@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from conftest import tiny_vae
+from conftest import shared_vae
 from linear_gaussian import LinearGaussian
 from scipy import stats
 from scipy.special import logsumexp
@@ -73,7 +73,7 @@ class HandWritten:
 
 def test_elbo_is_the_hand_written_one_at_the_same_z(x):
     """No randomness is compared, so the false-positive rate is zero."""
-    vae = tiny_vae()
+    vae = shared_vae()
     hand = HandWritten(vae, x)
     z = vae.posterior(x).sample(1, seed=(0, 5)).numpy()[0].astype(np.float64)
     ours = elbo(vae, x, seed=5).numpy()
@@ -84,7 +84,7 @@ def test_elbo_is_the_hand_written_one_at_the_same_z(x):
 
 def test_elbo_has_the_hand_written_ones_distribution(x):
     """Means by z-test and whole distributions by Kolmogorov-Smirnov, each at `ALPHA` / 2."""
-    n, vae, rng = 4000, tiny_vae(), np.random.default_rng(0)
+    n, vae, rng = 4000, shared_vae(), np.random.default_rng(0)
     one = x[:1]
     hand = HandWritten(vae, tf.repeat(one, n, axis=0))
     ours = log_weights(vae, one, num_samples=n, seed=11).numpy()[:, 0]
@@ -191,7 +191,7 @@ def per_sample_gradients(vae, x, posterior, n, *, seed, how):
 @pytest.mark.parametrize("posterior", NORMALS)
 def test_reparameterized_gradient_is_the_score_functions(posterior):
     """Two unbiased estimators of one gradient; z-test over all parameters of q at `ALPHA`."""
-    vae, n = tiny_vae(posterior), 20_000
+    vae, n = shared_vae(posterior), 20_000
     x = tf.ones([1, 8, 8, 1])
     score = per_sample_gradients(vae, x, posterior, n, seed=1, how="score function")
     ours = per_sample_gradients(vae, x, posterior, n, seed=2, how="reparameterized")
@@ -204,7 +204,7 @@ def test_reparameterized_gradient_is_the_score_functions(posterior):
 @pytest.mark.parametrize("posterior", NORMALS)
 def test_monte_carlo_kl_is_the_analytic_one(posterior, x):
     """Value and gradient by z-test at `ALPHA` each."""
-    vae, n = tiny_vae(posterior), 20_000
+    vae, n = shared_vae(posterior), 20_000
     one = x[:1]
     terms = objectives.log_terms(vae, one, num_samples=n, seed=6)
     with tf.GradientTape() as tape:
@@ -217,7 +217,7 @@ def test_monte_carlo_kl_is_the_analytic_one(posterior, x):
     assert mean_p_value(-terms.log_prior.numpy(), kl.numpy()) < ALPHA
     gradient = tape.gradient(kl, params).numpy()
     ours = per_sample_gradients(vae, one, posterior, n, seed=3, how="KL by Monte Carlo")
-    wrong = per_sample_gradients(vae, one, posterior, n, seed=3, how="KL without log q")
+    wrong = per_sample_gradients(vae, one, posterior, n // 4, seed=3, how="KL without log q")
     assert mean_p_value(ours, gradient) > ALPHA
     assert mean_p_value(wrong, gradient) < ALPHA
 
@@ -340,8 +340,9 @@ def test_whole_batch_objectives_are_those_that_mix_examples(name, vae, x):
 
 @pytest.mark.parametrize("name", objectives.OBJECTIVES)
 def test_extreme_posteriors_have_finite_values_and_gradients(name, x):
-    vae = tiny_vae()
+    vae = shared_vae()
     bias = vae.encoder.layers[-2].bias  # of mean and log-variance
+    before = bias.numpy()
     for size, batch in ((-60, 3), (60, 3), (60, 1)):
         bias.assign(size * np.float32([1, -1, 1, 1]))
         with tf.GradientTape() as tape:
@@ -349,11 +350,12 @@ def test_extreme_posteriors_have_finite_values_and_gradients(name, x):
         gradients = tape.gradient(value, vae.trainable_variables)
         assert np.all(np.isfinite(value))
         assert all(np.all(np.isfinite(gradient)) for gradient in gradients)
+    bias.assign(before)
 
 
 def test_beta_weighs_the_rate_alone(x):
     """Against the hand-written terms at the same z; a beta on the other terms is caught."""
-    vae, beta = tiny_vae(), 0.3
+    vae, beta = shared_vae(), 0.3
     log_likelihood, log_prior, log_posterior = HandWritten(vae, x).terms(
         vae.posterior(x).sample(1, seed=(0, 5)).numpy()[0].astype(np.float64)
     )
@@ -426,7 +428,7 @@ def free_bits_by_hand(kl, log_likelihood, free):
 
 def test_free_bits_is_the_hand_written_one(x):
     """In the batch's mean, one dimension below and one above; per-example and total maxima are caught."""
-    vae = tiny_vae()
+    vae = shared_vae()
     hand = HandWritten(vae, x)
     kl = 0.5 * (hand.mean**2 + np.exp(hand.logvar) - hand.logvar - 1)
     log_likelihood = objectives.log_terms(vae, x, num_samples=3, seed=2).log_likelihood.numpy().mean(axis=0)
@@ -449,7 +451,7 @@ def test_free_bits_is_the_hand_written_one(x):
 @pytest.mark.parametrize("posterior", NORMALS)
 @pytest.mark.parametrize("analytic_kl", [False, True])
 def test_free_bits_of_nothing_is_the_elbo_and_of_much_is_free(posterior, analytic_kl, x):
-    vae = tiny_vae(posterior)
+    vae = shared_vae(posterior)
     options = {"num_samples": 4, "seed": 2, "analytic_kl": analytic_kl}
     for beta in (1.0, 0.3):
         np.testing.assert_allclose(
@@ -465,7 +467,7 @@ def test_free_bits_of_nothing_is_the_elbo_and_of_much_is_free(posterior, analyti
 
 def test_free_bits_of_dependent_coordinates_are_shared(x):
     """With `tril` the total rate is held to L times `free_bits`."""
-    vae = tiny_vae("tril")
+    vae = shared_vae("tril")
     rate = tfd.kl_divergence(vae.posterior(x), vae.prior).numpy()
     log_likelihood = objectives.log_terms(vae, x, seed=2).log_likelihood[0]
     for free, expected in ((0.45 * rate.mean(), rate), (0.55 * rate.mean(), 1.1 * rate.mean())):
