@@ -80,18 +80,17 @@ def build(
         _refuse_other_schema(architecture, schema)
     network(architecture.network, architecture.event_shape)
     compatible(architecture.posterior, architecture.prior)
-    sizes = NetworkOptions(
-        architecture.filters,
-        architecture.units,
-        architecture.activation,
-        precision=precision,
-        dropout=dropout,
-    )
+    sizes = sizes_of(architecture, precision=precision, dropout=dropout)
     make = _ladder if architecture.latent_layers else _conditional if architecture.context_dim else _plain
     with float32_layers():
         vae = make(architecture, sizes, seed)
     vae.architecture, vae.schema = architecture, schema
     return vae
+
+
+def sizes_of(architecture: Architecture, **options: Any) -> NetworkOptions:
+    """Return the options of the networks; the others than sizes are given."""
+    return NetworkOptions(architecture.filters, architecture.units, architecture.activation, **options)
 
 
 def _refuse_other_schema(architecture: Architecture, schema: Schema) -> None:
@@ -111,12 +110,17 @@ def _refuse_other_schema(architecture: Architecture, schema: Schema) -> None:
 
 
 def _plain(architecture: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
-    head = POSTERIORS[architecture.posterior](architecture.latent_dim, seed=3 * seed + 2)
-    encoder = tf_keras.Sequential(
-        [*encoder_layers(architecture, sizes, seed=3 * seed), *head], name="encoder"
-    )
+    encoding, decoding = plain_layers(architecture, sizes, seed=seed)
+    encoder = tf_keras.Sequential(encoding, name="encoder")
     prior = prior_of(architecture, encoder, seed=seed)
-    return VAE(prior, encoder, decoder(architecture, sizes, seed=3 * seed + 1), name="vae")
+    return VAE(prior, encoder, tf_keras.Sequential(decoding, name="decoder"), name="vae")
+
+
+def plain_layers(architecture: Architecture, sizes: NetworkOptions, *, seed: int) -> tuple[Layers, Layers]:
+    """Return the layers of the encoder and of the decoder of a model without y and without a hierarchy."""
+    head = POSTERIORS[architecture.posterior](architecture.latent_dim, seed=3 * seed + 2)
+    encoding = [*encoder_layers(architecture, sizes, seed=3 * seed), *head]
+    return encoding, _decoder_layers(architecture, sizes, seed=3 * seed + 1)
 
 
 def _ladder(architecture: Architecture, sizes: NetworkOptions, seed: int) -> VAE:
@@ -170,15 +174,18 @@ def see(architecture: Architecture, x: tf.Tensor) -> tf.Tensor:
 
 def decoder(architecture: Architecture, sizes: NetworkOptions, *, seed: int) -> tf_keras.Model:
     """Build the model from z, or z and y side by side, [B, L + C] to p(x|z)."""
+    return tf_keras.Sequential(_decoder_layers(architecture, sizes, seed=seed), name="decoder")
+
+
+def _decoder_layers(architecture: Architecture, sizes: NetworkOptions, *, seed: int) -> Layers:
     input_dim = architecture.latent_dim + architecture.context_dim
     likelihood = likelihood_of(architecture)
     make = network(architecture.network, architecture.event_shape).decoder
-    layers = make(likelihood.params_shape, input_dim, options=sizes, seed=seed)
-    return tf_keras.Sequential([*layers, likelihood.head()], name="decoder")
+    return [*make(likelihood.params_shape, input_dim, options=sizes, seed=seed), likelihood.head()]
 
 
-def prior_of(architecture: Architecture, encoder: tf_keras.Model, *, seed: int) -> tfd.Distribution:
-    """Build p(z)."""
+def prior_of(architecture: Architecture, encoder: tf_keras.Model | None, *, seed: int) -> tfd.Distribution:
+    """Build p(z); a prior that takes the encoder needs it."""
     context = PriorContext(
         encoder, architecture.event_shape, architecture.components, likelihood_of(architecture).to_support()
     )

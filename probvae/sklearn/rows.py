@@ -11,6 +11,7 @@ from probvae import objectives
 from probvae.config.training import Training
 from probvae.data.binarization import Prepared
 from probvae.data.splits import split_off
+from probvae.distributions import traces
 from probvae.errors import InputError
 from probvae.inference.blocks import in_blocks, padded
 from probvae.models.vae import VAE
@@ -41,11 +42,12 @@ class RowModel:
         def bound(row: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
             return objectives.iwae(vae, row[0][None], num_samples=draws, seed=row[1])[0]
 
-        self._bounds = tf.function(
-            lambda x, seeds: tf.map_fn(bound, (x, seeds), fn_output_signature=tf.float32),
-            input_signature=[tf.TensorSpec([None, *vae.event_shape]), tf.TensorSpec([None, 2], tf.int32)],
-            autograph=False,
-        )
+        def bounds(x: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+            with traces.forgotten():
+                return tf.map_fn(bound, (x, seeds), fn_output_signature=tf.float32)
+
+        signature = [tf.TensorSpec([None, *vae.event_shape]), tf.TensorSpec([None, 2], tf.int32)]
+        self._bounds = traces.once(tf.function(bounds, input_signature=signature, autograph=False))
 
     def bounds(self, x: np.ndarray, seed: int) -> np.ndarray:
         """Return the bound of each row [n, D], [n] float64, with draws that depend on its values."""

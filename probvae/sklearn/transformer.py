@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
@@ -18,16 +18,16 @@ from probvae.data.tables.frames import is_frame
 from probvae.data.tables.table_files import whole_frame
 from probvae.errors import InputError
 from probvae.likelihoods import check_support, likelihood_of
-from probvae.models.building import build
 from probvae.models.vae import VAE
 from probvae.sklearn.codings import ArrayCoding, Coding, Moments, SchemaCoding
-from probvae.sklearn.rows import RowModel, in_whole_blocks, prepared
+from probvae.sklearn.fitted import FittedModel
+from probvae.sklearn.rows import in_whole_blocks, prepared
 from probvae.sklearn.validation import plain, rows_of
-from probvae.training.state import Row, assign
-from probvae.training.trainer import Trainer
+from probvae.training import shared
+from probvae.training.state import Row
 
 
-class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedModel):
     """A VAE as a scikit-learn transformer: rows of a table to means of q(z|x), and back.
 
     The parameters are the fields of `probvae.Architecture` and `probvae.Training` that apply to tables. Like
@@ -185,23 +185,25 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 "warm_start to False, or the parameters of the model back."
             )
         self._check_support(architecture, x)
-        schema = coding.schema if by_schema else None
-        vae = build(architecture, seed=seed, dropout=training.dropout, schema=schema)
-        if resumes:
-            assign(vae.variables, self.weights_)
-        history = Trainer(vae, prepared(x, training), training).fit(on_epoch=self._print)
+        self._score_draws()
+        weights, history = shared.fit(
+            architecture,
+            prepared(x, training),
+            training,
+            weights=self.weights_ if resumes else None,
+            on_epoch=self._print,
+        )
         self.architecture_, self.training_, self.coding_ = architecture, training, coding
-        self.schema_ = schema
+        self.schema_ = coding.schema if by_schema else None
         if not by_schema:
             self.loc_, self.scale_ = coding.loc, coding.scale
-        self.weights_ = [v.numpy() for v in vae.variables]
+        self.weights_, self._live = weights, None
         self.history_ = {
             "epoch": np.array([row.epoch for row in history]),
             "objective": np.array([row.train_elbo for row in history]),
         }
         if training.validation:
             self.history_["validation_elbo"] = np.array([row.validation_elbo for row in history])
-        self._live = RowModel(vae, self._score_draws())
         return self
 
     def _fields_of(self, configuration: type) -> dict[str, Any]:
@@ -209,12 +211,6 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         names = {field.name for field in dataclasses.fields(configuration)}
         fields = {k: plain(v) for k, v in self.get_params(deep=False).items() if k in names}
         return {k: (v,) if k == "units" and isinstance(v, int) else v for k, v in fields.items()}
-
-    def _score_draws(self) -> int:
-        draws = plain(self.score_num_samples)
-        if type(draws) is not int or draws < 1:
-            raise InputError(f"score_num_samples must be an integer of 1 or more; got {draws!r}.")
-        return draws
 
     def _takes_schema(self, X: Any) -> bool:  # noqa: N803
         """Return whether X is a DataFrame of columns of several kinds."""
@@ -288,7 +284,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Return the means of q(z|x), [n, L], for rows X [n, D]."""
         check_is_fitted(self)
         x, dtype = self._x(X)
-        means = in_whole_blocks(lambda rows: self.vae_.posterior(rows).mean(), x)
+        with self._model() as model:
+            means = in_whole_blocks(lambda rows: model.vae.posterior(rows).mean(), x)
         return means.astype(dtype)
 
     def inverse_transform(self, X: Any) -> Any:  # noqa: N803
@@ -304,11 +301,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"inverse_transform takes rows of z with {self._n_features_out} values; got {z.shape[1]}."
             )
 
-        def moments(rows: Any) -> list[Any]:
-            p = self.vae_.likelihood(rows)  # p(x|z)
+        def moments(vae: VAE, rows: Any) -> list[Any]:
+            p = vae.likelihood(rows)  # p(x|z)
             return [p.mean(), p.stddev(), p.mode()] if self.coding_.central else [p.mean()]
 
-        mean, *rest = in_whole_blocks(moments, z.astype(np.float32))
+        with self._model() as model:
+            mean, *rest = in_whole_blocks(lambda rows: moments(model.vae, rows), z.astype(np.float32))
         center = self.coding_.center(Moments(mean, *(rest or (None, None))))
         return center if is_frame(center) else center.astype(z.dtype)
 
@@ -322,7 +320,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         x, _ = self._x(X)
-        return self._model().bounds(x, self.training_.seed) + self.coding_.log_slope(x)
+        with self._model() as model:
+            return model.bounds(x, self.training_.seed) + self.coding_.log_slope(x)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
         """Return the mean of `score_samples(X)`, nats per row; y is not used."""
@@ -343,21 +342,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             raise InputError(f"n_samples must be an integer of 1 or more; got {n_samples!r}.")
         state = self.random_state if random_state is None else random_state
         seed = int(check_random_state(state).randint(2**31 - 1))
-        return self.coding_.decode(self.vae_.sample(n_samples, seed=seed).numpy())
-
-    @property
-    def vae_(self) -> VAE:
-        """Fitted `probvae.VAE` of coded rows, x = (X - loc_) / scale_ for arrays."""
-        check_is_fitted(self)
-        return self._model().vae
-
-    def _model(self) -> "RowModel":
-        """Return the model in TensorFlow, built from `weights_` after unpickling."""
-        if getattr(self, "_live", None) is None or self._live.draws != self._score_draws():
-            vae = build(self.architecture_, schema=self.schema_)
-            assign(vae.variables, self.weights_)
-            self._live = RowModel(vae, self._score_draws())
-        return self._live
+        with self._model() as model:
+            return self.coding_.decode(model.vae.sample(n_samples, seed=seed).numpy())
 
     # ---- scikit-learn ----------------------------------------------------------------------------
 
@@ -373,10 +359,6 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if hasattr(self, "loc_") and not hasattr(self, "coding_"):
             self.schema_ = None
             self.coding_ = ArrayCoding(self.loc_, self.scale_, np.zeros(len(self.loc_), bool))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state without the model in TensorFlow, for pickles."""
-        return {name: value for name, value in super().__getstate__().items() if name != "_live"}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

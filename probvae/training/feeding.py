@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,8 +10,9 @@ import tensorflow as tf
 from probvae.config.training import Training
 from probvae.data.arrays import chunks
 from probvae.data.binarization import Prepared
+from probvae.distributions import traces
 from probvae.models.vae import VAE
-from probvae.seeds import fold_in
+from probvae.seeds import Seed, as_seed, fold_in
 from probvae.training.state import EpochSums
 
 RESIDENT_BYTES = 2 << 30  # size of the largest training set held in memory; a larger one is streamed
@@ -19,6 +20,7 @@ STEPS_PER_CALL = 16  # number of steps in a call on replicas, the same for all p
 
 PROBE = 500  # number of training examples that are checked where not all are
 CompiledLoop = Callable[[np.ndarray, EpochSums], Any]
+Loop = Callable[..., Any]
 
 
 def refuse_other_data(vae: VAE, data: Prepared, training: Training) -> None:
@@ -59,9 +61,24 @@ def share(indices: np.ndarray, replica: int, replicas: int) -> tuple[np.ndarray,
     return indices[:, np.minimum(places, size - 1)], weights
 
 
-def _is_resident(data: Prepared) -> bool:
-    """Return whether TensorFlow holds the training set in memory; otherwise it is read chunk by chunk."""
-    return _is_plain(data.train) and data.train.nbytes <= RESIDENT_BYTES
+class Form(NamedTuple):
+    """What a compiled loop needs to know of a training set before it is there.
+
+    Attributes:
+      resident: Whether TensorFlow holds it in memory; otherwise it is read chunk by chunk.
+      event_shape: E, the shape of an example.
+      dtype: Type of its values.
+    """
+
+    resident: bool
+    event_shape: tuple[int, ...]
+    dtype: Any
+
+    @classmethod
+    def of(cls, train: Any) -> "Form":
+        """Return the form of a training set [N, *E]."""
+        resident = _is_plain(train) and train.nbytes <= RESIDENT_BYTES
+        return cls(resident, tuple(train.shape[1:]), tf.as_dtype(train.dtype))
 
 
 def _is_plain(array: Any) -> bool:
@@ -81,40 +98,63 @@ def _padded(values: np.ndarray) -> tf.Tensor:
     return tf.constant(np.pad(values, [(0, padding), *[(0, 0)] * (values.ndim - 1)]))
 
 
-def compile_on_one_device(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> CompiledLoop:
+def compile_on_one_device(form: Form, strategy: Any, loop: Loop) -> Callable[[Prepared, Seed], CompiledLoop]:
     """Compile a loop over steps whose input is the whole batch; the strategy is not used.
 
-    `loop` is a function `(number, size, sums, batch) -> (number done, sums)`, where `batch(i)` returns the
-    examples of step i and their weights.
+    Args:
+      form: Form of the training sets that the loop can take.
+      strategy: Strategy of one device.
+      loop: Function `(number, size, seed, sums, batch) -> (number done, sums)`, where `batch(i)` returns the
+        examples of step i and their weights.
+
+    Returns:
+      A function from data of this form and the seed of a training to its compiled loop. All share one graph,
+      which holds neither.
     """
     sums = EpochSums(*[tf.TensorSpec([], tf.float64)] * len(EpochSums._fields))
-    resident = _is_resident(data)
-    images = tf.constant(data.train) if resident else None
-    event_shape, dtype = ((), tf.int32) if resident else (data.train.shape[1:], data.train.dtype)
+    images = tf.TensorSpec([None, *form.event_shape], form.dtype)
+    batches = tf.TensorSpec([None, None], tf.int32)
+    if not form.resident:
+        images, batches = tf.TensorSpec([], tf.int32), tf.TensorSpec([None, *images.shape], form.dtype)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, *event_shape], dtype), sums], autograph=False)
-    def compiled(batches: tf.Tensor, sums: EpochSums) -> Any:
+    @traces.once
+    @tf.function(input_signature=[images, batches, tf.TensorSpec([2], tf.int32), sums], autograph=False)
+    def compiled(images: tf.Tensor, batches: tf.Tensor, seed: tf.Tensor, sums: EpochSums) -> Any:
         def batch(i: tf.Tensor) -> tuple[tf.Tensor, None]:
-            return (batches[i] if images is None else tf.gather(images, batches[i])), None
+            return (tf.gather(images, batches[i]) if form.resident else batches[i]), None
 
-        return loop(tf.shape(batches)[0], tf.shape(batches)[1], sums, batch)
+        with traces.forgotten():
+            return loop(tf.shape(batches)[0], tf.shape(batches)[1], seed, sums, batch)
 
-    return lambda indices, sums: compiled(tf.constant(indices if resident else _rows(data, indices)), sums)
+    def bind(data: Prepared, seed: Seed) -> CompiledLoop:
+        held, pair = tf.constant(data.train if form.resident else 0), as_seed(seed)
+
+        def run(indices: np.ndarray, sums: EpochSums) -> Any:
+            batches = tf.constant(indices if form.resident else _rows(data, indices))
+            return compiled(held, batches, pair, sums)
+
+        return run
+
+    return bind
 
 
-def compile_on_replicas(data: Prepared, strategy: Any, loop: Callable[..., Any]) -> CompiledLoop:
+def compile_on_replicas(form: Form, strategy: Any, loop: Loop) -> Callable[[Prepared, Seed], CompiledLoop]:
     """Compile a loop over steps whose input on a replica is its part of the batch.
 
-    `loop` is as for `compile_on_one_device`; examples and weights are values per replica.
+    `form` and `loop` are as for `compile_on_one_device`; examples and weights are values per replica.
     """
     replicas = strategy.num_replicas_in_sync
     per_replica = strategy.experimental_distribute_values_from_function
-    resident = _is_resident(data)
-    images = per_replica(lambda context: tf.constant(data.train)) if resident else None
 
     @tf.function(autograph=False, reduce_retracing=True)
     def compiled(
-        images: Any, parts: Any, weights: Any, size: tf.Tensor, number: tf.Tensor, sums: EpochSums
+        images: Any,
+        parts: Any,
+        weights: Any,
+        size: tf.Tensor,
+        number: tf.Tensor,
+        seed: tf.Tensor,
+        sums: EpochSums,
     ) -> Any:
         def pick(
             images: Any, part: tf.Tensor, weights: tf.Tensor, i: tf.Tensor
@@ -124,17 +164,23 @@ def compile_on_replicas(data: Prepared, strategy: Any, loop: Callable[..., Any])
         def batch(i: tf.Tensor) -> Any:
             return strategy.run(pick, args=(images, parts, weights, i))
 
-        return loop(number, size, sums, batch)
+        with traces.forgotten():
+            return loop(number, size, seed, sums, batch)
 
-    def run(indices: np.ndarray, sums: EpochSums) -> Any:
-        def part(context: Any) -> tf.Tensor:
-            own, _ = share(indices, context.replica_id_in_sync_group, replicas)
-            return _padded(own if resident else _rows(data, own))
+    def bind(data: Prepared, seed: Seed) -> CompiledLoop:
+        images = per_replica(lambda context: tf.constant(data.train)) if form.resident else None
 
-        def weight(context: Any) -> tf.Tensor:
-            return _padded(share(indices, context.replica_id_in_sync_group, replicas)[1])
+        def run(indices: np.ndarray, sums: EpochSums) -> Any:
+            def part(context: Any) -> tf.Tensor:
+                own, _ = share(indices, context.replica_id_in_sync_group, replicas)
+                return _padded(own if form.resident else _rows(data, own))
 
-        number, size = (tf.constant(n) for n in indices.shape)
-        return compiled(images, per_replica(part), per_replica(weight), size, number, sums)
+            def weight(context: Any) -> tf.Tensor:
+                return _padded(share(indices, context.replica_id_in_sync_group, replicas)[1])
 
-    return run
+            number, size = (tf.constant(n) for n in indices.shape)
+            return compiled(images, per_replica(part), per_replica(weight), size, number, as_seed(seed), sums)
+
+        return run
+
+    return bind

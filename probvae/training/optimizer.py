@@ -113,6 +113,17 @@ def averages(optimizer: Any) -> list[tf.Variable]:
     return list(inner._model_variables_moving_average) if inner.use_ema else []
 
 
+def variables_of(optimizer: Any) -> list[Any]:
+    """Return all variables of an optimizer, with the number of steps first."""
+    variables = list(optimizer.variables() if callable(optimizer.variables) else optimizer.variables)
+    return [optimizer.iterations, *(v for v in variables if v is not optimizer.iterations)]
+
+
+def has_constant_rate(training: Training) -> bool:
+    """Return whether the learning rate is a variable of the optimizer, not a schedule in the graph."""
+    return training.schedule == "constant" and not training.warmup_steps
+
+
 def learning_rate(optimizer: Any) -> float:
     """Return the learning rate of the next step.
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from probvae.data.binarization import Prepared
+from probvae.data.binarization import Feed, Prepared
 from probvae.models.ascent import Objective, add_changes, forward, refuse_unconnected
 from probvae.models.training_view import seeded_by_steps
 from probvae.models.vae import VAE
-from probvae.seeds import fold_in, split
-from probvae.training.feeding import compile_on_one_device, compile_on_replicas, share
+from probvae.seeds import Seed, fold_in, split
+from probvae.training.feeding import Form, compile_on_one_device, compile_on_replicas, share
 from probvae.training.state import EpochSums
 
 MOST_SKIPPED = 100  # largest number of skipped steps in a row before training stops
@@ -55,40 +55,83 @@ def compile_steps(
       the training; the weights are then those before this step. Results do not depend on the division of an
       epoch into calls.
     """
+    form = Form.of(data.train)
+    shared = compile_shared_steps(
+        vae, optimizer, objective, data.feed, form, clip_norm=clip_norm, skip=skip, strategy=strategy
+    )
+    return shared(data, seed)
+
+
+def compile_shared_steps(
+    vae: VAE,
+    optimizer: Any,
+    objective: Objective,
+    feed: Feed,
+    form: Form,
+    *,
+    clip_norm: float = 0.0,
+    skip: bool = False,
+    strategy: Any = None,
+) -> Callable[[Prepared, Seed], Steps]:
+    """Compile training steps that several trainings, one after the other, can take.
+
+    Args:
+      vae: Model to train, as the other arguments: see `compile_steps`.
+      optimizer: Keras optimizer.
+      objective: Function to maximise.
+      feed: Function from a batch of the training set to x, `Prepared.feed`.
+      form: Form of the training sets.
+      clip_norm: Limit of the norm of the gradient.
+      skip: Whether to skip a step that is not finite.
+      strategy: `tf.distribute` strategy.
+
+    Returns:
+      A function from data and a seed to the steps of a training, as those of `compile_steps`.
+    """
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
     with strategy.scope():
         optimizer.build(vae.trainable_variables)
-    step = _Step(vae, optimizer, objective, data, seed, clip_norm, skip, strategy)
+    step = _Step(vae, optimizer, objective, feed, clip_norm, skip, strategy)
     most = step.most_skipped
 
-    def loop(number: tf.Tensor, size: tf.Tensor, sums: EpochSums, batch: Callable[[tf.Tensor], Any]) -> Any:
+    def loop(
+        number: tf.Tensor,
+        size: tf.Tensor,
+        seed: tf.Tensor,
+        sums: EpochSums,
+        batch: Callable[[tf.Tensor], Any],
+    ) -> Any:
         return tf.while_loop(
             lambda i, sums: (i < number) & (sums.in_a_row <= most),
-            lambda i, sums: (i + 1, step(sums, size, *batch(i))),
+            lambda i, sums: (i + 1, step(sums, size, seed, *batch(i))),
             (tf.constant(0), sums),
         )
 
     compile_loop = compile_on_replicas if strategy.num_replicas_in_sync > 1 else compile_on_one_device
-    run = compile_loop(data, strategy, loop)
+    bind = compile_loop(form, strategy, loop)
 
-    def steps(indices: np.ndarray, sums: EpochSums) -> tuple[int, EpochSums]:
-        before = EpochSums(*(tf.constant(v, tf.float64) for v in sums))
-        done, after = run(np.asarray(indices, np.int32), before)
-        sums = EpochSums(*(float(v) for v in after))
-        return int(done) - (sums.in_a_row > most), sums
+    def steps_of(data: Prepared, seed: Seed) -> Steps:
+        run = bind(data, seed)
 
-    return steps
+        def steps(indices: np.ndarray, sums: EpochSums) -> tuple[int, EpochSums]:
+            before = EpochSums(*(tf.constant(v, tf.float64) for v in sums))
+            done, after = run(np.asarray(indices, np.int32), before)
+            sums = EpochSums(*(float(v) for v in after))
+            return int(done) - (sums.in_a_row > most), sums
+
+        return steps
+
+    return steps_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Step:
-    """A training step; the attributes are the arguments of `compile_steps`."""
+    """A training step; the attributes are the arguments of `compile_shared_steps`."""
 
     vae: VAE
     optimizer: Any
     objective: Objective
-    data: Prepared
-    seed: int
+    feed: Feed
     clip_norm: float
     skip: bool
     strategy: Any
@@ -103,10 +146,12 @@ class _Step:
         """Largest number of skipped steps in a row that does not stop the training."""
         return float(MOST_SKIPPED if self.skip or self.scales_loss else 0)
 
-    def __call__(self, sums: EpochSums, size: tf.Tensor, batch: Any, weights: Any) -> EpochSums:
+    def __call__(
+        self, sums: EpochSums, size: tf.Tensor, seed: tf.Tensor, batch: Any, weights: Any
+    ) -> EpochSums:
         """Take the step on a batch of `size` examples if it is finite, and return the sums after it."""
         with seeded_by_steps(self.vae):
-            results = self.strategy.run(self._gradient, args=(batch, weights, size))
+            results = self.strategy.run(self._gradient, args=(batch, weights, size, seed))
         total, finite, clipped = (self.strategy.experimental_local_results(v)[0] for v in results[1:])
         taken = tf.math.is_finite(total) & (tf.constant(True) if self.scales_loss else finite)
 
@@ -127,13 +172,15 @@ class _Step:
             sums.clipped + counted * tf.cast(clipped, tf.float64),
         )
 
-    def _gradient(self, batch: tf.Tensor, weights: tf.Tensor | None, size: tf.Tensor) -> tuple[Any, ...]:
+    def _gradient(
+        self, batch: tf.Tensor, weights: tf.Tensor | None, size: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[Any, ...]:
         """Return the update and the sum of the objective over the whole batch, and flags finite and clipped.
 
         The update is the gradient, and the `Forward.changes` of the step. `batch` is the part on this replica
         of a batch of `size` examples; `weights` are 0 for its padding.
         """
-        bound, changes, gradients = self._forward_and_back(batch, weights, size)
+        bound, changes, gradients = self._forward_and_back(batch, weights, size, seed)
         total, gradients, changes = self._over_replicas(bound, gradients, changes)
         gradients, finite, clipped = _clip(gradients, self.clip_norm)
         # An optimizer that scales the loss takes no step where the gradient is not finite.
@@ -142,12 +189,14 @@ class _Step:
         }
         return (gradients, changes), total, finite, clipped
 
-    def _forward_and_back(self, batch: tf.Tensor, weights: tf.Tensor | None, size: tf.Tensor) -> Any:
+    def _forward_and_back(
+        self, batch: tf.Tensor, weights: tf.Tensor | None, size: tf.Tensor, seed: tf.Tensor
+    ) -> Any:
         """Return the objective [B] of the part of this replica, its `Forward.changes` and its gradient."""
         replicas = self.strategy.num_replicas_in_sync
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        seed_x, seed_z = _seeds(self.seed, self.optimizer.iterations, replica, replicas)
-        x = self.data.feed(batch, seed_x)
+        seed_x, seed_z = _seeds(seed, self.optimizer.iterations, replica, replicas)
+        x = self.feed(batch, seed_x)
         variables = self.vae.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
@@ -219,7 +268,7 @@ def step_inputs(
     return inputs
 
 
-def _seeds(seed: int, step: Any, replica: Any, replicas: int) -> list[tf.Tensor]:
+def _seeds(seed: Seed, step: Any, replica: Any, replicas: int) -> list[tf.Tensor]:
     """Return the seeds of the binarization and of the draws of z in a step."""
     pair = fold_in(seed, step)
     return split(pair if replicas == 1 else fold_in(pair, replica), 2)

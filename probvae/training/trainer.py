@@ -4,6 +4,7 @@ It is faster than that of Keras, `VAE.fit`, and can be interrupted and resumed f
 """
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,14 +23,13 @@ from probvae.models.vae import VAE
 from probvae.training.epochs import ChunkSize, epoch_order
 from probvae.training.feeding import STEPS_PER_CALL, refuse_other_data
 from probvae.training.non_finite import NonFiniteError, step_error
-from probvae.training.objective import in_parts, known_fraction, make_objective, refuse_large_step
-from probvae.training.optimizer import averages, learning_rate, make_optimizer
-from probvae.training.scoring import compile_test
+from probvae.training.objective import refuse_large_step
+from probvae.training.optimizer import averages, has_constant_rate, learning_rate, variables_of
 from probvae.training.settings import refuse_idle, refuse_other_parts
 from probvae.training.state import EpochSums, Row, State, assign
-from probvae.training.steps import compile_steps
 from probvae.training.strategies import refuse_unless_shared
 from probvae.training.workers import Workers
+from probvae.training.workshop import Workshop
 
 CHECKPOINT_INTERVAL = Every(seconds=300.0)
 PROBE_EXAMPLES = 200  # number of test examples in the check of weights
@@ -75,6 +75,7 @@ class Trainer:
       data: Training, test and validation set.
       training: Epochs, batch size, objective, optimizer and seed. Settings of the reading of data, such as
         `binarize`, are not used.
+      workshop: Workshop of the model, ready for this training; None for a new one.
 
     Attributes:
       progress: `State` without the variables of model and optimizer.
@@ -84,7 +85,9 @@ class Trainer:
         this model, the model does not take the data, or a step does not fit into memory.
     """
 
-    def __init__(self, vae: VAE, data: Prepared, training: Training) -> None:
+    def __init__(
+        self, vae: VAE, data: Prepared, training: Training, *, workshop: Workshop | None = None
+    ) -> None:
         refuse_other_parts(vae, data, training)
         self.vae, self.data, self.training = vae, data, training
         self.strategy = tf.distribute.get_strategy()
@@ -92,27 +95,11 @@ class Trainer:
         refuse_unless_shared(training, self.replicas)
         refuse_idle(vae, data, training)
         refuse_other_data(vae, data, training)
-        with self.strategy.scope():
-            self.optimizer = make_optimizer(training, len(data.train), vae.trainable_variables)
-        objective = make_objective(
-            training,
-            num_examples=len(data.train),
-            iterations=self.optimizer.iterations,
-            labelled=known_fraction(vae, data.train) if training.is_semisupervised else None,
-        )
-        refuse_large_step(vae, objective, data, training)
-        self.objective = in_parts(objective, training.parts)
-        self.steps = compile_steps(
-            vae,
-            self.optimizer,
-            self.objective,
-            data,
-            training.seed,
-            clip_norm=training.clip_norm,
-            skip=training.on_nonfinite == "skip",
-            strategy=self.strategy,
-        )
-        self.test = compile_test(vae, training.seed, parts=training.parts)
+        shop = Workshop.of(vae, data, training) if workshop is None else workshop
+        self.optimizer, self.objective = shop.optimizer, shop.objective
+        refuse_large_step(vae, shop.whole_objective, data, training)
+        self.steps = shop.steps(data, training.seed)
+        self.test = functools.partial(shop.test, seed=training.seed)
         self.workers = Workers(self.strategy)
         self.chunk_size = ChunkSize(fixed=STEPS_PER_CALL if self.replicas > 1 else None)
         self.progress = State(weights=[], optimizer=[])
@@ -138,7 +125,7 @@ class Trainer:
         return dataclasses.replace(
             self.progress,
             weights=[self._last.get(id(v), v.numpy()) for v in self.vae.variables],
-            optimizer=[v.numpy() for v in _variables(self.optimizer)],
+            optimizer=[v.numpy() for v in variables_of(self.optimizer)],
         )
 
     def restore(self, state: State) -> None:
@@ -150,7 +137,7 @@ class Trainer:
         instance("state", state, State, "call trainer.restore(state), with the result of trainer.state()")
         for what, variables, values in (
             ("model", self.vae.variables, state.weights),
-            ("optimizer", _variables(self.optimizer), state.optimizer),
+            ("optimizer", variables_of(self.optimizer), state.optimizer),
         ):
             if [tuple(v.shape) for v in variables] != [np.shape(value) for value in values]:
                 raise InputError(
@@ -158,8 +145,8 @@ class Trainer:
                 )
         self._last = {}
         assign(self.vae.variables, state.weights)
-        assign(_variables(self.optimizer), state.optimizer)
-        if self._has_constant_rate:
+        assign(variables_of(self.optimizer), state.optimizer)
+        if has_constant_rate(self.training):
             self.optimizer.learning_rate = self.training.learning_rate  # may differ from that of `state`
         self.progress = dataclasses.replace(state, weights=[], optimizer=[], tally=EpochSums(*state.tally))
 
@@ -176,10 +163,6 @@ class Trainer:
         for variable in self.vae.trainable_variables if self._last else ():
             variable.assign(self._last[id(variable)])
         self._last = {}
-
-    @property
-    def _has_constant_rate(self) -> bool:
-        return self.training.schedule == "constant" and not self.training.warmup_steps
 
     def _advance(self, **changes: Any) -> None:
         """Replace fields of the progress."""
@@ -220,7 +203,7 @@ class Trainer:
         instance("every", every, Every, "give Every(steps=...) or Every(seconds=...)")
         absent = {"epoch"} if self.data.validation is not None else {"epoch", "validation_elbo"}
         reported = {field.name for field in dataclasses.fields(Row)} - absent
-        checked = checked_for_trainer(callbacks, reported, scheduled=not self._has_constant_rate)
+        checked = checked_for_trainer(callbacks, reported, scheduled=not has_constant_rate(self.training))
         sizes = {"epochs": self.training.epochs, "steps": self._steps_an_epoch, "verbose": 0}
         keras = tf_keras.callbacks.CallbackList(checked, model=self.vae, **sizes)
         if callbacks:
@@ -370,9 +353,3 @@ def _logs(row: Row) -> dict[str, float]:
     """Return the logs of a row for Keras callbacks."""
     fields = dataclasses.asdict(row)
     return {name: value for name, value in fields.items() if name != "epoch" and value is not None}
-
-
-def _variables(optimizer: Any) -> list[Any]:
-    """Return all variables of an optimizer, with the number of steps first."""
-    variables = list(optimizer.variables() if callable(optimizer.variables) else optimizer.variables)
-    return [optimizer.iterations, *(v for v in variables if v is not optimizer.iterations)]
