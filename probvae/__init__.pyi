@@ -28,6 +28,7 @@ from .objectives.importance_weighted import iwae as iwae
 from .runs.run import Run as Run
 from .runs.run import open_run as open_run
 from .sampling.imputation import impute as impute
+from .sklearn import VAEImputer as VAEImputer
 from .sklearn import VAETransformer as VAETransformer
 
 __version__: str

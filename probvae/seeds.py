@@ -4,6 +4,7 @@ TFP treats an int as a *stateful* seed: two equal calls give two different draws
 every seed into the int32 pair that TFP treats as stateless.
 """
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,21 @@ def _array(seed: Any) -> np.ndarray:
 def fold_in(seed: Seed, number: Any) -> tf.Tensor:
     """Return the seed number `number` (an int or a scalar tensor) derived from `seed`, int32 [2]."""
     return tf.random.experimental.stateless_fold_in(as_seed(seed), tf.cast(number, tf.int32))
+
+
+def of_rows(seed: Seed, x: np.ndarray) -> np.ndarray:
+    """Return a seed for each row of x [N, *E] that follows from its values, an int32 array [N, 2].
+
+    Neither the order nor the number of rows matters; equal rows have equal seeds. NaN is a value like others.
+
+    >>> seeds = of_rows(0, np.array([[1.0, np.nan], [2.0, 3.0], [1.0, np.nan]]))
+    >>> bool((seeds[0] == seeds[2]).all()), bool((seeds[0] == seeds[1]).all())
+    (True, False)
+    """
+    x = np.where(np.isnan(x), np.asarray(np.nan, x.dtype), x)  # of one bit pattern
+    key = np.asarray(as_seed(seed)).tobytes()
+    digests = [hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest() for row in x]
+    return np.frombuffer(b"".join(digests), np.int32).reshape(-1, 2)
 
 
 def split(seed: Seed, num: int) -> list[tf.Tensor]:

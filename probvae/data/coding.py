@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probvae.data.kinds import NUMBERS, kind_of_codes
+from probvae.data.kinds import LEVELS, NUMBERS, kind_of_codes
 from probvae.data.value_types import TYPES, Level, since_1970, split_missing
 from probvae.errors import InputError
 
@@ -63,6 +63,12 @@ class Column:
     def likelihood(self) -> str:
         """Kind of the distribution of the code, an entry of `Architecture.columns`."""
         return kind_of_codes(self.kind, self.logarithm)
+
+    @property
+    def is_ordered(self) -> bool:
+        """True unless the column has levels without an order."""
+        name = self.kind.partition(":")[0]
+        return name not in LEVELS or LEVELS[name].ordered
 
     @property
     def is_constant(self) -> bool:

@@ -1,5 +1,6 @@
 """Imputation of the missing cells of a DataFrame, in the units of its columns."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,8 @@ class FrameImputation(NamedTuple):
         without them.
       probabilities: Probabilities of the levels by column, each a frame [N, K].
       effective_sample_size: (sum w)^2 / sum w^2 of each row, as in `Imputation`.
+      quantiles: Quantiles of the missing cells, with the probability as first level of the index; missing for
+        levels without an order. None without them.
     """
 
     values: "pd.DataFrame"
@@ -39,6 +42,7 @@ class FrameImputation(NamedTuple):
     draws: "pd.DataFrame | None"
     probabilities: "dict[str, pd.DataFrame]"
     effective_sample_size: "pd.Series"
+    quantiles: "pd.DataFrame | None" = None
 
 
 def schema_of_frame(schema: Schema | None) -> Schema:
@@ -60,7 +64,9 @@ def draws_needed(schema: Schema, num_draws: int) -> int:
     return max(num_draws, LOGARITHM_DRAWS if any(c.logarithm for c in schema.columns) else 0)
 
 
-def to_frames(schema: Schema, frame: "pd.DataFrame", imputed: Any, num_draws: int) -> FrameImputation:
+def to_frames(
+    schema: Schema, frame: "pd.DataFrame", imputed: Any, num_draws: int, quantiles: Sequence[float] = ()
+) -> FrameImputation:
     """Return imputed codes as frames.
 
     Args:
@@ -68,13 +74,14 @@ def to_frames(schema: Schema, frame: "pd.DataFrame", imputed: Any, num_draws: in
       frame: Frame with missing cells.
       imputed: `Imputation` of `schema.encode(frame)`, with `draws_needed` draws.
       num_draws: Number of draws to return.
+      quantiles: Probabilities of the quantiles of `imputed`.
     """
     import pandas as pd
 
     mean, sd, probabilities = {}, {}, {}
-    values, draws = frame.copy(), None
-    if num_draws:
-        draws = pd.concat([frame] * num_draws, keys=range(num_draws), names=["draw"])
+    values = frame.copy()
+    draws = _repeated(frame, "draw", range(num_draws))
+    ends = _repeated(frame, "quantile", quantiles)
     for i, column in schema.in_place:
         _, missing = split_missing(frame[column.name])
         center, deviation = _moments(column, imputed, i)
@@ -96,9 +103,11 @@ def to_frames(schema: Schema, frame: "pd.DataFrame", imputed: Any, num_draws: in
             center = np.rint(center) if column.type == "integer" else center
         _fill(values, column.name, missing, center)
         if draws is not None:
-            drawn = column.decode(imputed.draws[:num_draws, :, i]).reshape(-1)
-            drawn = _in_zone(drawn, frame[column.name]) if column.unit else drawn
-            _fill(draws, column.name, np.tile(missing, num_draws), drawn)
+            _fill_all(draws, frame, column, missing, imputed.draws[:num_draws, :, i])
+        if ends is not None:
+            _fill_all(ends, frame, column, missing, imputed.quantiles[:, :, i])
+            if not column.is_ordered:
+                ends[column.name] = ends[column.name].mask(np.tile(missing, len(quantiles)))
     return FrameImputation(
         values,
         pd.DataFrame(mean),
@@ -106,7 +115,24 @@ def to_frames(schema: Schema, frame: "pd.DataFrame", imputed: Any, num_draws: in
         draws,
         probabilities,
         pd.Series(imputed.effective_sample_size, frame.index),
+        ends,
     )
+
+
+def _repeated(frame: "pd.DataFrame", name: str, keys: Sequence[Any]) -> "pd.DataFrame | None":
+    """Return a copy of the frame for each key, which is the first level of the index; None without keys."""
+    import pandas as pd
+
+    return pd.concat([frame] * len(keys), keys=keys, names=[name]) if len(keys) else None
+
+
+def _fill_all(
+    copies: "pd.DataFrame", frame: "pd.DataFrame", column: Column, missing: np.ndarray, x: np.ndarray
+) -> None:
+    """Fill the missing cells of a column in all copies of a frame by codes x [R, N]."""
+    drawn = column.decode(x).reshape(-1)
+    drawn = _in_zone(drawn, frame[column.name]) if column.unit else drawn
+    _fill(copies, column.name, np.tile(missing, len(x)), drawn)
 
 
 def _moments(column: Column, imputed: Any, i: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,13 +1,14 @@
 """Imputation of missing values from p(x_missing | x_seen) of a model, with its uncertainty."""
 
+import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 import tensorflow as tf
 
-from probvae.arguments import count
+from probvae.arguments import count, weight
 from probvae.config.choices import column_sizes
 from probvae.errors import InputError
 from probvae.inference.blocks import as_data, in_blocks
@@ -15,14 +16,14 @@ from probvae.models.vae import VAE
 from probvae.objectives.bound import log_terms
 from probvae.objectives.memory import refuse_values
 from probvae.sampling.frame_imputation import FrameImputation, draws_needed, schema_of_frame, to_frames
-from probvae.seeds import Seed, fold_in, split
+from probvae.seeds import Seed, fold_in, of_rows, split
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FEW = 10  # effective sample size below which an imputation is unreliable
-BLOCK = 1 << 20  # number of values of x in a block
-DRAWN = 1 << 28  # number of values of x in the draws of a block
+BLOCK = 1 << 20  # number of values of x that are decoded at once
+HELD = 1 << 24  # number of values of x in the draws of a block of examples
 
 
 class Imputation(NamedTuple):
@@ -37,6 +38,7 @@ class Imputation(NamedTuple):
         above is unreliable.
       probabilities: Probabilities of the levels, [N, K], by the index of a column of levels; 0 and 1 for
         observed values.
+      quantiles: Quantiles of p(x_missing | x_seen) of each value, [Q, N, *E]; None for Q = 0.
     """
 
     mean: np.ndarray
@@ -44,29 +46,50 @@ class Imputation(NamedTuple):
     draws: np.ndarray | None
     effective_sample_size: np.ndarray
     probabilities: dict[int, np.ndarray]
+    quantiles: np.ndarray | None = None
 
 
 @overload
 def impute(
-    vae: VAE, x: np.ndarray, *, num_samples: int = 1000, num_draws: int = 0, seed: Seed = 0
+    vae: VAE,
+    x: np.ndarray,
+    *,
+    num_samples: int = 1000,
+    num_draws: int = 0,
+    quantiles: Sequence[float] = (),
+    seed: Seed = 0,
 ) -> Imputation: ...
 
 
 @overload
 def impute(
-    vae: VAE, x: "pd.DataFrame", *, num_samples: int = 1000, num_draws: int = 0, seed: Seed = 0
+    vae: VAE,
+    x: "pd.DataFrame",
+    *,
+    num_samples: int = 1000,
+    num_draws: int = 0,
+    quantiles: Sequence[float] = (),
+    seed: Seed = 0,
 ) -> FrameImputation: ...
 
 
 def impute(
-    vae: VAE, x: Any, *, num_samples: int = 1000, num_draws: int = 0, seed: Seed = 0
+    vae: VAE,
+    x: Any,
+    *,
+    num_samples: int = 1000,
+    num_draws: int = 0,
+    quantiles: Sequence[float] = (),
+    seed: Seed = 0,
 ) -> Imputation | FrameImputation:
     """Impute missing values with their uncertainty, from p(x_missing | x_seen) of the model.
 
     K draws z from q(z|x_seen) have the weights w = p(x_seen|z) p(z) / q(z|x_seen). The mean is the weighted
     mean of E[x|z], the standard deviation is that of draws x ~ p(x|z) with these weights, and the draws come
     from p(x|z) at values of z resampled by weight. All are consistent as K grows, for any q(z|x); the bias is
-    of order 1/K. The standard deviation does not include the error of the model.
+    of order 1/K. The standard deviation does not include the error of the model. The draws of an example
+    follow from its values and the seed, so that other examples and their order do not matter; equal examples
+    have equal draws.
 
     Args:
       vae: Model whose likelihood and encoder take missing values.
@@ -74,6 +97,7 @@ def impute(
       num_samples: K, the number of draws of z for each example.
       num_draws: R, the number of draws of the missing values; above the effective sample size they repeat
         values of z.
+      quantiles: Probabilities of the Q quantiles of the missing values, between 0 and 1.
       seed: Seed of the draws, an int or an int32 pair.
 
     Returns:
@@ -87,29 +111,32 @@ def impute(
       Mattei & Frellsen 2019, MIWAE, arXiv:1812.02633, section 2.4.
     """
     num_samples, num_draws = count("num_samples", num_samples), count("num_draws", num_draws, 0)
+    quantiles = [weight("a quantile", q, above=True) for q in quantiles]
+    if any(q >= 1 for q in quantiles):
+        raise InputError(f"quantiles must lie between 0 and 1; got {max(quantiles):g}.")
     if hasattr(x, "columns"):
         schema = schema_of_frame(vae.schema)
         options: dict[str, Any] = {"num_samples": num_samples, "seed": seed}
         draws = draws_needed(schema, num_draws)
-        imputed = impute(vae, schema.encode(x), num_draws=draws, **options)
-        return to_frames(schema, x, imputed, num_draws)
+        imputed = impute(vae, schema.encode(x), num_draws=draws, quantiles=quantiles, **options)
+        return to_frames(schema, x, imputed, num_draws, quantiles)
     x = as_data(vae, x)
     refuse_values("num_samples", num_samples, vae.latent_dim + 1)
     refuse_values("num_draws", num_draws, x.size)
     levels = _levels(vae)
-    step, redraw = _compile(vae, num_draws)
+    run = functools.partial(_impute_block, *_compile(vae, num_draws))
     values = int(np.prod(vae.event_shape))
-    decodes = int(np.clip(BLOCK // values, 1, 10_000))
-    drawn = max(1, DRAWN // (values * max(1, num_draws)))
-    size = int(np.clip(BLOCK // num_samples, 1, min(250, decodes, drawn, len(x))))
-    chunk = max(1, decodes // size)
+    chunk = int(np.clip(BLOCK // values, 1, num_samples))
     sizes = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
+    held = values * max(chunk, num_draws, num_samples if quantiles else 0)
+    size = int(np.clip(HELD // held, 1, len(x)))
+    seeds = of_rows(seed, x)
 
     def impute_block(rows: slice) -> list[np.ndarray]:
-        return _impute_block(step, redraw, x[rows], sizes, levels, fold_in(seed, rows.start))
+        return run(x[rows], seeds[rows], sizes, levels, quantiles)
 
-    axes = (0, 0, 1, 0, *[0] * len(levels))
-    mean, sd, draws, effective, *probabilities = in_blocks(impute_block, len(x), size, axes=axes)
+    axes = (0, 0, 1, 0, 1, *[0] * len(levels))
+    mean, sd, draws, effective, ends, *probabilities = in_blocks(impute_block, len(x), size, axes=axes)
     few = int(np.sum(effective < FEW))
     if few:
         warnings.warn(
@@ -118,7 +145,9 @@ def impute(
             stacklevel=2,
         )
     by_column = dict(zip(levels, probabilities, strict=True))
-    return Imputation(mean, sd, draws if num_draws else None, effective, by_column)
+    return Imputation(
+        mean, sd, draws if num_draws else None, effective, by_column, ends if quantiles else None
+    )
 
 
 def _levels(vae: VAE) -> dict[int, int]:
@@ -135,15 +164,17 @@ def _impute_block(
     step: Callable[..., Any],
     redraw: Callable[..., Any],
     x: np.ndarray,
+    seeds: np.ndarray,
     sizes: list[int],
     levels: dict[int, int],
-    seed: tf.Tensor,
+    quantiles: Sequence[float],
 ) -> list[np.ndarray]:
     """Impute a block of examples, with `sizes` the numbers of draws decoded at a time."""
     moments = _Moments(x.shape, levels)
-    log_w, z = [], []
+    log_w, z, drawn = [], [], []
     for i, size in enumerate(sizes):
-        log_w_i, z_i, mean, draw = (t.numpy() for t in step(x, tf.constant(size), fold_in(seed, i + 1)))
+        parts = step(x, tf.constant(size), seeds, tf.constant(i + 1))  # [N, S, ...]
+        log_w_i, z_i, mean, draw = (np.swapaxes(part, 0, 1) for part in parts)
         if not np.all(np.isfinite(log_w_i)):
             raise InputError(
                 "log p(x|z) is not finite: x must be missing (nan) or in the support, the model must take "
@@ -153,6 +184,8 @@ def _impute_block(
         moments.add(log_w_i, mean, draw)
         log_w.append(log_w_i)
         z.append(z_i)
+        if quantiles:
+            drawn.append(draw)
     missing = np.isnan(x)
     mean, sd, effective = moments.result()
     probabilities = moments.probabilities()
@@ -163,12 +196,16 @@ def _impute_block(
         p[seen] = x[seen, i, None] == np.arange(levels[i])
         if levels[i] > 2:  # a mean of the indices of levels means nothing
             mean[:, i] = p.argmax(axis=1)
-    draws = redraw(np.concatenate(log_w), np.concatenate(z), fold_in(seed, 0)).numpy()
+    draws = redraw(np.concatenate(log_w), np.concatenate(z), seeds).numpy()
+    ends = np.empty([0, *x.shape], np.float32)
+    if quantiles:
+        ends = weighted_quantiles(np.concatenate(drawn), np.concatenate(log_w), quantiles)
     return [
         np.where(missing, mean, x).astype(np.float32),
         np.where(missing, sd, 0.0).astype(np.float32),
         np.where(missing, draws, x),
         effective,
+        np.where(missing, ends, x),
         *probabilities.values(),
     ]
 
@@ -210,29 +247,60 @@ class _Moments:
         return self.mean / total, np.sqrt(np.maximum(variance, 0)), self.total**2 / self.squares
 
 
+def weighted_quantiles(draws: np.ndarray, log_w: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
+    """Return quantiles of weighted draws: the least draw up to which the weights reach the probability.
+
+    Args:
+      draws: Draws [S, N, *E].
+      log_w: Log-weights [S, N].
+      quantiles: Q probabilities.
+
+    Returns:
+      Array [Q, N, *E].
+    """
+    w = np.exp(log_w.astype(np.float64) - log_w.max(axis=0))
+    w = (w / w.sum(axis=0)).reshape(*w.shape, *[1] * (draws.ndim - 2))
+    order = np.argsort(draws, axis=0)
+    reached = np.cumsum(np.take_along_axis(np.broadcast_to(w, draws.shape), order, axis=0), axis=0)
+    last = len(draws) - 1
+    places = [np.minimum((reached < q - 1e-12).sum(axis=0, keepdims=True), last) for q in quantiles]
+    return np.take_along_axis(draws, np.take_along_axis(order, np.concatenate(places), axis=0), axis=0)
+
+
 def _compile(vae: VAE, num_draws: int) -> tuple[Callable[..., Any], Callable[..., tf.Tensor]]:
+    """Return functions for a block of examples, each with draws of its own seed."""
+
     @tf.function(
         autograph=False,
         input_signature=[
             tf.TensorSpec([None, *vae.event_shape]),
             tf.TensorSpec([], tf.int32),
-            tf.TensorSpec([2], tf.int32),
+            tf.TensorSpec([None, 2], tf.int32),
+            tf.TensorSpec([], tf.int32),
         ],
     )
-    def step(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        seed_z, seed_x = split(seed, 2)
-        terms = log_terms(vae, x, num_samples=num_samples, seed=seed_z)  # z ~ q(z|x_seen)
-        p = vae.likelihood(terms.z)  # p(x|z)
-        return terms.log_weights, terms.z, p.mean(), p.sample(seed=seed_x)
+    def step(x: tf.Tensor, num_samples: tf.Tensor, seeds: tf.Tensor, chunk: tf.Tensor) -> Any:
+        def draw(example: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            x, seed = example
+            seed_z, seed_x = split(fold_in(seed, chunk), 2)
+            terms = log_terms(vae, x[tf.newaxis], num_samples=num_samples, seed=seed_z)  # z ~ q(z|x_seen)
+            p = vae.likelihood(terms.z)  # p(x|z)
+            parts = (terms.log_weights, terms.z, p.mean(), p.sample(seed=seed_x))
+            return tuple(part[:, 0] for part in parts)
+
+        return tf.map_fn(draw, (x, seeds), fn_output_signature=4 * (x.dtype,))
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def redraw(log_w: tf.Tensor, z: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        seed_z, seed_x = split(seed, 2)
+    def redraw(log_w: tf.Tensor, z: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        def draw(example: tuple[tf.Tensor, ...]) -> tf.Tensor:
+            log_w, z, seed = example
+            seed_z, seed_x = split(fold_in(seed, 0), 2)
+            chosen = tf.random.stateless_categorical(log_w[tf.newaxis], num_draws, seed_z)[0]  # [R]
+            return vae.decoded_draws(tf.gather(z, chosen), seed_x, loop=True)  # [R, *E]
+
         log_w = tf.transpose(log_w - tf.reduce_max(log_w, axis=0))  # [N, K]
-        chosen = tf.random.stateless_categorical(log_w, num_draws, seed_z)  # [N, R]
-        z = tf.gather(tf.transpose(z, [1, 0, 2]), chosen, batch_dims=1)  # [N, R, L]
-        rows = tf.reshape(tf.transpose(z, [1, 0, 2]), [-1, vae.latent_dim])  # [R N, L]
-        x = vae.decoded_draws(rows, seed_x, loop=True)
-        return tf.reshape(x, [num_draws, -1, *vae.event_shape])  # [R, N, *E]
+        examples = (log_w, tf.transpose(z, [1, 0, 2]), seeds)
+        x = tf.map_fn(draw, examples, fn_output_signature=z.dtype)  # [N, R, *E]
+        return tf.reshape(tf.einsum("nr...->rn...", x), [num_draws, -1, *vae.event_shape])
 
     return step, redraw

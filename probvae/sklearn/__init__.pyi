@@ -1,1 +1,2 @@
+from .imputer import VAEImputer as VAEImputer
 from .transformer import VAETransformer as VAETransformer

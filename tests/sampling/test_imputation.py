@@ -13,7 +13,7 @@ from probvae import InputError
 from probvae.distributions.missing import encoder_inputs
 from probvae.likelihoods import LIKELIHOODS
 from probvae.sampling import imputation
-from probvae.sampling.imputation import impute
+from probvae.sampling.imputation import impute, weighted_quantiles
 
 
 def posterior_layers(latent_dim):
@@ -70,7 +70,7 @@ def imputed():
     x = np.where(gone, np.nan, truth).astype(np.float32)
     exact = [model.conditional(row) for row in x]
     mean, cov = np.stack([e[0] for e in exact]), np.stack([e[1] for e in exact])
-    found = impute(model.vae(), x, num_samples=2000, num_draws=40, seed=1)
+    found = impute(model.vae(), x, num_samples=2000, num_draws=40, quantiles=(0.05, 0.5, 0.95), seed=1)
     return model, x, gone, truth[gone].reshape(n, 2), mean, cov, found
 
 
@@ -130,6 +130,52 @@ def test_intervals_cover_the_truth(imputed):
     assert stats.binomtest(int(narrow.sum()), len(narrow), 37 / 41).pvalue < ALPHA
 
 
+def test_quantiles_are_those_of_the_conditional(imputed):
+    """Deterministic given the seed: the exact probabilities below the quantiles are 5%, 50% and 95%."""
+    _, x, gone, _, mean, cov, found = imputed
+    sd = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
+    ends = np.stack([missing_of(end, gone) for end in found.quantiles])
+    below = stats.norm.cdf((ends - mean) / sd).mean(axis=(1, 2))
+    np.testing.assert_allclose(below, [0.05, 0.5, 0.95], atol=0.01)
+    assert np.abs(stats.norm.cdf((ends - found.mean[gone].mean()) / sd).mean(axis=(1, 2)) - 0.05)[0] > 0.01
+    np.testing.assert_array_equal(found.quantiles[:, ~gone], np.tile(x[~gone], [3, 1]))
+
+
+def test_weighted_quantiles_by_hand():
+    draws = np.array([[3.0, 1], [1, 2], [2, 3]])[:, :, None]  # [S, N, D]
+    log_w = np.log([[0.5, 1], [0.2, 1], [0.3, 2]])
+    found = weighted_quantiles(draws, log_w, (0.1, 0.2, 0.3, 0.5, 0.9))[..., 0]
+    np.testing.assert_array_equal(found, [[1, 1], [1, 1], [2, 2], [2, 2], [3, 3]])
+
+
+def test_other_examples_do_not_matter(imputed):
+    """An example is imputed from its values and the seed, bit for bit, whatever stands beside it."""
+    model, x, *_ = imputed
+    vae, options = model.vae(), {"num_samples": 300, "num_draws": 3, "quantiles": (0.2,)}
+    x = x[:6]
+    every = impute(vae, x, seed=5, **options)
+    for order in ([3], [5, 2, 0, 3, 1, 4], [0, 0, 1]):
+        some = impute(vae, x[order], seed=5, **options)
+        for name, axis in (
+            ("mean", 0),
+            ("sd", 0),
+            ("draws", 1),
+            ("effective_sample_size", 0),
+            ("quantiles", 1),
+        ):
+            expected = np.take(getattr(every, name), order, axis=axis)
+            np.testing.assert_array_equal(getattr(some, name), expected, err_msg=name)
+    other = x[:2].copy()
+    other[1, np.flatnonzero(~np.isnan(x[1]))[0]] += 1.0  # another value, so other draws
+    changed = impute(vae, other, seed=5, **options)
+    np.testing.assert_array_equal(changed.draws[:, 0], every.draws[:, 0])
+    noise = (changed.draws - changed.draws.mean(axis=0))[:, 1] - (every.draws - every.draws.mean(axis=0))[
+        :, 1
+    ]
+    assert np.abs(noise[:, np.isnan(other[1])]).min() > 1e-4
+    assert not np.array_equal(impute(vae, x, seed=6, **options).draws, every.draws)
+
+
 def test_without_the_weights_all_of_this_fails(imputed, monkeypatch):
     model, x, gone, _, mean, _, _ = imputed
     plain = imputation.log_terms
@@ -148,7 +194,7 @@ def test_without_the_weights_all_of_this_fails(imputed, monkeypatch):
     np.testing.assert_allclose(found.effective_sample_size, 200, rtol=1e-5)
 
 
-def test_blocks_and_seeds(imputed, monkeypatch, eager):
+def test_blocks_and_seeds(imputed, monkeypatch):
     model, x, gone, _, mean, _, _ = imputed
     vae = model.vae()
     first, again = (impute(vae, x[:4], num_samples=300, seed=1) for _ in range(2))
@@ -194,6 +240,8 @@ def test_mistakes_are_named():
         impute(model.vae(), x[:, :3])
     with pytest.raises(InputError, match="x has missing values"):
         impute(model.vae(missing=False), x, num_samples=10)
+    with pytest.raises(InputError, match="quantiles must lie between 0 and 1; got 1"):
+        impute(model.vae(), x, num_samples=10, quantiles=(0.5, 1.0))
 
 
 @pytest.mark.slow

@@ -1,0 +1,155 @@
+"""The scikit-learn imputer: its contract, and that what it fills in is that of `probvae.impute`."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from test_sklearn import QUICK, name_of
+
+import probvae
+from probvae.errors import InputError
+from probvae.sklearn import VAEImputer
+
+TINY = {"units": (8,), "epochs": 2, "num_draws": 200, "random_state": 0}
+ALPHA = 1e-6
+pytestmark = pytest.mark.filterwarnings("ignore:.*effective sample size")  # models of two epochs
+
+
+def holes(n=80, seed=0):
+    """Rows of three numbers, the second of which follows the first, with a fifth of the cells missing."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal([n, 3]) * [1.0, 10.0, 1.0] + [0, 50, 0]
+    x[:, 1] += 30 * x[:, 0]
+    x[rng.random(x.shape) < 0.2] = np.nan
+    return x
+
+
+FRAME = pd.DataFrame(
+    {
+        "height": holes()[:, 0] * 10 + 170,
+        "sex": pd.Categorical(np.where(np.arange(80) % 5 == 0, None, np.where(np.arange(80) % 2, "f", "m"))),
+        "rooms": pd.array([None if i % 7 == 0 else i % 4 for i in range(80)], dtype="Int64"),
+        "empty": np.nan,
+    },
+    index=[f"row {i}" for i in range(80)],
+)
+
+
+@pytest.fixture(scope="module")
+def of_array():
+    return VAEImputer(2, **TINY).fit(holes())
+
+
+@pytest.fixture(scope="module")
+def of_frame():
+    return VAEImputer(2, add_indicator=True, **TINY).fit(FRAME)
+
+
+def checks():
+    """Return scikit-learn's checks of the imputer, the longer ones marked slow."""
+    mark = parametrize_with_checks([VAEImputer(epochs=1, units=(8,), num_draws=20)])
+    return [
+        pytest.param(
+            estimator, check, id=name_of(check), marks=() if name_of(check) in QUICK else pytest.mark.slow
+        )
+        for estimator, check in mark.args[1]
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:SCIPY_ARRAY_API")
+@pytest.mark.parametrize(("estimator", "check"), checks())
+def test_checks_of_scikit_learn(estimator, check, eager):
+    check(estimator)
+
+
+def test_missing_cells_of_an_array_are_filled_by_the_model(of_array):
+    x = holes()
+    missing, coding = np.isnan(x), of_array.transformer_.coding_
+    filled = of_array.transform(x)
+    np.testing.assert_array_equal(filled[~missing], x[~missing])
+    assert np.isfinite(filled).all()
+    seed = of_array.transformer_.training_.seed
+    imputed = probvae.impute(of_array.transformer_.vae_, coding.encode(x), num_samples=200, seed=seed)
+    np.testing.assert_allclose(filled[missing], coding.decode(imputed.mean)[missing], rtol=1e-6)
+    np.testing.assert_array_equal(of_array.effective_sample_size(x), imputed.effective_sample_size)
+    assert of_array.transform(x.astype(np.float32)).dtype == np.float32
+
+
+def test_rows_do_not_depend_on_their_company(of_array):
+    x = holes()
+    order = np.random.default_rng(1).permutation(len(x))[:7]
+    np.testing.assert_array_equal(of_array.transform(x[order]), of_array.transform(x)[order])
+
+
+def test_draws_and_intervals_are_those_of_one_distribution(of_array):
+    """A draw lies within the 80% interval with that probability, by binomial test over rows."""
+    x = np.tile(holes(400, seed=3), (1, 1))
+    x[:, 0], x[:, 1:] = np.nan, np.nan_to_num(x[:, 1:], nan=0.5)
+    low, high = of_array.intervals(x, level=0.8)
+    draws = of_array.sample(x, num_draws=2)
+    assert len(draws) == 2 and not np.array_equal(draws[0], draws[1])
+    inside = (low[:, 0] <= draws[0][:, 0]) & (draws[0][:, 0] <= high[:, 0])
+    assert stats.binomtest(int(inside.sum()), 400, 0.8).pvalue > ALPHA
+    wide = of_array.intervals(x, level=0.99)
+    inside = (wide[0][:, 0] <= draws[0][:, 0]) & (draws[0][:, 0] <= wide[1][:, 0])
+    assert stats.binomtest(int(inside.sum()), 400, 0.8).pvalue < ALPHA
+    np.testing.assert_array_equal(low[:, 1:], x[:, 1:])
+
+
+def test_frames_come_back_as_frames(of_frame):
+    filled = of_frame.transform(FRAME)
+    names = ["height", "sex", "rooms"]
+    marks = [f"missingindicator_{name}" for name in FRAME.columns]
+    assert list(filled.columns) == names + marks == list(of_frame.get_feature_names_out())
+    assert filled.index.equals(FRAME.index) and not filled[names].isna().any(axis=None)
+    assert (filled.dtypes[names] == FRAME.dtypes[names]).all()
+    for name in names:
+        seen = FRAME[name].notna()
+        assert (filled[name][seen] == FRAME[name][seen]).all()
+        np.testing.assert_array_equal(filled[f"missingindicator_{name}"], ~seen)
+    low, high = of_frame.intervals(FRAME)
+    assert list(low.columns) == names and low.shape == high.shape
+    assert (low["height"] <= high["height"]).all() and (low["rooms"] <= high["rooms"]).all()
+    assert low["sex"].isna().equals(FRAME["sex"].isna())  # levels without an order
+    wide = clone(of_frame).set_params(keep_empty_features=True, add_indicator=False).fit(FRAME)
+    assert list(wide.transform(FRAME).columns) == list(FRAME.columns)
+    assert (wide.transform(FRAME)["empty"] == 0).all()
+    assert of_frame.transform(FRAME[FRAME.columns[::-1]]).equals(filled)
+
+
+def test_probabilities_of_levels(of_frame):
+    p = of_frame.predict_proba(FRAME, "sex")
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-6)
+    seen = FRAME["sex"].notna()
+    assert list(p.columns) == ["f", "m"] and set(np.unique(p[seen])) == {0.0, 1.0}
+    filled = of_frame.transform(FRAME)["sex"]
+    assert (p.idxmax(axis=1) == filled.astype(object)).all()
+    assert (p[~seen].max(axis=1) < 1).all()
+
+
+def test_same_seed_same_numbers_and_pickles(of_frame):
+    again = clone(of_frame).fit(FRAME)
+    assert again.transform(FRAME).equals(of_frame.transform(FRAME))
+    copy = pickle.loads(pickle.dumps(of_frame))
+    assert copy.transform(FRAME).equals(of_frame.transform(FRAME))
+
+
+def test_few_effective_draws_are_told(of_array):
+    far = np.array([[1e3, 1e3, np.nan]])
+    with pytest.warns(UserWarning, match="1 of 1 rows have an effective sample size below 10.*num_draws"):
+        of_array.transform(far)
+
+
+def test_mistakes_are_named(of_array, of_frame):
+    with pytest.raises(InputError, match="level must lie between 0 and 1; got 90"):
+        of_array.intervals(holes(), level=90)
+    with pytest.raises(InputError, match="must be a column of levels \\('sex'"):
+        of_frame.predict_proba(FRAME, "height")
+    with pytest.raises(InputError, match="lacks 'sex'"):
+        of_frame.transform(FRAME.drop(columns="sex"))
+    with pytest.raises(InputError, match="all cells are missing"):
+        VAEImputer(**TINY).fit(np.full([5, 2], np.nan))
