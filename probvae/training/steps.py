@@ -24,15 +24,7 @@ Steps = Callable[[np.ndarray, EpochSums], tuple[int, EpochSums]]
 
 
 def compile_steps(
-    vae: VAE,
-    optimizer: Any,
-    objective: Objective,
-    data: Prepared,
-    seed: int,
-    *,
-    clip_norm: float = 0.0,
-    skip: bool = False,
-    strategy: Any = None,
+    vae: VAE, optimizer: Any, objective: Objective, data: Prepared, seed: int, **options: Any
 ) -> Steps:
     """Compile training steps into one function.
 
@@ -45,9 +37,7 @@ def compile_steps(
       objective: Function `(vae, x, *, seed) -> [B]` to maximise.
       data: Training set, held in memory or read from its file chunk by chunk.
       seed: Seed of the draws of z and of the binarization.
-      clip_norm: Limit of the norm of the gradient over all weights; 0 for no limit.
-      skip: Whether to skip a step that is not finite, instead of stopping there.
-      strategy: `tf.distribute` strategy that created the variables of the model; None takes the current one.
+      **options: Options of `compile_shared_steps`.
 
     Returns:
       A function from indices [steps, batch size], int32, and `EpochSums` to the number of completed steps and
@@ -56,9 +46,7 @@ def compile_steps(
       epoch into calls.
     """
     form = Form.of(data.train)
-    shared = compile_shared_steps(
-        vae, optimizer, objective, data.feed, form, clip_norm=clip_norm, skip=skip, strategy=strategy
-    )
+    shared = compile_shared_steps(vae, optimizer, objective, data.feed, form, **options)
     return shared(data, seed)
 
 
@@ -76,14 +64,14 @@ def compile_shared_steps(
     """Compile training steps that several trainings, one after the other, can take.
 
     Args:
-      vae: Model to train, as the other arguments: see `compile_steps`.
-      optimizer: Keras optimizer.
-      objective: Function to maximise.
+      vae: Model to train.
+      optimizer: Keras optimizer; its number of steps seeds each step.
+      objective: Function `(vae, x, *, seed) -> [B]` to maximise.
       feed: Function from a batch of the training set to x, `Prepared.feed`.
       form: Form of the training sets.
-      clip_norm: Limit of the norm of the gradient.
-      skip: Whether to skip a step that is not finite.
-      strategy: `tf.distribute` strategy.
+      clip_norm: Limit of the norm of the gradient over all weights; 0 for no limit.
+      skip: Whether to skip a step that is not finite, instead of stopping there.
+      strategy: `tf.distribute` strategy that created the variables of the model; None takes the current one.
 
     Returns:
       A function from data and a seed to the steps of a training, as those of `compile_steps`.

@@ -22,6 +22,7 @@ CASES = {
     "sphere": SPHERE,
     "gated": {"network": "gated_mlp"},
     "mixed": MIXED,
+    "trained columns": {"likelihood": "mixed", "columns": ("ordinal:3", "student_t", "normal")},
     "normal_shared": {"likelihood": "normal_shared"},
     "missing": {"missing": True},
     "hierarchy": {"latent_layers": (1, 1), "prior": "standard_normal"},
@@ -29,6 +30,7 @@ CASES = {
     "series": {"event_shape": (8, 2), "network": "conv1d", "filters": (2, 3)},
     **{f"images {name}": {**IMAGES, "network": name} for name in NETWORKS if name.endswith("conv")},
 }
+WHOLE = ("hierarchy", "with y", "prior vamp", "posterior iaf", "posterior spline")  # built as a whole
 SLOW = [name for name in CASES if name not in ("plain", "mixed", "gated", "prior mixture")]
 
 
@@ -44,7 +46,7 @@ def test_initial_weights_are_those_of_the_model(name):
             np.testing.assert_array_equal(a, b)
             assert a.dtype == b.dtype
     whole = initial._RECIPES[initial.identity_of(architecture)] is None
-    assert whole == (name in ("hierarchy", "with y"))  # else the networks are not made again
+    assert whole == (name in WHOLE)
 
 
 def test_a_recipe_that_gives_other_weights_is_not_used(monkeypatch):

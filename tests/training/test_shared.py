@@ -103,7 +103,7 @@ def test_other_data_and_other_settings_of_no_graph_share_it_too(pool):
     assert_same(given, alone(other, data(17)))
 
 
-def test_what_a_training_leaves_behind_would_be_seen(monkeypatch):
+def test_what_a_training_leaves_behind_would_be_seen(monkeypatch, eager):
     """The optimizer starts anew; one that did not would give other weights."""
     monkeypatch.setattr(workshop, "variables_of", lambda optimizer: [])
     shared.fit(TINY, data(), FEW)
@@ -147,7 +147,7 @@ def test_an_entry_of_a_registry_that_is_replaced_is_another_plan(monkeypatch):
 # ---- independence ------------------------------------------------------------------------------------
 
 
-def test_later_fits_do_not_change_earlier_estimators():
+def test_later_fits_do_not_change_earlier_estimators(eager):
     options = {"units": (4,), "epochs": 1, "score_num_samples": 2}
     first = VAETransformer(random_state=0, **options).fit(X)
     vae = first.vae_
@@ -163,7 +163,7 @@ def test_later_fits_do_not_change_earlier_estimators():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_a_training_that_is_broken_off_is_thrown_away(error, pool):
+def test_a_training_that_is_broken_off_is_thrown_away(error, pool, eager):
     shared.fit(TINY, data(), FEW)
 
     def breaks(row):
@@ -175,7 +175,7 @@ def test_a_training_that_is_broken_off_is_thrown_away(error, pool):
     assert_same(shared.fit(TINY, data(), FEW), alone(FEW))
 
 
-def test_trainings_within_and_beside_each_other():
+def test_trainings_within_and_beside_each_other(eager):
     expected = {seed: alone(changed(seed=seed)) for seed in (0, 1)}
     found = {}
 
