@@ -138,7 +138,8 @@ def exact(
         carried = np.logaddexp(carried, light + log_volume)
         near = missed > search.log_negligible
     converged = error <= tolerance
-    terms = np.abs(log_marginal) + np.sqrt(np.prod(vae.event_shape))  # of log p(x|z), which can cancel in densities
+    # The terms of log p(x|z) can cancel where it is a density.
+    terms = np.abs(log_marginal) + np.sqrt(np.prod(vae.event_shape))
     rounding = ROUNDING * np.finfo(np.float32).eps * terms
     return Exact(log_marginal, SAFETY * error + rounding, converged, search.points, search.bounds, spacing)
 
