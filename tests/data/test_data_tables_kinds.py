@@ -124,7 +124,7 @@ def test_outliers_do_not_move_the_scale():
     assert fitted("student_t", 1) == robust
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("probvae.data.coding.SORTED", 300)  # every eighth row
-        assert fitted("student_t", 7).scale == 4
+        assert fitted("student_t", 7).scale == 4 and fitted("student_t", 7) == fitted("student_t", 1)
     same = fit("data", [Column("a", "student_t")], lambda: iter([np.array([[1.0]] * 90 + [[2.0]] * 10)]))[0]
     assert 0 < same.scale < 1 < 1.05 < same.loc + 0.001  # equal quartiles: mean and deviation
 
