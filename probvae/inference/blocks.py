@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from probvae.arguments import count
+from probvae.distributions import traces
 from probvae.objectives.bound import Model, as_model
 from probvae.seeds import Seed, as_seed, fold_in
 
@@ -120,7 +121,12 @@ def compiled_in_blocks(
     at_least(batch_size=(batch_size, 1))
     total = len(arrays[0])
     size = math.ceil(total / math.ceil(total / batch_size))
-    compiled = tf.function(run, autograph=False)
+
+    def traced(*arguments: Any) -> tuple[tf.Tensor, ...]:
+        with traces.forgotten():
+            return run(*arguments)
+
+    compiled = traces.once(tf.function(traced, autograph=False))
 
     def one_block(rows: slice) -> list[np.ndarray]:
         examples = [tf.convert_to_tensor(padded(array[rows], size)) for array in arrays]

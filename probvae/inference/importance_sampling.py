@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from probvae.arguments import count
+from probvae.distributions import traces
 from probvae.environment import cores
 from probvae.inference.blocks import Progress, accepted, decodes_at_once, until_stopped
 from probvae.inference.estimates import error_of_mean, log_mean_exp, pareto_k
@@ -162,6 +163,7 @@ def _compile(vae: Model, each: int, strategy: Any) -> Callable[..., np.ndarray]:
     The function returns log-weights [C * S, B], where S, the number of draws in a chunk, is `each`.
     """
 
+    @traces.once
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, *vae.event_shape]),
@@ -177,7 +179,8 @@ def _compile(vae: Model, each: int, strategy: Any) -> Callable[..., np.ndarray]:
             key = fold_in(seed, number)
             return log_terms(vae, x, num_samples=each, seed=key, q=q).log_weights  # [S, B]
 
-        log_w = tf.map_fn(chunk, chunks, fn_output_signature=vae.prior.dtype, parallel_iterations=cores())
+        with traces.forgotten():
+            log_w = tf.map_fn(chunk, chunks, fn_output_signature=vae.prior.dtype, parallel_iterations=cores())
         return tf.reshape(log_w, [-1, tf.shape(x)[0]])
 
     @tf.function(autograph=False)
