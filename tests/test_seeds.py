@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from probvae.errors import InputError
-from probvae.seeds import as_seed, fold_in, split
+from probvae.seeds import as_seed, fold_in, of_rows, split
 
 
 @pytest.mark.parametrize("seed", [0, 3, 2**31 - 1, 2**40 + 5, -1])
@@ -41,3 +41,15 @@ def test_derived_seeds_differ_and_repeat():
     derived = [fold_in(1, 0), fold_in(1, 1), fold_in(2, 0), *split(1, 2)]
     assert len({tuple(s.numpy()) for s in derived}) == 5
     np.testing.assert_array_equal(fold_in(1, 1), fold_in(1, tf.constant(1, tf.int64)))
+
+
+def test_a_seed_follows_from_the_whole_row():
+    """Rows that differ in any value, or in what is missing, have other seeds; NaN of any bits is one value."""
+    x = np.zeros([5, 3], np.float32)
+    x[1, 2], x[2, 0], x[3, 2] = 1, np.nan, np.nan
+    x[4, 2] = np.array([0xFFC00001], np.uint32).view(np.float32)[0]
+    seeds = of_rows(3, x)
+    assert len(np.unique(seeds[:4], axis=0)) == 4
+    np.testing.assert_array_equal(seeds[3], seeds[4])
+    np.testing.assert_array_equal(of_rows(3, x[[2, 0]]), seeds[[2, 0]])
+    assert np.all(np.any(of_rows(4, x) != seeds, axis=1))

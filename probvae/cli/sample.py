@@ -64,6 +64,13 @@ from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
     help="prior, interpolation, traversal: decode as class C, for conditional models; its name or number.",
 )
 @click.option(
+    "--given",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="prior: draw rows of a table whose column NAME has a value, lies in a range, NAME=30..40, or has "
+    "one of several values, NAME=A|B; may be repeated.",
+)
+@click.option(
     "--draws",
     type=AT_LEAST_ONE,
     metavar="S",
@@ -112,6 +119,7 @@ def main(
     probvae-sample runs/mine
     probvae-sample runs/mine --num 100 --temperature 0.8 --output few
     probvae-sample runs/mine --sampler mixture --overwrite
+    probvae-sample runs/homes --given district=Seoul --given rooms=2..4 --num 1000
     probvae-sample runs/mine --mode reconstructions --draws 10
     probvae-sample runs/mine --mode interpolation --from 3 --to 8
     probvae-sample runs/mine --mode traversal

@@ -93,6 +93,22 @@ class Columns(LibraryDistribution):
         own = [tf.gather(x, place, axis=-1) for place in self.places]
         return self._joined([part.log_prob(x_i) for part, x_i in zip(self.parts, own, strict=True)])
 
+    def of_column(self, index: int, name: str, values: tf.Tensor) -> tf.Tensor:
+        """Return a function of the distribution of one column, [K, ...].
+
+        Args:
+          index: Index of the column.
+          name: Name of the function: log_prob, cdf or survival_function.
+          values: Values of the column, [K], or [K, ...] with the batch of the rows.
+        """
+        part, place = next((p, places.index(index)) for p, places in self._pairs() if index in places)
+        ndims = self.batch_shape.rank - 1
+        values = tf.reshape(values, [*values.shape, *[1] * (ndims + 1 - values.shape.rank)])
+        return getattr(part, name)(values[..., tf.newaxis])[..., place]
+
+    def _pairs(self) -> zip:
+        return zip(self.parts, self.places, strict=True)
+
     def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         seeds = split(seed, len(self.parts))
         return self._joined([part.sample(n, seed=s) for part, s in zip(self.parts, seeds, strict=True)])

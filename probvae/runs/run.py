@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -225,6 +225,12 @@ class Run:
             self._models[index] = self.model.of_class(index)
         return self._models[index]
 
+    def sample(self, num_draws: int = 1, given: Mapping[str, Any] | None = None, *, seed: Any = 0) -> Any:
+        """Draw from the model in the units of the data; `sampling.sample_rows` has the arguments."""
+        from probvae.sampling.conditional_draws import sample_rows
+
+        return sample_rows(self.model, num_draws, given, seed=seed)
+
     def encode(self, index: int) -> np.ndarray:
         """Return the mean of q(z|x) of a test example, [L]; its direction on a sphere, a draw for a flow."""
         from probvae.priors import on_sphere
@@ -368,14 +374,7 @@ class Run:
 
     @property
     def command(self) -> str:
-        """A command line that trains the same model again, without the output folder.
-
-        >>> from probvae import Architecture, Training
-        >>> run = Run.__new__(Run)
-        >>> run.architecture, run.training = Architecture(latent_dim=8), Training(data="digits")
-        >>> run.command
-        'probvae-train --data digits --latent-dim 8 --binarize threshold --parts 1 --seed 0'
-        """
+        """A command line that trains the same model again, without the output folder."""
         return train_command(self.architecture, self.training)
 
     def _facts(self) -> list[tuple[str, Any]]:

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probvae.data.conditions import parse
 from probvae.errors import InputError
 from probvae.evaluation.latents import posterior_moments
 from probvae.runs.run import Run
 from probvae.runs.sample_options import SampleOptions
 from probvae.sampling import samplers
+from probvae.sampling.conditional_draws import sample_given
 from probvae.sampling.draws import Samples, decode, posterior_draws, posterior_predictive, prior_draws
 from probvae.sampling.paths import interpolate, traverse
 from probvae.seeds import fold_in
@@ -48,6 +50,8 @@ class Result(NamedTuple):
 
 def prior(run: Run, options: SampleOptions) -> Result:
     """Draw z from the prior, or from a distribution that is fitted to the aggregate posterior."""
+    if options.given:
+        return _given(run, options)
     vae, num = run.model_of(options.label), options.num or 64
     temperature = 1.0 if options.temperature is None else options.temperature
     fitted, lines, arrays = None, [], {}
@@ -71,6 +75,22 @@ def prior(run: Run, options: SampleOptions) -> Result:
     title += "" if temperature == 1 else f", temperature {temperature:g}"
     picture = Picture(_in_rows(_chosen(samples, options, run)), title)
     return Result(samples, ("draw",), picture, [*lines, _summary("log p(z)", samples.log_prior)], arrays)
+
+
+def _given(run: Run, options: SampleOptions) -> Result:
+    """Draw rows given conditions on columns."""
+    vae, num = run.model_of(options.label), options.num or 64
+    _refuse_too_many(run, num)
+    if run.schema is None or not run.schema.is_table:
+        raise InputError("--given is for models of tables, whose columns have names: leave it out.")
+    drawn = sample_given(vae, parse(run.schema, options.given), num, seed=fold_in(options.seed, 3))
+    samples = decode(vae, drawn.z, seed=options.seed)._replace(x=drawn.x)
+    lines = [
+        f"given {', '.join(options.given)}",
+        f"log-probability of the conditions {drawn.log_probability:.3f} ± {drawn.standard_error:.3f} nats, "
+        f"effective sample size {drawn.effective_sample_size:,.0f} for {num:,} rows",
+    ]
+    return Result(samples, ("draw",), Picture(samples.x, "Draws given conditions"), lines)
 
 
 def _closeness_lines(kind: str, fitted: Any, distance: samplers.Closeness) -> list[str]:

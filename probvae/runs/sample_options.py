@@ -6,7 +6,7 @@ from probvae.errors import InputError
 
 # Options of each mode; options that are not named here apply to every mode
 MODE_OPTIONS: dict[str, tuple[str, ...]] = {
-    "prior": ("num", "temperature", "sampler", "components", "train_images", "label"),
+    "prior": ("num", "temperature", "sampler", "components", "train_images", "label", "given"),
     "classes": ("num", "temperature"),
     "reconstructions": ("num", "draws"),
     "interpolation": ("num", "start", "end", "steps", "path", "label"),
@@ -42,6 +42,7 @@ class SampleOptions:
       image: Index of the test example to traverse from.
       dimension: Dimensions of z to traverse; empty for those that vary most.
       data: Name or path of other data than the run was trained on.
+      given: Conditions on the columns of a table, NAME=VALUE, NAME=LOW..HIGH or NAME=VALUE|VALUE.
       seed: Seed of the draws.
 
     Raises:
@@ -63,6 +64,7 @@ class SampleOptions:
     image: int | None = None
     dimension: tuple[int, ...] = ()
     data: str | None = None
+    given: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,6 +90,11 @@ class SampleOptions:
                 )
         if (self.start is None) != (self.end is None):
             raise InputError("--from and --to name the two ends of one path: give both, or neither.")
+        for name in ("sampler", "temperature", "pixels"):
+            if self.given and getattr(self, name) not in (None, "prior", "draw"):
+                raise InputError(
+                    f"--{name} has no effect with --given, which draws z by its own way: leave it out."
+                )
         sampler = self.sampler or "prior"
         if self.components and sampler != "mixture":
             raise InputError(f"--components is for --sampler mixture; the sampler is {sampler}.")

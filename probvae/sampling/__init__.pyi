@@ -1,3 +1,6 @@
+from .conditional_draws import ConditionalDraws as ConditionalDraws
+from .conditional_draws import sample_given as sample_given
+from .conditional_draws import sample_rows as sample_rows
 from .draws import Samples as Samples
 from .draws import decode as decode
 from .draws import posterior_draws as posterior_draws
