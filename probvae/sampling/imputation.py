@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from probvae.arguments import count, weight
 from probvae.config.choices import column_sizes
+from probvae.data.schema import Schema
+from probvae.distributions import traces
 from probvae.errors import InputError
 from probvae.inference.blocks import as_data, in_blocks
 from probvae.models.vae import VAE
@@ -110,44 +112,68 @@ def impute(
     References:
       Mattei & Frellsen 2019, MIWAE, arXiv:1812.02633, section 2.4.
     """
-    num_samples, num_draws = count("num_samples", num_samples), count("num_draws", num_draws, 0)
-    quantiles = [weight("a quantile", q, above=True) for q in quantiles]
-    if any(q >= 1 for q in quantiles):
-        raise InputError(f"quantiles must lie between 0 and 1; got {max(quantiles):g}.")
+    options: dict[str, Any] = {"num_samples": num_samples, "quantiles": quantiles, "seed": seed}
+    imputer = Imputer(vae)
     if hasattr(x, "columns"):
-        schema = schema_of_frame(vae.schema)
-        options: dict[str, Any] = {"num_samples": num_samples, "seed": seed}
-        draws = draws_needed(schema, num_draws)
-        imputed = impute(vae, schema.encode(x), num_draws=draws, quantiles=quantiles, **options)
-        return to_frames(schema, x, imputed, num_draws, quantiles)
-    x = as_data(vae, x)
-    refuse_values("num_samples", num_samples, vae.latent_dim + 1)
-    refuse_values("num_draws", num_draws, x.size)
-    levels = _levels(vae)
-    run = functools.partial(_impute_block, *_compile(vae, num_draws))
-    values = int(np.prod(vae.event_shape))
-    chunk = int(np.clip(BLOCK // values, 1, num_samples))
-    sizes = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
-    held = values * max(chunk, num_draws, num_samples if quantiles else 0)
-    size = int(np.clip(HELD // held, 1, len(x)))
-    seeds = of_rows(seed, x)
-
-    def impute_block(rows: slice) -> list[np.ndarray]:
-        return run(x[rows], seeds[rows], sizes, levels, quantiles)
-
-    axes = (0, 0, 1, 0, 1, *[0] * len(levels))
-    mean, sd, draws, effective, ends, *probabilities = in_blocks(impute_block, len(x), size, axes=axes)
-    few = int(np.sum(effective < FEW))
+        imputed: Any = imputer.impute_frame(schema_of_frame(vae.schema), x, num_draws=num_draws, **options)
+    else:
+        imputed = imputer.impute(as_data(vae, x), num_draws=num_draws, **options)
+    few = int(np.sum(np.asarray(imputed.effective_sample_size) < FEW))
     if few:
         warnings.warn(
             f"{few:,} of {len(x):,} examples have an effective sample size below {FEW}: what is imputed "
             "there is not to be trusted. Use more num_samples; x may lie far from the training set.",
             stacklevel=2,
         )
-    by_column = dict(zip(levels, probabilities, strict=True))
-    return Imputation(
-        mean, sd, draws if num_draws else None, effective, by_column, ends if quantiles else None
-    )
+    return imputed
+
+
+class Imputer:
+    """A model with its compiled functions that impute; methods have the arguments of `impute`."""
+
+    def __init__(self, vae: VAE) -> None:
+        self.vae = vae
+        self._step, self._redraw = _compile(vae)
+
+    def impute(
+        self, x: np.ndarray, *, num_samples: int, num_draws: int = 0, quantiles: Sequence[float], seed: Seed
+    ) -> Imputation:
+        """Impute the missing values of data [N, *E]."""
+        num_samples, num_draws = count("num_samples", num_samples), count("num_draws", num_draws, 0)
+        quantiles = [weight("a quantile", q, above=True) for q in quantiles]
+        if any(q >= 1 for q in quantiles):
+            raise InputError(f"quantiles must lie between 0 and 1; got {max(quantiles):g}.")
+        refuse_values("num_samples", num_samples, self.vae.latent_dim + 1)
+        refuse_values("num_draws", num_draws, x.size)
+        levels, values = _levels(self.vae), int(np.prod(self.vae.event_shape))
+        chunk = int(np.clip(BLOCK // values, 1, num_samples))
+        sizes = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
+        held = values * max(chunk, num_draws, num_samples if quantiles else 0)
+        size = int(np.clip(HELD // held, 1, len(x)))
+        seeds = of_rows(seed, x)
+        redraw = functools.partial(self._redraw, num_draws=tf.constant(num_draws))
+
+        def impute_block(rows: slice) -> list[np.ndarray]:
+            return _impute_block(self._step, redraw, x[rows], seeds[rows], sizes, levels, quantiles)
+
+        axes = (0, 0, 1, 0, 1, *[0] * len(levels))
+        mean, sd, draws, effective, ends, *probabilities = in_blocks(impute_block, len(x), size, axes=axes)
+        return Imputation(
+            mean,
+            sd,
+            draws if num_draws else None,
+            effective,
+            dict(zip(levels, probabilities, strict=True)),
+            ends if quantiles else None,
+        )
+
+    def impute_frame(
+        self, schema: Schema, frame: "pd.DataFrame", *, num_draws: int = 0, **options: Any
+    ) -> FrameImputation:
+        """Impute the missing cells of a DataFrame with the columns of a schema."""
+        draws = draws_needed(schema, count("num_draws", num_draws, 0))
+        imputed = self.impute(as_data(self.vae, schema.encode(frame)), num_draws=draws, **options)
+        return to_frames(schema, frame, imputed, num_draws, options["quantiles"])
 
 
 def _levels(vae: VAE) -> dict[int, int]:
@@ -267,18 +293,12 @@ def weighted_quantiles(draws: np.ndarray, log_w: np.ndarray, quantiles: Sequence
     return np.take_along_axis(draws, np.take_along_axis(order, np.concatenate(places), axis=0), axis=0)
 
 
-def _compile(vae: VAE, num_draws: int) -> tuple[Callable[..., Any], Callable[..., tf.Tensor]]:
+def _compile(vae: VAE) -> tuple[Callable[..., Any], Callable[..., tf.Tensor]]:
     """Return functions for a block of examples, each with draws of its own seed."""
+    batch, pairs = tf.TensorSpec([None, *vae.event_shape]), tf.TensorSpec([None, 2], tf.int32)
+    number = tf.TensorSpec([], tf.int32)
 
-    @tf.function(
-        autograph=False,
-        input_signature=[
-            tf.TensorSpec([None, *vae.event_shape]),
-            tf.TensorSpec([], tf.int32),
-            tf.TensorSpec([None, 2], tf.int32),
-            tf.TensorSpec([], tf.int32),
-        ],
-    )
+    @tf.function(autograph=False, input_signature=[batch, number, pairs, number])
     def step(x: tf.Tensor, num_samples: tf.Tensor, seeds: tf.Tensor, chunk: tf.Tensor) -> Any:
         def draw(example: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             x, seed = example
@@ -288,10 +308,13 @@ def _compile(vae: VAE, num_draws: int) -> tuple[Callable[..., Any], Callable[...
             parts = (terms.log_weights, terms.z, p.mean(), p.sample(seed=seed_x))
             return tuple(part[:, 0] for part in parts)
 
-        return tf.map_fn(draw, (x, seeds), fn_output_signature=4 * (x.dtype,))
+        with traces.forgotten():
+            return tf.map_fn(draw, (x, seeds), fn_output_signature=4 * (x.dtype,))
 
-    @tf.function(autograph=False, reduce_retracing=True)
-    def redraw(log_w: tf.Tensor, z: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+    weights, latents = tf.TensorSpec([None, None]), tf.TensorSpec([None, None, vae.latent_dim])
+
+    @tf.function(autograph=False, input_signature=[weights, latents, pairs, number])
+    def redraw(log_w: tf.Tensor, z: tf.Tensor, seeds: tf.Tensor, num_draws: tf.Tensor) -> tf.Tensor:
         def draw(example: tuple[tf.Tensor, ...]) -> tf.Tensor:
             log_w, z, seed = example
             seed_z, seed_x = split(fold_in(seed, 0), 2)
@@ -300,7 +323,8 @@ def _compile(vae: VAE, num_draws: int) -> tuple[Callable[..., Any], Callable[...
 
         log_w = tf.transpose(log_w - tf.reduce_max(log_w, axis=0))  # [N, K]
         examples = (log_w, tf.transpose(z, [1, 0, 2]), seeds)
-        x = tf.map_fn(draw, examples, fn_output_signature=z.dtype)  # [N, R, *E]
+        with traces.forgotten():
+            x = tf.map_fn(draw, examples, fn_output_signature=z.dtype)  # [N, R, *E]
         return tf.reshape(tf.einsum("nr...->rn...", x), [num_draws, -1, *vae.event_shape])
 
-    return step, redraw
+    return traces.once(step), traces.once(redraw)

@@ -1,6 +1,7 @@
 """What estimators with a fitted model have in common."""
 
 import contextlib
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,12 @@ class FittedModel(BaseEstimator):
     def _model(self) -> contextlib.AbstractContextManager[RowModel]:
         """Give a compiled model with the weights of this estimator, or of its `vae_` if there is one."""
         draws = self._score_draws()
+        return self.borrowed((RowModel, draws), lambda vae: RowModel(vae, draws))
+
+    def borrowed(self, what: Hashable, make: Callable[[VAE], Any]) -> contextlib.AbstractContextManager[Any]:
+        """Give something compiled with these weights, see `training.shared.borrowed`."""
         weights = self.weights_ if self._live is None else [v.numpy() for v in self._live.variables]
-        what = RowModel, draws
-        return shared.borrowed(self.architecture_, weights, what, lambda vae: RowModel(vae, draws))
+        return shared.borrowed(self.architecture_, weights, what, make)
 
     def _score_draws(self) -> int:
         draws = plain(self.score_num_samples)

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from probvae.data.tables.frames import is_frame
 from probvae.errors import InputError
 from probvae.sampling.frame_imputation import LOGARITHM_DRAWS
-from probvae.sampling.imputation import FEW, Imputation, impute
+from probvae.sampling.imputation import FEW, Imputation, Imputer
 from probvae.sklearn.transformer import VAETransformer
 from probvae.sklearn.validation import plain, rows_of
 
@@ -241,16 +241,19 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         rows = self._rows(X)
         kept = _columns(rows, self._kept)
         model = self.transformer_
-        options |= {"num_samples": plain(self.num_draws), "seed": model.training_.seed}
+        options = {
+            "num_samples": plain(self.num_draws),
+            "quantiles": (),
+            "seed": model.training_.seed,
+        } | options
         coding = model.coding_
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*effective sample size")  # our own follows
+        with model.borrowed(Imputer, Imputer) as imputer:
             if is_frame(rows):
-                imputed: Any = impute(model.vae_, kept, **options)
+                imputed: Any = imputer.impute_frame(model.schema_, kept, **options)
             else:
                 if coding.central:  # means of logarithms need draws
                     options.setdefault("num_draws", LOGARITHM_DRAWS)
-                imputed = self._decoded(impute(model.vae_, coding.encode(kept), **options))
+                imputed = self._decoded(imputer.impute(coding.encode(kept), **options))
         few = int(np.sum(np.asarray(imputed.effective_sample_size) < FEW))
         if few:
             warnings.warn(

@@ -13,7 +13,7 @@ from probvae import InputError
 from probvae.distributions.missing import encoder_inputs
 from probvae.likelihoods import LIKELIHOODS
 from probvae.sampling import imputation
-from probvae.sampling.imputation import impute, weighted_quantiles
+from probvae.sampling.imputation import Imputer, impute, weighted_quantiles
 
 
 def posterior_layers(latent_dim):
@@ -152,10 +152,11 @@ def test_other_examples_do_not_matter(imputed):
     """An example is imputed from its values and the seed, bit for bit, whatever stands beside it."""
     model, x, *_ = imputed
     vae, options = model.vae(), {"num_samples": 300, "num_draws": 3, "quantiles": (0.2,)}
+    impute = Imputer(vae).impute
     x = x[:6]
-    every = impute(vae, x, seed=5, **options)
+    every = impute(x, seed=5, **options)
     for order in ([3], [5, 2, 0, 3, 1, 4], [0, 0, 1]):
-        some = impute(vae, x[order], seed=5, **options)
+        some = impute(x[order], seed=5, **options)
         for name, axis in (
             ("mean", 0),
             ("sd", 0),
@@ -167,13 +168,13 @@ def test_other_examples_do_not_matter(imputed):
             np.testing.assert_array_equal(getattr(some, name), expected, err_msg=name)
     other = x[:2].copy()
     other[1, np.flatnonzero(~np.isnan(x[1]))[0]] += 1.0  # another value, so other draws
-    changed = impute(vae, other, seed=5, **options)
+    changed = impute(other, seed=5, **options)
     np.testing.assert_array_equal(changed.draws[:, 0], every.draws[:, 0])
     noise = (changed.draws - changed.draws.mean(axis=0))[:, 1] - (every.draws - every.draws.mean(axis=0))[
         :, 1
     ]
     assert np.abs(noise[:, np.isnan(other[1])]).min() > 1e-4
-    assert not np.array_equal(impute(vae, x, seed=6, **options).draws, every.draws)
+    assert not np.array_equal(impute(x, seed=6, **options).draws, every.draws)
 
 
 def test_without_the_weights_all_of_this_fails(imputed, monkeypatch):
