@@ -93,6 +93,8 @@ def clear():
     gc.freeze()  # what is imported by now stays: no collection looks at it again
     yield
     check_shared()
+    if "probvae.training.shared" in sys.modules:  # its compiled functions need what is emptied below
+        probvae.training.shared.POOL.clear()
     tf_keras.backend.clear_session()
     # Two tables that are never emptied hold compiled functions: custom gradients and what bijectors gave.
     for name in [name for name in gradient_registry.list() if name.startswith("CustomGradient-")]:
