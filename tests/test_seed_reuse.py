@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -68,6 +69,15 @@ def in_blocks_of_two(vae: Any) -> None:
     """Draws of x in several blocks of rows."""
     with mock.patch.object(memory, "PARAMETERS_PER_SEED", 2 * vae.params_size):
         vae.decoded_draws(np.zeros([5, 2], np.float32), seed=0)
+
+
+def impute_in_chunks(vae: Any) -> None:
+    """Imputation of examples that differ, in several chunks of draws; equal examples share theirs."""
+    x = gaps(np.random.default_rng(0).integers(0, 2, [3, *X.shape[1:]]))
+    x = x[np.unique(x, axis=0, return_index=True)[1]]
+    with mock.patch("probvae.sampling.imputation.BLOCK", 4 * x[0].size), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ten draws are few
+        sampling.impute(vae, x, num_samples=10, num_draws=3)
 
 
 def in_chunks(vae: Any) -> None:
@@ -156,7 +166,7 @@ CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "sampling.fit_sampler": (plain, lambda vae: sampling.fit_sampler(vae, X, components=1)),
     "sampling.impute": (
         incomplete,
-        lambda vae: sampling.impute(vae, gaps(np.tile(X, [40, 1])), num_samples=200, num_draws=3),
+        impute_in_chunks,
     ),
     "evaluation.rate_distortion": (
         plain,

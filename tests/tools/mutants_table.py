@@ -661,8 +661,8 @@ MUTANTS = [
     ),
     Mutant(
         "annealing_not_arrived",
-        "reliable",
-        "& (log_joint[:, ours:] > lowest[:, np.newaxis])",
+        "elsewhere",
+        "& (other_log_joint > lowest[:, np.newaxis])",
         "",
         ("test_modes_that_few_chains_found_are_not_trusted",),
     ),
@@ -1057,7 +1057,7 @@ MUTANTS = [
     ),
     Mutant(
         "test_seed",
-        "compile_test",
+        "compile_shared_test",
         "fold_in(fold_in(seed, -1), start)",
         "fold_in(seed, -1)",
         (
