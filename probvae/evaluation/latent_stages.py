@@ -89,6 +89,7 @@ def certificate(evaluation: Evaluation) -> None:
         for i, held in enumerate(result.coverages[: 2 * JOINT_REGIONS]):
             note = result.verdict if i == 0 else ""
             _add_coverage(evaluation, f"{key}_{i}", held, n, what, unit="of the true z", note=note)
+        evaluation.stop_unless_all(n + result.unknown, number if x is None else len(x))
     vae = evaluation.vae
     if options.calibrate and vae.contract.missing:
         imputed = imputation_coverage(vae, SIMULATIONS, seed=evaluation.seed(17))

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import special
 
+from probvae.arguments import class_of, weight
 from probvae.errors import InputError
 from probvae.inference.annealing_particles import populations
 from probvae.inference.annealing_path import Annealing
@@ -48,7 +49,10 @@ class AIS(NamedTuple):
         no weight.
       degrees_of_freedom: Degrees of freedom of `standard_error` (Welch-Satterthwaite).
       reliable: Whether the estimate is to be trusted, bool [N]: a quarter of the chains or more is effective,
-        and the chains from p(z) have not found a mode of p(z|x) whose mass they are too few to know.
+        at least two are, and the chains from p(z) have not found a mode of p(z|x) whose mass they are too few
+        to know. For populations: the same numbers are effective, and no chain of the pilot run has found a
+        mode that they lack.
+      num_populations: G, the number of populations; 1 for chains that are not resampled.
     """
 
     log_marginal: np.ndarray
@@ -57,23 +61,35 @@ class AIS(NamedTuple):
     effective_sample_size: np.ndarray
     degrees_of_freedom: np.ndarray
     reliable: np.ndarray
+    num_populations: int = 1
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Return the ends of intervals for log p(x), [N] each, by Student's t distribution.
 
         They know nothing of mass that no chain has found, and mean nothing where `reliable` is False.
+
+        Args:
+          level: Probability that an interval should hold log p(x), between 0 and 1.
+
+        Raises:
+          InputError: The level is not between 0 and 1.
         """
+        if not 0 < weight("level", level) < 1:
+            raise InputError(f"level must be above 0 and below 1; got {level}.")
         half = special.stdtrit(self.degrees_of_freedom, (1 + level) / 2) * self.standard_error
         return self.log_marginal - half, self.log_marginal + half
 
     def verdict(self) -> str:
         """Return how far the estimates are to be trusted, in a sentence."""
-        chains = f"effective chains {np.median(self.effective_sample_size):.1f} (median)"
+        number, several = float(np.median(self.effective_sample_size)), self.num_populations > 1
+        text = f"effective {'populations' if several else 'chains'} {number:.1f}"
+        text += f" of {self.num_populations} (median)" if several else " (median)"
         bad, n = int(np.sum(~self.reliable)), len(self.reliable)
-        return f"{chains}; NOT to be trusted for {bad:,} of {n:,}" if bad else chains
+        return f"{text}; NOT to be trusted for {bad:,} of {n:,}" if bad else text
 
     def __repr__(self) -> str:
-        return f"<AIS: log p(x) of {len(self.log_marginal):,} examples, {self.verdict()}>"
+        n = len(self.log_marginal)
+        return f"<AIS: log p(x) of {n:,} example{'s' if n != 1 else ''}, {self.verdict()}>"
 
 
 class BDMC(NamedTuple):
@@ -157,7 +173,8 @@ def ais(
     if annealing.num_populations > 1:
         log_w, acceptance, *ends = blocks
         weights = weigh(log_w, (annealing.num_populations,))
-        return _summary(weights, acceptance, weights.enough & ~elsewhere(*ends).any(axis=1), sign=1)
+        found = _summary(weights, acceptance, weights.enough & ~elsewhere(*ends).any(axis=1), sign=1)
+        return found._replace(num_populations=annealing.num_populations)
     log_w, acceptance, u, log_joint = blocks
     counts = chain_counts(annealing.initial, annealing.num_chains)
     weights = weigh(log_w, counts)
@@ -201,10 +218,8 @@ def reverse_ais(
     References:
       Grosse, Ghahramani & Adams 2015, arXiv:1511.02543.
     """
-    x, z = as_data(vae, x), np.asarray(z)
-    if z.shape != (len(x), vae.latent_dim):
-        raise InputError(f"Expected z of shape {(len(x), vae.latent_dim)}, a row for each x; got {z.shape}.")
-    z = lengthened(vae, z.astype(x.dtype), seed=fold_in(seed, -1))
+    x = as_data(vae, x)
+    z = lengthened(vae, _latents(z, (len(x), vae.latent_dim), x.dtype), seed=fold_in(seed, -1))
     annealing = Annealing(**options)
     if annealing.num_populations > 1:
         raise InputError("Populations are resampled forward only: leave out num_populations, or use `ais`.")
@@ -274,7 +289,20 @@ def bdmc(
     done = len(below.log_marginal)
     above = run(reverse_ais, x[:done], z[:done], before=0.5, **{**options, "num_populations": 1})
     done = len(above.log_marginal)
-    return BDMC(x[:done], z[:done].numpy(), AIS(*(field[:done] for field in below)), above)
+    below = below._replace(**{name: getattr(below, name)[:done] for name in AIS._fields[:-1]})
+    return BDMC(x[:done], z[:done].numpy(), below, above)
+
+
+def _latents(z: Any, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    try:
+        z = np.asarray(z, dtype)
+    except (TypeError, ValueError):
+        raise InputError(f"z must be an array of numbers of shape {shape}; got {class_of(z)}.") from None
+    if z.shape != shape:
+        raise InputError(f"Expected z of shape {shape}, a row for each x; got {z.shape}.")
+    if not np.isfinite(z).all():
+        raise InputError("z must be finite; it holds infinite values or NaN: mend them.")
+    return z
 
 
 def _summary(weights: Weights, acceptance: np.ndarray, trusted: np.ndarray, *, sign: int) -> AIS:

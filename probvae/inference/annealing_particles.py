@@ -47,14 +47,18 @@ def populations(vae: Model, annealing: Annealing, x: tf.Tensor, seed: tf.Tensor)
     path, pilot = fitted(vae, annealing, x, pilot_seed)
     betas, sizes = pilot.schedule
     num, last = annealing.num_populations, betas.shape[0] - 1
-    z = tf.stack([path.start.sample(fold_in(start_seed, i)) for i in range(num)], axis=1)  # [C, G, B, L]
-    z = _flat(z)  # [C G, B, L]
+    numbers, dtype = tf.range(num), vae.prior.dtype
+    z = tf.map_fn(lambda i: path.start.sample(fold_in(start_seed, i)), numbers, fn_output_signature=dtype)
+    z = _flat(tf.transpose(z, [1, 0, 2, 3]))  # [G, C, B, L] to [C G, B, L]
     first = path.bootstrap(z, betas[1])
     log_w = tf.cast(_value(first) - path.log_prob(z, betas[0]), tf.float64)
 
     def move(step: tf.Tensor, state: Any, seed: Any) -> Any:
-        """Move particles at the density `step` + 1, and weigh them by the next one."""
-        k = step + 1
+        """Move particles at the density `step` + 1, and weigh them by the next one.
+
+        TFP calls it before the first step too, without use of what it returns, where K = 1 has no next one.
+        """
+        k = tf.minimum(step + 1, last)
         z, value, gradient, accepted = (_flat(part) for part in state.particles)
         z, moved = path.transition(
             z,
@@ -64,7 +68,7 @@ def populations(vae: Model, annealing: Annealing, x: tf.Tensor, seed: tf.Tensor)
             step_size=sizes[k],
             seed=seed,
         )
-        results = path.temper(z, moved, betas[k], betas[k + 1])
+        results = path.temper(z, moved, betas[k], betas[tf.minimum(k + 1, last)])
         accepted += acceptance_probability(moved.log_accept_ratio)
         change = tf.cast(_value(results) - _value(moved), tf.float64)
         return _particles(num, z, results, accepted, state.log_weights + _split(num, change))

@@ -28,7 +28,8 @@ class Annealing:
       num_pilot_chains: P, the number of chains for each example that fit the schedule and the step sizes
         beforehand.
       num_populations: G, the number of populations of C chains in `ais`. Above 1, the chains of a population
-        are resampled by their weights on the way: sequential Monte Carlo, at G times the cost.
+        are resampled by their weights on the way: sequential Monte Carlo, at G times the cost. An estimate is
+        trusted where two are effective, so take at least 3, better 4.
     """
 
     num_chains: int = 16
@@ -48,13 +49,10 @@ class Annealing:
 
     def refuse_values(self, batch_size: int, latent_dim: int) -> None:
         """Refuse numbers of chains and steps whose values do not fit into memory."""
-        names = {
-            self.num_chains: "num_chains",
-            self.num_pilot_chains: "num_pilot_chains",
-            self.num_chains * self.num_populations: "num_chains",
-        }
-        chains = max(names)
-        name = names[chains]
+        numbers = {"num_chains": self.num_chains, "num_pilot_chains": self.num_pilot_chains}
+        if self.num_populations > 1:
+            numbers["num_chains * num_populations"] = self.num_chains * self.num_populations
+        name, chains = max(numbers.items(), key=lambda item: item[1])
         refuse_values(name, chains, 4 * batch_size * latent_dim)  # z, its momentum, and the gradients of both
         refuse_values("num_steps", self.num_steps, 20 * batch_size)
 

@@ -104,7 +104,7 @@ def two_sided(
       batch_size: Number of examples at a time.
       seed: Seed of all draws, an int or an int32 pair.
       on_progress: Function called with the fraction done; if it raises `Stopped`, so does this function.
-      **options: Fields of `Annealing`, as in `ais`.
+      **options: Fields of `Annealing`, as in `ais`; `num_populations` is for the lower end of the bracket.
 
     Returns:
       `TwoSided`.
@@ -130,7 +130,7 @@ def two_sided(
             last.reshape(-1, last.shape[-1]),
             batch_size=batch_size,
             seed=seed_above,
-            **options,
+            **{**options, "num_populations": 1},
         )
         inverse = weigh(-above.log_marginal.reshape(-1, chains), (chains,))
         upper, error = -inverse.log_mean, inverse.standard_error

@@ -14,7 +14,7 @@ from probvae.arguments import count, weight
 from probvae.environment import cores
 from probvae.errors import InputError
 from probvae.inference import ranks
-from probvae.inference.blocks import Progress, as_data, compiled_in_blocks, decodes_at_once
+from probvae.inference.blocks import Progress, Stopped, as_data, compiled_in_blocks, decodes_at_once
 from probvae.inference.estimates import pareto_k, reliable_pareto_k
 from probvae.inference.hmc import posterior_samples
 from probvae.inference.ranks import Coverage, Size
@@ -81,7 +81,8 @@ class Certificate:
             return f"no difference was found: p = {self.p_value:.2g}, and at worst {held}"
         text = f"NOT the posterior: {held}"
         if not significant:
-            return f"not known: {held}, with p = {self.p_value:.2g}; take more simulations"
+            more = "simulations" if self.simulated else "examples"
+            return f"not known: {held}, with p = {self.p_value:.2g}; take more {more}"
         i = int(np.argmax(np.abs(np.log(self.size.width))))
         width = self.size.width[i]
         if abs(np.log(width)) > 0.05:
@@ -133,13 +134,16 @@ def certify(
       seed: Seed of all draws, an int or an int32 pair.
       x: Data [M, *E] to use in place of simulated ones.
       batch_size: Number of examples at a time.
-      on_progress: Function called after each block with the fraction done.
+      on_progress: Function called after each block with the fraction done. If it raises `Stopped`, the
+        certificate is that of the finished examples.
 
     Returns:
       `Certificate`.
 
     Raises:
-      InputError: A number is out of range, the model does not take x, or draws nothing from p(z|x).
+      InputError: A number is out of range, the model does not take x, or the chains agree for fewer than 20
+        of the data.
+      Stopped: `on_progress` raised it before 20 examples were finished.
 
     References:
       Talts et al. 2018, arXiv:1804.06788 (simulation-based calibration). Modrák et al. 2023,
@@ -147,18 +151,24 @@ def certify(
     """
     as_model(vae)
     number = count("num_simulations", num_simulations, MIN_SIMULATIONS)
-    if not 0 < weight("tolerance", tolerance) < 1:
+    if not 0 < weight("tolerance", tolerance, above=True) < 1:
         raise InputError(f"tolerance must be above 0 and below 1; got {tolerance}.")
     seed = as_seed(seed)
     seeds = split(seed, 4)
     pairs = _simulate(vae, number, seeds[0], batch_size)
     points = _Points(*pairs)  # fitted to pairs of their own
-    unknown, true = 0, _simulate(vae, number, seeds[1], batch_size)
+    unknown, true, before = 0, _simulate(vae, number, seeds[1], batch_size), 0.0
     if x is not None:
-        true, unknown = _from_data(vae, as_data(vae, x)[:number], seeds[2], batch_size, on_progress)
+        data, before = as_data(vae, x)[:number], 0.5
+        true, unknown = _from_data(vae, data, seeds[2], batch_size, lambda done: on_progress(done / 2))
     z, values = true
-    found = _compare(vae, z, values, points, seeds[3], batch_size, on_progress)
-    return _certificate(found, z, tolerance, unknown, simulated=x is None)
+    found = _compare(
+        vae, z, values, points, seeds[3], batch_size, lambda done: on_progress(before + (1 - before) * done)
+    )
+    finished = len(found[0])
+    if finished < MIN_EXAMPLES:
+        raise Stopped
+    return _certificate(found, z[:finished], tolerance, unknown, simulated=x is None)
 
 
 # ---- draws ---------------------------------------------------------------------------------------
@@ -183,6 +193,8 @@ def _from_data(
     samples = posterior_samples(vae, x, seed=seed, batch_size=batch_size, on_progress=on_progress)
     n, good = samples.z.shape[2], samples.reliable
     if np.sum(good) < MIN_EXAMPLES:
+        if n < len(x):
+            raise Stopped
         raise InputError(
             f"x must hold {MIN_EXAMPLES} examples whose chains agree; those of {np.sum(good):,} of {n:,} do: "
             "give more examples, or leave x out, for simulated ones."

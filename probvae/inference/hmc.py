@@ -58,12 +58,14 @@ class PosteriorSamples(NamedTuple):
 
     def __repr__(self) -> str:
         draws, chains, examples, size = self.z.shape
-        shape = f"{chains} chains of {draws:,} draws from p(z|x) for {examples:,} examples, {size} dimensions"
+        shape = f"z [S={draws:,}, C={chains}, N={examples:,}, L={size}]"
         return f"<PosteriorSamples: {shape}. {self.verdict()}>"
 
     def verdict(self) -> str:
         """Return what the diagnostics say, in a sentence or two."""
         draws, chains, examples, _ = self.z.shape
+        if chains == 1:
+            return "Not to be trusted: one chain cannot be compared with others."
         if np.isnan(self.rhat).all():
             return f"Not to be trusted: {chains} x {draws} draws are too few to see whether chains agree."
         least = LEAST_SIZE * chains

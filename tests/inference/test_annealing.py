@@ -18,7 +18,7 @@ from statistics_helpers import ALPHA, mean_p_value
 
 from probvae import InputError, seeds
 from probvae.inference import annealing_runs
-from probvae.inference.annealing import ais, bdmc, reverse_ais
+from probvae.inference.annealing import AIS, ais, bdmc, reverse_ais
 from probvae.inference.annealing_path import Annealing, Path
 from probvae.inference.annealing_runs import Schedule
 from probvae.inference.annealing_starts import INITIALS, Start, chain_counts
@@ -180,6 +180,24 @@ def test_populations_are_unbiased():
     assert mean_p_value(np.exp(error - 0.2), 1.0) < ALPHA
     assert 0.5 < np.mean((error / result.standard_error) ** 2) < 2.0
     assert result.reliable.all() and np.all((0.5 < result.acceptance) & (result.acceptance < 1))
+
+
+@pytest.mark.slow
+def test_populations_without_transitions():
+    """With K = 1 the weights are those of importance sampling, and there is no acceptance."""
+    model = LinearGaussian()
+    x = model.sample(2, seed=0)
+    result = ais(model.vae(), x, num_chains=200, num_populations=3, num_steps=1, seed=1)
+    np.testing.assert_allclose(result.log_marginal, model.marginal.logpdf(x), atol=0.5)
+    assert np.isnan(result.acceptance).all() and result.num_populations == 3
+
+
+def test_verdicts_name_chains_or_populations():
+    one = AIS(*5 * [np.ones(1)], np.ones(1, bool))
+    assert repr(one) == "<AIS: log p(x) of 1 example, effective chains 1.0 (median)>"
+    three = AIS(*5 * [np.full(2, 2.5)], np.array([True, False]), num_populations=3)
+    text = "effective populations 2.5 of 3 (median); NOT to be trusted for 1 of 2"
+    assert repr(three) == f"<AIS: log p(x) of 2 examples, {text}>"
 
 
 def test_means_of_weights_by_hand():
@@ -419,7 +437,7 @@ def test_bdmc_progress_and_stop():
 
     part = bdmc(LinearGaussian().vae(), 3, seed=1, batch_size=2, on_progress=stop_in_the_middle, **QUICK)
     np.testing.assert_allclose(progress, [1 / 3, 1 / 2, 5 / 6])
-    assert {len(field) for field in (part.x, part.z, *part.forward, *part.reverse)} == {2}
+    assert {len(field) for field in (part.x, part.z, *part.forward[:-1], *part.reverse[:-1])} == {2}
     assert np.all(np.abs(part.upper - part.lower) < 2.0)  # the two directions speak of the same examples
 
 
@@ -433,6 +451,7 @@ def test_bdmc_progress_and_stop():
         ({"step_size": 0.0}, "step_size must be a finite number above 0; got 0.0"),
         ({"num_populations": 0}, "num_populations must be a whole number of at least 1"),
         ({"initial": "joint"}, "one of mixture, prior, posterior; got 'joint'"),
+        ({"num_populations": 2**31 - 1}, r"num_chains \* num_populations=34,359,738,352 needs"),
     ],
 )
 def test_mistakes_are_named(kwargs, message):
@@ -448,5 +467,11 @@ def test_wrong_shapes_are_named():
         ais(vae, x[:, :4], seed=0)
     with pytest.raises(InputError, match=r"shape \(2, 2\).*got \(3, 2\)"):
         reverse_ais(vae, x, np.zeros([3, 2]), seed=0)
+    with pytest.raises(InputError, match=r"z must be an array of numbers of shape \(2, 2\); got a list"):
+        reverse_ais(vae, x, [[1.0, 2.0], [3.0]], seed=0)
+    with pytest.raises(InputError, match="z must be finite"):
+        reverse_ais(vae, x, np.full([2, 2], np.nan), seed=0)
+    with pytest.raises(InputError, match="level must be above 0 and below 1; got 95"):
+        AIS(*5 * [np.ones(2)], np.ones(2, bool)).interval(95)
     with pytest.raises(InputError, match="num_examples must be a whole number of at least 1"):
         bdmc(vae, 0, seed=0)

@@ -22,6 +22,7 @@ from tensorflow_probability import layers as tfpl
 import probvae
 from probvae.figures.calibration import coverage_curves, rank_histograms
 from probvae.inference import calibration, ranks
+from probvae.inference.blocks import Stopped
 from probvae.inference.calibration import certify
 from probvae.seeds import as_seed
 
@@ -294,3 +295,29 @@ def test_an_exact_posterior_is_rarely_rejected(latent):
 def test_the_prior_for_a_posterior_is_always_rejected():
     found = repeats(blind(LinearGaussian(latent=4)), 200)
     assert all(c.p_value < ALPHA and not c.passed for c in found)
+
+
+def test_stopped_early_certifies_what_is_finished(monkeypatch):
+    """The certificate of two blocks of three; below 20 examples there is none."""
+    vae, compare, progress = LinearGaussian().vae(), calibration._compare, []
+
+    def stop(fraction):
+        progress.append(fraction)
+        if fraction > 0.5:
+            raise Stopped
+
+    certificate = certify(vae, 100, seed=0, batch_size=40, on_progress=stop)
+    assert {len(places) for places in certificate.places.values()} == {68}  # two blocks of 34
+    monkeypatch.setattr(calibration, "_compare", lambda *args: [np.zeros([19, 1])])
+    with pytest.raises(Stopped):
+        certify(vae, 100, seed=0)
+
+    def from_data(vae, x, seed, batch_size, on_progress):
+        on_progress(1.0)
+        return (np.zeros([len(x), 2], np.float32), x), 0
+
+    monkeypatch.setattr(calibration, "_compare", compare)
+    monkeypatch.setattr(calibration, "_from_data", from_data)
+    progress.clear()
+    certify(vae, 100, seed=0, x=LinearGaussian().sample(20, seed=1), on_progress=progress.append)
+    assert progress == [0.5, 1.0]  # draws of p(z|x), then the comparison
