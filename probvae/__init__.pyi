@@ -29,6 +29,7 @@ from .runs.run import Run as Run
 from .runs.run import open_run as open_run
 from .sampling.imputation import impute as impute
 from .sklearn import VAEImputer as VAEImputer
+from .sklearn import VAEOutlier as VAEOutlier
 from .sklearn import VAETransformer as VAETransformer
 
 __version__: str

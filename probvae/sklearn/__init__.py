@@ -1,4 +1,4 @@
-"""A scikit-learn transformer."""
+"""A scikit-learn transformer, an imputer and an outlier detector."""
 
 import lazy_loader
 

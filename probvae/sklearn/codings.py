@@ -41,6 +41,9 @@ class Coding(Protocol):
     def log_slope(self, x: np.ndarray) -> np.ndarray:
         """Return log |d x / d X| of each row, [n], in nats."""
 
+    def log_slopes(self, x: np.ndarray) -> np.ndarray:
+        """Return the part of each column in `log_slope`, [n, D]."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ArrayCoding:
@@ -137,8 +140,12 @@ class ArrayCoding:
 
     def log_slope(self, x: np.ndarray) -> np.ndarray:
         """Return log |d x / d X| of each row, without the values that are missing."""
+        return self.log_slopes(x).sum(axis=1)
+
+    def log_slopes(self, x: np.ndarray) -> np.ndarray:
+        """Return the part of each column in `log_slope`."""
         slope = -np.log(self.scale) - np.where(self.logarithms, x * self.scale + self.loc, 0.0)
-        return np.where(np.isnan(x), 0.0, slope).sum(axis=1)
+        return np.where(np.isnan(x), 0.0, slope)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,3 +180,8 @@ class SchemaCoding:
     def log_slope(self, x: np.ndarray) -> np.ndarray:
         """Return log |d x / d X| of each row."""
         return self.schema.log_slope(x)
+
+    def log_slopes(self, x: np.ndarray) -> np.ndarray:
+        """Return the part of each column in `log_slope`."""
+        slopes = [column.log_slope(x[:, i]) for i, column in enumerate(self.schema.columns)]
+        return np.stack(slopes, axis=1)

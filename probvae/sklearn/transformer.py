@@ -165,10 +165,19 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedMo
         for name in ("standardize", "warm_start"):
             flag(name, plain(getattr(self, name)))
         resumes = self.warm_start and hasattr(self, "weights_")
-        by_schema = self._takes_schema(X)
+        x, coding, architecture = self._coded(X, resumes)
+        if resumes and architecture != self.architecture_:
+            raise InputError(
+                "warm_start goes on with the model that is there, and the parameters ask for another: set "
+                "warm_start to False, or the parameters of the model back."
+            )
+        return self._learn(x, coding, architecture, self.weights_ if resumes else None)
+
+    def _coded(self, X: Any, resumes: bool = False) -> tuple[np.ndarray, Any, Architecture]:  # noqa: N803
+        """Return x of the rows X of `fit`, their coding, and the architecture of the model."""
         fields = self._fields_of(Architecture)
         coding: Any
-        if by_schema:
+        if self._takes_schema(X):
             x, coding, fields["columns"] = self._rows_of_frame(X, resumes)
             fields["likelihood"] = "mixed"
         else:
@@ -176,26 +185,23 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedMo
             fields["event_shape"] = (values.shape[1],)
             fields["likelihood"] = "normal" if self.likelihood == "auto" else self.likelihood
             x, coding, fields["columns"] = self._rows_of_array(values, fields, X, resumes)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         architecture = Architecture(**{**fields, "event_shape": (x.shape[1],)})
-        training = Training(binarize="none", seed=seed, **self._fields_of(Training))
-        if resumes and architecture != self.architecture_:
-            raise InputError(
-                "warm_start goes on with the model that is there, and the parameters ask for another: set "
-                "warm_start to False, or the parameters of the model back."
-            )
         self._check_support(architecture, x)
+        return x, coding, architecture
+
+    def _learn(
+        self, x: np.ndarray, coding: Any, architecture: Architecture, weights: list[np.ndarray] | None = None
+    ) -> "VAETransformer":
+        """Train the model on coded rows x [n, D], from weights or from those of the seed."""
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        training = Training(binarize="none", seed=seed, **self._fields_of(Training))
         self._score_draws()
         weights, history = shared.fit(
-            architecture,
-            prepared(x, training),
-            training,
-            weights=self.weights_ if resumes else None,
-            on_epoch=self._print,
+            architecture, prepared(x, training), training, weights=weights, on_epoch=self._print
         )
         self.architecture_, self.training_, self.coding_ = architecture, training, coding
-        self.schema_ = coding.schema if by_schema else None
-        if not by_schema:
+        self.schema_ = getattr(coding, "schema", None)
+        if self.schema_ is None:
             self.loc_, self.scale_ = coding.loc, coding.scale
         self.weights_, self._live = weights, None
         self.history_ = {

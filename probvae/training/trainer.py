@@ -152,8 +152,9 @@ class Trainer:
 
     def show_average(self) -> None:
         """Give the model the moving average of its weights, if there is one, until the next step."""
-        if not self._last:
-            pairs = list(zip(self.vae.trainable_variables, averages(self.optimizer), strict=False))
+        running = averages(self.optimizer)
+        if running and not self._last:
+            pairs = list(zip(self.vae.trainable_variables, running, strict=False))
             self._last = {id(variable): variable.numpy() for variable, _ in pairs}
             for variable, average in pairs:
                 variable.assign(average.numpy())

@@ -1,0 +1,112 @@
+"""Outliers in tables: the area under the ROC curve of `VAEOutlier` and other detectors, with its spread.
+
+    python docs/examples/tables/outliers.py --folder FOLDER   # .mat files with X and y, as in ODDS
+    python docs/examples/tables/outliers.py           # classes of scikit-learn's tables, one made rare
+    python docs/examples/tables/outliers.py --quick   # a moment only
+
+A split trains on 60% of the rows, outliers among them, without their labels, and measures on the other 40%;
+columns are standardized by the training rows. PyOD's detectors are measured too, where it is installed. The
+spread is the standard error over splits of the mean over tables.
+"""
+
+# %%
+import argparse
+import pathlib
+import time
+
+import numpy as np
+from scipy.io import loadmat
+from sklearn.datasets import load_digits, load_wine
+from sklearn.ensemble import IsolationForest
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+import probvae
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--folder", type=pathlib.Path, help="Folder of .mat files.")
+parser.add_argument("--splits", type=int, default=3, help="Number of splits of each table.")
+parser.add_argument(
+    "--rows", type=int, default=0, help="Rows of a table at most, drawn at random; 0 for all."
+)
+parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="Parameters of VAEOutlier.")
+parser.add_argument("--quick", action="store_true", help="Two small tables, one split, two epochs.")
+options = parser.parse_args()
+
+
+# %%
+def of_folder(folder: pathlib.Path) -> dict:
+    """Return the tables of a folder of .mat files by name, each a pair of rows and labels."""
+    tables = {}
+    for path in sorted(folder.glob("*.mat")):
+        content = loadmat(path)
+        tables[path.stem] = content["X"].astype(float), content["y"].ravel().astype(int)
+    return tables
+
+
+def of_classes() -> dict:
+    """Return tables of scikit-learn with one class made rare, a tenth as many rows as the others have."""
+    tables = {}
+    for name, load, picks in (("wine", load_wine, (0, 1, 2)), ("digits", load_digits, (1, 4, 7, 8))):
+        x, y = load(return_X_y=True)
+        for rare in picks:
+            others = np.flatnonzero(y != rare)
+            few = np.random.default_rng(rare).permutation(np.flatnonzero(y == rare))[: len(others) // 10]
+            rows = np.concatenate([others, few])
+            tables[f"{name} {rare}"] = x[rows].astype(float), (y[rows] == rare).astype(int)
+    return tables
+
+
+def detectors(seed: int) -> dict:
+    """Return functions from training and test rows to scores of the latter, higher for outliers."""
+    fields = {name: eval(value, {}) for name, value in (pair.split("=", 1) for pair in options.set)}
+    if options.quick:
+        fields |= {"epochs": 2, "members": 2}
+
+    def ours(train, test):
+        return -probvae.VAEOutlier(random_state=seed, **fields).fit(train).score_samples(test)
+
+    def forest(train, test):
+        return -IsolationForest(random_state=seed).fit(train).score_samples(test)
+
+    found = {"VAEOutlier": ours, "IsolationForest": forest}
+    try:
+        from pyod.models.ecod import ECOD
+        from pyod.models.knn import KNN
+        from pyod.models.pca import PCA
+    except ImportError:
+        return found
+    peers = {f"PyOD {kind.__name__}": kind for kind in (ECOD, KNN, PCA)}
+    return found | {
+        name: lambda train, test, kind=kind: kind().fit(train).decision_function(test)
+        for name, kind in peers.items()
+    }
+
+
+# %%
+tables = of_folder(options.folder) if options.folder else of_classes()
+if options.quick:
+    tables, options.splits, options.rows = dict(list(tables.items())[:2]), 1, 200
+areas: dict[str, dict[str, list[float]]] = {}
+for table, (x, y) in tables.items():
+    if options.rows and len(x) > options.rows:
+        x, _, y, _ = train_test_split(x, y, train_size=options.rows, stratify=y, random_state=0)
+    start = time.perf_counter()
+    for seed in range(options.splits):
+        train, test, _, truth = train_test_split(x, y, train_size=0.6, stratify=y, random_state=seed)
+        scaler = StandardScaler().fit(train)
+        for name, detect in detectors(seed).items():
+            area = roc_auc_score(truth, detect(scaler.transform(train), scaler.transform(test)))
+            areas.setdefault(name, {}).setdefault(table, []).append(area)
+    means = "  ".join(
+        f"{name} {np.mean(by[table]):.3f} ± {np.std(by[table]):.3f}" for name, by in areas.items()
+    )
+    seconds = time.perf_counter() - start
+    print(f"{table:12} {x.shape[0]:5} x {x.shape[1]:<3} {means}  ({seconds:.0f} s)", flush=True)
+
+# %%
+for name, by in areas.items():
+    of_splits = np.mean(list(by.values()), axis=0)
+    error = np.std(of_splits, ddof=1) / np.sqrt(len(of_splits)) if len(of_splits) > 1 else float("nan")
+    print(f"{name:16} mean AUROC {of_splits.mean():.3f} ± {error:.3f} over {len(by)} tables")
