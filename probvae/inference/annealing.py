@@ -40,13 +40,13 @@ class AIS(NamedTuple):
       log_marginal: Estimate of log p(x), nats. Forward: log (1/C) sum_c w_c, whose exp is unbiased, so that
         it lies below log p(x) in expectation. Reverse: -log (1/C) sum_c 1/w_c, above it in expectation.
       standard_error: Monte Carlo error of `log_marginal`, nats, by the delta method over the chains, within
-        those that begin at q(z|x) and those that begin at p(z), and as skewed as lognormal weights are. Where
-        a single chain holds all the weight, the true error is larger. For the reverse it is the error at the
-        given z.
+        those that begin at q(z|x) and those that begin at p(z), and at least the error of lognormal weights
+        whose logarithms spread as theirs do. Where a single chain holds all the weight, the true error is
+        larger. For the reverse it is the error at the given z.
       acceptance: Mean acceptance probability over chains and transitions; NaN without transitions (K = 1).
-      effective_sample_size: Effective number of chains, (sum w)^2 / sum w^2, at most the C chains (or that of
-        populations, at most G). Where q(z|x) is good, the half of the chains that began at p(z) has next to
-        no weight.
+      effective_sample_size: Effective number of chains, (sum w)^2 / sum w^2, at most C; with
+        populations their effective number, at most G. Where q(z|x) is good, the half of the chains that began
+        at p(z) has next to no weight.
       degrees_of_freedom: Degrees of freedom of `standard_error` (Welch-Satterthwaite).
       reliable: Whether the estimate is to be trusted, bool [N]: a quarter of the chains or more is effective,
         at least two are, and the chains from p(z) have not found a mode of p(z|x) whose mass they are too few
@@ -140,8 +140,8 @@ def ais(
     With `num_populations=G` above 1, G populations of C chains are resampled by their weights: sequential
     Monte Carlo, more accurate in many dimensions, with C of 16 or more. The schedule is still fixed
     beforehand and the chains are resampled by their weights alone, so that E[exp(log_marginal)] = p(x)
-    remains true. Light modes can die out; `reliable` is False where a chain of the pilot run ends far from
-    all others.
+    remains true. A mode of little weight can die out in all populations; `reliable` is False where a chain
+    of the pilot run ends far from all of theirs.
 
     Args:
       vae: Model of x; p(z|x) must have a density on all of R^L, or on the sphere.
