@@ -78,6 +78,7 @@ LEVELS: dict[str, LevelKind] = {
     "categorical": LevelKind(),
     "ordinal": LevelKind(ordered=True),
 }
+
 IGNORE = "ignore"  # in place of a kind, leaves a column out
 
 
@@ -97,3 +98,17 @@ def kind_of_codes(kind: str, logarithm: bool = True) -> str:
     ('normal', 'poisson')
     """
     return (NUMBERS[kind].of_logarithms if logarithm and kind in NUMBERS else "") or kind
+
+
+def central_levels(p: np.ndarray, kind: str) -> np.ndarray:
+    """Return the indices of the central levels for probabilities [n, K]: medians if they have an order.
+
+    Levels without an order have none but the most probable one.
+
+    >>> p = np.array([[0.4, 0.3, 0.3]])
+    >>> int(central_levels(p, "categorical:3")[0]), int(central_levels(p, "ordinal:3")[0])
+    (0, 1)
+    """
+    if not LEVELS[kind.partition(":")[0]].ordered:
+        return p.argmax(axis=1)
+    return (np.cumsum(p, axis=1) >= p.sum(axis=1, keepdims=True) / 2).argmax(axis=1)

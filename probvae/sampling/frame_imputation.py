@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import norm
 
 from probvae.data.coding import Column
-from probvae.data.kinds import NUMBERS
+from probvae.data.kinds import NUMBERS, central_levels
 from probvae.data.schema import Schema
 from probvae.data.value_types import split_missing
 from probvae.errors import InputError
@@ -23,8 +23,8 @@ class FrameImputation(NamedTuple):
 
     Attributes:
       values: The frame with its missing cells filled in: numbers by their mean, whole numbers by the whole
-        number nearest to it, levels by the most probable one.
-      mean: Means of numbers and dates, without rounding; the most probable level of others.
+        number nearest to it, levels by the most probable one, or the median if they have an order.
+      mean: Means of numbers and dates, without rounding; the level as in `values` of others.
       sd: Standard deviations of numbers, and of dates in days or seconds; 0 for observed cells. Columns of
         levels are not in it. A log_student_t column has neither mean nor standard deviation: here its median
         is in `mean`, and half of the width of the central 68% in `sd`.
@@ -91,7 +91,7 @@ def to_frames(
             p = imputed.probabilities[i][:, : len(column.levels)]  # one level if it is constant
             p = p / p.sum(axis=1, keepdims=True)
             probabilities[column.name] = pd.DataFrame(p, frame.index, list(column.levels))
-            center = column.decode(p.argmax(axis=1))
+            center = column.decode(central_levels(p, column.kind))
             mean[column.name] = pd.Series(center, frame.index)
         elif column.unit:
             center = _in_zone(column.decode((center - column.loc) / column.scale), frame[column.name])

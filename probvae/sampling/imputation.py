@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from probvae.arguments import count, weight
 from probvae.config.choices import column_sizes
+from probvae.data.kinds import central_levels
 from probvae.data.schema import Schema
 from probvae.distributions import traces
 from probvae.errors import InputError
@@ -33,7 +34,7 @@ class Imputation(NamedTuple):
 
     Attributes:
       mean: Mean [N, *E], float32, by self-normalized importance weights; for a column of levels of a table
-        the most probable level.
+        the most probable level, or the median if the levels have an order.
       sd: Standard deviation [N, *E]; 0 for observed values.
       draws: Joint draws of the missing values, [R, N, *E], by sampling importance resampling; None for R = 0.
       effective_sample_size: (sum w)^2 / sum w^2, [N], from 1 to K; where it is small (below 10), all of the
@@ -176,14 +177,13 @@ class Imputer:
         return to_frames(schema, frame, imputed, num_draws, options["quantiles"])
 
 
-def _levels(vae: VAE) -> dict[int, int]:
-    """Return the number of levels of each column of a table that has levels, by its index."""
+def _levels(vae: VAE) -> dict[int, str]:
+    """Return the kinds of the columns of a table that have levels, by their index."""
     if vae.schema is not None and vae.schema.is_table:  # a model of one class has no architecture
         columns = vae.schema.likelihoods
     else:
         columns = () if vae.architecture is None else vae.architecture.columns
-    counts = {i: column_sizes(kind).levels for i, kind in enumerate(columns)}
-    return {i: count for i, count in counts.items() if count}
+    return {i: kind for i, kind in enumerate(columns) if column_sizes(kind).levels}
 
 
 def _impute_block(
@@ -192,11 +192,12 @@ def _impute_block(
     x: np.ndarray,
     seeds: np.ndarray,
     sizes: list[int],
-    levels: dict[int, int],
+    levels: dict[int, str],
     quantiles: Sequence[float],
 ) -> list[np.ndarray]:
     """Impute a block of examples, with `sizes` the numbers of draws decoded at a time."""
-    moments = _Moments(x.shape, levels)
+    counts = {i: column_sizes(kind).levels for i, kind in levels.items()}
+    moments = _Moments(x.shape, counts)
     log_w, z, drawn = [], [], []
     for i, size in enumerate(sizes):
         parts = step(x, tf.constant(size), seeds, tf.constant(i + 1))  # [N, S, ...]
@@ -217,11 +218,11 @@ def _impute_block(
     probabilities = moments.probabilities()
     for i, p in probabilities.items():
         seen = ~missing[:, i]
-        if levels[i] == 2:
+        if counts[i] == 2:
             p[:] = np.stack([1 - mean[:, i], mean[:, i]], axis=1)
-        p[seen] = x[seen, i, None] == np.arange(levels[i])
-        if levels[i] > 2:  # a mean of the indices of levels means nothing
-            mean[:, i] = p.argmax(axis=1)
+        p[seen] = x[seen, i, None] == np.arange(counts[i])
+        if counts[i] > 2:  # a mean of the indices of levels means nothing
+            mean[:, i] = central_levels(p, levels[i])
     draws = redraw(np.concatenate(log_w), np.concatenate(z), seeds).numpy()
     ends = np.empty([0, *x.shape], np.float32)
     if quantiles:

@@ -164,7 +164,8 @@ class VAEImputer(TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> Any:  # noqa: N803
         """Return X with its missing cells filled in; cells that are seen do not change.
 
-        Numbers are filled in by their mean, whole numbers rounded, levels by the most probable one.
+        Numbers are filled in by their mean, whole numbers rounded, levels by the most probable one, or by the
+        median if they have an order.
 
         Returns:
           Array [n, D], or a DataFrame where X is one; without columns that had no cell in `fit`, unless
@@ -194,7 +195,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         """Return the lower and upper ends of intervals for the missing cells, each shaped as X.
 
         They are weighted quantiles of draws, with equal tails. Seen cells stand in both; levels without an
-        order have no interval and are missing.
+        order have no interval and are missing. Bounds on a cell know nothing of the error of the model.
 
         Args:
           X: Rows [n, D].
