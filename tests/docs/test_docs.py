@@ -33,10 +33,11 @@ SMALL = {"500": "4", "200": "4", "[:100]": "[:10]"}
 
 
 SLOW = ["docs/tutorial.md", "docs/export.md", "docs/guide.md", "docs/data.md", "docs/evaluation.md"]
-SLOW += ["README.md", "docs/choices.md", "docs/reliability.md"]  # docs/index.md is quick
+SLOW += ["README.md", "docs/choices.md", "docs/reliability.md", "docs/tables.md"]  # docs/index.md is quick
 LONG = {"docs/extending.md": "test_code_in_documents_runs[README.md]"}
 
 
+@pytest.mark.filterwarnings("ignore:.*effective sample size")  # one epoch in place of many
 @pytest.mark.parametrize("name", cases(PAGES, slow=SLOW, long=LONG))
 def test_code_in_documents_runs(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
