@@ -81,7 +81,7 @@ def patients(path):
     rows = [f"{170 + 10 * h:.1f},{'' if h > 1 else 70 + 10 * h:},{h > 0}" for h in rng.standard_normal(40)]
     Path(path).write_text("\n".join(["height,weight,tall", *rows]) + "\n")
     schema = probvae.data.load(path, missing=True).schema
-    probvae.save(table_model(schema, units=(8,)), "runs/patients")
+    probvae.save(table_model(schema, units=(8,)), "runs/patients", probvae.Training(data="patients.csv"))
 
 
 def quietly(fit):
