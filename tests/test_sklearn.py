@@ -52,9 +52,9 @@ def tiny(wine):
     return VAETransformer(**TINY).fit(wine)
 
 
-def checks():
-    """Return scikit-learn's checks of the transformer, the longer ones marked slow."""
-    mark = parametrize_with_checks([VAETransformer(epochs=2, units=(8,))])
+def checks_of(estimator):
+    """Return scikit-learn's checks of an estimator, the longer ones marked slow."""
+    mark = parametrize_with_checks([estimator])
     return [
         pytest.param(
             estimator, check, id=name_of(check), marks=() if name_of(check) in QUICK else pytest.mark.slow
@@ -64,7 +64,7 @@ def checks():
 
 
 @pytest.mark.filterwarnings("ignore:SCIPY_ARRAY_API")
-@pytest.mark.parametrize(("estimator", "check"), checks())
+@pytest.mark.parametrize(("estimator", "check"), checks_of(VAETransformer(epochs=2, units=(8,))))
 def test_checks_of_scikit_learn(estimator, check, eager):
     check(estimator)
 

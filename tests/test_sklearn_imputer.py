@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.base import clone
-from sklearn.utils.estimator_checks import parametrize_with_checks
-from test_sklearn import QUICK, name_of
+from test_sklearn import checks_of
 
 import probvae
 from probvae.errors import InputError
 from probvae.sklearn import VAEImputer
 
 TINY = {"units": (8,), "epochs": 2, "num_draws": 200, "random_state": 0}
+CHECKED = VAEImputer(epochs=1, units=(8,), num_draws=20)
 ALPHA = 1e-6
 pytestmark = pytest.mark.filterwarnings("ignore:.*effective sample size")  # models of two epochs
 
@@ -49,19 +49,8 @@ def of_frame():
     return VAEImputer(2, add_indicator=True, **TINY).fit(FRAME)
 
 
-def checks():
-    """Return scikit-learn's checks of the imputer, the longer ones marked slow."""
-    mark = parametrize_with_checks([VAEImputer(epochs=1, units=(8,), num_draws=20)])
-    return [
-        pytest.param(
-            estimator, check, id=name_of(check), marks=() if name_of(check) in QUICK else pytest.mark.slow
-        )
-        for estimator, check in mark.args[1]
-    ]
-
-
 @pytest.mark.filterwarnings("ignore:SCIPY_ARRAY_API")
-@pytest.mark.parametrize(("estimator", "check"), checks())
+@pytest.mark.parametrize(("estimator", "check"), checks_of(CHECKED))
 def test_checks_of_scikit_learn(estimator, check, eager):
     check(estimator)
 

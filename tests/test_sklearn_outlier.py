@@ -8,15 +8,16 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp, softmax
 from sklearn.base import clone
-from sklearn.utils.estimator_checks import parametrize_with_checks
-from test_sklearn import QUICK, name_of
+from test_sklearn import checks_of
 
 from probvae import objectives
 from probvae.errors import InputError
 from probvae.sklearn import VAEOutlier
 from probvae.sklearn.conformal import ALL, NONE, Conformal, folds_of, lower_fence
+from probvae.sklearn.outlier import _terms
 
 TINY = {"members": 2, "units": (8,), "epochs": 2, "num_draws": 50, "random_state": 0}
+CHECKED = VAEOutlier(members=2, units=(8,), epochs=1, num_draws=10, trim=0.0)
 ALPHA = 1e-6
 
 
@@ -48,20 +49,9 @@ def of_frame():
     return VAEOutlier(**TINY).fit(FRAME)
 
 
-def checks():
-    """Return scikit-learn's checks of the detector, the longer ones marked slow."""
-    mark = parametrize_with_checks([VAEOutlier(**{**TINY, "random_state": None, "num_draws": 20})])
-    return [
-        pytest.param(
-            estimator, check, id=name_of(check), marks=() if name_of(check) in QUICK else pytest.mark.slow
-        )
-        for estimator, check in mark.args[1]
-    ]
-
-
 @pytest.mark.filterwarnings("ignore:SCIPY_ARRAY_API")
-@pytest.mark.parametrize(("estimator", "check"), checks())
-def test_checks_of_scikit_learn(estimator, check, eager):
+@pytest.mark.parametrize(("estimator", "check"), checks_of(CHECKED))
+def test_checks_of_scikit_learn(estimator, check):  # compiled: they score more rows than they train on
     check(estimator)
 
 
@@ -95,7 +85,7 @@ def test_monte_carlo_error_is_that_of_repeated_draws(of_array):
     draws = np.repeat(x, 1_000, axis=0) * (1 + 1e-7 * np.arange(1_000)[:, None]).astype(
         np.float32
     )  # new hashes
-    bounds, errors, _ = other._terms(draws)
+    bounds, errors = other._terms(draws)
     for scores, own in zip(bounds, errors, strict=True):
         ratio = 999 * scores.var(ddof=1) / np.mean(np.square(own))
         low, high = stats.chi2(999).ppf([ALPHA / 2, 1 - ALPHA / 2])
@@ -163,14 +153,15 @@ def test_held_out_scores_are_those_of_new_rows(size):
 def test_parts_of_columns_sum_to_the_mean_of_log_likelihoods(of_array):
     """The sum of the parts less the score is the divergence of p(z|x) from p(z), which is not negative."""
     x = of_array._x(rows())
-    parts, member, row = of_array._terms(x)[2], of_array.members_[0], x[0]
+    member, row = of_array.members_[0], x[0]
+    parts = _terms(member, x)[2]
     with member._model() as model:
         terms = objectives.log_terms(model.vae, row[None], num_samples=20_000, seed=3)
     log_w, log_likelihood = (
         np.asarray(v[:, 0], np.float64) for v in (terms.log_weights, terms.log_likelihood)
     )
     mean = np.sum(softmax(log_w) * log_likelihood)
-    assert abs(parts[0, 0].sum() - mean) < 6 * np.std(log_likelihood) / np.sqrt(50)
+    assert abs(parts[0].sum() - mean) < 6 * np.std(log_likelihood) / np.sqrt(50)
     total = of_array.explain(rows()) + of_array.typical_parts_
     assert (total.sum(axis=1) - of_array.score_samples(rows()) > -1e-3).all()
     np.testing.assert_allclose(

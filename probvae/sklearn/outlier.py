@@ -227,7 +227,7 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
           [n], or a pair of them.
         """
         x = self._x(X)
-        bounds, errors, _ = self._terms(x)
+        bounds, errors = self._terms(x)
         scores = mean_density(bounds) + self.members_[0].coding_.log_slope(x)
         if not return_error:
             return scores
@@ -282,14 +282,14 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
         return self._terms(x)[0] + self.members_[0].coding_.log_slope(x)
 
     def _terms(self, x: np.ndarray) -> list[np.ndarray]:
-        """Return bounds [M, n], their errors [M, n] and the parts of columns [M, n, D] of coded rows."""
-        terms = [_terms(member, x) for member in self.members_]
+        """Return bounds [M, n] and their errors [M, n] of coded rows."""
+        terms = [_terms(member, x)[:2] for member in self.members_]
         return [np.stack(part) for part in zip(*terms, strict=True)]
 
     def _parts(self, x: np.ndarray) -> np.ndarray:
         """Return the parts of columns in log p(x) of coded rows, [n, D], in the units of X."""
-        bounds, _, parts = self._terms(x)
-        mean = np.sum(softmax(bounds, axis=0)[..., None] * parts, axis=0)
+        bounds, _, parts = zip(*(_terms(member, x) for member in self.members_), strict=True)
+        mean = np.einsum("mn,mnd->nd", softmax(bounds, axis=0), np.stack(parts))
         return mean + self.members_[0].coding_.log_slopes(x)
 
     # ---- scikit-learn ----------------------------------------------------------------------------

@@ -88,25 +88,23 @@ def detectors(seed: int) -> dict:
 tables = of_folder(options.folder) if options.folder else of_classes()
 if options.quick:
     tables, options.splits, options.rows = dict(list(tables.items())[:2]), 1, 200
-areas: dict[str, dict[str, list[float]]] = {}
-for table, (x, y) in tables.items():
-    if options.rows and len(x) > options.rows:
-        x, _, y, _ = train_test_split(x, y, train_size=options.rows, stratify=y, random_state=0)
-    start = time.perf_counter()
-    for seed in range(options.splits):
+areas: dict[str, np.ndarray] = {}  # [splits, tables], NaN where not measured yet
+for seed in range(options.splits):
+    for place, (table, (x, y)) in enumerate(tables.items()):
+        start = time.perf_counter()
+        if options.rows and len(x) > options.rows:
+            x, _, y, _ = train_test_split(x, y, train_size=options.rows, stratify=y, random_state=0)
         train, test, _, truth = train_test_split(x, y, train_size=0.6, stratify=y, random_state=seed)
         scaler = StandardScaler().fit(train)
+        line = f"split {seed}  {table:12} {x.shape[0]:5} x {x.shape[1]:<3}"
         for name, detect in detectors(seed).items():
             area = roc_auc_score(truth, detect(scaler.transform(train), scaler.transform(test)))
-            areas.setdefault(name, {}).setdefault(table, []).append(area)
-    means = "  ".join(
-        f"{name} {np.mean(by[table]):.3f} ± {np.std(by[table]):.3f}" for name, by in areas.items()
-    )
-    seconds = time.perf_counter() - start
-    print(f"{table:12} {x.shape[0]:5} x {x.shape[1]:<3} {means}  ({seconds:.0f} s)", flush=True)
+            areas.setdefault(name, np.full([options.splits, len(tables)], np.nan))[seed, place] = area
+            line += f"  {name} {area:.3f}"
+        print(f"{line}  ({time.perf_counter() - start:.0f} s)", flush=True)
 
 # %%
-for name, by in areas.items():
-    of_splits = np.mean(list(by.values()), axis=0)
-    error = np.std(of_splits, ddof=1) / np.sqrt(len(of_splits)) if len(of_splits) > 1 else float("nan")
-    print(f"{name:16} mean AUROC {of_splits.mean():.3f} ± {error:.3f} over {len(by)} tables")
+for name, values in areas.items():
+    means = values.mean(axis=1)  # over the tables
+    error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.nan
+    print(f"{name:16} mean AUROC {means.mean():.3f} ± {error:.3f} over {len(tables)} tables")
