@@ -66,7 +66,7 @@ def of_rows(seed: Seed, x: np.ndarray) -> np.ndarray:
     >>> bool((seeds[0] == seeds[2]).all()), bool((seeds[0] == seeds[1]).all())
     (True, False)
     """
-    x = np.where(np.isnan(x), np.asarray(np.nan, x.dtype), x)  # of one bit pattern
+    x = np.where(np.isnan(x), np.asarray(np.nan, x.dtype), x + 0)  # one bit pattern for NaN, one for 0
     key = np.asarray(as_seed(seed)).tobytes()
     digests = [hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest() for row in x]
     return np.frombuffer(b"".join(digests), np.int32).reshape(-1, 2)

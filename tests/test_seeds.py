@@ -47,6 +47,7 @@ def test_a_seed_follows_from_the_whole_row():
     """Rows that differ in a value, or in what is missing, have other seeds; NaN of any bits is one value."""
     x = np.zeros([5, 3], np.float32)
     x[1, 2], x[2, 0], x[3, 2] = 1, np.nan, np.nan
+    x[3, 1] = -0.0
     x[4, 2] = np.array([0xFFC00001], np.uint32).view(np.float32)[0]
     seeds = of_rows(3, x)
     assert len(np.unique(seeds[:4], axis=0)) == 4
