@@ -142,3 +142,9 @@ def test_mistakes_are_named(of_array, of_frame):
         of_frame.transform(FRAME.drop(columns="sex"))
     with pytest.raises(InputError, match="all cells are missing"):
         VAEImputer(**TINY).fit(np.full([5, 2], np.nan))
+
+
+def test_numbers_without_names_are_an_array(of_array):
+    """A DataFrame whose columns have no names counts as an array, as in scikit-learn."""
+    x = holes()
+    np.testing.assert_array_equal(of_array.transform(pd.DataFrame(x)), of_array.transform(x))

@@ -10,12 +10,11 @@ from sklearn.impute import MissingIndicator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from probvae.data.tables.frames import is_frame
 from probvae.errors import InputError
 from probvae.sampling.frame_imputation import LOGARITHM_DRAWS
 from probvae.sampling.imputation import FEW, Imputation, Imputer
 from probvae.sklearn.transformer import VAETransformer
-from probvae.sklearn.validation import plain, rows_of
+from probvae.sklearn.validation import is_named, plain, rows_of
 
 STEPS, MOST_EPOCHS = 10_000, 2_000  # steps of training that `epochs=None` asks for, and epochs at most
 
@@ -138,14 +137,14 @@ class VAEImputer(TransformerMixin, BaseEstimator):
             epochs = min(MOST_EPOCHS, math.ceil(STEPS / math.ceil(len(rows) / max(1, self.batch_size))))
         shared = VAETransformer().get_params().keys() & self.get_params().keys()
         fields = {name: getattr(self, name) for name in shared} | {"epochs": epochs, "missing": True}
-        likelihood = "mixed" if is_frame(rows) or len(self.columns) else "normal"
+        likelihood = "mixed" if is_named(rows) or len(self.columns) else "normal"
         transformer = VAETransformer(likelihood=likelihood).set_params(**fields)
         self.transformer_ = transformer.fit(_columns(rows, self._kept))
         return self
 
     def _rows(self, X: Any, *, reset: bool = False) -> Any:  # noqa: N803
         """Return the rows of X as an array of floats, checked by scikit-learn, or a DataFrame with names."""
-        if not is_frame(X):
+        if not is_named(X):
             return rows_of(self, X, missing=True, reset=reset, ensure_min_samples=2 if reset else 1)
         if reset:
             self._frame_names = list(X.columns)
@@ -172,7 +171,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
           `keep_empty_features`, and with indicators if `add_indicator`.
         """
         rows, imputed = self._imputed(X)
-        return self._finished(rows, imputed.values if is_frame(rows) else self._filled(rows, imputed.mean))
+        return self._finished(rows, imputed.values if is_named(rows) else self._filled(rows, imputed.mean))
 
     def sample(self, X: Any, num_draws: int = 1) -> list[Any]:  # noqa: N803
         """Return copies of X with missing cells drawn jointly, for multiple imputation.
@@ -185,7 +184,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
           List of arrays or DataFrames as `transform` returns them.
         """
         rows, imputed = self._imputed(X, num_draws=plain(num_draws))
-        if is_frame(rows):
+        if is_named(rows):
             draws = [imputed.draws.loc[i] for i in range(num_draws)]
         else:
             draws = [self._filled(rows, draw) for draw in imputed.draws]
@@ -204,7 +203,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         if not 0 < plain(level) < 1:
             raise InputError(f"level must lie between 0 and 1; got {level!r}.")
         rows, imputed = self._imputed(X, quantiles=((1 - level) / 2, (1 + level) / 2))
-        if is_frame(rows):
+        if is_named(rows):
             low, high = (imputed.quantiles.xs(q, level=0) for q in imputed.quantiles.index.unique(0))
         else:
             low, high = (self._filled(rows, end) for end in imputed.quantiles)
@@ -222,7 +221,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
           DataFrame with a column for each level; an array where X is one.
         """
         rows, imputed = self._imputed(X)
-        place = column if is_frame(rows) else int(np.sum(self._kept[:column]))
+        place = column if is_named(rows) else int(np.sum(self._kept[:column]))
         if place not in imputed.probabilities:
             names = ", ".join(map(repr, imputed.probabilities)) or "none"
             raise InputError(f"column must be a column of levels ({names}); got {column!r}.")
@@ -249,7 +248,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         } | options
         coding = model.coding_
         with model.borrowed(Imputer, Imputer) as imputer:
-            if is_frame(rows):
+            if is_named(rows):
                 imputed: Any = imputer.impute_frame(model.schema_, kept, **options)
             else:
                 if coding.central:  # means of logarithms need draws
@@ -287,7 +286,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         if self.indicator_ is None:
             return filled
         marks = self.indicator_.transform(_marked(_missing(rows)))
-        if not is_frame(rows):
+        if not is_named(rows):
             return np.hstack([filled, marks.astype(filled.dtype)])
         return filled.assign(**dict(zip(self._indicator_names(), marks.T.astype(float), strict=True)))
 
@@ -341,7 +340,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
 
 def _missing(rows: Any) -> np.ndarray:
     """Return where cells are missing, bool [n, D]."""
-    return rows.isna().to_numpy(bool) if is_frame(rows) else np.isnan(rows)
+    return rows.isna().to_numpy(bool) if is_named(rows) else np.isnan(rows)
 
 
 def _marked(missing: np.ndarray) -> np.ndarray:
@@ -349,7 +348,7 @@ def _marked(missing: np.ndarray) -> np.ndarray:
 
 
 def _columns(rows: Any, kept: np.ndarray) -> Any:
-    return rows.loc[:, kept] if is_frame(rows) else rows[:, kept]
+    return rows.loc[:, kept] if is_named(rows) else rows[:, kept]
 
 
 def _codes(frame: Any) -> Any:
@@ -361,7 +360,7 @@ def _codes(frame: Any) -> Any:
 
 def _with_empty(rows: Any, filled: Any, kept: np.ndarray) -> Any:
     """Return filled rows with the columns without cells in their places, filled with 0."""
-    if is_frame(rows):
+    if is_named(rows):
         return filled.assign(**dict.fromkeys(rows.columns[~kept], 0.0))[list(rows.columns)]
     out = np.zeros(rows.shape, filled.dtype)
     out[:, kept] = filled

@@ -16,7 +16,7 @@ from probvae.errors import InputError
 from probvae.sklearn.conformal import ALL, Conformal, folds_of, lower_fence, mean_density
 from probvae.sklearn.rows import RowParts
 from probvae.sklearn.transformer import VAETransformer
-from probvae.sklearn.validation import plain
+from probvae.sklearn.validation import is_named, plain
 from probvae.training import shared
 
 STEPS, MOST_EPOCHS = 1_500, 200  # steps of a training that `epochs=None` asks for, and epochs at most
@@ -182,7 +182,7 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
         """Return the transformer that members are copies of, without its number of epochs."""
         shared_names = VAETransformer().get_params().keys() & self.get_params().keys()
         fields = {name: getattr(self, name) for name in shared_names}
-        likelihood = "mixed" if _is_named(X) or len(self.columns) else "normal"
+        likelihood = "mixed" if is_named(X) or len(self.columns) else "normal"
         return VAETransformer(likelihood=likelihood, score_num_samples=self.num_draws).set_params(**fields)
 
     def _member(
@@ -301,15 +301,6 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
 
     def _more_tags(self) -> dict[str, Any]:  # scikit-learn before 1.6
         return {"allow_nan": bool(self.missing)}
-
-
-def _is_named(rows: Any) -> bool:
-    """Return whether rows are a DataFrame by names; numbers without names count as an array, as elsewhere."""
-    if not is_frame(rows):
-        return False
-    return any(isinstance(name, str) for name in rows.columns) or any(
-        t.kind not in "iuf" for t in rows.dtypes
-    )
 
 
 def _terms(member: VAETransformer, x: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from probvae.data.tables.frames import is_frame
+
 try:
     from sklearn.utils.validation import validate_data
 
@@ -33,3 +35,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | list | tuple):
         return tuple(plain(v) for v in value)
     return value
+
+
+def is_named(rows: Any) -> bool:
+    """Return whether rows are a DataFrame by names; numbers without names count as an array, as elsewhere."""
+    if not is_frame(rows):
+        return False
+    return any(isinstance(name, str) for name in rows.columns) or any(
+        t.kind not in "iuf" for t in rows.dtypes
+    )
