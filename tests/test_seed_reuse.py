@@ -9,18 +9,21 @@ from unittest import mock
 
 import likelihood_cases
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from conditional_models import tiny_m2
 from marked_cases import cases
 from python_doors import SHAPE, conditional, model, right
 from seed_recorder import recorded, twice
+from table_models import table_model
 from tensorflow_probability import distributions as tfd
 
 import probvae
 from probvae import evaluation, inference, objectives, sampling
 from probvae.config.architecture import Architecture
 from probvae.data import Prepared
+from probvae.data.tables.table_files import whole_frame
 from probvae.export import functions
 from probvae.inference import importance_sampling
 from probvae.likelihoods import LIKELIHOODS
@@ -69,6 +72,13 @@ def in_blocks_of_two(vae: Any) -> None:
     """Draws of x in several blocks of rows."""
     with mock.patch.object(memory, "PARAMETERS_PER_SEED", 2 * vae.params_size):
         vae.decoded_draws(np.zeros([5, 2], np.float32), seed=0)
+
+
+def of_table() -> Any:
+    """A model of a table of numbers and levels."""
+    rows = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rows.integers(18, 90, 60), "job": rows.choice(list("abc"), 60)})
+    return table_model(whole_frame(frame, kinds={"age": "normal"}, missing=True)[1])
 
 
 def impute_in_chunks(vae: Any) -> None:
@@ -164,6 +174,11 @@ CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     ),
     "sampling.closeness": (plain, lambda vae: sampling.closeness(vae, vae.prior, X)),
     "sampling.fit_sampler": (plain, lambda vae: sampling.fit_sampler(vae, X, components=1)),
+    "sampling.sample_given": (
+        of_table,
+        lambda vae: sampling.sample_given(vae, {"age": (30, 40), "job": ["a", "b"]}, 3, seconds=0.0, seed=0),
+    ),
+    "sampling.sample_rows": (of_table, lambda vae: sampling.sample_rows(vae, 3, seed=0)),
     "sampling.impute": (
         incomplete,
         impute_in_chunks,
@@ -204,7 +219,8 @@ CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         for name in PRIORS
     },
     **{
-        f"likelihoods.{name}": (functools.partial(p_x, name), lambda p: p.sample(2, seed=(0, 1)))
+        # A shape of its own: TFP keeps the trace of some samplers, and a second call would not be seen.
+        f"likelihoods.{name}": (functools.partial(p_x, name), lambda p: p.sample(11, seed=(0, 1)))
         for name in LIKELIHOODS
     },
     **{

@@ -52,14 +52,12 @@ def tiny(wine):
     return VAETransformer(**TINY).fit(wine)
 
 
-def checks_of(estimator):
-    """Return scikit-learn's checks of an estimator, the longer ones marked slow."""
-    mark = parametrize_with_checks([estimator])
+def checks_of(estimator, neighbour=None):
+    """Return scikit-learn's checks of an estimator, the longer ones marked slow, or long with a neighbour."""
+    longer = [pytest.mark.slow, *([pytest.mark.long(neighbour)] if neighbour else [])]
     return [
-        pytest.param(
-            estimator, check, id=name_of(check), marks=() if name_of(check) in QUICK else pytest.mark.slow
-        )
-        for estimator, check in mark.args[1]
+        pytest.param(estimator, check, id=name_of(check), marks=() if name_of(check) in QUICK else longer)
+        for estimator, check in parametrize_with_checks([estimator]).args[1]
     ]
 
 

@@ -63,7 +63,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
 
     >>> x = np.random.default_rng(0).standard_normal([50, 3])
     >>> x[::5, 0] = np.nan
-    >>> imputer = VAEImputer(latent_dim=1, units=(8,), epochs=1, num_draws=50, random_state=0).fit(x)
+    >>> imputer = VAEImputer(latent_dim=1, units=(8,), epochs=1, random_state=0).fit(x)
     >>> imputer.transform(x).shape, imputer.sample(x, num_draws=2)[1].shape
     ((50, 3), (50, 3))
     """

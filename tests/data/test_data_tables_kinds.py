@@ -154,8 +154,8 @@ def test_missing_cells_of_all_kinds_are_filled_in():
         filled = probvae.impute(table_model(schema), frame, num_samples=40, num_draws=2)
     assert not filled.values.isna().any().any() and (filled.values.dtypes == frame.dtypes).all()
     assert list(filled.probabilities["size"].columns) == SIZES
-    best = filled.probabilities["size"].idxmax(axis=1)
-    assert (filled.values["size"].astype(str) == best).all()
+    median = (filled.probabilities["size"].cumsum(axis=1) >= 0.5 - 1e-6).idxmax(axis=1)
+    assert (filled.values["size"].astype(str) == median).all()
     assert (filled.mean["pay"] > 0).all() and np.isfinite(filled.sd).all().all()
     assert (filled.sd["pay"][frame["pay"].isna()] > 0).all() and len(filled.draws) == 24
 
