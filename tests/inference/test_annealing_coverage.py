@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from linear_gaussian import LinearGaussian
+from marked_cases import cases
 from two_modes import TwoModes
 
 from probvae.inference.annealing import ais
@@ -16,7 +17,16 @@ def covered(result, exact):
     return (low <= exact) & (exact <= high)
 
 
-@pytest.mark.parametrize(("latent", "num_populations"), [(10, 1), (20, 1), (30, 1), (30, 4)])
+@pytest.mark.parametrize(
+    ("latent", "num_populations"),
+    cases(
+        [(10, 1), (20, 1), (30, 1), (10, 4), (30, 4)],
+        long={
+            (30, 4): "test_one_mode_in_many_dimensions[10-4]",
+            (20, 1): "test_one_mode_in_many_dimensions[30-1]",
+        },
+    ),
+)
 def test_one_mode_in_many_dimensions(latent, num_populations):
     """Default budget; q(z|x) is shifted by one deviation in each dimension and 30% too narrow."""
     model = LinearGaussian(observed=2 * latent, latent=latent, noise=0.1)
