@@ -50,7 +50,9 @@ def of_frame():
 
 
 @pytest.mark.filterwarnings("ignore:SCIPY_ARRAY_API")
-@pytest.mark.parametrize(("estimator", "check"), checks_of(CHECKED))
+@pytest.mark.parametrize(
+    ("estimator", "check"), checks_of(CHECKED, "test_checks_of_scikit_learn[check_fit2d_1sample]")
+)
 def test_checks_of_scikit_learn(estimator, check, eager):
     check(estimator)
 

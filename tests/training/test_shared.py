@@ -251,6 +251,7 @@ def test_a_workshop_that_is_thrown_away_is_freed(pool):
 
 
 @pytest.mark.slow
+@pytest.mark.long("test_later_fits_do_not_change_earlier_estimators")
 @pytest.mark.parametrize("architectures", [1, 5])
 def test_memory_stays_level_over_many_fits(architectures):
     """Today's 15 MB for each fit would be 600 MB."""
