@@ -254,7 +254,7 @@ def test_a_workshop_that_is_thrown_away_is_freed(pool):
 @pytest.mark.long("test_later_fits_do_not_change_earlier_estimators")
 @pytest.mark.parametrize("architectures", [1, 5])
 def test_memory_stays_level_over_many_fits(architectures):
-    """Today's 15 MB for each fit would be 600 MB."""
+    """15 MB for each fit, as graphs that are kept take, would be 600 MB."""
     run = subprocess.run(
         [sys.executable, MEMORY, "--fits", "50", "--warm-up", "10", "--architectures", str(architectures)],
         capture_output=True, text=True, check=True, env=os.environ,
