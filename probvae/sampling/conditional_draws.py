@@ -19,7 +19,7 @@ from probvae.seeds import Seed, as_seed, fold_in, split
 BLOCK = 4096  # number of draws of z at a time, half of them from p(z)
 FILLS = 16  # number of rows that q(z|x) is taken at, filled with values that meet the conditions
 FEWEST = 100.0  # smallest effective sample size
-HALVINGS = 50  # of the bracket of a draw in a range
+HALVINGS = 50  # number of halvings of the bracket of a draw in a range
 REACH = 200.0  # standard deviations to the ends of an open range
 
 
@@ -97,12 +97,13 @@ def sample_given(
     log_w_all = tf.constant(weights - weights.max(), tf.float32)[tf.newaxis]
     chosen = tf.random.stateless_categorical(log_w_all, num_draws, seed_chosen)[0].numpy()
     rows = np.concatenate(z)[chosen]
-    relative = np.exp(weights - log_mean_exp(weights))
+    log_mean = float(log_mean_exp(weights))
+    relative = np.exp(weights - log_mean)
     return ConditionalDraws(
         _rows_at(vae, conditions, tf.constant(rows), seed_x),
         rows,
         size,
-        float(log_mean_exp(weights)),
+        log_mean,
         float(relative.std(ddof=1) / np.sqrt(len(relative))),
     )
 
@@ -149,9 +150,7 @@ def _fills(vae: VAE, conditions: Sequence[Condition], seed: np.ndarray) -> np.nd
     for condition in conditions:
         if condition.codes is not None:
             codes = np.array(condition.codes)
-            rows[:, condition.index] = rng.permutation(
-                codes[np.arange(FILLS) * len(codes) // FILLS % len(codes)]
-            )
+            rows[:, condition.index] = rng.permutation(codes[np.arange(FILLS) * len(codes) // FILLS])
             continue
         column = vae.schema.columns[condition.index]
         seen = [0.0 if end is None else end for end in (column.low, column.high)]

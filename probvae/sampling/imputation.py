@@ -119,14 +119,21 @@ def impute(
         imputed: Any = imputer.impute_frame(schema_of_frame(vae.schema), x, num_draws=num_draws, **options)
     else:
         imputed = imputer.impute(as_data(vae, x), num_draws=num_draws, **options)
-    few = int(np.sum(np.asarray(imputed.effective_sample_size) < FEW))
+    advice = "Use more num_samples; x may lie far from the training set."
+    warn_of_few(imputed, "examples", advice, stacklevel=3)
+    return imputed
+
+
+def warn_of_few(imputed: Imputation | FrameImputation, noun: str, advice: str, *, stacklevel: int) -> None:
+    """Warn of examples whose effective sample size is too small, with their name and an advice."""
+    sizes = np.asarray(imputed.effective_sample_size)
+    few = int(np.sum(sizes < FEW))
     if few:
         warnings.warn(
-            f"{few:,} of {len(x):,} examples have an effective sample size below {FEW}: what is imputed "
-            "there is not to be trusted. Use more num_samples; x may lie far from the training set.",
-            stacklevel=2,
+            f"{few:,} of {len(sizes):,} {noun} have an effective sample size below {FEW}: what is imputed "
+            f"there is not to be trusted. {advice}",
+            stacklevel=stacklevel,
         )
-    return imputed
 
 
 class Imputer:

@@ -1,4 +1,4 @@
-"""What estimators with a fitted model have in common."""
+"""The base of estimators with a fitted model."""
 
 import contextlib
 from collections.abc import Callable, Hashable

@@ -1,18 +1,17 @@
 """Scikit-learn imputer: missing cells of a table from p(x_missing | x_seen) of a VAE."""
 
-import math
-import warnings
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.impute import MissingIndicator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from probvae.errors import InputError
 from probvae.sampling.frame_imputation import LOGARITHM_DRAWS
-from probvae.sampling.imputation import FEW, Imputation, Imputer
+from probvae.sampling.imputation import Imputation, Imputer, warn_of_few
+from probvae.sklearn.inner import epochs_of_steps, inner_transformer
 from probvae.sklearn.transformer import VAETransformer
 from probvae.sklearn.validation import is_named, plain, rows_of
 
@@ -25,7 +24,7 @@ def _has_levels(imputer: Any) -> bool:
     return bool(len(imputer.columns)) or schema is not None
 
 
-class VAEImputer(TransformerMixin, BaseEstimator):
+class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Imputer of missing cells from p(x_missing | x_seen) of a VAE, by the conventions of scikit-learn.
 
     The VAE is trained on the cells that are seen (MIWAE of Mattei & Frellsen 2019, arXiv:1812.02633), for
@@ -134,11 +133,8 @@ class VAEImputer(TransformerMixin, BaseEstimator):
             self.indicator_ = MissingIndicator(error_on_new=False).fit(_marked(missing))
         epochs = self.epochs
         if epochs is None:
-            epochs = min(MOST_EPOCHS, math.ceil(STEPS / math.ceil(len(rows) / max(1, self.batch_size))))
-        shared = VAETransformer().get_params().keys() & self.get_params().keys()
-        fields = {name: getattr(self, name) for name in shared} | {"epochs": epochs, "missing": True}
-        likelihood = "mixed" if is_named(rows) or len(self.columns) else "normal"
-        transformer = VAETransformer(likelihood=likelihood).set_params(**fields)
+            epochs = epochs_of_steps(STEPS, len(rows), self.batch_size, most=MOST_EPOCHS)
+        transformer = inner_transformer(self, rows, epochs=epochs, missing=True)
         self.transformer_ = transformer.fit(_columns(rows, self._kept))
         return self
 
@@ -254,13 +250,8 @@ class VAEImputer(TransformerMixin, BaseEstimator):
                 if coding.central:  # means of logarithms need draws
                     options.setdefault("num_draws", LOGARITHM_DRAWS)
                 imputed = self._decoded(imputer.impute(coding.encode(kept), **options))
-        few = int(np.sum(np.asarray(imputed.effective_sample_size) < FEW))
-        if few:
-            warnings.warn(
-                f"{few:,} of {len(rows):,} rows have an effective sample size below {FEW}: what is imputed "
-                "there is not to be trusted. Raise num_draws; the rows may lie far from those of fit.",
-                stacklevel=3,
-            )
+        advice = "Raise num_draws; the rows may lie far from those of fit."
+        warn_of_few(imputed, "rows", advice, stacklevel=4)
         return rows, imputed
 
     def _decoded(self, imputed: Imputation) -> Imputation:
@@ -288,7 +279,8 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         marks = self.indicator_.transform(_marked(_missing(rows)))
         if not is_named(rows):
             return np.hstack([filled, marks.astype(filled.dtype)])
-        return filled.assign(**dict(zip(self._indicator_names(), marks.T.astype(float), strict=True)))
+        names = self.indicator_.get_feature_names_out(super().get_feature_names_out())
+        return filled.assign(**dict(zip(names, marks.T.astype(float), strict=True)))
 
     def _completed(self, rows: Any, filled: Any) -> Any:
         """Return filled rows with the columns without cells, if they are kept."""
@@ -301,32 +293,11 @@ class VAEImputer(TransformerMixin, BaseEstimator):
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns that `transform` returns."""
         check_is_fitted(self)
-        names = self._names_in(input_features)
+        names = super().get_feature_names_out(input_features)
         kept = names if plain(self.keep_empty_features) else names[self._kept]
         if self.indicator_ is None:
             return kept
-        return np.array([*kept, *self._indicator_names(names)], object)
-
-    def _names_in(self, given: Any = None) -> np.ndarray:
-        known = getattr(self, "feature_names_in_", None)
-        if given is not None:
-            given = np.asarray(given, object)
-            if len(given) != self.n_features_in_:
-                raise ValueError(
-                    "input_features should have length equal to number of features "
-                    f"({self.n_features_in_}), got {len(given)}"
-                )
-            if known is not None and list(given) != list(known):
-                raise ValueError("input_features is not equal to feature_names_in_")
-            return given
-        if known is not None:
-            return known
-        return np.array([f"x{i}" for i in range(self.n_features_in_)], object)
-
-    def _indicator_names(self, names: Any = None) -> list[str]:
-        names = self._names_in() if names is None else names
-        assert self.indicator_ is not None
-        return [f"missingindicator_{names[i]}" for i in self.indicator_.features_]
+        return np.array([*kept, *self.indicator_.get_feature_names_out(names)], object)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

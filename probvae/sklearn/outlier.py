@@ -14,10 +14,10 @@ from probvae.config.architecture import Architecture
 from probvae.data.tables.frames import is_frame
 from probvae.errors import InputError
 from probvae.sklearn.conformal import ALL, Conformal, folds_of, lower_fence, mean_density
+from probvae.sklearn.inner import epochs_of_steps, inner_transformer
 from probvae.sklearn.rows import RowParts
 from probvae.sklearn.transformer import VAETransformer
-from probvae.sklearn.validation import is_named, plain
-from probvae.training import shared
+from probvae.sklearn.validation import plain
 
 STEPS, MOST_EPOCHS = 1_500, 200  # steps of a training that `epochs=None` asks for, and epochs at most
 FEW = 20  # rows of a training below which none are held out for early stopping, and none are left out
@@ -180,10 +180,7 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
 
     def _base(self, X: Any) -> VAETransformer:  # noqa: N803
         """Return the transformer that members are copies of, without its number of epochs."""
-        shared_names = VAETransformer().get_params().keys() & self.get_params().keys()
-        fields = {name: getattr(self, name) for name in shared_names}
-        likelihood = "mixed" if is_named(X) or len(self.columns) else "normal"
-        return VAETransformer(likelihood=likelihood, score_num_samples=self.num_draws).set_params(**fields)
+        return inner_transformer(self, X, score_num_samples=self.num_draws)
 
     def _member(
         self,
@@ -197,7 +194,7 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
         """Return a member trained on coded rows, and again without the least likely of them."""
         member, few, epochs = copy.copy(base), len(x) < FEW, self.epochs
         if epochs is None:
-            epochs = min(MOST_EPOCHS, math.ceil(STEPS / math.ceil(len(x) / max(1, self.batch_size))))
+            epochs = epochs_of_steps(STEPS, len(x), self.batch_size, most=MOST_EPOCHS)
         member.set_params(random_state=random.randint(2**31 - 1), epochs=epochs)
         if few or not self.validation:
             member.set_params(validation=0.0, patience=0)
@@ -306,8 +303,5 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
 def _terms(member: VAETransformer, x: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return the bound of coded rows by a member, its error and the parts of columns."""
     draws = member._score_draws()
-    what = RowParts, draws
-    with shared.borrowed(
-        member.architecture_, member.weights_, what, lambda vae: RowParts(vae, draws)
-    ) as model:
+    with member.borrowed((RowParts, draws), lambda vae: RowParts(vae, draws)) as model:
         return model.parts(x, member.training_.seed)

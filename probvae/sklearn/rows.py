@@ -66,7 +66,7 @@ class RowParts:
             x = row[0][None]
             terms = objectives.log_terms(vae, x, num_samples=draws, seed=row[1])
             log_w = terms.log_weights[:, 0]  # [K]
-            share = tf.nn.softmax(log_w)  # of each draw in p(z|x)
+            share = tf.nn.softmax(log_w)  # the share of each draw in p(z|x)
             spread = tf.reduce_sum(tf.square(share - 1 / draws)) * draws / max(1, draws - 1)
             columns = tf.reduce_sum(share[:, None] * _by_column(vae, x, terms.z)[:, 0], axis=0)  # [D]
             return tf.reduce_logsumexp(log_w) - np.log(draws), tf.sqrt(spread), columns

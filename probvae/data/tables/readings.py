@@ -1,4 +1,4 @@
-"""What the cells of a column are: numbers in a notation, dates, booleans or texts."""
+"""Readings of the cells of a column: numbers in a notation, dates, booleans or texts."""
 
 import shlex
 from typing import NamedTuple
