@@ -286,6 +286,14 @@ def test_the_recorder_sees_what_is_drawn_twice():
     assert list(twice(draws).values()) == [3] and len(draws) == 4
 
 
+@pytest.mark.parametrize("distribution", [tfd.Poisson(2.0), tfd.Gamma(2.0, 1.0), tfd.Binomial(3.0, 0.5)])
+def test_the_recorder_sees_samplers_that_were_compiled_before(distribution):
+    distribution.sample(3, seed=(0, 1))
+    with recorded() as draws:
+        distribution.sample(3, seed=(0, 1))
+    assert draws
+
+
 @pytest.mark.parametrize("room", [objectives, inference, sampling, evaluation])
 def test_every_function_with_a_seed_is_called(room):
     name = room.__name__.rpartition(".")[2]

@@ -10,13 +10,18 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import stateless_random_ops
+from tensorflow_probability.python.distributions import binomial, gamma, poisson
+from tensorflow_probability.python.internal import implementation_selection
 
 LIBRARY = f"{Path(__file__).parents[2] / 'probvae'}/"
 MODULES = (stateless_random_ops.gen_stateless_random_ops, stateless_random_ops.gen_stateless_random_ops_v2)
+# TFP's samplers whose graphs outlive the call: those of an earlier call would not be recorded.
+COMPILED = ((binomial, "_random_binomial"), (gamma, "_random_gamma_no_gradient"), (poisson, "random_poisson"))
 DERIVING = "uniform_full_int"  # by which seeds are split and folded, and nothing is drawn
 
 
@@ -38,6 +43,8 @@ def recorded() -> Iterator[list[Draw]]:
                 if "seed" in _names(function) or "counter" in _names(function):
                     setattr(module, name, _recording(name, function, draws))
                     stack.callback(setattr, module, name, function)
+        for module, name in COMPILED:
+            stack.enter_context(mock.patch.object(module, name, _compiled_anew(getattr(module, name))))
         yield draws
 
 
@@ -48,6 +55,14 @@ def twice(draws: list[Draw]) -> dict[tuple[str, ...], int]:
         by_seed.setdefault(draw.seed, []).append(draw.place)
     shared = [tuple(sorted(places)) for places in by_seed.values() if len(places) > 1]
     return {places: shared.count(places) * (len(places) - 1) for places in shared}
+
+
+def _compiled_anew(sampler: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a compiled sampler of TFP without the graphs that it has traced."""
+    python_function = sampler.__wrapped__.python_function  # type: ignore[attr-defined]
+    return implementation_selection.never_runs_functions_eagerly(
+        tf.function(python_function, autograph=False)
+    )
 
 
 def _names(function: Callable[..., Any]) -> list[str]:
