@@ -188,6 +188,11 @@ class TrainingConsole(Console):
             f"{'s' if training.num_samples > 1 else ''}, seed {training.seed}",
             "folder": str(job.folder),
         }
+        if training.hide:
+            lines["hidden"] = (
+                f"random values of {training.hide:.0%} of the examples of each step, so that any can be "
+                "given later; the objective is that of the others (--hide 0 hides none)"
+            )
         if place:
             lines["resumed"] = place
         click.echo(f"probvae {__version__}")

@@ -107,6 +107,14 @@ class Training(Settings):
     dropout: float = setting(
         0.0, 0.0, 0.95, help="Fraction of the units of each hidden layer that a training step drops."
     )
+    hide: float = setting(
+        0.0,
+        0.0,
+        1.0,
+        help="Fraction of the examples of each step of which random values are hidden, so that the model "
+        "learns to draw any columns given any others.",
+        unset="0.5 for tables, otherwise 0",
+    )
     average: float = setting(
         0.0,
         0.0,

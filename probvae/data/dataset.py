@@ -145,6 +145,7 @@ class Options:
     """The arguments of `probvae.data.load`, checked.
 
     Attributes:
+      missing: Whether values may be missing; None for tables only.
       schema: Schema that the data are read by, in place of one that is fitted to them.
       old_coding: Whether the columns of a table are coded as in runs of format 2.
       labels: Whether labels are read.
@@ -161,7 +162,7 @@ class Options:
     image_size: Any = None
     crop: str = "center"
     color: str = "auto"
-    missing: bool = False
+    missing: bool | None = False
     validation: float = 0.0
     label: str | None = None
     kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -183,7 +184,8 @@ class Options:
             if value not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
         for name in ("missing", "old_coding", "labels"):
-            if not isinstance(getattr(self, name), bool | np.bool_):
+            either = bool | np.bool_ | (None if name == "missing" else bool)
+            if not isinstance(getattr(self, name), either):
                 raise InputError(f"{name} must be True or False; got {getattr(self, name)!r}.")
         if not isinstance(self.validation, int | float) or not 0 <= self.validation < 1:
             raise InputError(

@@ -20,7 +20,7 @@ from probvae.likelihoods import likelihood_of
 def read(
     training: Training,
     *,
-    missing: bool,
+    missing: bool | None,
     source: str | None = None,
     schema: Schema | None = None,
     old_coding: bool = False,
@@ -30,7 +30,7 @@ def read(
 
     Args:
       training: Configuration of the run.
-      missing: Whether values may be missing.
+      missing: Whether values may be missing; None for tables only.
       source: Name or path of other data, in place of the run's own.
       schema: Schema of the run, by which the data are read; None fits one to the data.
       old_coding: Whether columns are coded as in runs of format 2.

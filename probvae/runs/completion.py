@@ -14,6 +14,8 @@ from probvae.data import from_config
 from probvae.data.dataset import DataSet
 from probvae.errors import InputError
 
+BY_DATA = frozenset({"binarize", "hide"})  # settings of `Training` whose default depends on the data
+HIDDEN = 0.5  # fraction of the rows of a table of which training hides cells
 RISE = 0.1  # largest fraction of a run in which the learning rate of a recipe rises
 
 
@@ -35,13 +37,26 @@ def typed(*configurations: Any) -> set[str]:
     return {name for fields in configurations if isinstance(fields, Mapping) for name in fields}
 
 
+def takes_missing(given: Mapping[str, Any], typed: Collection[str], training: Training) -> bool | None:
+    """Return whether a new model takes missing values; None if this is left to the data.
+
+    Args:
+      given: Given fields of the architecture.
+      typed: Names of the settings that the user gave.
+      training: Settings.
+    """
+    if "missing" in given or "hide" not in typed:
+        return given.get("missing")
+    return training.hide > 0
+
+
 def complete_architecture(given: dict[str, Any], examples: DataSet, training: Training) -> Architecture:
     """Return the architecture of the given fields, completed from the data.
 
     Raises:
       InputError: A given field contradicts the data.
     """
-    fields = {**from_config.defaults(examples), **given}
+    fields = {**from_config.defaults(examples), "missing": examples.schema.missing, **given}
     decided = {f.name: f.default for f in dataclasses.fields(Architecture) if f.name in DECIDED_BY_DATA}
     decided |= from_config.shape_fields(examples, training, fields["likelihood"])
     for name, value in decided.items():
@@ -60,7 +75,7 @@ def complete_training(
     examples: DataSet,
     warn: Callable[[str], None],
 ) -> Training:
-    """Return the training of a run, with the binarization and the warm-up that fit its data.
+    """Return the training of a run, with the binarization, hidden cells and warm-up that fit its data.
 
     Args:
       training: Settings, with those of a recipe where none were typed.
@@ -74,6 +89,8 @@ def complete_training(
     """
     if "binarize" not in typed:
         training = dataclasses.replace(training, binarize=from_config.default_binarize(architecture))
+    if "hide" not in typed and examples.schema.is_table and architecture.missing:
+        training = dataclasses.replace(training, hide=HIDDEN)
     steps = training.epochs * math.ceil(len(examples.train) / training.batch_size)
     longest = int(RISE * steps)
     if "warmup_steps" not in typed:

@@ -54,7 +54,7 @@ def train(
     Args:
       architecture: Configuration of the model, or the fields that differ from the defaults for the data.
       training: Configuration of the training, or the fields that differ from the defaults; without `binarize`
-        among these, the data decide it.
+        or `hide` among these, the data decide them.
       data: Name or path of the data, instead of `training.data`.
       output: Folder of the run; runs/DATA-TIME unless given.
       recipe: Recipe, a key of `probvae.config.choices.RECIPES`, for the settings that are not given.
@@ -74,7 +74,7 @@ def train(
     """
     options, observer = _with_strategy(options), observer or Observer()
     named, chosen = completion.named(Architecture, architecture), completion.named(Training, training)
-    typed = completion.typed(architecture, training) | ({"binarize"} if "binarize" in chosen else set())
+    typed = completion.typed(architecture, training) | (completion.BY_DATA & chosen.keys())
     if data is not None and not isinstance(data, str | os.PathLike):
         raise InputError(
             f"data must be a name or a path, which the run can read again; got {type(data).__name__}. Write "
@@ -89,7 +89,7 @@ def train(
         workers.refuse_unless_same("their options", (named, dataclasses.replace(complete, data="")))
         refuse_unless_shared(complete, options.strategy.num_replicas_in_sync)
         with workers.in_step():
-            examples = from_config.read(complete, missing=named.get("missing", False))
+            examples = from_config.read(complete, missing=completion.takes_missing(named, typed, complete))
         for remark in examples.remarks if workers.is_chief else ():
             observer.warn(remark)
         origin = _origin(examples, options, workers)

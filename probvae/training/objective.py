@@ -16,6 +16,9 @@ from probvae.models.vae import VAE
 from probvae.objectives.memory import refuse_step
 from probvae.objectives.semisupervised import classification_weight, m2
 from probvae.seeds import fold_in
+from probvae.training.hiding import hide_values
+
+HIDING = 0x68696465  # folded into the seed of a step for the choice of hidden values
 
 
 def make_objective(
@@ -40,10 +43,20 @@ def make_objective(
             chosen["beta"] = training.beta * (warmup(iterations) if training.beta_warmup != "none" else 1.0)
         return function(vae, x, num_samples=num_samples, seed=seed, **chosen)
 
-    if not training.is_semisupervised:
-        return bound
-    alpha = classification_weight(training.labelled if labelled is None else labelled)
-    return functools.partial(m2, num_samples=training.num_samples, alpha=alpha, bound=bound)
+    objective: Objective = bound
+    if training.is_semisupervised:
+        alpha = classification_weight(training.labelled if labelled is None else labelled)
+        objective = functools.partial(m2, num_samples=training.num_samples, alpha=alpha, bound=bound)
+    return with_hidden_values(objective, training.hide) if training.hide else objective
+
+
+def with_hidden_values(objective: Objective, share: float) -> Objective:
+    """Return an objective of examples of which a share has hidden values, see `hide_values`."""
+
+    def bound(vae: VAE, x: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
+        return objective(vae, hide_values(vae, x, share, seed=fold_in(seed, HIDING)), seed=seed)
+
+    return bound
 
 
 def in_parts(objective: Objective, parts: int) -> Objective:

@@ -32,7 +32,8 @@ def refuse_idle(vae: VAE, data: Prepared, training: Training) -> None:
     Settings of the reading of data, such as `data` and `binarize`, only say where they come from.
 
     Raises:
-      InputError: The model has not this dropout, precision, y or classifier, or there is no validation set.
+      InputError: The model has not this dropout, precision, y or classifier, it takes no missing values, or
+        there is no validation set.
     """
     if training.dropout and training.dropout not in vae.dropouts:
         call = f"build it by build(architecture, dropout={training.dropout:g})"
@@ -40,6 +41,8 @@ def refuse_idle(vae: VAE, data: Prepared, training: Training) -> None:
     if training.precision != "float32" and training.precision not in vae.precisions:
         call = f"build it by build(architecture, precision={training.precision!r})"
         raise _idle(training, "precision", "layers of this precision", call)
+    if training.hide and not vae.contract.missing:
+        raise _idle(training, "hide", "place for missing values", "give its Architecture missing=True")
     if training.uses_labels and not vae.is_conditional:
         raise _idle(training, "labels", "y", "give its Architecture a context_dim")
     if training.is_semisupervised and "classifier" not in vae.named_parts():
