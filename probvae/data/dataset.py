@@ -214,7 +214,7 @@ class Options:
           InputError: One of them differs from its default.
         """
         for field in fields:
-            if self.schema is None and getattr(self, field) != getattr(_DEFAULTS, field):
+            if self.schema is None and getattr(self, field) not in (getattr(_DEFAULTS, field), None):
                 raise InputError(f"{field} is for {what}; {name} is none: leave it out.")
 
 

@@ -87,11 +87,6 @@ class ConditionalVAE(VAE):
         return (math.prod(self.value_shape) + self.context_dim,)
 
     @property
-    def value_contract(self) -> Contract:
-        """The contract of x alone."""
-        return super().contract
-
-    @property
     def contract(self) -> Contract:
         """The contract of joined examples."""
         return joined_contract(self.value_contract, self._context_contract())

@@ -157,9 +157,14 @@ class VAE(KerasModel):
         return self.value_shape
 
     @property
+    def value_contract(self) -> Contract:
+        """The contract of x alone."""
+        return self._new_contract()._replace(has_schema=self.schema is not None)
+
+    @property
     def contract(self) -> Contract:
         """The contract of the examples: their shape, type and values."""
-        return self._new_contract()._replace(has_schema=self.schema is not None)
+        return self.value_contract
 
     def join(self, x: tf.Tensor, y: tf.Tensor | None = None) -> tf.Tensor:
         """Return the examples of x [..., *E] and their y, float32; this model ignores y."""

@@ -41,7 +41,7 @@ def refuse_idle(vae: VAE, data: Prepared, training: Training) -> None:
     if training.precision != "float32" and training.precision not in vae.precisions:
         call = f"build it by build(architecture, precision={training.precision!r})"
         raise _idle(training, "precision", "layers of this precision", call)
-    if training.hide and not vae.contract.missing:
+    if training.hide and not vae.value_contract.missing:
         raise _idle(training, "hide", "place for missing values", "give its Architecture missing=True")
     if training.uses_labels and not vae.is_conditional:
         raise _idle(training, "labels", "y", "give its Architecture a context_dim")

@@ -121,12 +121,14 @@ def test_counts_are_told_by_their_variance_and_zeros():
     found = guesses(
         spread=spread,
         floats=spread.astype(float),
+        many_zeros=RNG.negative_binomial(0.5, 0.05, N),
         inflated=np.where(RNG.random(N) < 0.6, 0, 1 + RNG.poisson(30, N)),
         large=np.where(RNG.random(N) < 0.9, 0, RNG.negative_binomial(2, 1e-4, N)),
     )
     assert found == {
         "spread": "negative_binomial",
         "floats": "negative_binomial",
+        "many_zeros": "negative_binomial",
         "inflated": "zero_inflated_negative_binomial",
         "large": "zero_inflated_negative_binomial",
     }

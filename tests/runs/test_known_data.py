@@ -55,7 +55,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     options = {"column_kinds": ("income=lognormal",), "label": "city", "labels": "condition"}
     training = {"epochs": 2, "learning_rate": 1e-2, **options}
-    runs.train(TINY, training, data=write(folder / "trees.csv", TREES), output=folder / "run")
+    whole = {**TINY, "missing": False}
+    runs.train(whole, training, data=write(folder / "trees.csv", TREES), output=folder / "run")
     return folder
 
 

@@ -59,6 +59,26 @@ GIVEN = {
 }
 
 
+def test_conditions_have_the_probability_of_their_values(model):
+    """P(condition|z) is the sum of its codes, or the integral over its range, of p(x_d|z)."""
+    z = np.random.default_rng(0).standard_normal([6, 2]).astype(np.float32)
+    columns = columns_in(model.likelihood(z))
+    ranges = {"low": {"age": (20, 40)}, "middle": {"height": (160.0, 180.0)}, "high": {"age": (95, 110)}}
+    for name, given in {**GIVEN, **ranges}.items():
+        expected = 1.0
+        for condition in conditions_of(model.schema, given):
+            codes = condition.codes
+            if codes is None:
+                low, high = np.clip([condition.low, condition.high], -60, 60)
+                codes = np.linspace(low, high, 200_001)
+            p = np.exp(columns.of_column(condition.index, "log_prob", tf.constant(codes, tf.float32)).numpy())
+            axis = np.asarray(codes, np.float64)
+            expected *= p.sum(axis=0) if condition.codes else np.trapezoid(p, axis, axis=0)
+        ours = np.exp(log_probability(model, conditions_of(model.schema, given), z))
+        np.testing.assert_allclose(ours, expected, rtol=2e-3, atol=1e-6, err_msg=name)
+        assert np.any(expected > 1e-3), name
+
+
 @pytest.mark.parametrize("name", cases(GIVEN, slow=("a value", "a range", "levels")))
 def test_rows_are_those_of_the_model(name, model):
     """Every column by Kolmogorov-Smirnov test against the grid, at the number of independent draws.
@@ -107,7 +127,8 @@ def test_draws_in_a_range_are_those_of_the_column(model):
     """Kolmogorov-Smirnov test at one z; a uniform distribution on the range is caught."""
     z = np.tile(np.float32([[0.3, -0.2]]), [4000, 1])
     columns = columns_in(model.likelihood(z[:1]))
-    for name, given in (("height", (150.0, 171.0)), ("age", (40, None)), ("income", (None, 20_000.0))):
+    ranges = [("height", (150.0, 171.0)), ("age", (40, None)), ("income", (None, 20_000.0))]
+    for name, given in [*ranges, ("height", (185.0, 190.0)), ("age", (90, None))]:  # two of the upper tail
         (condition,) = conditions_of(model.schema, {name: given})
         rows = conditional_draws._rows_at(model, [condition], tf.constant(z), (0, 1))[:, condition.index]
 
