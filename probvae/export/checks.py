@@ -35,7 +35,7 @@ class Check(NamedTuple):
 def of_x(vae: VAE) -> Check:
     """Return the check of x."""
     contract = vae.contract
-    missing = "or be missing (NaN)" if contract.missing else "and no value may be missing"
+    missing = "or be missing (NaN)" if vae.value_contract.missing else "and no value may be missing"
     return Check(contract.contains, f"x must hold {contract.support}, {missing}.")
 
 

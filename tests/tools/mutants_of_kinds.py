@@ -624,4 +624,40 @@ KINDS = [
         "True",
         ("test_other_numbers_stay_normal",),
     ),
+    # ---- values that training hides
+    Mutant(
+        "hidden_share",
+        "hide_values",
+        "seed_chosen) < share",
+        "seed_chosen) >= 0",
+        ("test_half_of_the_rows_lose_each_number_of_values_equally_often",),
+    ),
+    Mutant(
+        "hidden_rate",
+        "hide_values",
+        "tf.where(chosen, tf.random.stateless_uniform([size, 1], seed_rate), 0.0)",
+        "tf.where(chosen, 0.5, 0.0)",
+        ("test_half_of_the_rows_lose_each_number_of_values_equally_often",),
+    ),
+    Mutant(
+        "hidden_one_seed",
+        "hide_values",
+        "seed_value) < rate",
+        "seed_rate) < rate",
+        ("test_half_of_the_rows_lose_each_number_of_values_equally_often",),
+    ),
+    Mutant(
+        "hidden_y",
+        "hide_values",
+        "of_y = tf.zeros(",
+        "of_y = tf.ones(",
+        ("test_values_that_are_not_hidden_stay_and_y_is_never_hidden",),
+    ),
+    Mutant(
+        "hidden_alike",
+        "with_hidden_values.bound",
+        "seed=fold_in(seed, HIDING)",
+        "seed=HIDING",
+        ("test_the_objective_is_that_of_the_values_that_are_seen_and_hides_others_with_each_seed",),
+    ),
 ]
