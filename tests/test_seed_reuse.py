@@ -33,6 +33,7 @@ from probvae.posteriors import POSTERIORS
 from probvae.priors import PRIORS
 from probvae.seeds import as_seed, fold_in
 from probvae.training import Trainer
+from probvae.training.objective import make_objective
 
 X = right()
 CLASSES = np.eye(3, dtype=np.float32)[np.arange(8) % 3]
@@ -209,6 +210,10 @@ CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         lambda vae: evaluation.predictive_check(vae, X, num_draws=700, seed=0),
     ),
     "training.Trainer": (plain, train),
+    "training of hidden values": (
+        incomplete,
+        lambda vae: make_objective(probvae.Training(hide=0.5), num_examples=8)(vae, X, seed=(0, 1)),
+    ),
     "export.log_prob": (plain, lambda vae: functions.log_prob(vae)(X, tf.constant(2), tf.constant(0))),
     "export.sample": (plain, lambda vae: functions.sample(vae)(tf.constant(2), tf.constant(0))),
     **{

@@ -644,7 +644,7 @@ KINDS = [
         "hide_values",
         "seed_value) < rate",
         "seed_rate) < rate",
-        ("test_half_of_the_rows_lose_each_number_of_values_equally_often",),
+        ("test_no_seed_is_used_twice[training of hidden values]",),
     ),
     Mutant(
         "hidden_y",
