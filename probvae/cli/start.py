@@ -40,7 +40,7 @@ def quiet_start(setup: Callable[[], Any] = lambda: None) -> Iterator[Any]:
 
     `setup` may configure the devices before TensorFlow starts them; the context manager returns its result.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     with tempfile.TemporaryFile() as noise, _stderr_into(noise.fileno()) as stderr:
         try:

@@ -39,9 +39,22 @@ def read(
     Raises:
       InputError: As for `probvae.data.load`.
     """
+    options = options_of(training, missing=missing, schema=schema, old_coding=old_coding, labels=labels)
+    return loading.read(source or training.data, options)
+
+
+def options_of(
+    training: Training,
+    *,
+    missing: bool | None,
+    schema: Schema | None = None,
+    old_coding: bool = False,
+    labels: bool = True,
+) -> Options:
+    """Return the options by which the data of a run are read; the arguments are those of `read`."""
     if schema is not None and not labels:
         schema = dataclasses.replace(schema, label="")
-    options = Options(
+    return Options(
         kind=training.kind,
         image_size=training.image_size or None,
         crop=training.crop,
@@ -57,7 +70,6 @@ def read(
         old_coding=old_coding,
         labels=labels,
     )
-    return loading.read(source or training.data, options)
 
 
 def schema_of(examples: DataSet, training: Training, architecture: Architecture) -> Schema:

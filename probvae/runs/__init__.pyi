@@ -2,6 +2,8 @@ from .comparison import Comparison as Comparison
 from .comparison import compare_evaluations as compare_evaluations
 from .evaluation import evaluate as evaluate
 from .files import EvaluationResults as EvaluationResults
+from .imputing import ImputedFiles as ImputedFiles
+from .imputing import impute as impute
 from .job import Job as Job
 from .job import RunOptions as RunOptions
 from .observer import Observer as Observer

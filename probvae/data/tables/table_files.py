@@ -156,6 +156,23 @@ def whole_frame(
     return _codes(table.name, columns, x)[0], _schema_of(table, columns, plan, options)
 
 
+def codes_of(
+    table: Table, schema: Schema, options: Options
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, str]]:
+    """Return all rows of a table in their order, coded by a schema.
+
+    Returns:
+      x [N, D]; the labels [N], or None; and the notation of the numbers of each column, by name.
+
+    Raises:
+      InputError: The table does not fit the schema.
+    """
+    plan, labels = _matched(table, schema, options), []  # type: tuple[Plan, list[np.ndarray]]
+    x, _ = _codes(table.name, plan.columns, gather(_numbers(table, plan, labels)))
+    notations = {name: reading.notation for name, reading in plan.readings.items()}
+    return np.asarray(x), np.concatenate(labels) if labels else None, notations
+
+
 def _numbers(table: Table, plan: Plan, labels: list[np.ndarray]) -> Iterator[np.ndarray]:
     """Yield batches of numbers and indices of levels [n, D], and append labels [n] to a list."""
     places = {name: i for i, name in enumerate(table.columns)}

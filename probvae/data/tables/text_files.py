@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -27,8 +27,24 @@ DELIMITERS = ",;\t"
 ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
-def open_text(path: Path, options: Options) -> Table:
-    """Open a .csv or .tsv file and read its first rows."""
+class Layout(NamedTuple):
+    """The layout of a text file.
+
+    Attributes:
+      delimiter: Character between its cells.
+      names: Names of its columns.
+      headless: Whether its first row is data.
+      missing_cells: Texts that stand for missing cells, besides the empty one.
+    """
+
+    delimiter: str
+    names: tuple[str, ...]
+    headless: bool
+    missing_cells: tuple[str, ...]
+
+
+def layout_of(path: Path, options: Options) -> Layout:
+    """Return the layout of a .csv or .tsv file, from its first rows."""
     delimiter = options.delimiter or _guess_delimiter(path, options)
     with _chunks(path, delimiter) as chunks:
         peeked = [*itertools.islice(chunks, PEEK)]
@@ -41,21 +57,33 @@ def open_text(path: Path, options: Options) -> Table:
     names = tuple("" if headless else cell for cell in first)
     names = tuple(name or f"column_{i}" for i, name in enumerate(names, 1))
     refuse_duplicates(path.name, names)
-    missing = frozenset(("", *(word.strip().lower() for word in words)))
+    return Layout(delimiter, names, headless, tuple(words))
+
+
+def open_text(path: Path, options: Options) -> Table:
+    """Open a .csv or .tsv file and read its first rows."""
+    layout = layout_of(path, options)
+    missing = frozenset(("", *(word.strip().lower() for word in layout.missing_cells)))
 
     def batches() -> Iterator[list[np.ndarray]]:
-        checked = False
-        with _chunks(path, delimiter) as chunks:
-            for i, chunk in enumerate(chunks):
-                rows = [column[0 if headless or i else 1 :] for column in chunk]
-                if not len(rows[0]):
-                    continue
-                if not checked and len(rows) > 1 and np.any(rows[-1] == ""):
-                    _refuse_short_rows(path, delimiter, len(names))
-                    checked = True
-                yield [cells.clean(column, missing) for column in rows]
+        for columns in as_written(path, layout):
+            yield [cells.clean(column, missing) for column in columns]
 
-    return Table(path.name, dict.fromkeys(names, Source()), batches, tuple(words))
+    return Table(path.name, dict.fromkeys(layout.names, Source()), batches, layout.missing_cells)
+
+
+def as_written(path: Path, layout: Layout) -> Iterator[list[np.ndarray]]:
+    """Yield the cells of a file as they are written, in batches of columns of texts [n]."""
+    checked = False
+    with _chunks(path, layout.delimiter) as chunks:
+        for i, chunk in enumerate(chunks):
+            rows = [column[0 if layout.headless or i else 1 :] for column in chunk]
+            if not len(rows[0]):
+                continue
+            if not checked and len(rows) > 1 and np.any(rows[-1] == ""):
+                _refuse_short_rows(path, layout.delimiter, len(layout.names))
+                checked = True
+            yield rows
 
 
 def _missing_words(options: Options) -> tuple[str, ...]:

@@ -1,0 +1,155 @@
+"""Tables in files whose missing cells are filled in, with all other cells as the files hold them."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from probvae.data.coding import Column
+from probvae.data.dataset import Options
+from probvae.data.schema import Schema
+from probvae.data.tables.frames import to_frame
+from probvae.data.tables.parquet_files import open_parquet
+from probvae.data.tables.table_files import codes_of
+from probvae.data.tables.text_files import Layout, as_written, layout_of, open_text
+from probvae.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DIGITS = 7  # significant digits of numbers that are written, those of float32
+FORMS = {".csv": ("text", ","), ".tsv": ("text", "\t"), ".parquet": ("parquet", "")}
+
+
+class WholeTable(NamedTuple):
+    """All rows of a table in a file.
+
+    Attributes:
+      name: Name of the file.
+      schema: Schema of a model.
+      frame: Cells as they are in the file: texts, or the types of a .parquet file.
+      typed: Columns of the schema in their types, in the units of the data; NaN or None where missing.
+      x: Codes of the rows, [N, D]; NaN where missing.
+      labels: Classes of the rows, [N]; None without a label.
+      layout: Layout of a text file; None for others.
+      notations: Notations of the numbers of a text file, by column.
+    """
+
+    name: str
+    schema: Schema
+    frame: "pd.DataFrame"
+    typed: "pd.DataFrame"
+    x: np.ndarray
+    labels: np.ndarray | None
+    layout: Layout | None
+    notations: dict[str, str]
+
+    @property
+    def missing(self) -> "pd.DataFrame":
+        """The cells of the columns of the schema that are missing, in the order of the file."""
+        import pandas as pd
+
+        places = {column.name: i for i, column in self.schema.in_place}
+        names = [name for name in self.frame.columns if name in places]
+        return pd.DataFrame({name: np.isnan(self.x[:, places[name]]) for name in names})
+
+    def filled(self, values: "pd.DataFrame") -> "pd.DataFrame":
+        """Return the table of the file with its missing cells filled in.
+
+        Args:
+          values: Columns of the schema without missing cells, of the types of `typed`, one row for each.
+        """
+        frame, missing = self.frame.copy(), self.missing
+        for _, column in self.schema.in_place:
+            gaps = missing[column.name].to_numpy()
+            if gaps.any():
+                cells = values[column.name].reset_index(drop=True)
+                frame[column.name] = self._with(column, gaps, cells)
+        return frame
+
+    def _with(self, column: Column, gaps: np.ndarray, values: "pd.Series") -> "pd.Series":
+        """Return a column of the file with values in its gaps [N], texts in a text file."""
+        whole = self.frame[column.name]
+        if self.layout is None:
+            filled = whole.astype(object)
+            filled[gaps] = values[gaps].astype(object)
+            try:
+                return filled.astype(whole.dtype)
+            except (ValueError, TypeError):  # such as fractions in a column of whole numbers
+                return filled.infer_objects()
+        texts = self._texts(column)
+        filled = whole.copy()
+        filled[gaps] = [texts.get(v) or self._text(column, v) for v in values[gaps].tolist()]
+        return filled
+
+    def _texts(self, column: Column) -> dict[Any, str]:
+        """Return the texts of levels, as the file writes them first."""
+        if not column.levels or self.layout is None:
+            return {}
+        seen = ~self.missing[column.name].to_numpy()
+        levels, first = np.unique(self.typed[column.name][seen].to_numpy(object), return_index=True)
+        texts = self.frame[column.name][seen].to_numpy(object)[first]
+        return {level: text.strip() for level, text in zip(levels.tolist(), texts.tolist(), strict=True)}
+
+    def _text(self, column: Column, value: Any) -> str:
+        """Return the text of a value in the notation of its column."""
+        if column.unit:
+            return str(value)[:10] if column.unit == "D" else str(value)
+        if isinstance(value, float) and not column.levels:
+            text = f"{value:.0f}" if column.type == "integer" else f"{value:.{DIGITS}g}"
+            return text.replace(".", ",") if self.notations.get(column.name) == "," else text
+        return str(value)
+
+    def to_bytes(self, frame: "pd.DataFrame", path: Path, *, named: bool = False) -> bytes:
+        """Return the content of a file with rows of the table, in the form of the table.
+
+        Args:
+          frame: Rows, with the columns of the table or others.
+          path: Path of the file to write, whose ending may decide the delimiter.
+          named: Whether the first row names the columns in any case.
+        """
+        buffer = io.BytesIO()
+        if self.layout is None:
+            frame.to_parquet(buffer, index=False)
+            return buffer.getvalue()
+        same = path.suffix.lower() == Path(self.name).suffix.lower()
+        delimiter = self.layout.delimiter if same else FORMS[path.suffix.lower()][1]
+        header = named or not self.layout.headless
+        text = frame.to_csv(sep=delimiter, index=False, header=header, lineterminator="\n")
+        return text.encode()
+
+
+def read_whole(path: Path, schema: Schema, options: Options) -> WholeTable:
+    """Read all rows of a table in a file by the schema of a model.
+
+    Raises:
+      InputError: It is no table, cannot be read, or does not fit the schema.
+    """
+    import pandas as pd
+
+    refuse_other_form(path, "The table")
+    if FORMS[path.suffix.lower()][0] == "text":
+        x, labels, notations = codes_of(open_text(path, options), schema, options)
+        layout = layout_of(path, options)
+        columns = zip(*as_written(path, layout), strict=True)
+        cells = {name: np.concatenate(c) for name, c in zip(layout.names, columns, strict=True)}
+        frame = pd.DataFrame(cells, dtype=object)
+        return WholeTable(path.name, schema, frame, to_frame(schema, x), x, labels, layout, notations)
+    x, labels, _ = codes_of(open_parquet(path, options), schema, options)
+    frame = pd.read_parquet(path)
+    return WholeTable(path.name, schema, frame, to_frame(schema, x), x, labels, None, {})
+
+
+def refuse_other_form(path: Path, what: str, like: Path | None = None) -> None:
+    """Refuse a path that is no .csv, .tsv or .parquet file, or not of the same form as another.
+
+    Args:
+      path: Path of the file.
+      what: Name of the file in the message.
+      like: Path of a table whose form it must have.
+    """
+    allowed = [s for s in FORMS if like is None or FORMS[s][0] == FORMS[like.suffix.lower()][0]]
+    if path.suffix.lower() not in allowed:
+        as_table = f", as {like.name} does" if like is not None else ""
+        raise InputError(f"{what} must end in {' or '.join(allowed)}{as_table}; got {str(path)!r}.")
