@@ -1,4 +1,9 @@
-"""`InputError`, the error of every mistake that a user can correct."""
+"""`InputError`, the error of every mistake that a user can correct, and the check of the names of options."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 LONGEST = 1000  # largest number of characters in a message
 
@@ -25,3 +30,19 @@ def one_line(text: str) -> str:
     return "".join(
         c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text
     )
+
+
+def refuse_unknown(method: str, options: Iterable[str], names: Iterable[str]) -> None:
+    """Refuse arguments that a method does not have."""
+    names = list(names)
+    for option in options:
+        if option not in names:
+            near = difflib.get_close_matches(option, names, 1)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(names)}."
+            raise InputError(f"{method} has no argument {option!r}: {hint}")
+
+
+def with_fields(cls: Any, options: Mapping[str, Any], function: str) -> Any:
+    """Return a dataclass made from the options of a function; options that it does not have are refused."""
+    refuse_unknown(function, options, [field.name for field in dataclasses.fields(cls)])
+    return cls(**options)

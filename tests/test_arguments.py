@@ -3,7 +3,9 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from python_doors import model, right
 
+from probvae import data, inference, runs
 from probvae.arguments import count, weight
 from probvae.errors import InputError
 
@@ -49,3 +51,20 @@ def test_tensors_of_a_graph_pass():
     both(tf.constant(-1), tf.constant(-1.0))
     with pytest.raises(InputError, match="number must be a whole number of at least 1; got float32 of shape"):
         tf.function(lambda number: count("number", number), autograph=False)(tf.constant(1.0))
+
+
+DOORS = {
+    "ais": lambda **o: inference.ais(None, None, **o),
+    "reverse_ais": lambda **o: inference.reverse_ais(model(), right(), np.zeros([8, 2], np.float32), **o),
+    "bdmc": lambda **o: inference.bdmc(None, 2, **o),
+    "two_sided": lambda **o: inference.two_sided(model(), right(), **o),
+    "from_tf_dataset": lambda **o: data.from_tf_dataset(None, name="x", **o),
+    "evaluate": lambda **o: runs.evaluate("nowhere", **o),
+    "sample": lambda **o: runs.sample("nowhere", **o),
+}
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_options_that_a_function_does_not_have_are_refused(name):
+    with pytest.raises(InputError, match=rf"^{name} has no argument 'colour_': (did you mean|it takes) "):
+        DOORS[name](colour_=3)

@@ -12,7 +12,7 @@ from probvae.data.arrays import CHUNK_BYTES, gather
 from probvae.data.dataset import DataSet, Options
 from probvae.data.images import resize
 from probvae.data.splits import assemble
-from probvae.errors import InputError
+from probvae.errors import InputError, with_fields
 
 # Names of plain data sets: for NAMESPACE:NAME, TensorFlow Datasets would download and run community code.
 PLAIN_NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:(\d+|\*)(\.(\d+|\*))*)?", re.ASCII)
@@ -50,7 +50,7 @@ def from_tf_dataset(
     >>> from_tf_dataset(ones, name="ones").train.shape
     (18, 3)
     """
-    chosen = Options(**options)
+    chosen = with_fields(Options, options, "from_tf_dataset")
     chosen.refuse(name, "folders of images", "color")
     parts = {"": dataset} if test is None else {"_train": dataset, "_test": test}
     arrays: dict[str, np.ndarray] = {}

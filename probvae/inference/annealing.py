@@ -20,7 +20,7 @@ import numpy as np
 from scipy import special
 
 from probvae.arguments import class_of, weight
-from probvae.errors import InputError
+from probvae.errors import InputError, with_fields
 from probvae.inference.annealing_particles import populations
 from probvae.inference.annealing_path import Annealing
 from probvae.inference.annealing_runs import forward, reverse
@@ -164,7 +164,7 @@ def ais(
       Neal 2001, arXiv:physics/9803008; Wu, Burda, Salakhutdinov & Grosse 2017, arXiv:1611.04273; of
       populations Del Moral, Doucet & Jasra 2006, Sequential Monte Carlo samplers.
     """
-    annealing, x = Annealing(**options), as_data(vae, x)
+    annealing, x = with_fields(Annealing, options, "ais"), as_data(vae, x)
     at_least(batch_size=(batch_size, 1))
     annealing.refuse_values(min(batch_size, len(x)), vae.latent_dim)
     chains = forward if annealing.num_populations == 1 else populations
@@ -220,7 +220,7 @@ def reverse_ais(
     """
     x = as_data(vae, x)
     z = lengthened(vae, _latents(z, (len(x), vae.latent_dim), x.dtype), seed=fold_in(seed, -1))
-    annealing = Annealing(**options)
+    annealing = with_fields(Annealing, options, "reverse_ais")
     if annealing.num_populations > 1:
         raise InputError("Populations are resampled forward only: leave out num_populations, or use `ais`.")
     at_least(batch_size=(batch_size, 1))
@@ -268,7 +268,7 @@ def bdmc(
       Grosse, Ghahramani & Adams 2015, arXiv:1511.02543; Grosse, Ancha & Roy 2016, arXiv:1606.02275.
     """
     at_least(num_examples=(num_examples, 1))
-    Annealing(**options)
+    with_fields(Annealing, options, "bdmc")
     as_model(vae)
     refuse_values("num_examples", num_examples, vae.latent_dim + math.prod(vae.event_shape))
     seed_z, seed_x, chain_seed = split(seed, 3)

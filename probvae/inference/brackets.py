@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probvae.arguments import count
+from probvae.errors import with_fields
 from probvae.inference.annealing import BDMC, bdmc, reverse_ais
+from probvae.inference.annealing_path import Annealing
 from probvae.inference.annealing_trust import weigh
 from probvae.inference.blocks import Progress, as_data
 from probvae.inference.estimates import Estimate, estimate
@@ -113,6 +115,7 @@ def two_sided(
       InputError: An option is out of range, or x does not have the shape of the model's data.
     """
     count("num_simulated", num_simulated, 2)
+    with_fields(Annealing, options, "two_sided")
     x, model = as_data(vae, x), vae if simulator is None else simulator
     seed_data, seed_bracket, seed_simulated = split(seed, 3)
 

@@ -9,12 +9,12 @@ import tensorflow as tf
 import tf_keras
 
 from probvae import objectives
-from probvae.errors import InputError
+from probvae.errors import InputError, refuse_unknown
 from probvae.models.ascent import Objective, ascend
 from probvae.models.callbacks import CheckedCallbacks
 from probvae.models.contract import Contract
 from probvae.models.keras_data import Batches
-from probvae.models.keras_options import COMPILE, as_in_keras, check, check_split, refuse_unknown
+from probvae.models.keras_options import COMPILE, as_in_keras, check, check_split
 from probvae.models.optimizers import check_shared, optimizer_of
 from probvae.models.weight_files import WeightsOfParts, arrays_of, once, refuse_not_finite
 from probvae.objectives.memory import refuse_step

@@ -1,16 +1,15 @@
 """Arguments of the methods of a Keras model: their order, and checks of their values."""
 
-import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 import tf_keras
 
 from probvae.arguments import count
-from probvae.errors import InputError
+from probvae.errors import InputError, refuse_unknown
 
 COUNTS = {  # arguments that are whole numbers, and the smallest of each
     **dict.fromkeys(("batch_size", "epochs", "steps_per_epoch", "validation_steps", "steps"), 1),
@@ -50,16 +49,6 @@ def as_in_keras(method: Method) -> Method:
         return method(self, **options)
 
     return called  # type: ignore[return-value]
-
-
-def refuse_unknown(method: str, options: Iterable[str], names: Iterable[str]) -> None:
-    """Refuse arguments that a method does not have."""
-    names = list(names)
-    for option in options:
-        if option not in names:
-            near = difflib.get_close_matches(option, names, 1)
-            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(names)}."
-            raise InputError(f"{method} has no argument {option!r}: {hint}")
 
 
 def check(options: dict[str, Any]) -> None:

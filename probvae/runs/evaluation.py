@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from probvae.arguments import flag
 from probvae.data import from_config
-from probvae.errors import InputError
+from probvae.errors import InputError, with_fields
 from probvae.evaluation import state
 from probvae.evaluation.outliers import save_scores
 from probvae.evaluation.stages import run_stages
@@ -78,7 +78,7 @@ def evaluate(
       InputError: The folder holds no run, its data cannot be read or do not fit, or `output` is in use.
     """
     flag("force", force)
-    chosen, observer = state.Options(**options), observer or Observer()
+    chosen, observer = with_fields(state.Options, options, "evaluate"), observer or Observer()
     strategy = strategy or tf.distribute.get_strategy()
     run = as_run(run, data)
     folder = run.folder / EVALUATION if output is None else Path(output)

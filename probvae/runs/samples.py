@@ -12,7 +12,7 @@ import numpy as np
 from probvae import figures
 from probvae.arguments import flag
 from probvae.environment import __version__
-from probvae.errors import InputError
+from probvae.errors import InputError, with_fields
 from probvae.figures.panels import PANELS, grid, image_bytes
 from probvae.files import outputs, strict_json, writing
 from probvae.likelihoods import likelihood_of
@@ -69,7 +69,7 @@ def sample(
         the data cannot be read.
     """
     flag("images", images)
-    chosen = SampleOptions(**options)
+    chosen = with_fields(SampleOptions, options, "sample")
     chosen.refuse_unless_used(mode)
     run = as_run(run, chosen.data)
     folder = run.folder / "samples" / mode if output is None else Path(output)
