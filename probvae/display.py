@@ -5,7 +5,7 @@ They show attributes and compute nothing. All values are escaped in HTML.
 
 import dataclasses
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 LONGEST = 120  # largest number of characters of a value in a text
@@ -23,6 +23,15 @@ def table(title: str, rows: Iterable[tuple[str, Any]]) -> str:
         for name, value in rows
     )
     return f"<div><strong>{html.escape(title)}</strong><table><tbody>{cells}</tbody></table></div>"
+
+
+def example_noun(event_shape: Sequence[int]) -> str:
+    """Return what an example of a shape is called: an image [H, W, C] so, and all others example.
+
+    >>> example_noun((28, 28, 1)), example_noun((5,))
+    ('image', 'example')
+    """
+    return "image" if len(event_shape) == 3 else "example"
 
 
 def shape(value: Any) -> str:

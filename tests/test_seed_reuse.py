@@ -82,6 +82,12 @@ def of_table() -> Any:
     return table_model(whole_frame(frame, kinds={"age": "normal"}, missing=True)[1])
 
 
+def check_of_table(vae: Any) -> None:
+    """Drawn rows against rows of the data."""
+    x = vae.sample(20, seed=1).numpy()
+    evaluation.check_model(vae, x, x[:10], seed=0)
+
+
 def impute_in_chunks(vae: Any) -> None:
     """Imputation of examples that differ, in several chunks of draws; equal examples share theirs."""
     x = gaps(np.random.default_rng(0).integers(0, 2, [3, *X.shape[1:]]))
@@ -209,6 +215,7 @@ CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         plain,
         lambda vae: evaluation.predictive_check(vae, X, num_draws=700, seed=0),
     ),
+    "evaluation.check_model": (of_table, check_of_table),
     "training.Trainer": (plain, train),
     "training of hidden values": (
         incomplete,
@@ -248,8 +255,9 @@ SHARED: dict[str, dict[str, int]] = {
 }
 SLOW = {n for n in CALLS if n.startswith(("inference.ais", "inference.reverse", "inference.bdmc"))}
 SLOW |= {n for n in CALLS if n.startswith("inference.posterior_samples")}
-# What only calls functions that are called here; see also the stages in evaluation/test_stages.py.
-OTHERS = ("log_terms", "two_sided")
+# What only calls functions that are called here, or chooses rows by NumPy; see also the stages in
+# evaluation/test_stages.py.
+OTHERS = ("log_terms", "two_sided", "check_rows")
 COMPILED = {"vae.fit", "training.Trainer", "inference.exact", *SLOW}  # Keras, and what is quicker so
 
 

@@ -24,13 +24,13 @@ from probvae.environment import __version__
 @click.command("probvae-evaluate", cls=Command, context_settings={"max_content_width": 100})
 @run_argument
 @data_option
-@click.option("--limit", type=click.IntRange(min=2), metavar="N", help="Use the first N test images. [all]")
+@click.option("--limit", type=click.IntRange(min=2), metavar="N", help="Use the first N test examples. [all]")
 @click.option(
     "--num-samples",
     type=AT_LEAST_ONE,
     default=100,
     metavar="K",
-    help="Number of draws of z for each image in the importance-weighted bound. [100]",
+    help="Number of draws of z for each example in the importance-weighted bound. [100]",
 )
 @click.option(
     "--tolerance",
@@ -44,42 +44,42 @@ from probvae.environment import __version__
     type=AT_LEAST_NONE,
     default=2000,
     metavar="N",
-    help="Number of training images, chosen at random, to compare with. [2000]",
+    help="Number of training examples, chosen at random, to compare with. [2000]",
 )
 @click.option(
     "--gap-images",
     type=AT_LEAST_NONE,
     default=50,
     metavar="N",
-    help="Number of test images, and of training images, for which q(z|x) is optimized individually. [50]",
+    help="Number of test examples, and of training ones, for which q(z|x) is optimized individually. [50]",
 )
 @click.option(
     "--ais-images",
     type=AT_LEAST_NONE,
     default=20,
     metavar="N",
-    help="Number of test images for annealed importance sampling, and of simulated ones (20 at most) for its "
-    "bracket. [20]",
+    help="Number of test examples for annealed importance sampling, and of simulated ones (20 at most) for "
+    "its bracket. [20]",
 )
 @click.option(
     "--calibrate",
     is_flag=True,
     default=False,
-    help="Compare q(z|x) with the posterior of the model, on 1,000 simulated images.",
+    help="Compare q(z|x) with the posterior of the model, on 1,000 simulated examples.",
 )
 @click.option(
     "--calibrate-images",
     type=AT_LEAST_NONE,
     default=0,
     metavar="N",
-    help="Number of test images, 20 or more, on which q(z|x) is compared with draws of p(z|x); slow. [0]",
+    help="Number of test examples, 20 or more, on which q(z|x) is compared with draws of p(z|x); slow. [0]",
 )
 @click.option("--outliers", metavar="NAME|PATH", help="Another data set, scored as outliers.")
 @click.option(
     "--compare",
     type=click.Path(path_type=Path),
     metavar="RUN_DIR",
-    help="Another evaluated run to compare with, image by image.",
+    help="Another evaluated run to compare with, example by example.",
 )
 @click.option("--force", is_flag=True, help="Compare runs that were evaluated under different conditions.")
 @seed_option
@@ -117,7 +117,7 @@ def main(
     probvae-evaluate runs/mine --calibrate
 
     Prints a table and writes metrics.json, per_example.npz, scores.csv and pictures. Each number has a
-    standard error over images and, separately, a Monte Carlo error over draws of z. Ctrl-C ends the
+    standard error over examples and, separately, a Monte Carlo error over draws of z. Ctrl-C ends the
     evaluation early and keeps the results so far.
     """  # noqa: D301
     # Importance sampling and quadrature run in parts, one for each core. The long chain of annealing uses all

@@ -18,14 +18,14 @@ from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
     type=click.Choice(tuple(MODE_OPTIONS)),
     default="prior",
     help="prior: x from z ~ p(z). classes: the same z for every class of a conditional model. "
-    "reconstructions: x from z ~ q(z|x) of test images. interpolation: paths between test images. "
+    "reconstructions: x from z ~ q(z|x) of test examples. interpolation: paths between test examples. "
     "traversal: one coordinate of z changes at a time. [prior]",
 )
 @click.option(
     "--num",
     type=AT_LEAST_ONE,
     metavar="N",
-    help="Number of draws [prior 64, classes 8], of test images [reconstructions 8] or of pairs of them "
+    help="Number of draws [prior 64, classes 8], of test examples [reconstructions 8] or of pairs of them "
     "[interpolation 6].",
 )
 @click.option(
@@ -55,7 +55,7 @@ from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
     "--train-images",
     type=AT_LEAST_ONE,
     metavar="N",
-    help="prior: number of training images to fit to. [10000]",
+    help="prior: number of training examples to fit to. [10000]",
 )
 @click.option(
     "--class",
@@ -74,13 +74,13 @@ from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
     "--draws",
     type=AT_LEAST_ONE,
     metavar="S",
-    help="reconstructions: number of draws of z for each image. [6]",
+    help="reconstructions: number of draws of z for each example. [6]",
 )
 @click.option(
-    "--from", "start", type=AT_LEAST_NONE, metavar="I", help="interpolation: index of the first image."
+    "--from", "start", type=AT_LEAST_NONE, metavar="I", help="interpolation: index of the first example."
 )
 @click.option(
-    "--to", "end", type=AT_LEAST_NONE, metavar="J", help="interpolation: index of the second image."
+    "--to", "end", type=AT_LEAST_NONE, metavar="J", help="interpolation: index of the second example."
 )
 @click.option(
     "--path",
@@ -90,7 +90,7 @@ from probvae.runs.sample_options import CHOICES, MODE_OPTIONS, SampleOptions
 @click.option(
     "--steps", type=click.IntRange(min=2), metavar="T", help="interpolation, traversal: points per path. [9]"
 )
-@click.option("--image", type=AT_LEAST_NONE, metavar="I", help="traversal: index of a test image. [0]")
+@click.option("--image", type=AT_LEAST_NONE, metavar="I", help="traversal: index of a test example. [0]")
 @click.option(
     "--dimension",
     type=AT_LEAST_NONE,

@@ -21,6 +21,7 @@ def setting(
     help: str,
     metavar: str = "",
     unset: str = "",
+    of_images: bool = False,
 ) -> Any:
     """Declare a field of a configuration, from which its check, option and documentation follow.
 
@@ -31,8 +32,15 @@ def setting(
       help: Meaning of the setting; other settings are named in backticks.
       metavar: Name of the value in `--help`, instead of one for the type.
       unset: Value without the option in `probvae-train`, if it depends on other settings.
+      of_images: Whether the setting has a meaning for images only.
     """
-    metadata = {"range": (low, high), "help": help, "metavar": metavar, "unset": unset}
+    metadata = {
+        "range": (low, high),
+        "help": help,
+        "metavar": metavar,
+        "unset": unset,
+        "of_images": of_images,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -32,12 +32,16 @@ class Training(Settings):
     )
     kind: str = setting("auto", help="Kind of data in arrays; auto: decided by their number of axes.")
     image_size: tuple[int, ...] = setting(
-        (), 1, 4096, help="Height and width to which images are resized.", metavar="N|H,W"
+        (), 1, 4096, help="Height and width to which images are resized.", metavar="N|H,W", of_images=True
     )
     crop: str = setting(
-        "center", help="Way to fit images to `image_size`: center crops, pad adds black bars, none stretches."
+        "center",
+        help="Way to fit images to `image_size`: center crops, pad adds black bars, none stretches.",
+        of_images=True,
     )
-    color: str = setting("auto", help="Channels of a folder of images; auto: rgb if any of them has colours.")
+    color: str = setting(
+        "auto", help="Channels of a folder of images; auto: rgb if any of them has colours.", of_images=True
+    )
     label: str = setting("", help="Column of a table that holds the labels.", metavar="NAME")
     column_kinds: tuple[str, ...] = setting(
         (),
@@ -68,6 +72,7 @@ class Training(Settings):
         help="Binarization of pixels. threshold: 1 above 0.5. static: drawn once. dynamic: drawn at every "
         "step. none: pixels as they are.",
         unset="threshold; none for other likelihoods than bernoulli",
+        of_images=True,
     )
     labels: str = setting(
         "none",

@@ -13,7 +13,7 @@ from probvae.data.binarizations import BINARIZATIONS, Binarize
 from probvae.data.dataset import DataSet
 from probvae.errors import InputError
 from probvae.likelihoods import LIKELIHOODS, check_support
-from probvae.seeds import Seed
+from probvae.seeds import Seed, fold_in
 
 Feed = Callable[[tf.Tensor, Seed], tf.Tensor]
 
@@ -97,6 +97,15 @@ def prepare(
         return Prepared(gather(train), test, _as_float, validation)
     collections.deque(train, maxlen=0)  # checks the values and keeps none
     return Prepared(data.train, test, _scale(levels), validation)
+
+
+def random_rows(prepared: Prepared, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return random training examples as the model takes them, [n, *E] float32, and their rows [n], sorted.
+
+    All runs on the same data share them. `most` is their number, if there are so many.
+    """
+    rows = np.sort(np.random.default_rng(0).permutation(len(prepared.train))[:most])
+    return prepared.feed(prepared.train[rows], fold_in(0, 0)).numpy(), rows
 
 
 def _present(examples: Array) -> Array:

@@ -1,9 +1,16 @@
 from .aggregation import AggregatePosterior as AggregatePosterior
 from .aggregation import aggregate_posterior as aggregate_posterior
+from .bars import Bars as Bars
 from .checks import Check as Check
 from .checks import LabelAccuracy as LabelAccuracy
 from .checks import label_accuracy as label_accuracy
 from .checks import predictive_check as predictive_check
+from .columns import Associations as Associations
+from .columns import Marginal as Marginal
+from .columns import Pair as Pair
+from .columns import Part as Part
+from .copies import Copies as Copies
+from .copies import Nearness as Nearness
 from .estimates import Difference as Difference
 from .estimates import MeanEstimate as MeanEstimate
 from .estimates import mean_estimate as mean_estimate
@@ -24,3 +31,7 @@ from .stages import STAGES as STAGES
 from .stages import run_stages as run_stages
 from .state import Evaluation as Evaluation
 from .state import Line as Line
+from .table_check import Imputed as Imputed
+from .table_check import TableCheck as TableCheck
+from .table_check import check_rows as check_rows
+from .table_stages import check_model as check_model

@@ -10,6 +10,7 @@ from probvae.inference.estimates import estimate
 
 # Conditions that two evaluations must share for their numbers to be comparable.
 CONDITIONS = ("fingerprint_sha256", "binarize", "split", "num_images", "method", "num_samples")
+WORDS = {"num_images": "number of examples"}  # of conditions, where the name is not enough
 
 
 class MeanEstimate(NamedTuple):
@@ -104,7 +105,7 @@ def refuse_unless_comparable(first: dict[str, object], second: dict[str, object]
     for name in CONDITIONS:
         if first.get(name) != second.get(name):
             raise InputError(
-                f"The two evaluations are not comparable: {name.replace('_', ' ')} is "
+                f"The two evaluations are not comparable: {WORDS.get(name, name.replace('_', ' '))} is "
                 f"{first.get(name)!r} in the first and {second.get(name)!r} in the second. Evaluate both in "
                 "the same way, or add --force."
             )

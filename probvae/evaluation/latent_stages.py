@@ -4,6 +4,7 @@ import numpy as np
 
 from probvae.distributions.base import unwrap
 from probvae.evaluation import aggregation, latents, outliers
+from probvae.evaluation.activity import ACTIVE
 from probvae.evaluation.checks import STATISTICS, Statistic, label_accuracy, predictive_check
 from probvae.evaluation.estimates import MeanEstimate
 from probvae.evaluation.hidden_values import imputation_coverage
@@ -11,6 +12,7 @@ from probvae.evaluation.state import Evaluation, Line
 from probvae.inference.calibration import MIN_SIMULATIONS, certify
 from probvae.inference.estimates import Estimate
 from probvae.inference.ranks import Coverage
+from probvae.priors import on_sphere
 
 SIMULATIONS = 1000  # simulated images of a certificate
 JOINT_REGIONS = 3  # regions of all coordinates in a certificate, which come first
@@ -37,15 +39,20 @@ def rate_and_distortion(evaluation: Evaluation) -> None:
             evaluation.add_number(f"kl_of_z{i}", f"  KL of z[{i}] alone", mean, len(evaluation.test.x))
     except NotImplementedError:  # the prior has no normal marginals
         pass
+    if on_sphere(evaluation.vae.prior):  # whose coordinates have no variance of 1 to compare with
+        return
     units = latents.active_units(evaluation.vae, evaluation.test.x, seed=evaluation.seed(3))
     evaluation.arrays["latent_variance"] = units.variances
+    used = ", ".join(f"z[{i}]" for i in np.flatnonzero(units.mask)[:SHOWN_DIMENSIONS]) or "none"
+    more = units.number - SHOWN_DIMENSIONS
     evaluation.lines.append(
         Line(
             "active_units",
             "active units",
             MeanEstimate(units.number, np.nan, None, np.nan, np.nan, len(evaluation.test.x)),
             f"of {evaluation.vae.latent_dim}",
-            "Var_x(E_q[z]) > 0.01",
+            f"dimensions that are used, Var_x(E_q[z]) > {ACTIVE:g}: {used}"
+            + (f" and {more:,} more" if more > 0 else ""),
         )
     )
 
@@ -62,9 +69,15 @@ def aggregate(evaluation: Evaluation, most: int = 2000) -> None:
             "mutual information I(x; z), from below",
             f"cannot exceed log N = {limit:.2f}",
         ),
-        "mutual_information_upper": ("mutual information I(x; z), from above", "leaves each image out"),
-        "marginal_kl_lower": ("KL(q(z) || p(z)), from below", "leaves each image out; may be negative"),
-        "marginal_kl_upper": ("KL(q(z) || p(z)), from above", "counts each image's own q(z|x)"),
+        "mutual_information_upper": (
+            "mutual information I(x; z), from above",
+            f"leaves each {evaluation.noun} out",
+        ),
+        "marginal_kl_lower": (
+            "KL(q(z) || p(z)), from below",
+            f"leaves each {evaluation.noun} out; may be negative",
+        ),
+        "marginal_kl_upper": ("KL(q(z) || p(z)), from above", f"counts each {evaluation.noun}'s own q(z|x)"),
     }
     for key, (name, note) in names.items():
         evaluation.add_number(key, name, getattr(result, key), n, note=note)
@@ -135,7 +148,7 @@ def labels(evaluation: Evaluation) -> None:
     codes = [latents.posterior_moments(evaluation.vae, images.x).mean for images in (train, test)]
     n, k = len(test.x), min(5, len(train.x))
     result = label_accuracy(codes[0], train.labels, codes[1], test.labels, k=k)
-    note = f"majority class {result.majority.value:.3f}; from {len(train.x):,} labelled images"
+    note = f"majority class {result.majority.value:.3f}; from {len(train.x):,} labelled {evaluation.noun}s"
     if evaluation.vae.contexts_of(test.x[:1]) is not None:
         note += "; q(z|x, y) is told y: the less z says of it, the better y was used"
     name = f"{k} nearest neighbours in z"

@@ -16,6 +16,7 @@ from probvae import objectives
 from probvae.arguments import count, weight
 from probvae.distributions.base import unwrap
 from probvae.errors import InputError
+from probvae.evaluation.activity import ACTIVE, used_dimensions
 from probvae.inference.blocks import accepted, in_blocks
 from probvae.inference.estimates import error_of_mean
 from probvae.models.vae import VAE
@@ -199,7 +200,7 @@ class ActiveUnits(NamedTuple):
 
 
 def active_units(
-    vae: VAE, x: np.ndarray, *, threshold: float = 0.01, num_samples: int = 100, seed: Seed = 0
+    vae: VAE, x: np.ndarray, *, threshold: float = ACTIVE, num_samples: int = 100, seed: Seed = 0
 ) -> ActiveUnits:
     """Find the latent dimensions with Var_x(E_q[z_l]) > threshold (Burda et al. 2016, arXiv:1509.00519).
 
@@ -211,5 +212,5 @@ def active_units(
     mean, stddev, exact = posterior_moments(vae, x, num_samples=num_samples, seed=seed)
     squares = (mean - mean.mean(axis=0)) ** 2 * (len(mean) / (len(mean) - 1))
     variances = squares.mean(axis=0) - (0 if exact else (stddev**2).mean(axis=0) / num_samples)
-    mask = variances > threshold
+    mask = used_dimensions(variances, threshold)
     return ActiveUnits(int(mask.sum()), mask, variances, error_of_mean(squares))

@@ -20,6 +20,7 @@ from probvae.evaluation.latent_stages import (
     rate_and_distortion,
 )
 from probvae.evaluation.state import EXACT_DIMENSIONS, Evaluation, Line
+from probvae.evaluation.table_stages import compare_columns, imputation
 from probvae.inference.amortization import decompose, optimize_posteriors
 from probvae.inference.annealing import ais, bdmc
 from probvae.inference.blocks import Stopped
@@ -51,7 +52,8 @@ def bounds(evaluation: Evaluation) -> None:
         if known.size:
             limit = reliable_pareto_k(k)
             bad = np.mean(known > limit)
-            note += f"; Pareto k > {limit:.2g} for {bad:.0%} of the images, where it is not to be trusted"
+            note += f"; Pareto k > {limit:.2g} for {bad:.0%} of the {evaluation.noun}s, "
+            note += "where it is not to be trusted"
     evaluation.add("iwae", f"IWAE bound, K = {k:,}", result.bound, result.standard_error, note=note)
     evaluation.stop_unless_all(len(result.bound), len(evaluation.test.x))
 
@@ -62,17 +64,19 @@ def quadrature(evaluation: Evaluation) -> None:
         return
     result = evaluation.exact(evaluation.test.x)
     evaluation.arrays |= {"exact": result.log_marginal, "exact_error": result.error}
-    late = int(np.sum(~result.converged))
+    late, noun = int(np.sum(~result.converged)), evaluation.noun
     missing = result.log_marginal - evaluation.arrays["iwae"]
     note = f"quadrature, estimated error up to {np.ceil(1e4 * np.nanmax(result.error)) / 1e4:g}"
-    note += f"; {late:,} images did NOT reach {evaluation.options.tolerance:g}" if late else " on one image"
+    note += (
+        f"; {late:,} {noun}s did NOT reach {evaluation.options.tolerance:g}" if late else f" on one {noun}"
+    )
     evaluation.add("exact", "log p(x), exact", result.log_marginal, note=note)
     evaluation.add(
         "missing",
         "  what the IWAE bound misses",
         missing,
         evaluation.arrays["iwae_monte_carlo_error"],
-        note=f"at most {np.nanmax(missing):.1f} on one image",
+        note=f"at most {np.nanmax(missing):.1f} on one {noun}",
     )
 
 
@@ -107,7 +111,8 @@ def generalization(evaluation: Evaluation) -> None:
         return
     log_p, error = evaluation.best(evaluation.train.x, stream=1)
     evaluation.arrays["train_log_marginal"] = log_p
-    evaluation.add("train_log_marginal", f"log p(x) of training images, {evaluation.best_name}", log_p, error)
+    name = f"log p(x) of training {evaluation.noun}s, {evaluation.best_name}"
+    evaluation.add("train_log_marginal", name, log_p, error)
     evaluation.stop_unless_all(len(log_p), len(evaluation.train.x))
 
 
@@ -138,7 +143,8 @@ def gaps(evaluation: Evaluation) -> None:
             ("approximation", parts.approximation, errors, below),
             ("amortization", parts.amortization, optimized.gain_standard_error, ""),
         ):
-            evaluation.add(f"{name}_{gap}_gap", f"{gap} gap, {name} images", values, gap_errors, note=note)
+            line = f"{gap} gap, {name} {evaluation.noun}s"
+            evaluation.add(f"{name}_{gap}_gap", line, values, gap_errors, note=note)
         evaluation.stop_unless_all(n, len(x))
 
 
@@ -149,7 +155,7 @@ def annealed(evaluation: Evaluation) -> None:
         return
     result = ais(evaluation.vae, x, seed=evaluation.seed(9), on_progress=evaluation.on_progress)
     log_p = evaluation.in_units(result.log_marginal, x)
-    n = len(log_p)
+    n, noun = len(log_p), evaluation.noun
     evaluation.arrays |= {
         "ais": log_p,
         "ais_monte_carlo_error": result.standard_error,
@@ -157,10 +163,10 @@ def annealed(evaluation: Evaluation) -> None:
         "ais_reliable": result.reliable,
     }
     note = f"a lower bound; acceptance {np.mean(result.acceptance):.2f}; {result.verdict()}"
-    evaluation.add("ais", f"AIS, first {n} images", log_p, result.standard_error, note=note)
+    evaluation.add("ais", f"AIS, first {n} {noun}s", log_p, result.standard_error, note=note)
     if "exact" in evaluation.arrays:
         exact_values = evaluation.arrays["exact"][:n]
-        evaluation.add("exact_ais_images", "  exact, the same images", exact_values)
+        evaluation.add("exact_ais_images", f"  exact, the same {noun}s", exact_values)
         difference = log_p - exact_values
         evaluation.add("ais_minus_exact", "  AIS minus exact", difference, result.standard_error)
     evaluation.stop_unless_all(n, len(x))
@@ -171,7 +177,7 @@ def annealed(evaluation: Evaluation) -> None:
         seed=evaluation.seed(10),
         on_progress=evaluation.on_progress,
     )
-    name, note = f"BDMC, {len(bracket.lower)} simulated images", "rigorous, and for simulated images only"
+    name, note = f"BDMC, {len(bracket.lower)} simulated {noun}s", f"rigorous, and for simulated {noun}s only"
     below, above = bracket.forward.standard_error, bracket.reverse.standard_error
     lower, upper = (evaluation.in_units(bound, bracket.x) for bound in (bracket.lower, bracket.upper))
     evaluation.add("bdmc_lower", f"{name}, from below", lower, below, note=note)
@@ -199,7 +205,7 @@ def both_sides(evaluation: Evaluation) -> None:
         "two_sided_upper": upper,
         "two_sided_reliable": found.data.reliable,
     }
-    name = f"log p(x) from above, first {len(x)} images"
+    name = f"log p(x) from above, first {len(x)} {evaluation.noun}s"
     note = f"approximate; from below {lower.mean():.2f}; {found.verdict()}"
     evaluation.add("two_sided", name, upper, found.data.upper_error, note=note)
 
@@ -217,7 +223,7 @@ def classes(evaluation: Evaluation, most: int = 1000) -> None:
     n = len(log_joint)
     evaluation.arrays["log_marginal_over_classes"] = log_p = logsumexp(log_joint, axis=1)
     note = f"log of the sum over y of p(y) p(x|y), each from {evaluation.best_name}"
-    line = f"log p(x) over all classes, first {n:,} images"
+    line = f"log p(x) over all classes, first {n:,} {evaluation.noun}s"
     evaluation.add("log_marginal_over_classes", line, log_p, note=note)
     right = np.argmax(log_joint, axis=1) == np.argmax(y[:n], axis=1)
     evaluation.add("bayes_accuracy", "class of the largest p(x, y)", right.astype(np.float64), unit="right")
@@ -231,10 +237,12 @@ STAGES: dict[str, Callable[[Evaluation], None]] = {
     "bounds": bounds,
     "exact": quadrature,
     "bits per dimension": per_dimension,
-    "training images": generalization,
+    "training examples": generalization,
     "rate and distortion": rate_and_distortion,
     "aggregate posterior": aggregate,
     "predictive check": predictive,
+    "columns": compare_columns,
+    "imputation": imputation,
     "labels": labels,
     "classes": classes,
     "outlier scores": outlier_scores,

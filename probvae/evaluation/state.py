@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probvae.display import example_noun
 from probvae.evaluation.contexts import exact_given
 from probvae.evaluation.estimates import MeanEstimate, mean_estimate
+from probvae.evaluation.table_check import TableCheck
 from probvae.inference.blocks import Stopped
 from probvae.inference.calibration import Certificate
 from probvae.inference.estimates import Estimate
@@ -88,6 +90,8 @@ class Evaluation:
       skipped: Reasons of the stages that failed.
       importance: Importance sampling of the test images.
       certificates: Certificates of the encoder, by what they are of.
+      rows: Training examples of a table that drawn rows are compared with; empty for other data.
+      table: Comparison of drawn rows with the data of a table.
     """
 
     vae: VAE
@@ -103,6 +107,8 @@ class Evaluation:
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     importance: Importance | None = None
     certificates: dict[str, Certificate] = dataclasses.field(default_factory=dict)
+    rows: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
+    table: TableCheck | None = None
 
     def add(
         self, key: str, name: str, values: np.ndarray, errors: np.ndarray | None = None, **texts: str
@@ -120,20 +126,22 @@ class Evaluation:
             texts["note"] = "; ".join(filter(None, [left_out, texts.get("note", "")]))
             values, errors = values[known], None if errors is None else errors[known]
         if len(values) > 1:
-            self._add(key, name, mean_estimate(values, errors), texts)
+            self.add_estimate(key, name, mean_estimate(values, errors), **texts)
 
     def add_number(self, key: str, name: str, estimate: Estimate, n: int, **texts: str) -> None:
         """Add a number of another kind to the table, with its standard error."""
         value, error = estimate
         summary = MeanEstimate(value, error, None, value - 1.96 * error, value + 1.96 * error, n)
-        self._add(key, name, summary, texts)
+        self.add_estimate(key, name, summary, **texts)
 
-    def _add(self, key: str, name: str, estimate: MeanEstimate, texts: dict[str, str]) -> None:
-        """Add a line; examples that are not images, such as rows of a table, are not called so."""
-        texts = {"name": name, **texts}
-        if len(self.vae.value_shape) != 3:
-            texts = {field: text.replace("image", "example") for field, text in texts.items()}
-        self.lines.append(Line(key, estimate=estimate, **texts))
+    def add_estimate(self, key: str, name: str, estimate: MeanEstimate, **texts: str) -> None:
+        """Add a line to the table."""
+        self.lines.append(Line(key, name, estimate, **texts))
+
+    @property
+    def noun(self) -> str:
+        """What an example is called: image, or example."""
+        return example_noun(self.vae.value_shape)
 
     def seed(self, stream: int) -> Seed:
         """Return a seed for one purpose."""

@@ -85,8 +85,8 @@ def bound_against_samples(
             loc="left",
         )
     axes.set_xscale("log")
-    axes.set_xlabel("draws of z for each image, K", color=ink(), fontsize=letters(9))
-    axes.set_ylabel("nats per image", color=ink(), fontsize=letters(9))
+    axes.set_xlabel("draws of z for each example, K", color=ink(), fontsize=letters(9))
+    axes.set_ylabel("nats per example", color=ink(), fontsize=letters(9))
     axes.grid(axis="y", color=chosen("grid.color", GRID), linewidth=0.7)
     axes.legend(frameon=False, fontsize=letters(8), loc="lower right")
     style(axes)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from probvae.figures.theme import MISSING, dpi, ink, letters, muted, style
+from probvae.figures.theme import MISSING, dpi, ink, is_drawable, letters, muted, style
 
 MOST_NAMES = 40  # columns of a heat map that are named
 LONGEST_NAME = 16  # letters of a name that are shown
@@ -106,15 +106,17 @@ def _vector_rows(x: np.ndarray, *, title: str, names: Sequence[str]) -> Figure:
     axes.set_title(title, fontsize=letters(9), color=ink())
     style(axes)
     if 0 < len(names) <= MOST_NAMES:
-        axes.set_xticks(range(len(names)), [_short(name) for name in names], rotation=90)
+        axes.set_xticks(range(len(names)), _drawn(names), rotation=90, parse_math=False)
     else:
         axes.set_xlabel("column of x" if names else "value of x", color=ink(), fontsize=letters(9))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+def _drawn(names: Sequence[str]) -> list[str]:
+    """Return the names of columns, shortened; the number of a column whose name the font cannot write."""
+    short = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
+    return [name if is_drawable(name) else f"column {i + 1}" for i, name in enumerate(short)]
 
 
 def to_png(figure: Figure) -> bytes:

@@ -82,13 +82,15 @@ def latent_means(loc: np.ndarray, labels: np.ndarray | None = None, *, ax: Axes 
             axes.scatter(x, y, s=size, color=colour, alpha=0.6, linewidths=0, label=str(label))
         if len(classes) <= 20:
             scale = (30 / size) ** 0.5
-            axes.legend(
+            legend = axes.legend(
                 frameon=False,
                 loc="center left",
                 bbox_to_anchor=(1, 0.5),
                 fontsize=letters(9),
                 markerscale=scale,
             )
+            for text in legend.get_texts():  # names of classes
+                text.set_parse_math(False)
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
     _label(axes, "Means of q(z|x), test set")
     return figure

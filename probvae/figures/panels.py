@@ -64,9 +64,9 @@ def _panels(
     figure = Figure(figsize=(size[0] / DPI, size[1] / DPI), dpi=DPI)
 
     def write(x: float, y: float, text: str, side: str, font: float, colour: str) -> None:
-        figure.text(
-            x / size[0], 1 - y / size[1], text, ha=side, va="center", fontsize=letters(font), color=colour
-        )
+        place = x / size[0], 1 - y / size[1]
+        words = figure.text(*place, text, ha=side, va="center", fontsize=letters(font), color=colour)
+        words.set_parse_math(False)  # names of classes
 
     def panel(i: int, j: int) -> Axes:
         x, y = left + j * (width + gap), above + i * (height + gap)

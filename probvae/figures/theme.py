@@ -9,6 +9,8 @@ from typing import Any, cast
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.ft2font import FT2Font
 
 DPI = 120  # pixels per inch
 INK, MUTED, ACCENT, MISSING = "#1b1b1f", "#6b6f76", "#2a6f97", "#b5544d"
@@ -55,6 +57,16 @@ def letters(points: float) -> float:
 def dpi() -> float:
     """Return the resolution in pixels per inch."""
     return chosen("figure.dpi", DPI)
+
+
+def is_drawable(text: str) -> bool:
+    """Return whether the font in use has all letters of a text.
+
+    >>> is_drawable("age"), is_drawable("\uac00")
+    (True, False)
+    """
+    font = FT2Font(findfont(FontProperties()))
+    return all(font.get_char_index(ord(letter)) for letter in text)
 
 
 def axes_of(ax: Axes | None, figsize: tuple[float, float]) -> tuple[Figure, Axes]:

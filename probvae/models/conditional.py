@@ -303,7 +303,7 @@ class ConditionalVAE(VAE):
         """
         y = self.contexts_of(x)
         if not is_one_hot(y):
-            return (z, y[np.arange(len(z)) % len(y)]), 4, "Prior draws at the y of test images"
+            return (z, y[np.arange(len(z)) % len(y)]), 4, "Prior draws at the y of test examples"
         y = np.eye(self.context_dim, dtype=np.float32)[:CLASSES]
         z_of_every_class = np.tile(z[:COLUMNS], [len(y), 1])
         return (z_of_every_class, np.repeat(y, COLUMNS, axis=0)), COLUMNS, "Prior draws, a class a row"

@@ -12,10 +12,12 @@ import tensorflow as tf
 
 from probvae.arguments import flag
 from probvae.data import from_config
+from probvae.data.binarization import random_rows
 from probvae.errors import InputError, with_fields
 from probvae.evaluation import state
 from probvae.evaluation.outliers import save_scores
 from probvae.evaluation.stages import run_stages
+from probvae.evaluation.table_check import NEIGHBOURS
 from probvae.figures import calibration, curves, posterior
 from probvae.figures.images import to_png
 from probvae.files import outputs, strict_json, writing
@@ -26,20 +28,20 @@ from probvae.models.vae import VAE
 from probvae.priors import on_sphere
 from probvae.runs.comparison import read_comparable, refuse_other_conditions
 from probvae.runs.files import EvaluationResults
-from probvae.runs.folder import EVALUATION, METRICS, PER_EXAMPLE
+from probvae.runs.folder import EVALUATION, METRICS, PER_EXAMPLE, TABLE
 from probvae.runs.known_data import differences
 from probvae.runs.metrics import peak_memory_mb
 from probvae.runs.observer import Observer, never
 from probvae.runs.reports.page import renew_report
 from probvae.runs.run import Run, as_run
-from probvae.seeds import fold_in
+from probvae.runs.table_files import write_table
 
 SCORES = "scores.csv"
 BOUND, GAPS, CONTOURS = "bound_against_samples.png", "gaps.png", "posterior_contours.png"
 # Pictures of the certificates, by their keys.
 COVERAGE = {"certificate": "certificate_coverage.png", "certificate_test": "certificate_test_coverage.png"}
 RANKS = {"certificate": "certificate_ranks.png", "certificate_test": "certificate_test_ranks.png"}
-WRITTEN = (METRICS, PER_EXAMPLE, SCORES, BOUND, GAPS, CONTOURS, *COVERAGE.values(), *RANKS.values())
+WRITTEN = (METRICS, PER_EXAMPLE, TABLE, SCORES, BOUND, GAPS, CONTOURS, *COVERAGE.values(), *RANKS.values())
 
 
 def evaluate(
@@ -84,7 +86,9 @@ def evaluate(
     folder = run.folder / EVALUATION if output is None else Path(output)
     subject = _subject(run, strategy, limit, chosen)
     if outliers is not None and len(subject.train.x) < 2:
-        raise InputError("--outliers needs training images to compare with: set --train-images to 2 or more.")
+        raise InputError(
+            "--outliers needs training examples to compare with: set --train-images to 2 or more."
+        )
     others = None if outliers is None else _outliers(outliers, run, limit)
     if compare is not None and not force:
         other = read_comparable(compare)
@@ -103,10 +107,11 @@ def evaluate(
         observer.progress(fraction)
 
     evaluation = state.Evaluation(
-        subject.vae, subject.test, subject.train, chosen, others, on_progress, strategy
+        subject.vae, subject.test, subject.train, chosen, others, on_progress, strategy, rows=subject.rows
     )
-    noun = "images" if len(subject.vae.value_shape) == 3 else "examples"
-    observer.begin(f"{len(subject.test.x):,} test {noun} of {subject.conditions['data']}{subject.note}")
+    observer.begin(
+        f"{len(subject.test.x):,} test {evaluation.noun}s of {subject.conditions['data']}{subject.note}"
+    )
     unfinished = run_stages(evaluation, on_stage=observer.stage, on_lines=observer.lines)
     observer.close()
     results = _results(evaluation, subject.conditions, unfinished)
@@ -120,13 +125,18 @@ def evaluate(
 
 
 class _Subject(NamedTuple):
-    """The model, test and training images of an evaluation, its conditions, and a remark on them."""
+    """The model, test and training examples of an evaluation, its conditions, and a remark on them.
+
+    `rows` are the training examples of a table that drawn rows are compared with; there are none if the data
+    are not those of the training.
+    """
 
     vae: VAE
     test: state.Images
     train: state.Images
     conditions: dict[str, Any]
     note: str
+    rows: np.ndarray
 
 
 def _subject(run: Run, strategy: Any, limit: int | None, options: state.Options) -> _Subject:
@@ -158,12 +168,13 @@ def _subject(run: Run, strategy: Any, limit: int | None, options: state.Options)
     note += "; densities are per unit of the data" if vae.schema is not None and vae.schema.has_units else ""
     note += "; p(x) stands for p(x|y)" if architecture.is_conditional else ""
     # random rows, because the first ones may all be of one class
-    rows = np.sort(np.random.default_rng(0).permutation(len(prepared.train))[: options.train_images])
-    x = prepared.feed(prepared.train[rows], fold_in(0, 0)).numpy()
-    labels = None if images.train_labels is None else images.train_labels[rows]
+    x, chosen = random_rows(prepared, options.train_images)
+    labels = None if images.train_labels is None else images.train_labels[chosen]
     test_labels = None if images.test_labels is None else images.test_labels[:limit]
     test = state.Images(prepared.test[:limit].astype(np.float32), test_labels)
-    return _Subject(vae, test, state.Images(x, labels), conditions, note)
+    is_table = vae.schema is not None and vae.schema.is_table
+    rows = random_rows(prepared, NEIGHBOURS)[0] if is_table and not others else np.empty(0)
+    return _Subject(vae, test, state.Images(x, labels), conditions, note, rows)
 
 
 def _outliers(source: str, run: Run, limit: int | None) -> np.ndarray:
@@ -209,6 +220,8 @@ def _write(folder: Path, evaluation: state.Evaluation, results: EvaluationResult
     scores = {name: arrays[name] for name in arrays if name == "log_marginal" or name.startswith("score_")}
     if scores:
         save_scores(folder / SCORES, scores)
+    if evaluation.table is not None:
+        write_table(folder / TABLE, evaluation.table)
     for name, figure in _figures(evaluation).items():
         writing.write_bytes(folder / name, to_png(figure))
 

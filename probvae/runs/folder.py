@@ -16,6 +16,8 @@ from probvae.files.writing import CONFIG, TEMPORARY, WEIGHTS, write_text
 METRICS, HISTORY, IMAGES, CHECKPOINTS = "metrics.json", "history.csv", "images", "checkpoints"
 COMMANDS, REPORT = "commands.json", "report.html"
 EVALUATION, PER_EXAMPLE = "evaluation", "per_example.npz"
+TABLE = "table.json"
+JSON = (METRICS, TABLE, COMMANDS)
 LOCK = ".lock"
 TENSORBOARD = "tensorboard"
 PICTURES = (
@@ -29,7 +31,7 @@ PICTURES = (
     "learning_curves.png",
 )
 WRITTEN = {  # patterns of the files of a run without its configuration, by folder
-    ".": (*PICTURES, WEIGHTS, "wandb.id", "mlflow.id", f".*{TEMPORARY}", METRICS, HISTORY, COMMANDS, REPORT),
+    ".": (*PICTURES, WEIGHTS, "wandb.id", "mlflow.id", f".*{TEMPORARY}", *JSON, HISTORY, REPORT),
     IMAGES: ("image_at_epoch_*.png", "prior_at_epoch_*.png", f".*{TEMPORARY}"),
     CHECKPOINTS: ("step-*", f".*{TEMPORARY}"),
     TENSORBOARD: ("*",),

@@ -8,6 +8,7 @@ import numpy as np
 
 from probvae import figures
 from probvae.config.training import Training
+from probvae.evaluation.latents import active_units
 from probvae.figures import latent
 from probvae.figures.curves import draw_history
 from probvae.files import writing
@@ -98,7 +99,11 @@ class PictureFiles:
         figure = latent.traversals(vae, codes)
         if figure is not None:
             self._write("traversals.png", figure)
-        return None if codes.variance is None else [float(value) for value in codes.variance]
+        variance = codes.variance
+        if variance is None and len(codes.draws) > 1 and not on_sphere(self.vae.prior):  # of means from draws
+            seed = fold_in(self.training.seed, -6)
+            variance = active_units(self.vae, self.x[: latent.EXAMPLES], seed=seed).variances
+        return None if variance is None else [float(value) for value in variance]
 
     def _latent_plane(self, vae: VAE) -> None:
         """Write the latent plane decoded by a model of x alone, and the means of q(z|x) in it."""

@@ -3,20 +3,25 @@
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from probvae.data.binarization import random_rows
 from probvae.environment import versions
 from probvae.errors import InputError
+from probvae.evaluation.table_check import NEIGHBOURS
+from probvae.evaluation.table_stages import check_model
 from probvae.files import strict_json, writing
 from probvae.models import saving
 from probvae.runs import metrics
 from probvae.runs.files import read_commands
-from probvae.runs.folder import COMMANDS, HISTORY, METRICS
+from probvae.runs.folder import COMMANDS, HISTORY, METRICS, TABLE
 from probvae.runs.job import Job
 from probvae.runs.picture_files import PictureFiles
+from probvae.runs.table_files import write_table
+from probvae.seeds import fold_in
 from probvae.training.scoring import TestTerms
 from probvae.training.state import Row
 
@@ -34,7 +39,8 @@ class Recorder:
     def start(self, history: Sequence[Row] = (), *, step: int = 0) -> None:
         """Write the files that precede training, after the rows and steps of a run that is resumed."""
         self.history = list(history)
-        (self.folder / METRICS).unlink(missing_ok=True)  # the metrics of a run that had ended
+        for name in (METRICS, TABLE):  # of a run that had ended
+            (self.folder / name).unlink(missing_ok=True)
         saving.save(self.vae, self.folder, self.training)
         if self.job.options.command:
             self._record(self.job.options.command)
@@ -102,3 +108,16 @@ class Recorder:
         }
         writing.write_text(self.folder / METRICS, strict_json.text(content))
         return content
+
+    def check_table(self, warn: Callable[[str], None]) -> None:
+        """Compare rows of the model with the data of a table; an error becomes a warning."""
+        if not self.job.examples.schema.is_table:
+            return
+        prepared, seed = self.job.prepared, self.training.seed
+        try:
+            rows, _ = random_rows(prepared, NEIGHBOURS)
+            check = check_model(self.vae, rows, prepared.test, seed=fold_in(seed, -5), choice=seed)
+            write_table(self.folder / TABLE, check)
+        except Exception as error:  # of a run that is trained and saved
+            reason = " ".join(str(error).split()) or type(error).__name__
+            warn(f"drawn rows were not compared with the data: {reason}")

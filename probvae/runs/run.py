@@ -90,7 +90,7 @@ class Run:
 
     # ---- files -------------------------------------------------------------------------------------
 
-    def _read(self, name: str, read: Callable[[Path], Any], default: Any) -> Any:
+    def read_file(self, name: str, read: Callable[[Path], Any], default: Any) -> Any:
         """Read a file of the folder; return the default if it is absent, or damaged in a lenient run."""
         path = self.folder / name
         if not path.exists():
@@ -115,12 +115,12 @@ class Run:
         ELBO, log-likelihood and KL are means over the test set in nats per example; see
         `probvae.training.state.Row`.
         """
-        return self._read(HISTORY, files.read_history, {})
+        return self.read_file(HISTORY, files.read_history, {})
 
     @functools.cached_property
     def metrics(self) -> dict[str, Any]:
         """metrics.json: the results of the training; empty before its end."""
-        return self._read(METRICS, files.read_object, {})
+        return self.read_file(METRICS, files.read_object, {})
 
     def metric(self, *keys: str) -> float | None:
         """Return the finite number of metrics.json at a path of keys, or None."""
@@ -144,20 +144,20 @@ class Run:
     @functools.cached_property
     def commands(self) -> list[dict[str, Any]]:
         """commands.json: each command line that trained the run, with the versions of the packages."""
-        return self._read(COMMANDS, files.read_commands, [])
+        return self.read_file(COMMANDS, files.read_commands, [])
 
     @functools.cached_property
     def evaluation(self) -> EvaluationResults | None:
         """Results of `probvae-evaluate`; None if the run has not been evaluated."""
-        metrics = self._read(f"{EVALUATION}/{METRICS}", files.read_object, {})
+        metrics = self.read_file(f"{EVALUATION}/{METRICS}", files.read_object, {})
         if not metrics:
             return None
-        return EvaluationResults(metrics, self._read(f"{EVALUATION}/{PER_EXAMPLE}", npz.read_arrays, {}))
+        return EvaluationResults(metrics, self.read_file(f"{EVALUATION}/{PER_EXAMPLE}", npz.read_arrays, {}))
 
     @functools.cached_property
     def weights_sha256(self) -> str:
         """SHA-256 of weights.npz; empty if it is absent."""
-        return self._read(WEIGHTS, files.sha256, "")
+        return self.read_file(WEIGHTS, files.sha256, "")
 
     @property
     def is_evaluation_stale(self) -> bool:
@@ -175,7 +175,7 @@ class Run:
     def picture(self, name: str) -> bytes:
         """Return a PNG of the folder by its relative path; empty if it is absent."""
         if name not in self._pictures:
-            self._pictures[name] = self._read(name, files.read_picture, b"")
+            self._pictures[name] = self.read_file(name, files.read_picture, b"")
         return self._pictures[name]
 
     def read_all(self, pictures: Iterable[str] = ()) -> None:

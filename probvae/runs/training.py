@@ -294,6 +294,7 @@ def _train(
         stopped = workers.anyone(should_stop())
         if recorder is not None:
             recorder.finish(trainer.test(job.prepared.test), interrupted=stopped)
+            recorder.check_table(observer.warn)
             renew_report(folder, observer.warn)
         workers.wait()  # until the chief has written the files
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FEW = 10  # effective sample size below which an imputation is unreliable
 BLOCK = 1 << 20  # number of values of x that are decoded at once
+COLOURS = ", and a colour pixel of a likelihood that couples its channels must be missing as a whole"
 HELD = 1 << 24  # number of values of x in the draws of a block of examples
 
 
@@ -212,8 +213,7 @@ def _impute_block(
         if not np.all(np.isfinite(log_w_i)):
             raise InputError(
                 "log p(x|z) is not finite: x must be missing (nan) or in the support, the model must take "
-                "missing values (missing=True), and a colour pixel of a likelihood that couples its channels "
-                "must be missing as a whole."
+                f"missing values (missing=True){COLOURS if x.ndim == 4 else ''}."
             )
         moments.add(log_w_i, mean, draw)
         log_w.append(log_w_i)

@@ -171,7 +171,7 @@ def test_an_evaluation_is_replaced_only_when_asked(evaluated, runs):
         (["RUN", "--data", "digits"], r"takes x of shape \[8, 9, 1\]; digits holds \[28, 28, 1\]"),
         (["RUN", "--data", "absent.npz"], "There is no file absent.npz"),
         (["RUN", "--outliers", "digits"], r"takes x of shape \[8, 9, 1\]"),
-        (["RUN", "--outliers", "digits", "--train-images", "0"], "--outliers needs training images"),
+        (["RUN", "--outliers", "digits", "--train-images", "0"], "--outliers needs training examples"),
         (["RUN", "--compare", "absent"], "There is no run folder absent"),
         ([], "Missing argument"),
     ],

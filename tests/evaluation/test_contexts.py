@@ -90,7 +90,7 @@ def test_outliers_of_a_conditional_model_are_scored_by_x(eager):
     x = np.float32(rng.random([6, 8, 8, 1]) < 0.2)
     example = vae.join(x, np.arange(6) % 3).numpy()
     e = state.Evaluation(vae, state.Images(example, None), state.Images(example, None), FEW)
-    for stage in ("bounds", "training images", "outlier scores"):
+    for stage in ("bounds", "training examples", "outlier scores"):
         STAGES[stage](e)
     assert np.all(np.isfinite(e.arrays["score_complexity"]))
     from probvae.evaluation.outliers import compressed_size

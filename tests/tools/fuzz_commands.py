@@ -49,6 +49,7 @@ READ = {  # by a command: files of the run that are spoiled
         "images/image_at_epoch_0001.png",
         "evaluation/metrics.json",
         "evaluation/per_example.npz",
+        "table.json",
     ],
     "explore": ["config.json", "weights.npz"],
     "sample": ["config.json", "weights.npz"],
@@ -95,7 +96,21 @@ def runs() -> Path:
         ):
             done = CliRunner().invoke(main, arguments)
             assert done.exit_code == 0, done.output
+    (place / "RUN" / "table.json").write_text(_comparison())
     return place
+
+
+def _comparison() -> str:
+    """Return the table.json of a small table, which the report of any run shows."""
+    import pandas as pd
+
+    from probvae.data.tables.table_files import whole_frame
+    from probvae.evaluation import check_rows
+    from probvae.files import records
+
+    values = np.random.default_rng(0).normal(size=60)
+    x, schema = whole_frame(pd.DataFrame({"a": values, "b": np.where(values > 0, "up", "down")}))
+    return records.to_text(check_rows(schema, x[:30], x[30:], x[:40]))
 
 
 def seeds(command: str) -> list[bytes]:

@@ -12,8 +12,9 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import AsinhLocator, MaxNLocator, PercentFormatter
 
 POINTS = 1000  # largest number of points of a curve
 BARS = 64  # largest number of bars
@@ -25,7 +26,8 @@ VARIABLES = {
     DEAD: "var(--warning)",
     **{colour: f"var(--c{i})" for i, colour in enumerate(SERIES)},
 }
-SIZE = (4.2, 2.5)  # inches
+SIZE, SMALL = (4.2, 2.5), (4.2, 2.0)  # inches
+DAYS = 2_900_000  # days from 1970 within which matplotlib knows dates
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "probvae",
@@ -81,8 +83,44 @@ def bars(values: np.ndarray, threshold: float) -> Markup:
         return _svg(figure)
 
 
-def _axes() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=SIZE, layout="constrained")
+def histogram(
+    edges: Sequence[float], data: Sequence[float], model: Sequence[float], scale: str, linear_width: float
+) -> Markup:
+    """Draw the shares of data, filled, and of draws of a model, as a line.
+
+    Args:
+      edges: Ends of the bars, one more than bars; of dates in seconds since 1970.
+      data: Shares of the data.
+      model: Shares of the draws.
+      scale: Axis: linear, log, asinh or date.
+      linear_width: Distance from 0 up to which asinh is about linear.
+    """
+    x = np.asarray(edges, np.float64)
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = _axes(SMALL)
+        if scale == "date":
+            x = x / 86_400  # days since 1970, as in matplotlib
+            if np.all(np.abs(x) < DAYS):
+                locator = AutoDateLocator(maxticks=5)
+                axes.xaxis.set_major_locator(locator)
+                axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        elif scale == "log" and x[0] > 0:
+            axes.set_xscale("log")
+        elif scale == "asinh" and linear_width > 0:
+            axes.set_xscale("asinh", linear_width=linear_width)
+            axes.xaxis.set_major_locator(AsinhLocator(linear_width, numticks=6))
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.stairs(np.asarray(data), x, fill=True, color=SERIES[0], alpha=0.45, linewidth=0)
+        axes.stairs(np.asarray(model), x, color=SERIES[1], linewidth=1.4)
+        axes.set_xlim(x[0], x[-1])
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        return _svg(figure)
+
+
+def _axes(size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     figure.patch.set_visible(False)
     axes.patch.set_visible(False)

@@ -10,16 +10,21 @@ from typing import NamedTuple
 import numpy as np
 
 from probvae.config.choices import ON_SPHERES
+from probvae.display import example_noun
+from probvae.evaluation.activity import ACTIVE, used_dimensions
 from probvae.inference.estimates import reliable_pareto_k
 from probvae.runs.files import number
 from probvae.runs.run import Run
+from probvae.runs.table_files import table_of
 
-ACTIVE = 0.01  # Var_x(E_q[z]) above which a dimension is used (Burda et al. 2016, arXiv:1509.00519)
 NAMED = 20  # largest number of dimensions in a sentence
-USED = 0.1  # KL in nats below which the latent space carries almost no information
+LITTLE = 0.1  # KL in nats below which the latent space carries little information
 FEW_DRAWS = 10  # number of effective draws below which a bound is unreliable
-MANY = 0.1  # fraction of images with a large Pareto k above which there is a warning
+MANY = 0.1  # fraction of examples with a large Pareto k above which there is a warning
 FALL = 0.5  # fall of the test ELBO, in standard errors, above which it indicates over-fitting
+
+
+ADVICE = "A warm-up of beta, free bits, or a weaker decoder may help."
 
 
 class Finding(NamedTuple):
@@ -56,18 +61,24 @@ def latent_variance(run: Run) -> np.ndarray | None:
 
 
 def _collapse(run: Run) -> Finding | None:
+    """Tell of unused dimensions, by the variance of their means alone, which the chart shows too."""
     kl, variance = run.metric("test_kl", "mean"), latent_variance(run)
-    dead = np.flatnonzero(variance <= ACTIVE) if variance is not None else np.empty(0, int)
+    dead = np.flatnonzero(~used_dimensions(variance)) if variance is not None else np.empty(0, int)
     latent_dim = run.architecture.latent_dim
-    nothing = kl is not None and kl < USED and run.metric("epochs")
-    if nothing or len(dead) == latent_dim:
-        rate = "" if kl is None else f" The KL is {kl:.3f} nats."
+    if len(dead) == latent_dim:
+        rate = "" if kl is None else f" The KL of q(z|x) from p(z) is {kl:.3f} nats."
         return Finding(
             "warning",
             "Posterior collapse",
-            f"No latent dimension carries information of x: q(z|x) is about the same for every x.{rate} A "
-            "warm-up of beta, free bits, or a weaker decoder may help.",
+            f"No latent dimension carries information of x: the mean of q(z|x) has a variance of {ACTIVE:g} "
+            f"or less over the test set in each.{rate} {ADVICE}",
         )
+    if kl is not None and kl < LITTLE and run.metric("epochs"):
+        rate = f"The KL of q(z|x) from p(z) is {kl:.3f} nats, and z tells no more than that of x"
+        if variance is None:  # and nothing is said of dimensions
+            return Finding("warning", "Posterior collapse", f"{rate}. {ADVICE}")
+        used = f"although {latent_dim - len(dead):,} of {latent_dim:,} dimensions are used"
+        return Finding("warning", "Little information in z", f"{rate}, {used}. {ADVICE}")
     if not len(dead):
         return None
     names = ", ".join(f"z[{i}]" for i in dead[:NAMED])
@@ -76,7 +87,7 @@ def _collapse(run: Run) -> Finding | None:
         "warning",
         "Posterior collapse in part",
         f"{len(dead):,} of {latent_dim:,} latent dimensions carry nothing of x: {names}{more}. Their mean "
-        f"under q(z|x) varies by {ACTIVE:g} or less over the test set.",
+        f"under q(z|x) has a variance of {ACTIVE:g} or less over the test set; the others are used.",
     )
 
 
@@ -187,15 +198,15 @@ def _weights(run: Run) -> Finding | None:
     if run.evaluation is None:
         return None
     draws = number(run.evaluation.conditions, "num_samples")
-    reasons = []
+    reasons, noun = [], example_noun(run.architecture.event_shape)
     k, ess = (run.evaluation.arrays.get(name) for name in ("pareto_k", "effective_sample_size"))
     if k is not None and draws and draws > 10 and np.any(np.isfinite(k)):
         limit = reliable_pareto_k(draws)
         share = float(np.mean(k[np.isfinite(k)] > limit))
         if share > MANY:
-            reasons.append(f"Pareto k is above {limit:.2g} for {share:.0%} of the images")
+            reasons.append(f"Pareto k is above {limit:.2g} for {share:.0%} of the {noun}s")
     if ess is not None and draws and draws > FEW_DRAWS and np.median(ess) < FEW_DRAWS:
-        reasons.append(f"half of the images have fewer than {FEW_DRAWS} effective draws of {draws:,.0f}")
+        reasons.append(f"half of the {noun}s have fewer than {FEW_DRAWS} effective draws of {draws:,.0f}")
     if not reasons:
         return None
     exact = "exact" in run.evaluation.arrays
@@ -209,7 +220,7 @@ def _weights(run: Run) -> Finding | None:
 
 
 def _generalization(run: Run) -> Finding | None:
-    """Return a warning if log p(x) of training images exceeds that of test images by the same method."""
+    """Return a warning if log p(x) of training examples exceeds that of test examples by the same method."""
     if run.evaluation is None:
         return None
     results = run.evaluation.results
@@ -221,10 +232,11 @@ def _generalization(run: Run) -> Finding | None:
     gap, error = train_mean - test_mean, math.hypot(test_error, train_error)
     if gap <= 3 * error:
         return None
+    noun = example_noun(run.architecture.event_shape)
     return Finding(
         "warning",
-        "Training images are likelier than test images",
-        f"log p(x) of training images is higher by {gap:.2f} ± {error:.2f} nats (standard error): the model "
+        f"Training {noun}s are likelier than test {noun}s",
+        f"log p(x) of training {noun}s is higher by {gap:.2f} ± {error:.2f} nats (standard error): the model "
         "has over-fitted, or the two sets differ.",
     )
 
@@ -251,6 +263,15 @@ def _sentence(parts: list[str]) -> str:
     return text[:1].upper() + text[1:]
 
 
+def _copies(run: Run) -> Finding | None:
+    """Return a warning if rows drawn from a model of a table lie too near to training rows."""
+    table = table_of(run)
+    copies = None if table is None else table.copies
+    if copies is None or not copies.found:
+        return None
+    return Finding("warning", "Drawn rows may be copies", copies.verdict())
+
+
 CHECKS: tuple[Callable[[Run], Finding | None], ...] = (
     _not_finite,
     _skipped,
@@ -259,6 +280,7 @@ CHECKS: tuple[Callable[[Run], Finding | None], ...] = (
     _stale,
     _weights,
     _generalization,
+    _copies,
     _unfinished,
     _still_rising,
     _clipped,

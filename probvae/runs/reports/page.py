@@ -11,12 +11,14 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from probvae.display import example_noun
 from probvae.environment import __version__
 from probvae.errors import InputError
 from probvae.files.writing import write_text
 from probvae.runs.folder import REPORT
-from probvae.runs.reports import findings, tables
+from probvae.runs.reports import column_sections, findings, tables
 from probvae.runs.run import Run
+from probvae.runs.table_files import table_of
 
 MARK = b'<meta name="generator" content="probvae-report">'  # mark of a page of probvae
 MOST_RUNS = 8  # largest number of runs in a comparison, the number of colours
@@ -50,6 +52,7 @@ def read_run(folder: Path) -> Run:
     """Open a run and read all files of its report; `problems` lists the damaged ones."""
     run = Run(folder, lenient=True)
     run.read_all(tables.picture_names(run))
+    table_of(run)
     return run
 
 
@@ -94,7 +97,9 @@ def run_page(run: Run) -> str:
     """Return the HTML of the report of a run; the same files give the same text."""
     variance = findings.latent_variance(run)
     names, rows = tables.history(run)
-    png = run.picture(tables.ORIGINALS)
+    png, table = run.picture(tables.ORIGINALS), table_of(run)
+    has_images = example_noun(run.architecture.event_shape) == "image"
+    is_table = bool(run.architecture.columns)
     return _render(
         "run.html",
         run=run,
@@ -102,15 +107,18 @@ def run_page(run: Run) -> str:
         headline=tables.headline(run),
         findings=findings.findings_of(run),
         charts=tables.learning_curves([run]),
-        dimensions=tables.dimensions(variance, findings.ACTIVE),
+        dimensions=tables.dimensions(variance),
         originals=tables.picture(png, "The test examples that are reconstructed") if png else None,
         slider=tables.slider([run]),
+        is_table=is_table,
+        columns=column_sections.columns_of(table),
+        no_imputation=column_sections.note_of_imputation(run.architecture.missing, table),
         latent=tables.pictures(run, tables.CAPTIONS),
         evaluation=run.evaluation and tables.evaluation_rows(run.evaluation),
         evaluation_pictures=tables.pictures(run, tables.EVALUATION_CAPTIONS) if run.evaluation else [],
         settings={
-            "Architecture": tables.settings(run.architecture),
-            "Training": tables.settings(run.training),
+            "Architecture": tables.settings(run.architecture, has_images=has_images),
+            "Training": tables.settings(run.training, has_images=has_images),
             **({"Columns": tables.columns(run.saved_schema)} if run.saved_schema else {}),
         },
         history_names=names,

@@ -13,7 +13,9 @@ from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.data import schema_text
 from probvae.data.schema import Schema
+from probvae.display import example_noun
 from probvae.errors import InputError
+from probvae.evaluation.activity import ACTIVE, used_dimensions
 from probvae.runs.comparison import compare_evaluations
 from probvae.runs.files import EvaluationResults, epoch_pictures, number
 from probvae.runs.folder import EVALUATION, IMAGES
@@ -62,11 +64,11 @@ class Picture(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """A drawing, its title, a legend of colour index, name and last value, and a description in words."""
+    """A drawing, its title, a legend of colour index, if any, name and last value, and its description."""
 
     title: str
     drawing: Any
-    legend: list[tuple[int, str, str]]
+    legend: Sequence[tuple[int | None, str, str]]
     description: str
 
 
@@ -153,11 +155,15 @@ def _duration(seconds: float) -> str:
 # ---- configuration -----------------------------------------------------------------------------------
 
 
-def settings(config: Architecture | Training) -> list[tuple[str, str, bool]]:
-    """Return the fields of a configuration: name, value, and True if it differs from the default."""
+def settings(config: Architecture | Training, *, has_images: bool) -> list[tuple[str, str, bool]]:
+    """Return the fields of a configuration: name, value, and True if it differs from the default.
+
+    Fields that only images have are left out unless `has_images`.
+    """
     return [
         (field.name, shown(getattr(config, field.name)), getattr(config, field.name) != field.default)
         for field in dataclasses.fields(config)
+        if has_images or not field.metadata["of_images"]
     ]
 
 
@@ -184,7 +190,9 @@ def history(run: Run) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of the history, evenly thinned to at most `ROWS`."""
     names = list(run.history)
     chosen = _evenly(range(len(run.history[names[0]]) if names else 0), ROWS)
-    return names, [[shown(float(run.history[name][i])) for name in names] for i in chosen]
+    rows = [[shown(float(run.history[name][i])) for name in names] for i in chosen]
+    noun = example_noun(run.architecture.event_shape)
+    return [name.replace("images_", f"{noun}s_") for name in names], rows
 
 
 def evaluation_rows(evaluation: EvaluationResults) -> list[list[str]]:
@@ -234,16 +242,16 @@ def learning_curves(runs: Sequence[Run]) -> list[Chart]:
     return drawn
 
 
-def dimensions(variance: np.ndarray | None, active: float) -> Chart | None:
+def dimensions(variance: np.ndarray | None) -> Chart | None:
     """Draw the variance of E[z|x] of each latent dimension."""
     if variance is None:
         return None
-    n, used = len(variance), int(np.sum(variance > active))
+    n, used = len(variance), int(np.sum(used_dimensions(variance)))
     first = f", the first {charts.BARS} of {n:,}" if n > charts.BARS else ""
     title = "Variance of E[z|x] over the test set, by latent dimension" + first
     legend = [(0, f"{used:,} of {n:,} dimensions are used", "")]
-    description = f"{title}. {used} of {n} are above {active:g}, dashed, and so in use."
-    return Chart(title, charts.bars(variance, active), legend, description)
+    description = f"{title}. {used} of {n} are above {ACTIVE:g}, dashed, and so in use."
+    return Chart(title, charts.bars(variance, ACTIVE), legend, description)
 
 
 # ---- pictures ----------------------------------------------------------------------------------------
