@@ -13,7 +13,7 @@ from probvae.evaluation.copies import Copies, find_copies
 
 ROWS = 10_000  # training rows, and draws, that are compared, at most
 NEIGHBOURS = 50_000  # training rows in which nearest rows are sought, at most
-CHECKED = 2_000  # held-out rows, and draws, whose nearest training row is sought, at most
+CHECKED = 1_000  # held-out rows, and draws, whose nearest training row is sought, at most
 SHOWN = 40  # columns with bars, and pairs, at most
 VALUES = 2**25  # coordinates of the rows that are compared, at most
 

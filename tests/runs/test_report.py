@@ -31,7 +31,7 @@ from probvae.runs.reports.page import read_run
 from probvae.runs.reports.tables import FRAMES
 
 HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'&{{ 7*7 }}{% x %}$a_b$"""
-VOID = {"meta", "img", "input", "br", "path", "use"}
+VOID = {"meta", "img", "input", "br", "path", "use", "col"}
 
 
 class Page(HTMLParser):
