@@ -5,11 +5,13 @@ import json
 
 import numpy as np
 import pytest
+from conftest import shared_vae
 from linear_gaussian import LinearGaussian
 from seed_recorder import recorded, twice
 
 import probvae
 from probvae.evaluation import latent_stages, latents
+from probvae.evaluation.activity import used_dimensions
 from probvae.evaluation.hidden_values import imputation_coverage
 from probvae.evaluation.stages import STAGES, run_stages
 from probvae.evaluation.state import Evaluation, Images, Options, metrics
@@ -143,3 +145,19 @@ def test_bits_of_a_density_are_not_said_to_compare_with_others(likelihood, note)
     seen = np.array([6, 6, 3, 3, 6, 6, 6])
     log_p = evaluation.arrays["exact"][np.arange(8) != 5]
     assert line.estimate.mean == pytest.approx(np.mean(-log_p / seen / np.log(2)))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [{}, {"posterior": "iaf"}, {"posterior": "von_mises_fisher", "prior": "uniform_sphere", "latent_dim": 3}],
+)
+def test_used_dimensions_are_counted_by_one_rule_and_not_on_a_sphere(choices, eager):
+    x = np.random.default_rng(0).integers(0, 2, [20, 8, 8, 1]).astype(np.float32)
+    evaluation = Evaluation(shared_vae(**choices), Images(x, None), Images(x, None), OPTIONS)
+    latent_stages.rate_and_distortion(evaluation)
+    lines = {line.key: line for line in evaluation.lines}
+    assert ("active_units" in lines) == ("latent_variance" in evaluation.arrays) == ("prior" not in choices)
+    if "active_units" in lines:
+        used = used_dimensions(evaluation.arrays["latent_variance"])
+        assert lines["active_units"].estimate.mean == used.sum()
+        assert all((f"z[{i}]" in lines["active_units"].note) == is_used for i, is_used in enumerate(used))

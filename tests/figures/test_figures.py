@@ -85,3 +85,14 @@ def test_contours_of_vectors_and_series_have_no_picture_of_x(shape, network):
     x = np.random.default_rng(0).standard_normal([2, *shape]).astype(np.float32)
     figure = posterior_contours(vae, x, points=20)
     assert len(figure.axes) == 2 and not any(axes.images for axes in figure.axes)
+
+
+def test_names_are_drawn_as_they_are():
+    """Dollars begin no formula, and a name without letters in the font becomes the number of its column."""
+    figure = figures.example_grid(np.zeros([3, 3]), names=("$x_{$", "a" * 40, "\uac00\uac01"))
+    names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert names == ["$x_{$", "a" * 15 + "\u2026", "column 3"]
+    pixels(figure)
+    pixels(
+        figures.latent_means(np.random.default_rng(0).standard_normal([4, 2]), np.array(["$x_{$", "b"] * 2))
+    )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from probvae.config.architecture import Architecture
 from probvae.evaluation.bars import Bars
 from probvae.evaluation.columns import Part
 from probvae.evaluation.copies import Copies, Nearness
@@ -222,10 +223,12 @@ def _imputation(imputed: Sequence[Imputed]) -> Rows:
     return Rows(header, rows, 1)
 
 
-def note_of_imputation(takes_missing: bool, check: TableCheck | None) -> str:
+def note_of_imputation(architecture: Architecture, check: TableCheck | None) -> str:
     """Say why there is no imputation by column; empty if there is."""
     if check is not None and check.imputation:
         return ""
-    if not takes_missing:
+    if not architecture.missing:
         return "The model takes no missing cells: one that is trained with --missing fills them in."
+    if architecture.is_conditional:
+        return "Not measured: cells are filled in by models without labels."
     return "Not measured yet: probvae-evaluate holds out cells of test rows, and measures what fills them in."

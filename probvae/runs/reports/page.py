@@ -112,7 +112,7 @@ def run_page(run: Run) -> str:
         slider=tables.slider([run]),
         is_table=is_table,
         columns=column_sections.columns_of(table),
-        no_imputation=column_sections.note_of_imputation(run.architecture.missing, table),
+        no_imputation=column_sections.note_of_imputation(run.architecture, table),
         latent=tables.pictures(run, tables.CAPTIONS),
         evaluation=run.evaluation and tables.evaluation_rows(run.evaluation),
         evaluation_pictures=tables.pictures(run, tables.EVALUATION_CAPTIONS) if run.evaluation else [],
