@@ -74,7 +74,8 @@ def example_grid(x: np.ndarray, *, columns: int = 4, title: str = "", names: Seq
       x: Examples [N, *E].
       columns: Number of images or series in a row.
       title: Title of the figure.
-      names: Names of the columns of a table, whose levels are spread from -2 to 2; empty for other vectors.
+      names: Names of the columns of a table, whose numbers are in standard deviations and whose levels are
+        spread from -2 to 2; empty for other vectors.
     """
     if x.ndim == 2:
         return _vector_rows(x, title=title, names=names)
@@ -101,7 +102,9 @@ def _vector_rows(x: np.ndarray, *, title: str, names: Sequence[str]) -> Figure:
     shown = axes.imshow(x, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     bar = figure.colorbar(shown, ax=axes)
     bar.ax.tick_params(labelsize=letters(8), colors=muted())
-    bar.set_label("x; levels from -2 to 2" if names else "x", color=ink(), fontsize=letters(9))
+    bar.set_label(
+        "standard deviations; levels from -2 to 2" if names else "x", color=ink(), fontsize=letters(9)
+    )
     axes.set_ylabel("example", color=ink(), fontsize=letters(9))
     axes.set_title(title, fontsize=letters(9), color=ink())
     style(axes)

@@ -22,11 +22,21 @@ from probvae.seeds import fold_in
 from probvae.training.state import Row
 
 GRID = 16  # number of images in the picture of the tutorial
+SEEN = 10_000  # test examples whose standard deviations are the unit of pictures of a table
 
 
 def first_draws(vae: VAE, training: Training) -> np.ndarray:
     """Return draws of p(z) of the new model, [GRID, L], which the pictures of all epochs show."""
     return vae.prior.sample(GRID, seed=fold_in(training.seed, -2)).numpy()  # z ~ p(z)
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of the columns of x [N, D], of what is seen; 0 and 1 without any."""
+    seen = ~np.isnan(x)
+    number = np.maximum(seen.sum(axis=0), 1)
+    center = np.where(seen, x, 0).sum(axis=0, dtype=np.float64) / number
+    deviation = np.sqrt(np.where(seen, (x - center) ** 2, 0).sum(axis=0) / number)
+    return center, np.where(deviation > 0, deviation, 1.0)
 
 
 class PictureFiles:
@@ -39,6 +49,7 @@ class PictureFiles:
         self.names = tuple(column.name for column in columns)
         self.last = np.array([max(len(column.levels) - 1, 0) for column in columns])  # codes; 0 of numbers
         self.fixed_x = self.x[:GRID].astype(np.float32)
+        self.center, self.deviation = _moments(self.vae.values(self.x[: SEEN if columns else 1]))
         self.draws = self.vae.fixed_draws(job.first_draws, self.x)
 
     def _write(self, name: str, figure: Any) -> None:
@@ -50,8 +61,11 @@ class PictureFiles:
         self._write("originals.png", figures.example_grid(x, title="Test examples", names=self.names))
 
     def _spread(self, x: np.ndarray) -> np.ndarray:
-        """Return x of a picture: the codes of levels are spread from -2 to 2, where most numbers lie."""
-        return np.where(self.last > 0, 4 * x / np.maximum(self.last, 1) - 2, x) if self.names else x
+        """Return x of a picture: numbers in standard deviations, up to 4, and levels spread from -2 to 2."""
+        if not self.names:
+            return x
+        numbers = np.clip((x - self.center) / self.deviation, -4, 4)
+        return np.where(self.last > 0, 4 * x / np.maximum(self.last, 1) - 2, numbers)
 
     def after_epoch(self, epochs: int, words: str) -> None:
         """Write the pictures of reconstructions, as in the tutorial, and of prior draws after an epoch."""

@@ -101,7 +101,7 @@ def test_a_wrong_marginal_is_first_and_does_not_hide_a_lost_correlation():
 def test_copies_are_found_and_fresh_rows_are_not():
     """The p-value of fresh rows is uniform below 0.001: one false alarm in a thousand models."""
     train, held_out = rows(4000, 0), rows(500, 1)
-    some = np.concatenate([train[:100], rows(1900, 4)])  # one row in twenty is a copy
+    some = np.concatenate([train[:50], rows(950, 4)])  # one row in twenty is a copy
     found = check_rows(schema(), train, held_out, some).copies
     assert found.found and found.draws_equal == pytest.approx(0.05) and "may be copies" in found.verdict()
     assert found.near.p_value < 1e-6 and found.near.low > found.near.expected
