@@ -5,6 +5,7 @@ matplotlib draws them in placeholder colours, which are replaced by CSS variable
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ VARIABLES = {
     **{colour: f"var(--c{i})" for i, colour in enumerate(SERIES)},
 }
 SIZE, SMALL = (4.2, 2.5), (4.2, 2.0)  # inches
-DAYS = 2_900_000  # days from 1970 within which matplotlib knows dates
+DAYS = (-719_000, 2_900_000)  # days since 1970 between which matplotlib knows dates
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "probvae",
@@ -96,17 +97,18 @@ def histogram(
       linear_width: Distance from 0 up to which asinh is about linear.
     """
     x = np.asarray(edges, np.float64)
-    with matplotlib.rc_context(SETTINGS):
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of axes that span hundreds of powers of 10
         figure, axes = _axes(SMALL)
         if scale == "date":
             x = x / 86_400  # days since 1970, as in matplotlib
-            if np.all(np.abs(x) < DAYS):
+            if DAYS[0] < x[0] and x[-1] < DAYS[1]:
                 locator = AutoDateLocator(maxticks=5)
                 axes.xaxis.set_major_locator(locator)
                 axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
         elif scale == "log" and x[0] > 0:
             axes.set_xscale("log")
-        elif scale == "asinh" and linear_width > 0:
+        elif scale == "asinh" and linear_width > 1e-12 * np.max(np.abs(x)):
             axes.set_xscale("asinh", linear_width=linear_width)
             axes.xaxis.set_major_locator(AsinhLocator(linear_width, numticks=6))
         else:
