@@ -228,7 +228,7 @@ def note_of_imputation(architecture: Architecture, check: TableCheck | None) -> 
     if check is not None and check.imputation:
         return ""
     if not architecture.missing:
-        return "The model takes no missing cells: one that is trained with --missing fills them in."
+        return "The model takes no missing cells: one that is trained with --hide or --missing fills them in."
     if architecture.is_conditional:
         return "Not measured: cells are filled in by models without labels."
     return "Not measured yet: probvae-evaluate holds out cells of test rows, and measures what fills them in."
