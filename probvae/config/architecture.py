@@ -58,7 +58,7 @@ class Architecture(Settings):
     )
     columns: tuple[str, ...] = setting(
         (),
-        help="Kinds of the columns of a table: normal, student_t, lognormal, bernoulli, "
+        help="Kinds of the columns of a table: normal, normal_shared, student_t, lognormal, bernoulli, "
         "continuous_bernoulli, poisson, negative_binomial, zero_inflated_negative_binomial, categorical:K, "
         "ordinal:K.",
     )

@@ -107,6 +107,7 @@ class ColumnKind(NamedTuple):
 
 COLUMNS = {
     "normal": ColumnKind(),
+    "normal_shared": ColumnKind(parameters=lambda levels: 1, trained=lambda levels: 1),
     "student_t": ColumnKind(trained=lambda levels: 1),
     "lognormal": ColumnKind(),
     "bernoulli": ColumnKind(levels=2, parameters=lambda levels: 1),

@@ -58,6 +58,7 @@ def _positive(values: np.ndarray) -> np.ndarray:
 _COUNT = NumberKind("counts 0, 1, 2, ...", _whole, whole=True)
 NUMBERS: dict[str, NumberKind] = {
     "normal": NumberKind("numbers", np.isfinite, standardized=True),
+    "normal_shared": NumberKind("numbers", np.isfinite, standardized=True),
     "student_t": NumberKind("numbers", np.isfinite, standardized=True, robust=True),
     "lognormal": NumberKind("positive numbers", _positive, standardized=True, of_logarithms="normal"),
     "log_student_t": NumberKind(

@@ -20,6 +20,7 @@ from probvae.seeds import Seed, split
 
 KINDS: dict[str, Elementwise] = {
     "normal": values.NORMAL,
+    "normal_shared": values.NORMAL_SHARED,
     "student_t": values.STUDENT_T,
     "lognormal": values.LOGNORMAL,
     "bernoulli": values.BERNOULLI,

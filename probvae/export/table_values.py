@@ -29,6 +29,7 @@ def _is_positive(values: tf.Tensor) -> tf.Tensor:
 # Each key is one of `NUMBERS`, whose function `contains` the value computes in a graph.
 SUPPORT: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "normal": tf.math.is_finite,
+    "normal_shared": tf.math.is_finite,
     "student_t": tf.math.is_finite,
     "lognormal": _is_positive,
     "log_student_t": _is_positive,

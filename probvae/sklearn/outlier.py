@@ -38,7 +38,8 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
       latent_dim: L, the number of latent dimensions.
       members: M, the number of VAEs.
       columns: Kinds of columns by name, in place of those that are guessed, for DataFrames; a sequence of
-        kinds for arrays, whose columns are all normal without it.
+        kinds for arrays. Without it, columns of numbers are normal with one standard deviation for all
+        rows, which shows outliers better than one that is decoded for each row.
       missing: Whether rows may have missing values; their score is log p(x_seen).
       units: Numbers of units of the hidden layers of the encoder; the decoder has them in reverse order.
       activation: Activation of the hidden layers.
@@ -180,7 +181,13 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
 
     def _base(self, X: Any) -> VAETransformer:  # noqa: N803
         """Return the transformer that members are copies of, without its number of epochs."""
-        return inner_transformer(self, X, score_num_samples=self.num_draws)
+        base = inner_transformer(self, X, score_num_samples=self.num_draws)
+        base._kinds_for_guesses = {"normal": "normal_shared"}
+        if not len(self.columns):
+            base.likelihood = "auto"
+            if not base._takes_schema(X):
+                base.likelihood = "normal_shared"
+        return base
 
     def _member(
         self,

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from probvae.arguments import flag
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
+from probvae.data.coding import Column
 from probvae.data.kinds import kind_of_codes
 from probvae.data.schema import Schema
 from probvae.data.tables.frames import is_frame
@@ -91,6 +93,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedMo
     schema_: Schema | None
     coding_: Coding
     history_: dict[str, np.ndarray]
+    _kinds_for_guesses: Mapping[str, str] = MappingProxyType({})  # kinds in place of those that are guessed
 
     def __init__(
         self,
@@ -233,11 +236,16 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedMo
         else:
             kinds = self.columns if isinstance(self.columns, Mapping) else {}
             x, schema = whole_frame(frame, kinds=kinds, missing=bool(self.missing))
+            columns = [c if c.name in kinds else self._instead_of_guess(c) for c in schema.columns]
+            schema = dataclasses.replace(schema, columns=tuple(columns))
             self.feature_names_in_ = np.array(frame.columns, object)
             self.n_features_in_ = frame.shape[1]
         if len(x) < 2:
             raise InputError(f"X must have 2 rows or more; it has {len(x)}.")
         return x, SchemaCoding(schema), schema.likelihoods
+
+    def _instead_of_guess(self, column: Column) -> Column:
+        return dataclasses.replace(column, kind=self._kinds_for_guesses.get(column.kind, column.kind))
 
     def _rows_of_array(
         self, values: np.ndarray, fields: dict[str, Any], rows: Any, resumes: bool
