@@ -1,4 +1,5 @@
 from .arrays import Rows as Rows
+from .arrays import Stored as Stored
 from .binarization import Prepared as Prepared
 from .binarization import prepare as prepare
 from .binarizations import BINARIZATIONS as BINARIZATIONS

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from probvae.arguments import choice, instance
-from probvae.data.arrays import Array, chunks, gather
+from probvae.data.arrays import Array, Stored, chunks, gather, permutation
 from probvae.data.binarizations import BINARIZATIONS, Binarize
 from probvae.data.dataset import DataSet
 from probvae.errors import InputError
@@ -22,17 +22,17 @@ class Prepared(NamedTuple):
     """Data prepared for a model.
 
     Attributes:
-      train: Training examples [N, *E], gathered by index: an array, or `Rows` of a file.
-      test: Values of x for the test, [M, *E]; a memory-mapped array if they are many.
+      train: Training examples [N, *E], gathered by index: an array, or `Rows` or `Stored` rows of a file.
+      test: Values of x for the test, [M, *E]; memory-mapped, or `Stored` those of a table, if they are many.
       feed: Function (gathered batch, seed) -> x, float32, of each training step. If its x do not show wrong
         examples, it has a method `refuse(examples, name)` that refuses them.
       validation: Values of x for the validation, [V, *E], or None.
     """
 
     train: Array
-    test: np.ndarray
+    test: np.ndarray | Stored
     feed: Feed
-    validation: np.ndarray | None = None
+    validation: np.ndarray | Stored | None = None
 
 
 def prepare(
@@ -81,10 +81,17 @@ def prepare(
             check_support(likelihood, x, what=what, advice=advice, columns=data.kinds, classes=classes)
             yield x
 
-    test = gather(checked("Test", data.test, how.test, rng_test))
+    def values(which: str, examples: Array, rng: np.random.Generator) -> np.ndarray | Stored:
+        parts = checked(which, examples, how.test, rng)
+        if isinstance(examples, Stored):  # rows of a table, which are x already
+            collections.deque(parts, maxlen=0)
+            return examples
+        return gather(parts)
+
+    test = values("Test", data.test, rng_test)
     validation = None
     if data.validation is not None:
-        validation = gather(checked("Validation", data.validation, how.test, rng_validation))
+        validation = values("Validation", data.validation, rng_validation)
     if how.redraw:
         feed = _Redraw(levels, data.missing)
         for x in chunks(_present(data.train)):
@@ -104,7 +111,7 @@ def random_rows(prepared: Prepared, most: int) -> tuple[np.ndarray, np.ndarray]:
 
     All runs on the same data share them. `most` is their number, if there are so many.
     """
-    rows = np.sort(np.random.default_rng(0).permutation(len(prepared.train))[:most])
+    rows = np.sort(permutation(np.random.default_rng(0), len(prepared.train))[:most])
     return prepared.feed(prepared.train[rows], fold_in(0, 0)).numpy(), rows
 
 

@@ -26,8 +26,8 @@ class DataSet:
 
     Attributes:
       name: Name that the user gave.
-      train, test: [N, *E], uint8 or float32, or `Rows` of a file; divided by `levels` images lie in
-        [0, 1].
+      train, test: [N, *E], uint8 or float32, or `Rows` of a file, or `Stored` rows of a large table;
+        divided by `levels` images lie in [0, 1].
       train_labels, test_labels: [N] int, or None.
       levels: 255 for 8-bit images, 1 for values that are taken as they are.
       validation, validation_labels: Part of the training set that no run trains on, or None.
@@ -116,21 +116,22 @@ class DataSet:
         return digest.hexdigest()
 
     def _hash_values(self, digest: Any) -> None:
-        base: np.ndarray | None = None
+        base: Any = None
         for part in (self.train, self.test, self.validation):
             if part is None:
                 continue
             digest.update(f"{part.dtype}{part.shape}{self.levels}".encode())
             if isinstance(part, Rows):
-                digest.update(part.indices.data)
+                for chunk in chunks(part.indices):
+                    digest.update(np.ascontiguousarray(chunk, np.int64).data)
             values = part.array if isinstance(part, Rows) else part
             if values is not base:
                 for chunk in chunks(values):
                     digest.update(np.ascontiguousarray(chunk).data)
             base = values
         for labels in (self.train_labels, self.test_labels, self.validation_labels):
-            if labels is not None:
-                digest.update(np.ascontiguousarray(labels, np.int64).data)
+            for chunk in () if labels is None else chunks(labels):
+                digest.update(np.ascontiguousarray(chunk, np.int64).data)
 
 
 def _old_name(level: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from probvae.data.arrays import Array, chunks, gather
+from probvae.data.arrays import Array, Stored, chunks, gather, store
 from probvae.data.binarization import Feed, Prepared
 from probvae.errors import InputError
 from probvae.objectives.semisupervised import _check_fraction
@@ -30,11 +30,13 @@ def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
             f"Labels must be classes from 0 to {num_classes - 1}, or -1 where not known; got {labels.min()} "
             f"to {labels.max()}."
         )
-    return (labels[:, None] == np.arange(num_classes)).astype(np.uint8)
+    return (labels[:, None] == np.arange(num_classes)).view(np.uint8)
 
 
-def join_rows(x: Array, y: np.ndarray) -> np.ndarray:
+def join_rows(x: Array, y: np.ndarray) -> np.ndarray | Stored:
     """Return joined rows [N, D + C] of x [N, *E] and y [N, C]: uint8 if both are, else float32.
+
+    Those of a `Stored` x are as `store` returns them.
 
     Raises:
       InputError: There is not one y for each x.
@@ -52,7 +54,7 @@ def join_rows(x: Array, y: np.ndarray) -> np.ndarray:
             yield np.concatenate([chunk.reshape(len(chunk), -1), y[start:stop]], axis=1).astype(kind)
             start = stop
 
-    return gather(parts())
+    return store(parts()) if isinstance(x, Stored) else gather(parts())
 
 
 def join_prepared(prepared: Prepared, train_y: np.ndarray, test_y: np.ndarray) -> Prepared:

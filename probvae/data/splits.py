@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from probvae.data.arrays import take
+from probvae.data.arrays import permutation, take
 from probvae.data.checks import Examples, as_examples, as_labels
 from probvae.data.dataset import DataSet, Options
 from probvae.data.images import resize
@@ -42,7 +42,7 @@ def split_off(size: int, fraction: float, seed: int | Sequence[int]) -> tuple[np
     Returns:
       Indices of the examples that are left and of those that were drawn, in random order.
     """
-    order = np.random.default_rng(seed).permutation(size)
+    order = permutation(np.random.default_rng(seed), size)
     cut = max(1, int(size * fraction))
     return order[cut:], order[:cut]
 

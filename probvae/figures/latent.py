@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from probvae.data.arrays import Array
 from probvae.figures.images import image_grid, show, tile
 from probvae.figures.theme import DPI, INK, accent, axes_of, ink, letters, style
 from probvae.models import encoding
@@ -101,7 +102,7 @@ ROWS, STEPS = 8, 11  # dimensions in a picture of traversals, and values of each
 REACH = 2.5  # ends of a traversal, in standard deviations of q(z)
 
 
-def encode(vae: VAE, x: np.ndarray, seed: Seed) -> Codes:
+def encode(vae: VAE, x: Array, seed: Seed) -> Codes:
     """Encode the first `EXAMPLES` of x [N, *E]."""
     return encoding.encode(vae, x[:EXAMPLES], seed)
 

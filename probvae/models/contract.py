@@ -68,6 +68,7 @@ class Contract(NamedTuple):
             if not x.shape[len(leading) :].is_fully_defined():  # as in a batch of a generator
                 x = tf.ensure_shape(x, leading.concatenate(self.event_shape))
             return x if x.dtype == self.dtype else tf.cast(x, self.dtype)
+        x = np.asarray(x)  # rows of a file, too
         return x if x.dtype == self.dtype.as_numpy_dtype else x.astype(self.dtype.as_numpy_dtype)
 
     def accept(self, x: Any, what: str = "x", *, batch: bool = False) -> Any:

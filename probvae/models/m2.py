@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from probvae.data.arrays import Array
 from probvae.distributions.layers import OneHotCategorical
 from probvae.errors import InputError
 from probvae.inference.blocks import in_blocks
@@ -89,7 +90,7 @@ class M2VAE(ConditionalVAE):
         """Return the parts that hold the variables, the classifier and p(y) included."""
         return {**super().named_parts(), "classifier": self.classifier, "contexts": self.contexts}
 
-    def test_metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
+    def test_metrics(self, x: Array) -> dict[str, np.ndarray]:
         """Return whether the likeliest class of q(y|x) is the label, 1 or 0 for each joined example."""
 
         def correct(rows: slice) -> np.ndarray:

@@ -12,6 +12,7 @@ from tensorflow_probability import distributions as tfd
 from probvae import display
 from probvae.arguments import count
 from probvae.config.architecture import Architecture
+from probvae.data.arrays import Array
 from probvae.data.schema import Schema
 from probvae.display import kind
 from probvae.distributions.base import unwrap
@@ -223,7 +224,7 @@ class VAE(KerasModel):
         """
         return (z,), 4, "Prior draws"
 
-    def test_metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
+    def test_metrics(self, x: Array) -> dict[str, np.ndarray]:
         """Return further measures of test examples, [N] each, by the names of their means in metrics.json."""
         return {}
 

@@ -71,3 +71,8 @@ class Job:
     origin: Origin
     options: RunOptions
     workers: Workers
+
+    def class_names(self, most: int) -> np.ndarray | None:
+        """Return the names of the classes of the first test examples, at most a number; None if unknown."""
+        labels = self.examples.test_labels
+        return None if labels is None else self.examples.schema.named(labels[:most])

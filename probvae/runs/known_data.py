@@ -10,6 +10,7 @@ import numpy as np
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.data import from_config
+from probvae.data.arrays import chunks
 from probvae.data.dataset import DataSet
 from probvae.data.schema import Schema
 from probvae.data.schema_text import levels_or_range
@@ -132,11 +133,13 @@ def differences(run: _Run, examples: DataSet) -> str:
 def _ranges(examples: DataSet, most: int = 3) -> list[str]:
     """Describe the columns of numbers whose test values are far from the range of the training."""
     beyond = []
-    x = np.asarray(examples.test)
     for i, column in examples.schema.in_place:
-        if column.levels or column.low is None or column.high is None or np.isnan(x[:, i]).all():
+        if column.levels or column.low is None or column.high is None:
             continue
-        numbers = column.unscaled(x[:, i])
+        codes = np.concatenate([rows[:, i] for rows in chunks(examples.test)])
+        if np.isnan(codes).all():
+            continue
+        numbers = column.unscaled(codes)
         low, middle, high = (float(np.nanquantile(numbers, q)) for q in (0, 0.5, 1))
         width = column.high - column.low
         far = low < column.low - width or high > column.high + width

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from probvae.data.arrays import Array
 from probvae.evaluation.latents import bits_per_dimension
 from probvae.inference.estimates import estimate
 from probvae.likelihoods import likelihood_of
@@ -16,7 +17,7 @@ from probvae.training.scoring import TestTerms
 from probvae.training.state import Row
 
 
-def test_results(vae: VAE, terms: TestTerms, x: np.ndarray) -> dict[str, Any]:
+def test_results(vae: VAE, terms: TestTerms, x: Array) -> dict[str, Any]:
     """Return the means over test examples x, each with its standard error, from the terms of their ELBO."""
     values = {f"test_{name}": value for name, value in terms._asdict().items()} | vae.test_metrics(x)
     architecture = vae.architecture

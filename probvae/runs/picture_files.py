@@ -23,6 +23,7 @@ from probvae.training.state import Row
 
 GRID = 16  # number of images in the picture of the tutorial
 SEEN = 10_000  # test examples whose standard deviations are the unit of pictures of a table
+SHOWN = 100_000  # test examples in the picture of the latent plane, at most
 
 
 def first_draws(vae: VAE, training: Training) -> np.ndarray:
@@ -44,13 +45,13 @@ class PictureFiles:
 
     def __init__(self, job: Job) -> None:
         self.folder, self.vae, self.training = job.folder, job.vae, job.training
-        self.x, self.labels = job.prepared.test, job.examples.schema.named(job.examples.test_labels)
+        self.x, self.labels = job.prepared.test, job.class_names(SHOWN)
         columns = job.examples.schema.columns
         self.names = tuple(column.name for column in columns)
         self.last = np.array([max(len(column.levels) - 1, 0) for column in columns])  # codes; 0 of numbers
         self.fixed_x = self.x[:GRID].astype(np.float32)
         self.center, self.deviation = _moments(self.vae.values(self.x[: SEEN if columns else 1]))
-        self.draws = self.vae.fixed_draws(job.first_draws, self.x)
+        self.draws = self.vae.fixed_draws(job.first_draws, self.x[: latent.EXAMPLES])
 
     def _write(self, name: str, figure: Any) -> None:
         writing.write_bytes(self.folder / name, figures.to_png(figure))
@@ -103,7 +104,7 @@ class PictureFiles:
 
     def latent_space(self) -> list[float] | None:
         """Write the views of the latent space; return Var_x(E_q[z]) by dimension, None if unknown."""
-        vae = self.vae.unconditional(self.x)
+        vae = self.vae.unconditional(self.x[: latent.EXAMPLES])
         if self.vae.latent_dim == 2:
             self._latent_plane(vae)
         codes = latent.encode(self.vae, self.x, fold_in(self.training.seed, -4))
@@ -124,7 +125,7 @@ class PictureFiles:
         if len(vae.event_shape) == 3:
             manifold = figures.latent_circle if on_sphere(self.vae.prior) else figures.latent_manifold
             self._write("latent_manifold.png", manifold(lambda z: vae.likelihood(z).mean().numpy()))
-        loc = in_blocks(
-            lambda rows: self.vae.posterior(self.x[rows].astype(np.float32)).mean(), len(self.x), 500
-        )
-        self._write("latent_means.png", figures.latent_means(loc, self.labels))
+        shown = min(len(self.x), SHOWN)
+        loc = in_blocks(lambda rows: self.vae.posterior(self.x[rows].astype(np.float32)).mean(), shown, 500)
+        labels = None if self.labels is None else self.labels[:shown]
+        self._write("latent_means.png", figures.latent_means(loc, labels))

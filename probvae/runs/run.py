@@ -21,6 +21,7 @@ from probvae.runs.folder import COMMANDS, EVALUATION, HISTORY, IMAGES, METRICS, 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from probvae.data.arrays import Stored
     from probvae.data.binarization import Prepared
     from probvae.data.dataset import DataSet
     from probvae.data.schema import Schema
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class Examples(NamedTuple):
     """Examples x [N, *E] and their labels [N], or None."""
 
-    x: np.ndarray
+    x: "np.ndarray | Stored"
     labels: np.ndarray | None
 
 
@@ -338,9 +339,9 @@ class Run:
         from probvae.seeds import fold_in
 
         prepared, labels = self._values, self.examples.train_labels
-        rows = np.arange(len(prepared.train))
+        rows = np.arange(min(n, len(prepared.train)))
         if label is not None:
-            rows = rows[:0] if labels is None else rows[labels == self.class_index(label)]
+            rows = rows[:0] if labels is None else np.flatnonzero(labels == self.class_index(label))
         if not len(rows):
             raise InputError(
                 f"{self.examples.name} has no training examples of class {self.class_name(label)}."

@@ -33,7 +33,7 @@ from probvae.training.non_finite import NonFiniteError
 from probvae.training.objective import try_objective
 from probvae.training.state import Row, State
 from probvae.training.strategies import refuse_unless_shared
-from probvae.training.tensorboard_callback import TensorBoard
+from probvae.training.tensorboard_callback import POINTS, TensorBoard
 from probvae.training.trainer import Trainer
 from probvae.training.workers import Workers, watched
 
@@ -231,7 +231,7 @@ def _trackers(job: Job) -> list[Any]:
     config = {**completion.named(Architecture, job.architecture), **completion.named(Training, training)}
     if options.tensorboard:
         folder, seed, epochs = job.folder / TENSORBOARD, training.seed, training.epochs
-        test, labels = job.prepared.test, job.examples.schema.named(job.examples.test_labels)
+        test, labels = job.prepared.test, job.class_names(POINTS)
         callbacks.append(TensorBoard(folder, job.vae, test, labels, epochs=epochs, seed=seed))
     if options.wandb:
         callbacks.append(trackers.weights_and_biases(options.wandb, config, job.folder))

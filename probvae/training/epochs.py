@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from probvae.data.arrays import permutation
+
 CHUNK_SECONDS = 0.5  # target time of a chunk; progress and stop requests are handled between chunks
 
 
 def epoch_order(num_examples: int, *, seed: int, epoch: int) -> np.ndarray:
     """Return the order of the examples in an epoch, [num_examples] int32, determined by (seed, epoch)."""
-    rng = np.random.default_rng([seed, 2, epoch])
-    return rng.permutation(num_examples).astype(np.int32)
+    return permutation(np.random.default_rng([seed, 2, epoch]), num_examples).astype(np.int32, copy=False)
 
 
 class ChunkSize:

@@ -15,7 +15,7 @@ from probvae.models.vae import VAE
 from probvae.seeds import Seed, as_seed, fold_in
 from probvae.training.state import EpochSums
 
-RESIDENT_BYTES = 2 << 30  # size of the largest training set held in memory; a larger one is streamed
+RESIDENT_BYTES = 2 << 30  # size of the largest training set held in memory; one in a file is streamed
 STEPS_PER_CALL = 16  # number of steps in a call on replicas, the same for all processes
 
 PROBE = 500  # number of training examples that are checked where not all are

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from probvae import objectives
+from probvae.data.arrays import Array
 from probvae.distributions import traces
 from probvae.models.vae import VAE
 from probvae.seeds import Seed, as_seed, fold_in
@@ -51,7 +52,7 @@ def compile_shared_test(vae: VAE, *, batch_size: int = 500, parts: int = 1) -> C
 
     alone, together = compiled(1), compiled(parts)
 
-    def test(x: np.ndarray, *, seed: Seed) -> TestTerms:
+    def test(x: Array, *, seed: Seed) -> TestTerms:
         starts, blocks = list(range(0, len(x), batch_size)), []
         while starts:
             number = parts if len(starts) >= parts else 1

@@ -1,10 +1,8 @@
 """Checks that the settings of a training have an effect on a model and its data."""
 
-import numpy as np
-
 from probvae.arguments import class_of, instance
 from probvae.config.training import Training
-from probvae.data.arrays import Rows
+from probvae.data.arrays import Array
 from probvae.data.binarization import Prepared
 from probvae.errors import InputError
 from probvae.models.vae import VAE
@@ -20,7 +18,7 @@ def refuse_other_parts(vae: VAE, data: Prepared, training: Training) -> None:
     instance("vae", vae, VAE, order)
     instance("data", data, Prepared, f"prepare a DataSet by data.prepare(...); {order}")
     instance("training", training, Training, order)
-    if not isinstance(data.train, np.ndarray | Rows):
+    if not isinstance(data.train, Array):
         raise InputError(f"data.train must be an array; got {class_of(data.train)}.")
     if not callable(data.feed):
         raise InputError(f"data.feed must be a function (batch, seed) -> x; got {class_of(data.feed)}.")

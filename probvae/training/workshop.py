@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from probvae.config.choices import OBJECTIVES
 from probvae.config.training import Training
+from probvae.data.arrays import Array
 from probvae.data.binarization import Feed, Prepared
 from probvae.models.vae import VAE
 from probvae.seeds import Seed
@@ -73,7 +74,7 @@ class Workshop:
         """Return the steps of a training, see `compile_steps`."""
         return self._steps(data, seed)
 
-    def test(self, x: np.ndarray, seed: Seed) -> TestTerms:
+    def test(self, x: Array, seed: Seed) -> TestTerms:
         """Return the terms of the ELBO of x [N, *E], see `compile_test`."""
         return self._test(x, seed=seed)
 

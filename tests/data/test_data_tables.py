@@ -111,10 +111,10 @@ def test_normal_columns_are_standardized_by_the_training_set_alone(path):
 def test_batches_and_temporary_files_change_nothing(path, monkeypatch):
     d = data.load(path)
     monkeypatch.setattr("probvae.data.tables.table.BATCH", 7)
-    monkeypatch.setattr(arrays, "IN_MEMORY", 100)
+    monkeypatch.setattr(arrays, "OF_TABLES", 100)
     monkeypatch.setattr(arrays, "CHUNK_BYTES", 100)
     cut = data.load(path)
-    assert isinstance(cut.train.array, np.memmap) and cut.schema == d.schema
+    assert isinstance(cut.train, arrays.Stored) and cut.schema == d.schema
     for name in ("train", "test"):
         np.testing.assert_allclose(getattr(cut, name), getattr(d, name), atol=1e-6)
 

@@ -1,5 +1,6 @@
 """Columns of a table: readings of their cells, their kinds, and errors in them."""
 
+import dataclasses
 import shlex
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +13,13 @@ from probvae.data.kinds import IGNORE, LEVELS, NUMBERS
 from probvae.data.tables import cells
 from probvae.data.tables.guesses import guess
 from probvae.data.tables.levels import BELOW, levels_of
-from probvae.data.tables.readings import MisfitError, Reading
+from probvae.data.tables.readings import MisfitError, Reading, read_as
 from probvae.data.tables.surveys import Survey
 from probvae.data.tables.table import WRITTEN, Source
+from probvae.data.value_types import SECONDS, UNITS
 from probvae.errors import InputError
 
+FLOAT32 = 2.0**-24  # relative resolution of x
 GIVEN = "given"  # in place of the reason of a guess
 
 
@@ -103,6 +106,51 @@ def _refuse_unfit(kind: str, guessed: str, reading: Reading) -> None:
             f"{', not all of them whole' if facts.whole and not numbers.whole else ''}",
             guessed,
         )
+
+
+def label_column(what: str, name: str, survey: Survey) -> tuple[Column, Reading]:
+    """Return the column of the labels, levels or integers that stand for themselves, and its reading.
+
+    Raises:
+      InputError: A cell is empty, or the values are neither.
+    """
+    reading = read_as(survey)
+    if survey.missing:
+        raise InputError(
+            f"{what} cannot hold the labels: {survey.missing:,} of its cells are empty; fill them in, or "
+            "leave these rows out."
+        )
+    if reading.type == "boolean":
+        return Column(name, "bernoulli", "boolean", (False, True)), reading
+    if reading.numbers is None:
+        if not survey.levels:
+            raise InputError(f"{what} cannot hold the labels: it has more than 1,000 distinct texts.")
+        return Column(
+            name, f"categorical:{len(survey.levels)}", "text", tuple(sorted(survey.levels))
+        ), reading
+    if not reading.numbers.whole or reading.type == "date" or reading.numbers.too_large:
+        raise InputError(f"{what} must hold integers or text to be the labels; it holds other values.")
+    return Column(name, "normal", "integer"), reading
+
+
+def varying(column: Column, reading: Reading) -> Column:
+    """Return a column with the range of the whole source, if the training set holds one number only."""
+    numbers = reading.numbers
+    if numbers is None or not column.is_constant:
+        return column
+    step = SECONDS.get(column.unit, 1)
+    return dataclasses.replace(column, low=numbers.low / step, high=numbers.high / step)
+
+
+def coarse_dates(name: str, columns: list[Column]) -> list[str]:
+    """Describe the columns of dates that x, of float32, cannot hold to their unit."""
+    remarks = []
+    for c in columns:
+        if c.type == "date" and not c.levels and c.low is not None and c.high is not None:
+            step = 2 * FLOAT32 * max(abs(c.low - c.loc), abs(c.high - c.loc))
+            if step > 1:
+                remarks.append(f"Column {c.name!r} of {name} is held to {step:.0f} {UNITS[c.unit]}.")
+    return remarks
 
 
 # ---- values --------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def open_frame(frame: Any, options: Options) -> Table:
             rows = frame.iloc[start : start + size]
             yield [_cells(source, rows[name]) for name, source in sources.items()]
 
-    return Table(NAME, sources, batches)
+    return Table(NAME, sources, batches, in_memory=True)
 
 
 # ---- from DataFrames -----------------------------------------------------------------------------

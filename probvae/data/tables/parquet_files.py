@@ -12,6 +12,7 @@ from probvae.data.value_types import since_1970
 from probvae.errors import InputError
 from probvae.files.reading import refuse_bomb
 
+BUFFER = 2**18  # bytes of a column read at a time, as the groups of rows of a file may be large
 FORMS = {  # tests of a type of pyarrow, and the form of its cells
     "is_string": "text",
     "is_large_string": "text",
@@ -47,7 +48,7 @@ def open_parquet(path: Path, options: Options) -> Table:
     texts = [name for name, source in sources.items() if source.form == "text"]
 
     def batches() -> Iterator[list[np.ndarray]]:
-        with pq.ParquetFile(path, read_dictionary=texts) as file:
+        with pq.ParquetFile(path, read_dictionary=texts, buffer_size=BUFFER) as file:
             for batch in file.iter_batches(batch_size=rows_at_once(len(names))):
                 yield [_cells(source, c) for source, c in zip(sources.values(), batch.columns, strict=True)]
 

@@ -45,13 +45,14 @@ class Numbers:
         self.whole = self.whole and bool(np.all(values == np.rint(values)))
         with np.errstate(invalid="ignore"):
             self.days = self.days and bool(np.all(values % SECONDS["D"] == 0))
-        self.distinct = _joined(self.distinct, set(values.tolist()))
+        if self.distinct is not None:
+            self.distinct = _joined(self.distinct, set(values.tolist()))
         self.sample.add(values[places[places >= 0]])
 
 
-def _joined(known: set | None, more: set) -> set | None:
-    joined = None if known is None else known | more
-    return None if joined is None or len(joined) > MAX_LEVELS else joined
+def _joined(known: set, more: set) -> set | None:
+    joined = known | more
+    return None if len(joined) > MAX_LEVELS else joined
 
 
 class Survey:
@@ -100,7 +101,8 @@ class Survey:
             self._add_typed(np.asarray(distinct), places)
         elif len(distinct):
             texts = distinct.tolist()
-            self.levels = _joined(self.levels, set(texts))
+            if self.levels is not None:
+                self.levels = _joined(self.levels, set(texts))
             if self.form == WRITTEN:
                 self._add_written(texts, places, counts)
         empty = np.flatnonzero(places < 0)
@@ -112,6 +114,12 @@ class Survey:
     def is_ambiguous(self) -> bool:
         """True if all cells are numbers whose commas may be decimal or separate thousands."""
         return len(self.numbers) == 2 and self.separated
+
+    @property
+    def is_text_of_many(self) -> bool:
+        """True if the cells are texts of more than `MAX_LEVELS` levels, whatever further cells are."""
+        is_read = self.form == WRITTEN and (bool(self.numbers) or self.dates is not None)
+        return self.levels is None and not is_read
 
     @property
     def present(self) -> int:

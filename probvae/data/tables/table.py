@@ -41,12 +41,14 @@ class Table(NamedTuple):
       sources: Columns by name, in their order.
       batches: Function that returns an iterator over batches, each a list of the cells of every column [n].
       missing_cells: Texts that stand for missing cells, besides the empty one.
+      in_memory: Whether the source lies in memory, so that its numbers may, too.
     """
 
     name: str
     sources: Mapping[str, Source]
     batches: Callable[[], Iterator[list[np.ndarray]]]
     missing_cells: tuple[str, ...] = ()
+    in_memory: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:

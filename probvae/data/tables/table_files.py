@@ -1,33 +1,45 @@
 """Tables as data sets: their columns, labels and units.
 
-A table is read twice, batch by batch, as it may be larger than memory.
+A table is read twice, batch by batch, as it may be larger than memory: once for its schema, and once for its
+numbers. Beyond `OF_TABLES` bytes these lie in an unnamed temporary file, from which the rows of each set are
+written to a file of its own in the order of the split. So a training sees every permutation of its rows, its
+numbers are those of a table in memory, and no more than a few batches are held.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from probvae.data.arrays import Array, chunks, gather, take
+from probvae.data.arrays import Array, Stored, chunks, gather, store, take
 from probvae.data.coding import Column, fit, fit_as_of_old
 from probvae.data.dataset import DataSet, Options
 from probvae.data.kinds import IGNORE
 from probvae.data.schema import Schema
 from probvae.data.splits import held_out, validation_split
-from probvae.data.tables.columns import column, refuse_misfits, remark, values
+from probvae.data.tables.columns import (
+    coarse_dates,
+    column,
+    label_column,
+    refuse_misfits,
+    remark,
+    values,
+    varying,
+)
 from probvae.data.tables.frames import NAME, open_frame
 from probvae.data.tables.parquet_files import open_parquet
 from probvae.data.tables.readings import MisfitError, Reading, read_as
-from probvae.data.tables.surveys import OLD, Survey
+from probvae.data.tables.surveys import MAX_LEVELS, OLD, Survey
 from probvae.data.tables.table import Table
 from probvae.data.tables.text_files import open_text
-from probvae.data.value_types import SECONDS, UNITS
 from probvae.errors import InputError
 from probvae.files.reading import refusals
 
-FLOAT32 = 2.0**-24  # relative resolution of x
+EARLY = 100_000  # rows after which a text of too many values is refused without reading the others
+
+Join = Callable[[Iterable[np.ndarray]], np.ndarray | Stored]
 
 
 def text_file(path: Path, options: Options) -> DataSet:
@@ -90,6 +102,14 @@ class Plan(NamedTuple):
     remarks: tuple[str, ...] = ()
     reasons: Mapping[str, str] = {}
 
+    @property
+    def label_dtype(self) -> type:
+        """Smallest signed type that holds the labels; int64 where they are not known."""
+        numbers = None if self.label is None else self.readings[self.label.name].numbers
+        low, high = (0, MAX_LEVELS) if numbers is None else (numbers.low, numbers.high)
+        fits = (t for t in (np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
+        return next(fits, np.int64)
+
 
 def read_table(table: Table, options: Options) -> DataSet:
     """Read a table twice: for the kinds of its columns, and for their values.
@@ -102,17 +122,18 @@ def read_table(table: Table, options: Options) -> DataSet:
     schema = options.schema
     plan = _decide(table, options) if schema is None else _matched(table, schema, options)
     labels: list[np.ndarray] = []
-    x = gather(_numbers(table, plan, labels))
+    join = gather if table.in_memory else store
+    x: Array = join(_numbers(table, plan, labels))
+    y = np.concatenate(labels) if labels else None
     train, test = held_out(table.name, len(x), options.seed)
     train, validation = validation_split(table.name, train, options)
     columns = plan.columns
     if schema is None:
-        rows = take(x, train)
-        columns = (fit_as_of_old if options.old_coding else fit)(table.name, columns, lambda: chunks(rows))
-        columns = [_varying(column, plan.readings[column.name]) for column in columns]
+        columns = _fitted(table.name, plan, take(x, train), options)
         schema = _schema_of(table, columns, plan, options)
-    x, num_missing = _codes(table.name, columns, x)
-    y = np.concatenate(labels) if labels else None
+    x, num_missing = _codes(table.name, columns, x, join)
+    if y is not None and not isinstance(x, Stored):
+        y = y.astype(np.int64)
 
     def part(indices: np.ndarray | None) -> tuple[Any, Any]:
         return (None, None) if indices is None else (take(x, indices), None if y is None else y[indices])
@@ -130,7 +151,7 @@ def read_table(table: Table, options: Options) -> DataSet:
         missing=any(num_missing),
         schema=schema,
         num_missing=num_missing,
-        remarks=(*plan.remarks, *_coarse_dates(table.name, columns)),
+        remarks=(*plan.remarks, *coarse_dates(table.name, columns)),
         reasons=tuple(plan.reasons[column.name] for column in columns) if plan.reasons else (),
     )
 
@@ -153,7 +174,13 @@ def whole_frame(
     plan = _decide(table, options)
     x = gather(_numbers(table, plan, []))
     columns = fit(table.name, plan.columns, lambda: chunks(x))
-    return _codes(table.name, columns, x)[0], _schema_of(table, columns, plan, options)
+    return _codes(table.name, columns, x, gather)[0], _schema_of(table, columns, plan, options)
+
+
+def _fitted(name: str, plan: Plan, rows: Array, options: Options) -> list[Column]:
+    """Return the columns of a plan, fitted to the numbers of the training rows [N, D]."""
+    columns = (fit_as_of_old if options.old_coding else fit)(name, plan.columns, lambda: chunks(rows))
+    return [varying(column, plan.readings[column.name]) for column in columns]
 
 
 def codes_of(
@@ -168,9 +195,9 @@ def codes_of(
       InputError: The table does not fit the schema.
     """
     plan, labels = _matched(table, schema, options), []  # type: tuple[Plan, list[np.ndarray]]
-    x, _ = _codes(table.name, plan.columns, gather(_numbers(table, plan, labels)))
+    x, _ = _codes(table.name, plan.columns, gather(_numbers(table, plan, labels)), gather)
     notations = {name: reading.notation for name, reading in plan.readings.items()}
-    return np.asarray(x), np.concatenate(labels) if labels else None, notations
+    return np.asarray(x), np.concatenate(labels).astype(np.int64) if labels else None, notations
 
 
 def _numbers(table: Table, plan: Plan, labels: list[np.ndarray]) -> Iterator[np.ndarray]:
@@ -185,7 +212,8 @@ def _numbers(table: Table, plan: Plan, labels: list[np.ndarray]) -> Iterator[np.
             return column.numbers(read, table.name, start)
 
         if plan.label is not None:
-            labels.append(_labels(table.name, plan.label, numbers(plan.label), start))
+            found = _labels(table.name, plan.label, numbers(plan.label), start)
+            labels.append(found.astype(plan.label_dtype))
         yield np.stack([numbers(column) for column in plan.columns], axis=1)
         start += len(batch[0])
 
@@ -200,8 +228,8 @@ def _labels(name: str, column: Column, numbers: np.ndarray, start: int) -> np.nd
     return numbers.astype(np.int64)
 
 
-def _codes(name: str, columns: list[Column], x: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Return the codes of numbers [N, D], and how many are missing in each column."""
+def _codes(name: str, columns: list[Column], x: Array, join: Join) -> tuple[Any, tuple[int, ...]]:
+    """Return the joined codes of numbers [N, D], and how many are missing in each column."""
     missing = np.zeros(len(columns), np.int64)
 
     def parts() -> Iterator[np.ndarray]:
@@ -211,7 +239,7 @@ def _codes(name: str, columns: list[Column], x: np.ndarray) -> tuple[np.ndarray,
             yield np.stack([c.codes(chunk[:, i], name, start) for i, c in enumerate(columns)], axis=1)
             start += len(chunk)
 
-    return gather(parts()), tuple(missing.tolist())
+    return join(parts()), tuple(missing.tolist())
 
 
 def _schema_of(table: Table, columns: list[Column], plan: Plan, options: Options) -> Schema:
@@ -225,26 +253,6 @@ def _schema_of(table: Table, columns: list[Column], plan: Plan, options: Options
         label=options.label or "",
         classes=tuple(map(str, classes)),
     )
-
-
-def _varying(column: Column, reading: Reading) -> Column:
-    """Return a column with the range of the whole source, if the training set holds one number only."""
-    numbers = reading.numbers
-    if numbers is None or not column.is_constant:
-        return column
-    step = SECONDS.get(column.unit, 1)
-    return dataclasses.replace(column, low=numbers.low / step, high=numbers.high / step)
-
-
-def _coarse_dates(name: str, columns: list[Column]) -> list[str]:
-    """Describe the columns of dates that x, of float32, cannot hold to their unit."""
-    remarks = []
-    for c in columns:
-        if c.type == "date" and not c.levels and c.low is not None and c.high is not None:
-            step = 2 * FLOAT32 * max(abs(c.low - c.loc), abs(c.high - c.loc))
-            if step > 1:
-                remarks.append(f"Column {c.name!r} of {name} is held to {step:.0f} {UNITS[c.unit]}.")
-    return remarks
 
 
 def in_units(data: DataSet, x: Array) -> dict[str, np.ndarray]:
@@ -268,8 +276,18 @@ def in_units(data: DataSet, x: Array) -> dict[str, np.ndarray]:
 # ---- columns -------------------------------------------------------------------------------------
 
 
-def _survey(table: Table, names: set[str], options: Options) -> dict[str, Survey]:
-    """Read a table once; return a summary of each of these columns."""
+def _survey(
+    table: Table, names: set[str], options: Options, needed: Collection[str] = ()
+) -> dict[str, Survey]:
+    """Read a table once; return a summary of each of these columns.
+
+    Args:
+      table: The table.
+      names: Names of the columns.
+      options: Notation of numbers.
+      needed: Names of the columns among them that must have few levels if they are texts; where one has too
+        many, the reading ends after `EARLY` rows.
+    """
     notations = (".", ",") if options.decimal == "auto" else (options.decimal,)
     notations = (OLD,) if options.old_coding else notations
     words = table.missing_cells
@@ -280,6 +298,8 @@ def _survey(table: Table, names: set[str], options: Options) -> dict[str, Survey
         for name, cells in zip(table.columns, batch, strict=True):
             if name in surveys:
                 surveys[name].add(cells)
+        if rows >= EARLY and any(surveys[name].is_text_of_many for name in needed):
+            break
     if not rows:
         raise InputError(f"{table.name} must hold two rows or more; it holds none.")
     return surveys
@@ -288,19 +308,19 @@ def _survey(table: Table, names: set[str], options: Options) -> dict[str, Survey
 def _decide(table: Table, options: Options) -> Plan:
     """Decide what each column of a table is taken as, and which one holds the labels."""
     _refuse_unknown(table, [*options.kinds, *([options.label] if options.label else [])])
-    surveys = _survey(table, set(table.columns), options)
+    names = {name for name in table.columns if options.kinds.get(name) != IGNORE or name == options.label}
+    surveys = _survey(table, names, options, names - {options.label})
     columns: list[Column] = []
     readings: dict[str, Reading] = {}
     remarks: list[str] = []
     reasons: dict[str, str] = {}
     misfits: dict[str, MisfitError] = {}
+    places = {name: i for i, name in enumerate(table.columns)}
     label = None
-    for place, (name, survey) in enumerate(surveys.items()):
+    for name, survey in surveys.items():
         what, asked = f"Column {name!r} of {table.name}", options.kinds.get(name)
         if name == options.label:
-            label, readings[name] = _label(what, name, survey)
-            continue
-        if asked == IGNORE:
+            label, readings[name] = label_column(what, name, survey)
             continue
         readings[name] = read_as(survey, (asked or "").partition(":")[0])
         try:
@@ -308,7 +328,7 @@ def _decide(table: Table, options: Options) -> Plan:
         except MisfitError as misfit:
             misfits[name] = misfit
             continue
-        columns.append(dataclasses.replace(decided, place=place))
+        columns.append(dataclasses.replace(decided, place=places[name]))
         reasons[name] = why
         if asked is None or readings[name].type == "date":
             remarks += filter(None, [remark(what, name, readings[name])])
@@ -335,27 +355,6 @@ def _refuse_unknown(table: Table, names: list[str]) -> None:
         raise InputError(
             f"{table.name} has no column {unknown[0]!r}; its columns are {', '.join(table.columns)}."
         )
-
-
-def _label(what: str, name: str, survey: Survey) -> tuple[Column, Reading]:
-    """Return the column of the labels: levels, or integers that stand for themselves."""
-    reading = read_as(survey)
-    if survey.missing:
-        raise InputError(
-            f"{what} cannot hold the labels: {survey.missing:,} of its cells are empty; fill them in, or "
-            "leave these rows out."
-        )
-    if reading.type == "boolean":
-        return Column(name, "bernoulli", "boolean", (False, True)), reading
-    if reading.numbers is None:
-        if not survey.levels:
-            raise InputError(f"{what} cannot hold the labels: it has more than 1,000 distinct texts.")
-        return Column(
-            name, f"categorical:{len(survey.levels)}", "text", tuple(sorted(survey.levels))
-        ), reading
-    if not reading.numbers.whole or reading.type == "date" or reading.numbers.too_large:
-        raise InputError(f"{what} must hold integers or text to be the labels; it holds other values.")
-    return Column(name, "normal", "integer"), reading
 
 
 def _matched(table: Table, schema: Schema, options: Options) -> Plan:
@@ -385,7 +384,7 @@ def _matched(table: Table, schema: Schema, options: Options) -> Plan:
     label = None
     if has_label:
         name = schema.label
-        own, readings[name] = _label(f"Column {name!r} of {table.name}", name, surveys[name])
+        own, readings[name] = label_column(f"Column {name!r} of {table.name}", name, surveys[name])
         classes = Column(name, f"categorical:{len(schema.classes)}", "text", schema.classes)
         same = tuple(map(str, own.levels)) == schema.classes
         label = own if same else classes if schema.classes else Column(name, "normal", "integer")
