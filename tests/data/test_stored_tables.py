@@ -98,7 +98,7 @@ def frame_of(rows, seed=0):
 def write(frame, path):
     if path.suffix == ".parquet":
         pytest.importorskip("pyarrow")
-        frame.to_parquet(path, index=False)
+        frame.to_parquet(path, index=False, row_group_size=128)
     else:
         frame.to_csv(path, index=False)
     return str(path)

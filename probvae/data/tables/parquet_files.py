@@ -48,9 +48,12 @@ def open_parquet(path: Path, options: Options) -> Table:
     texts = [name for name, source in sources.items() if source.form == "text"]
 
     def batches() -> Iterator[list[np.ndarray]]:
-        with pq.ParquetFile(path, read_dictionary=texts, buffer_size=BUFFER) as file:
-            for batch in file.iter_batches(batch_size=rows_at_once(len(names))):
-                yield [_cells(source, c) for source, c in zip(sources.values(), batch.columns, strict=True)]
+        size = rows_at_once(len(names))
+        with pq.ParquetFile(path, read_dictionary=texts, buffer_size=BUFFER, pre_buffer=False) as file:
+            for group in range(file.num_row_groups):  # the reader of one forgets what it has read of others
+                for batch in file.iter_batches(size, row_groups=[group]):
+                    pairs = zip(sources.values(), batch.columns, strict=True)
+                    yield [_cells(source, column) for source, column in pairs]
 
     return Table(path.name, sources, batches)
 
