@@ -151,6 +151,8 @@ def test_training_on_a_stored_table_is_that_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(arrays, "OF_TABLES", 500)
     part, shop = trainer()
     assert isinstance(part.data.train, Stored)
+    checked = part.vae.contract.check(part.data.train)  # as for Keras
+    assert type(checked) is np.ndarray and len(checked) == len(part.data.train)
     states = []
     part.fit(on_state=states.append, should_stop=lambda: bool(part.progress.position))
     assert 0 < states[-1].position < len(part.data.train)
