@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from probvae.data.arrays import Array
 from probvae.data.schema import Schema
 from probvae.errors import InputError
 from probvae.evaluation.bars import Bars, bars_of
@@ -67,7 +68,7 @@ class TableCheck(NamedTuple):
 
 
 def check_rows(
-    schema: Schema, train: np.ndarray, held_out: np.ndarray, draws: np.ndarray, *, seed: int = 0
+    schema: Schema, train: np.ndarray, held_out: Array, draws: np.ndarray, *, seed: int = 0
 ) -> TableCheck:
     """Compare drawn rows with the data of a table, in the units of the data.
 
@@ -104,7 +105,7 @@ def check_rows(
     )
 
 
-def _some(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+def _some(rows: Array, most: int, rng: np.random.Generator) -> np.ndarray:
     """Return rows in a random order, at most some of them."""
     return rows[rng.permutation(len(rows))[:most]]
 

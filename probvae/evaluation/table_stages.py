@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 
+from probvae.data.arrays import Array
 from probvae.errors import InputError
 from probvae.evaluation.cells import numbers_of
 from probvae.evaluation.estimates import MeanEstimate
@@ -33,9 +34,7 @@ def draw_rows(vae: VAE, x: np.ndarray, number: int = ROWS, *, seed: Seed) -> np.
     return np.asarray(vae.values(vae.generator(x).sample(number, seed).numpy()))
 
 
-def check_model(
-    vae: VAE, train: np.ndarray, held_out: np.ndarray, *, seed: Seed, choice: int = 0
-) -> TableCheck:
+def check_model(vae: VAE, train: np.ndarray, held_out: Array, *, seed: Seed, choice: int = 0) -> TableCheck:
     """Draw from a model of a table, and compare the rows with the data.
 
     Args:
