@@ -146,7 +146,7 @@ class Options:
     """The arguments of `probvae.data.load`, checked.
 
     Attributes:
-      missing: Whether values may be missing; None for tables only.
+      missing_in_tables: Whether cells of tables may be missing, where `missing` is False.
       schema: Schema that the data are read by, in place of one that is fitted to them.
       old_coding: Whether the columns of a table are coded as in runs of format 2.
       labels: Whether labels are read.
@@ -163,7 +163,7 @@ class Options:
     image_size: Any = None
     crop: str = "center"
     color: str = "auto"
-    missing: bool | None = False
+    missing: bool = False
     validation: float = 0.0
     label: str | None = None
     kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -173,6 +173,7 @@ class Options:
     decimal: str = "auto"
     na: tuple[str, ...] = ()
     labels: bool = True
+    missing_in_tables: bool = False
 
     def __post_init__(self) -> None:
         delimiter = {"tab": "\t", r"\t": "\t"}.get(self.delimiter, self.delimiter)
@@ -185,8 +186,7 @@ class Options:
             if value not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
         for name in ("missing", "old_coding", "labels"):
-            either = bool | np.bool_ | (None if name == "missing" else bool)
-            if not isinstance(getattr(self, name), either):
+            if not isinstance(getattr(self, name), bool | np.bool_):
                 raise InputError(f"{name} must be True or False; got {getattr(self, name)!r}.")
         if not isinstance(self.validation, int | float) or not 0 <= self.validation < 1:
             raise InputError(
@@ -215,7 +215,7 @@ class Options:
           InputError: One of them differs from its default.
         """
         for field in fields:
-            if self.schema is None and getattr(self, field) not in (getattr(_DEFAULTS, field), None):
+            if self.schema is None and getattr(self, field) != getattr(_DEFAULTS, field):
                 raise InputError(f"{field} is for {what}; {name} is none: leave it out.")
 
 

@@ -138,7 +138,7 @@ def _schema_of(examples: Examples, options: Options, classes: tuple[str, ...]) -
         shape,
         examples.levels,
         crop=options.crop if options.image_size is not None and len(shape) == 3 else "",
-        missing=bool(options.missing),
+        missing=options.missing,
         classes=classes,
     )
 
@@ -254,7 +254,7 @@ def _examples(what: str, x: np.ndarray, options: Options, levels: int | None) ->
     kind = options.kind if options.schema is None else options.schema.kind
     if options.schema is not None and options.schema.white > 1 and x.dtype.kind in "iu":
         levels = options.schema.white
-    examples = as_examples(what, x, kind=kind, missing=bool(options.missing), levels=levels)
+    examples = as_examples(what, x, kind=kind, missing=options.missing, levels=levels)
     if options.image_size is None:
         return examples
     if examples.x.ndim != 4:

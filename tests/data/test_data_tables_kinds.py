@@ -96,7 +96,7 @@ REFUSED = {
     "words": ("stars", "ordinal:few<many", "holds no text, but the levels few, many"),
     "few": ("stars", "ordinal:4", "must be ordinal:K with K from 5 to 1,000; got '4'"),
     "many": ("stars", "ordinal:2000", "must be ordinal:K with K from 5 to 1,000; got '2000'"),
-    "unordered": ("size", "categorical:low<high", "must have a kind among normal, student_t, .* ordinal:K"),
+    "unordered": ("size", "categorical:low<high", "must have a kind among normal, .* ordinal:K"),
     "reals": ("change", "zero_inflated_negative_binomial", "must hold counts"),
     "signs": ("change", "log_student_t", r"must hold positive numbers to be log_student_t; found [-.\d]* to"),
     "text": ("size", "student_t", "holds text, which cannot be student_t"),

@@ -61,5 +61,6 @@ def test_difference_by_hand():
 def test_other_conditions_are_refused(name):
     same = dict.fromkeys(CONDITIONS, 1)
     refuse_unless_comparable(same, dict(same))
-    with pytest.raises(InputError, match=f"not comparable: {name.replace('_', ' ')} is 1 .* and 2 .*--force"):
+    words = {"num_images": "number of examples"}.get(name, name.replace("_", " "))
+    with pytest.raises(InputError, match=f"not comparable: {words} is 1 .* and 2 .*--force"):
         refuse_unless_comparable(same, {**same, name: 2})

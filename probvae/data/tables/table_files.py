@@ -118,7 +118,7 @@ def read_table(table: Table, options: Options) -> DataSet:
       `DataSet` of vectors [N, D], one number for each column: columns of numbers have a location and a scale,
       fitted to the training set, bernoulli and categorical columns hold the numbers of their levels.
     """
-    options = dataclasses.replace(options, missing=options.missing is not False)
+    options = dataclasses.replace(options, missing=options.missing or options.missing_in_tables)
     schema = options.schema
     plan = _decide(table, options) if schema is None else _matched(table, schema, options)
     labels: list[np.ndarray] = []
@@ -248,7 +248,7 @@ def _schema_of(table: Table, columns: list[Column], plan: Plan, options: Options
         (len(columns),),
         "table",
         columns=tuple(columns),
-        missing=bool(options.missing),
+        missing=options.missing,
         missing_cells=table.missing_cells,
         label=options.label or "",
         classes=tuple(map(str, classes)),
