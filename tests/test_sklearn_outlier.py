@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from marked_cases import cases
 from scipy import stats
 from scipy.special import logsumexp, softmax
 from sklearn.base import clone
@@ -60,7 +61,7 @@ def test_checks_of_scikit_learn(estimator, check):  # compiled: they score more 
 # ---- the density ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["of_array", "of_frame"])
+@pytest.mark.parametrize("name", cases(["of_array", "of_frame"], slow=["of_frame"]))
 def test_scores_are_the_log_mean_density_of_the_members(name, request):
     detector, x = request.getfixturevalue(name), rows() if name == "of_array" else FRAME
     bounds = np.stack([member.score_samples(x) for member in detector.members_])
@@ -135,7 +136,7 @@ def test_folds_leave_out_each_row_once_or_a_fifth():
     assert np.sum(folds_of(9_000, 5, np.random.RandomState(0)) == ALL) == 1_000
 
 
-@pytest.mark.parametrize("size", [60, 600])
+@pytest.mark.parametrize("size", cases([60, 600], slow=[60]))
 def test_held_out_scores_are_those_of_new_rows(size):
     """Scores of held-out and of new rows have one distribution; those of rows of an overfit do not."""
     options = TINY | {"units": (64,), "epochs": 40, "batch_size": 4 if size == 60 else 64}

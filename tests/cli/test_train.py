@@ -227,6 +227,7 @@ def test_no_epochs_keeps_the_initial_model(images, tmp_path):
     "number",
     cases(
         [signal.SIGINT, signal.SIGTERM],
+        slow=[signal.SIGINT],
         long={signal.SIGTERM: "test_a_signal_ends_the_run_and_keeps_what_was_learnt[2]"},
     ),
 )

@@ -193,6 +193,7 @@ def peak(rows):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_stored_table_is_that_of_its_order(monkeypatch):
     """Beyond the buffers, a row takes 4 bytes in the order of its epoch, and some more for a moment."""
     monkeypatch.setattr(arrays, "OF_TABLES", 2**19)

@@ -49,6 +49,7 @@ def test_every_stage_of_classes(oracle):
     assert of_x > {"roughness"} and f"{expected:.4g} ±" in results["predictive_mean"]["note"]
 
 
+@pytest.mark.slow
 def test_stages_that_need_p_of_y_or_few_different_y_say_so(oracle, monkeypatch, eager):
     monkeypatch.setattr(conditional, "MAX_CONTEXTS", 5)
     y = np.random.default_rng(0).standard_normal([8, 3]).astype(np.float32)
@@ -65,6 +66,7 @@ def test_stages_that_need_p_of_y_or_few_different_y_say_so(oracle, monkeypatch, 
     assert "without a p(y)" in alone.skipped["predictive check"]
 
 
+@pytest.mark.slow
 def test_classes_of_the_m2_model(eager):
     vae = tiny_m2(latent_dim=4)
     x = np.float32(np.random.default_rng(0).integers(0, 2, [9, 6]))

@@ -130,6 +130,7 @@ def test_auroc_with_ties_and_infinities_is_the_share_of_pairs():
     )
 
 
+@pytest.mark.slow
 def test_auroc_error_is_the_spread_over_repetitions():
     """Variance ratio over 1,000 repetitions by chi-square at `ALPHA`; twice the variance is caught."""
     rng, results = np.random.default_rng(0), []

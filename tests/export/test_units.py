@@ -239,6 +239,7 @@ print(json.dumps({"drawn": [len(v) for v in drawn.values()], "bounds": sorted(bo
 """
 
 
+@pytest.mark.slow
 def test_onnx_files_give_what_the_values_need(table, tmp_path):
     pytest.importorskip("tf2onnx")
     vae, _, _ = table

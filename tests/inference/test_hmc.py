@@ -107,6 +107,7 @@ def two_modes():
     return probvae.VAE(tfd.MultivariateNormalDiag(tf.zeros(1), tf.ones(1)), encoder, decoder)
 
 
+@pytest.mark.slow
 def test_a_mode_that_the_encoder_misses_is_found():
     """The chains that start in q(z|x) agree, and would be called reliable without the others."""
     samples = posterior_samples(two_modes(), np.ones([8, 1]), seed=0)
@@ -172,6 +173,7 @@ def uniform_p_value(ranks, num_draws):
     return stats.chisquare(counts).pvalue
 
 
+@pytest.mark.slow
 def test_simulation_based_calibration():
     """z* ~ p(z), x ~ p(x|z*): the rank of z* among 16 thinned draws is uniform, by chi-square.
 

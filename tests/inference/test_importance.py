@@ -55,6 +55,7 @@ def test_weights_are_unbiased_and_wrong_ones_are_caught(model):
     assert mean_p_value(np.exp(-ratio), 1.0) < ALPHA  # weights in the wrong direction
 
 
+@pytest.mark.slow
 def test_stated_monte_carlo_errors_cover(model):
     """95% intervals contain the truth between 93% and 97% of 4,000 times (6 standard errors wide)."""
     x = np.repeat(model.sample(2, seed=2)[:1], 4000, axis=0)

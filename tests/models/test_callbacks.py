@@ -74,6 +74,7 @@ class Interrupt(C.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_with_the_same_numbers(tmp_path):
     whole, first, second = (tiny(seed, prior="mixture") for seed in (0, 0, 1))
     for model in (whole, first, second):
@@ -126,6 +127,7 @@ def test_logs_and_summary(vae, tmp_path):
     assert any(line.startswith(f"Total params: {total} ") for line in lines)
 
 
+@pytest.mark.slow
 def test_optimizers(vae):
     own = tf_keras.optimizers.Adam()
     for optimizer in (tf.keras.optimizers.Adam(), "adamm", None, 3, tfd.Normal(0.0, 1.0)):

@@ -56,6 +56,7 @@ def test_weights_weigh_what_is_reported():
             np.testing.assert_allclose(found[name], np.average(value[0], weights=weights), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_kind_of_data_trains_as_arrays_do():
     """x and y, joined or not, weights of examples and of classes, data sets, generators, sequences."""
     x, y = right(), CLASSES

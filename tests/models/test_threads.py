@@ -88,6 +88,7 @@ def test_predictions_and_draws():
     assert_thread_safe(calls)
 
 
+@pytest.mark.slow
 def test_a_compiled_function_traced_by_all_threads():
     vae = build(dataclasses.replace(SMALL, posterior="iaf", prior="vamp", components=4))
     expected = probvae.elbo(vae, X, seed=1).numpy()

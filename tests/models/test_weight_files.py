@@ -141,6 +141,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 def test_other_ways_are_refused_and_harm_nothing(flows, tmp_path):
     before = flows.get_weights()
     for name, call in REFUSED.items():

@@ -127,6 +127,7 @@ def test_a_crash_at_any_point_of_writing_loses_nothing_that_was_saved(tmp_path):
     assert crashes > 60
 
 
+@pytest.mark.slow
 def test_writing_into_the_file_itself_would_be_noticed(tmp_path):
     """The power of the test above."""
     _, wrong = points(tmp_path, straight, checkpoints.KEPT)

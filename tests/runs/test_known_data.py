@@ -60,6 +60,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_same_rows_score_alike_wherever_they_come_from(folder, tmp_path):
     own = runs.evaluate(folder / "run", output=tmp_path / "own", **QUICK)
     backwards = dict(reversed(TREES.items()))

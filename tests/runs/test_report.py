@@ -433,6 +433,7 @@ def test_evaluations_under_other_conditions_are_not_compared(tmp_path):
     assert pair.what == "log p(x), exact" and pair.difference == "+0.067" and not pair.clear
 
 
+@pytest.mark.slow
 def test_a_comparison_spares_the_files_of_others(tmp_path):
     runs = [str(make_run(tmp_path / name)) for name in "ab"]
     thesis = tmp_path / "thesis.html"

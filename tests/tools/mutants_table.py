@@ -636,7 +636,14 @@ MUTANTS = [
         "_, pilot_seed, chain_seed = split(seed, 3)",
         ("test_both_ways_share_the_path_and_no_draw",),
     ),
-    Mutant("reverse_sign", "reverse", "return -log_w,", "return log_w,", ("test_bracket_holds_the_truth",)),
+    Mutant(
+        "reverse_sign",
+        "reverse",
+        "return -log_w,",
+        "return log_w,",
+        ("test_bracket_holds_the_truth",),
+        slow=True,
+    ),
     Mutant(
         "effective_chains",
         "weigh",
@@ -1221,6 +1228,7 @@ MUTANTS = [
         "log_density + self.vae.schema.log_slope(values)",
         "log_density - self.vae.schema.log_slope(values)",
         ("test_the_same_rows_score_alike_wherever_they_come_from",),
+        slow=True,
     ),
     Mutant(
         "array_slope",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
+from marked_cases import cases
 from scipy import stats
 
 import probvae
@@ -98,23 +99,22 @@ def files(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    ("name", "architecture", "training", "hide", "missing"),
-    [
-        ("full.csv", {}, {}, 0.5, True),
-        ("gaps.csv", {}, {"hide": 0.25}, 0.25, True),
-        ("full.csv", {}, {"hide": 0.0}, 0.0, False),
-        ("full.csv", {"missing": False}, {}, 0.0, False),
-        ("gaps.csv", {"missing": True}, {"hide": 0.0}, 0.0, True),
-        ("rows.npy", {}, {}, 0.0, False),
-        ("rows.npy", {"missing": True}, {}, 0.0, True),
-        ("rows.npy", {}, {"hide": 0.5}, 0.5, True),
-    ],
-)
-def test_tables_hide_half_of_the_rows_unless_told_otherwise(
-    files, tmp_path, name, architecture, training, hide, missing
-):
-    run = probvae.runs.train({**SMALL, **architecture}, {**BRIEF, **training}, files / name, tmp_path / "run")
+CASES = {
+    "a table": ("full.csv", {}, {}, 0.5, True),
+    "another share": ("gaps.csv", {}, {"hide": 0.25}, 0.25, True),
+    "none": ("full.csv", {}, {"hide": 0.0}, 0.0, False),
+    "no missing cells": ("full.csv", {"missing": False}, {}, 0.0, False),
+    "none of missing cells": ("gaps.csv", {"missing": True}, {"hide": 0.0}, 0.0, True),
+    "an array": ("rows.npy", {}, {}, 0.0, False),
+    "an array with missing values": ("rows.npy", {"missing": True}, {}, 0.0, True),
+    "an array and a share": ("rows.npy", {}, {"hide": 0.5}, 0.5, True),
+}
+
+
+@pytest.mark.parametrize("name", cases(CASES, slow=[*CASES][3:7]))
+def test_tables_hide_half_of_the_rows_unless_told_otherwise(files, tmp_path, name):
+    file, architecture, training, hide, missing = CASES[name]
+    run = probvae.runs.train({**SMALL, **architecture}, {**BRIEF, **training}, files / file, tmp_path / "run")
     assert (run.training.hide, run.architecture.missing) == (hide, missing)
 
 

@@ -78,7 +78,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", cases(OPTIONS, slow=["schedule", "dropout"]))
+@pytest.mark.parametrize("name", cases(OPTIONS, slow=["schedule", "dropout", "average"]))
 def test_a_second_training_has_the_numbers_of_one_alone(name, pool, monkeypatch):
     traced = []
 
@@ -95,6 +95,7 @@ def test_a_second_training_has_the_numbers_of_one_alone(name, pool, monkeypatch)
     assert_same(given, alone(second))
 
 
+@pytest.mark.slow
 def test_other_data_and_other_settings_of_no_graph_share_it_too(pool):
     shared.fit(TINY, data(), FEW)
     other = changed(seed=1, epochs=3, batch_size=5, learning_rate=0.05)
@@ -147,6 +148,7 @@ def test_an_entry_of_a_registry_that_is_replaced_is_another_plan(monkeypatch):
 # ---- independence ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_later_fits_do_not_change_earlier_estimators(eager):
     options = {"units": (4,), "epochs": 1, "score_num_samples": 2}
     first = VAETransformer(random_state=0, **options).fit(X)
@@ -162,7 +164,7 @@ def test_later_fits_do_not_change_earlier_estimators(eager):
     np.testing.assert_array_equal(VAETransformer(random_state=0, **options).fit(X).transform(X), before[0])
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+@pytest.mark.parametrize("error", cases([KeyboardInterrupt, ValueError], slow=[KeyboardInterrupt]))
 def test_a_training_that_is_broken_off_is_thrown_away(error, pool, eager):
     shared.fit(TINY, data(), FEW)
 
@@ -175,6 +177,7 @@ def test_a_training_that_is_broken_off_is_thrown_away(error, pool, eager):
     assert_same(shared.fit(TINY, data(), FEW), alone(FEW))
 
 
+@pytest.mark.slow
 def test_trainings_within_and_beside_each_other(eager):
     expected = {seed: alone(changed(seed=seed)) for seed in (0, 1)}
     found = {}
