@@ -161,6 +161,7 @@ def test_missing_cells_of_all_kinds_are_filled_in():
 
 
 @pytest.mark.slow
+@pytest.mark.long("test_missing_cells_of_all_kinds_are_filled_in")
 def test_from_a_file_to_samples_by_the_commands(tmp_path):
     frame = FRAME.mask(np.random.default_rng(3).random(FRAME.shape) < 0.1)
     frame.to_csv(tmp_path / "a.csv", index=False)

@@ -26,6 +26,7 @@ def oracle():
 
 
 @pytest.mark.slow
+@pytest.mark.long("test_classes_of_the_m2_model")
 def test_every_stage_of_classes(oracle):
     labels = np.arange(12) % 3
     y = np.eye(3, dtype=np.float32)[labels]
