@@ -79,7 +79,8 @@ def detectors(seed: int) -> dict:
         return found
     peers = {f"PyOD {kind.__name__}": kind for kind in (ECOD, KNN, PCA)}
     return found | {
-        name: lambda train, test, kind=kind: kind().fit(train).decision_function(test)
+        # PCA's scores are infinite where columns are constant in training and not later.
+        name: lambda train, test, kind=kind: np.nan_to_num(kind().fit(train).decision_function(test))
         for name, kind in peers.items()
     }
 
