@@ -13,7 +13,7 @@ from test_sklearn import checks_of
 
 from probvae import objectives
 from probvae.errors import InputError
-from probvae.sklearn import VAEOutlier
+from probvae.sklearn import VAEOutlier, VAETransformer
 from probvae.sklearn.conformal import ALL, NONE, Conformal, folds_of, lower_fence
 from probvae.sklearn.outlier import _terms
 
@@ -235,6 +235,7 @@ def test_fence_of_held_out_scores(of_array):
         ({"trim": 0.5}, "trim must be a number from 0 to below 0.5; got 0.5"),
         ({"contamination": 0.6}, "contamination must be .* at most 0.5; got 0.6"),
         ({"contamination": "some"}, "contamination must be .* got 'some'"),
+        ({"max_samples": 1}, "max_samples must be an integer of 2 or more; got 1"),
         ({"num_draws": 0}, "num_draws must be an integer of 1 or more; got 0"),
     ],
 )
@@ -256,3 +257,21 @@ def test_numbers_have_one_standard_deviation_for_all_rows_at_every_door():
     assert kinds["a"] == kinds["b"] == "normal_shared" and kinds["d"] == "bernoulli"
     asked = VAEOutlier(columns={"a": "normal"}, **options).fit(mixed).members_[0].schema_
     assert {c.name: c.kind for c in asked.columns} == {**kinds, "a": "normal"}
+
+
+def test_a_member_is_trained_on_few_rows_of_its_own(monkeypatch):
+    """Drawn without replacement from those that it may see; all of these where there are no more."""
+    x, seen = np.arange(80.0)[:, None] + [0.0, 1.0], []
+    learn = VAETransformer._learn
+
+    def spy(self, rows, coding, architecture, weights=None):
+        seen.append(coding.decode(rows)[:, 0])
+        return learn(self, rows, coding, architecture, weights)
+
+    monkeypatch.setattr(VAETransformer, "_learn", spy)
+    options = {"members": 2, "units": (2,), "epochs": 1, "trim": 0.0, "random_state": 0}
+    VAEOutlier(max_samples=30, **options).fit(x)
+    first, second = (np.unique(np.rint(rows)) for rows in seen)
+    assert len(first) == len(second) == 30 and len(np.intersect1d(first, second)) == 0
+    VAEOutlier(max_samples=40, **options).fit(x)
+    np.testing.assert_array_equal(np.sort(np.concatenate([np.rint(rows) for rows in seen[2:]])), x[:, 0])

@@ -37,6 +37,8 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
     Args:
       latent_dim: L, the number of latent dimensions.
       members: M, the number of VAEs.
+      max_samples: Number of rows that a VAE is trained on, drawn without replacement, if there are more; as
+        in an isolation forest, groups of outliers stay too small to be learnt.
       columns: Kinds of columns by name, in place of those that are guessed, for DataFrames; a sequence of
         kinds for arrays. Without it, columns of numbers are normal with one standard deviation for all
         rows, which shows outliers better than one that is decoded for each row.
@@ -87,6 +89,7 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
         latent_dim: int = 2,
         *,
         members: int = 5,
+        max_samples: int = 256,
         columns: Any = (),
         missing: bool = False,
         units: Any = (32,),
@@ -108,6 +111,7 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
     ) -> None:
         self.latent_dim = latent_dim
         self.members = members
+        self.max_samples = max_samples
         self.columns = columns
         self.missing = missing
         self.units = units
@@ -150,7 +154,7 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
         random = check_random_state(self.random_state)
         folds = folds_of(len(x), number, random)
         self.members_ = [
-            self._member(base, x[(folds != i) & (folds != ALL)], coding, architecture, random, trim)
+            self._member(base, x[self._drawn(folds, i, random)], coding, architecture, random, trim)
             for i in range(number)
         ]
         scores = self._member_scores(x)
@@ -167,7 +171,7 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
     def _checked_parameters(self) -> tuple[int, float, float | None]:
         """Return the number of members, the fraction to trim and the contamination, None for "auto"."""
         number, trim, share = plain(self.members), plain(self.trim), plain(self.contamination)
-        for name, low in (("members", 2), ("num_draws", 1)):
+        for name, low in (("members", 2), ("max_samples", 2), ("num_draws", 1)):
             value = plain(getattr(self, name))
             if type(value) is not int or value < low:
                 raise InputError(f"{name} must be an integer of {low} or more; got {value!r}.")
@@ -178,6 +182,12 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
         if not isinstance(share, int | float) or not 0 < share <= 0.5:
             raise InputError(f'contamination must be "auto" or above 0 and at most 0.5; got {share!r}.')
         return number, trim, share
+
+    def _drawn(self, folds: np.ndarray, number: int, random: np.random.RandomState) -> np.ndarray:
+        """Return the indices of the rows that a member is trained on, in their order."""
+        rows = np.flatnonzero((folds != number) & (folds != ALL))
+        most = plain(self.max_samples)
+        return np.sort(random.permutation(rows)[:most]) if len(rows) > most else rows
 
     def _base(self, X: Any) -> VAETransformer:  # noqa: N803
         """Return the transformer that members are copies of, without its number of epochs."""
