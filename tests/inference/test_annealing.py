@@ -298,7 +298,6 @@ def brackets():
     return found, model.marginal.logpdf(found[4].x)
 
 
-@pytest.mark.slow
 def test_bracket_holds_the_truth(brackets):
     """Means in order by one-sided z-tests. By Markov's inequality and a union over the examples, all
     lie within b = log(2 * 500 / ALPHA) of the right side but with probability ALPHA."""
