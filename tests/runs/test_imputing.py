@@ -10,6 +10,9 @@ from click.testing import CliRunner
 import probvae
 from probvae import InputError, runs
 from probvae.cli.impute import main
+from probvae.data.dataset import Options
+from probvae.data.tables.filling import read_whole
+from probvae.data.tables.table_files import whole_frame
 
 RNG = np.random.default_rng(0)
 N = 40
@@ -111,6 +114,18 @@ def test_values_are_those_of_the_model_for_the_same_rows_in_python(folder, tmp_p
         assert ours == expected.values[column].iloc[row] or np.isclose(
             ours, expected.values[column].iloc[row], rtol=1e-5
         )
+
+
+@pytest.mark.parametrize("between", ["T", " "])
+def test_times_are_written_as_in_the_file(folder, tmp_path, between):
+    """By the schema alone: no model is needed to see what is written."""
+    times = [f"2020-01-{day:02d}{between}10:30:00" for day in range(1, 21)]
+    frame = pd.DataFrame({"t": times, "n": np.arange(20) % 7})
+    schema = whole_frame(frame.assign(t=pd.to_datetime(frame["t"])), missing=True)[1]
+    frame.assign(t=["", *times[1:]]).to_csv(tmp_path / "a.csv", index=False)
+    whole = read_whole(tmp_path / "a.csv", schema, Options(schema=schema, missing=True))
+    values = whole.typed.assign(t=whole.typed["t"].fillna(pd.Timestamp("2020-03-04 05:06:07")))
+    assert whole.filled(values)["t"].tolist() == [f"2020-03-04{between}05:06:07", *times[1:]]
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".tsv"])

@@ -78,9 +78,10 @@ class WholeTable(NamedTuple):
                 return filled.astype(whole.dtype)
             except (ValueError, TypeError):  # such as fractions in a column of whole numbers
                 return filled.infer_objects()
-        texts = self._texts(column)
+        texts, seen = self._texts(column), whole[~gaps]
+        between = "T" if column.unit and seen.str.contains("T").any() else " "  # of a date and its time
         filled = whole.copy()
-        filled[gaps] = [texts.get(v) or self._text(column, v) for v in values[gaps].tolist()]
+        filled[gaps] = [texts.get(v) or self._text(column, v, between) for v in values[gaps].tolist()]
         return filled
 
     def _texts(self, column: Column) -> dict[Any, str]:
@@ -92,10 +93,10 @@ class WholeTable(NamedTuple):
         texts = self.frame[column.name][seen].to_numpy(object)[first]
         return {level: text.strip() for level, text in zip(levels.tolist(), texts.tolist(), strict=True)}
 
-    def _text(self, column: Column, value: Any) -> str:
+    def _text(self, column: Column, value: Any, between: str) -> str:
         """Return the text of a value in the notation of its column."""
         if column.unit:
-            return str(value)[:10] if column.unit == "D" else str(value)
+            return str(value)[:10] if column.unit == "D" else value.isoformat(sep=between)
         if isinstance(value, float) and not column.levels:
             text = f"{value:.0f}" if column.type == "integer" else f"{value:.{DIGITS}g}"
             return text.replace(".", ",") if self.notations.get(column.name) == "," else text
