@@ -56,7 +56,7 @@ def main(run: Path, table: Path | None, num_draws: int | None, quiet: bool, **op
     not know, are written as they are.
     """  # noqa: D301
     with quiet_start():
-        from probvae.runs.imputing import impute
+        from probvae.runs.imputing import FEW, impute
     written = impute(run, table, num_draws=num_draws or 0, **options)
     if not quiet:
         width = max(len(name) for name in ("column", *written.missing))
@@ -65,7 +65,7 @@ def main(run: Path, table: Path | None, num_draws: int | None, quiet: bool, **op
             click.echo(f"{name:{width}}  {number:,}")
     if written.few:
         click.echo(
-            f"Warning: {written.few:,} rows have an effective sample size below 10, and what is imputed "
+            f"Warning: {written.few:,} rows have an effective sample size below {FEW}, and what is imputed "
             "there is not to be trusted: raise --num-samples.",
             err=True,
         )

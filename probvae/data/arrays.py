@@ -161,8 +161,8 @@ class Stored:
             for i, j in zip(first.tolist(), last.tolist(), strict=True)
         ]
         values = np.frombuffer(b"".join(blocks), self.dtype).reshape(-1, *self.shape[1:])
-        start = np.concatenate([[0], np.cumsum(last - first + 1)[:-1]])  # of each block in `values`
-        return values[rows + np.repeat(start - first, np.diff(edges))]
+        starts = np.concatenate([[0], np.cumsum(last - first + 1)[:-1]])  # places of the blocks in `values`
+        return values[rows + np.repeat(starts - first, np.diff(edges))]
 
 
 def _refuse_view(copy: bool | None) -> None:

@@ -326,7 +326,7 @@ _count = partial(
 )
 
 NORMAL = _number(normal, 2)
-NORMAL_SHARED = _number(normal, 2, trained=(float(np.log(np.expm1(1 - SCALE_FLOOR))),))  # of scale 1 first
+NORMAL_SHARED = _number(normal, 2, trained=(float(np.log(np.expm1(1 - SCALE_FLOOR))),))  # scale 1 at first
 UNIT_NORMAL = _number(unit_normal, 1)
 STUDENT_T = Elementwise(
     make=student_t,

@@ -95,7 +95,9 @@ def distance_of(data: np.ndarray, model: np.ndarray) -> tuple[float, float, floa
     """
     n, m = max(data.sum(), 1), max(model.sum(), 1)
     pooled = (data + model) / (n + m)
-    deviation = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))  # of the difference of shares
+    deviation = np.sqrt(
+        pooled * (1 - pooled) * (1 / n + 1 / m)
+    )  # standard errors of the differences of shares
     shares = data / n, model / m
     return _half(np.abs(shares[0] - shares[1])), _error(*shares, n, m), _half(deviation * np.sqrt(2 / np.pi))
 
@@ -119,15 +121,15 @@ def marginals(schema: Schema, data: np.ndarray, draws: np.ndarray) -> tuple[Marg
       data: Numbers of the data, [N, D], as of `cells.numbers_of`.
       draws: Numbers of draws, [M, D].
     """
-    found = []
+    results = []
     for i, column in schema.in_place:
         bins = bins_of(column, data[:, i], ALONE)
         counts = [_counts(bins.of(side[:, i]), bins.number) for side in (data, draws)]
         distances = distance_of(*counts)
         missing = float(np.mean(np.isnan(data[:, i])))
         largest = _largest(names_of(column, bins), *(c / max(c.sum(), 1) for c in counts))
-        found.append(Marginal(column.name, column.kind, *distances, missing, largest))
-    return tuple(found)
+        results.append(Marginal(column.name, column.kind, *distances, missing, largest))
+    return tuple(results)
 
 
 def _counts(bins: np.ndarray, number: int) -> np.ndarray:
@@ -169,7 +171,7 @@ def pairs(
     places = [i for i, _ in schema.in_place[:PAIRED]]
     columns = [_binned(schema.columns[i], data[:, i], draws[:, i]) for i in places]
     ranks = [_rank_correlations(side[:, places]) for side in (data, draws)]
-    found, matrices = [], [np.eye(len(columns)) for _ in ranks]
+    results, matrices = [], [np.eye(len(columns)) for _ in ranks]
     for a, b in itertools.combinations(range(len(columns)), 2):
         pair = columns[a], columns[b]
         tables = _table(*pair, "data"), _table(*pair, "draws")
@@ -179,11 +181,11 @@ def pairs(
             both = cramers_v(tables[0]), cramers_v(tables[1])
         for matrix, value in zip(matrices, both, strict=True):
             matrix[a, b] = matrix[b, a] = value
-        found.append(_compare(*pair, *tables, *both))
-    found.sort(key=lambda pair: pair.expected - pair.distance)
+        results.append(_compare(*pair, *tables, *both))
+    results.sort(key=lambda pair: pair.expected - pair.distance)
     names = tuple(binned.column.name for binned in columns[:most])
     rows = [tuple(map(tuple, matrix[:most, :most].tolist())) for matrix in matrices]
-    return tuple(found[:most]), Associations(names, *rows)
+    return tuple(results[:most]), Associations(names, *rows)
 
 
 def _binned(column: Column, data: np.ndarray, draws: np.ndarray) -> _Binned:
@@ -204,12 +206,12 @@ def _compare(
     n, m = max(data.sum(), 1), max(draws.sum(), 1)
     shares = data / n
     scaled = scaled_to(draws, shares)
-    weight = scaled / ((draws + 1 / draws.size) / (m + 1))  # of a draw, where its marginals are others
+    # Weights of the draws of each cell, by which their marginals become those of the data.
+    weight = scaled / ((draws + 1 / draws.size) / (m + 1))
     middle = (shares + scaled) / 2
     rows, columns = (middle.sum(axis=axis, keepdims=True) for axis in (1, 0))
-    variance = (
-        middle * (1 - rows) * (1 - columns) * (1 / n + weight / m)
-    )  # of a difference, with its marginals
+    # Variances of the differences of shares, where the marginals are given.
+    variance = middle * (1 - rows) * (1 - columns) * (1 / n + weight / m)
     expected = _half(np.sqrt(2 / np.pi * np.maximum(variance, 0)))
     names = [
         f"{first.column.name}: {a}, {second.column.name}: {b}"

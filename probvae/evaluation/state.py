@@ -140,7 +140,7 @@ class Evaluation:
 
     @property
     def noun(self) -> str:
-        """What an example is called: image, or example."""
+        """Noun for an example: image, or example."""
         return example_noun(self.vae.value_shape)
 
     def seed(self, stream: int) -> Seed:

@@ -41,7 +41,7 @@ class Imputed(NamedTuple):
 
 
 class TableCheck(NamedTuple):
-    """What drawn rows show of a model of a table.
+    """Results of a comparison of drawn rows with the data of a table.
 
     Attributes:
       num_rows, num_draws: Numbers of the training rows, and of the drawn rows, that are compared.
@@ -97,11 +97,11 @@ def check_rows(
     rows, drawn = neighbours[:ROWS], numbers_of(schema, draws)
     alone, (most, together) = marginals(schema, rows, drawn), pairs(schema, rows, drawn, SHOWN)
     others = numbers_of(schema, _some(held_out, few, rng)) if len(held_out) > 1 else None
-    found = None if others is None else find_copies(schema, neighbours, others, drawn[:few], seed=seed)
+    copies = None if others is None else find_copies(schema, neighbours, others, drawn[:few], seed=seed)
     number = min(len(schema.columns), PAIRED)
     return TableCheck(
         *(len(rows), len(drawn), seed, alone, _bars(schema, alone, rows, drawn)),
-        *(number * (number - 1) // 2, most, together, found),
+        *(number * (number - 1) // 2, most, together, copies),
     )
 
 

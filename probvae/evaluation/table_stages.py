@@ -102,10 +102,10 @@ def imputation(evaluation: Evaluation) -> None:
         warnings.simplefilter("ignore")  # of few effective draws, which a note counts
         seen = np.where(hidden, np.nan, x).astype(np.float32)
         ends = (0.05, 0.5, 0.95)
-        found = impute(vae, seen, num_samples=DRAWS, quantiles=ends, seed=evaluation.seed(24))
-    assert found.quantiles is not None
-    few = int(np.sum(found.effective_sample_size < FEW))
-    true, mode, low, median, high = (numbers_of(schema, z) for z in (x, found.mean, *found.quantiles))
+        imputed = impute(vae, seen, num_samples=DRAWS, quantiles=ends, seed=evaluation.seed(24))
+    assert imputed.quantiles is not None
+    few = int(np.sum(imputed.effective_sample_size < FEW))
+    true, mode, low, median, high = (numbers_of(schema, z) for z in (x, imputed.mean, *imputed.quantiles))
     train, results = numbers_of(schema, evaluation.rows), []
     for i, column in schema.in_place:
         cells, ordered = hidden[:, i], column.is_ordered

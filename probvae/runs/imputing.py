@@ -100,11 +100,12 @@ def impute(
     imputed = to_frames(whole.schema, whole.typed, codes, num_draws, ends)
     gaps = whole.missing
     touched = gaps.any(axis=1).to_numpy()
-    contents = {"filled": whole.to_bytes(whole.filled(imputed.values), target)}
+    table_filled = whole.filled(imputed.values)
+    contents = {"filled": whole.to_bytes(table_filled, target)}
     if num_draws:
         contents["draws"] = whole.to_bytes(_drawn(whole, imputed, num_draws), target, named=True)
     if ends:
-        contents["cells"] = writing.csv_text(CELLS, _cells(whole, imputed)).encode()
+        contents["cells"] = writing.csv_text(CELLS, _cells(whole, imputed, table_filled)).encode()
     with outputs.usable(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         for name, path in paths.items():
@@ -193,11 +194,11 @@ def _drawn(whole: WholeTable, imputed: FrameImputation, num_draws: int) -> "pd.D
 CELLS = ("row", "column", "value", "low", "high", "probability", "effective_sample_size")
 
 
-def _cells(whole: WholeTable, imputed: FrameImputation) -> Iterator[list[Any]]:
+def _cells(whole: WholeTable, imputed: FrameImputation, filled: "pd.DataFrame") -> Iterator[list[Any]]:
     """Yield a line for each missing cell, row by row."""
     assert imputed.quantiles is not None
     low, high = (imputed.quantiles.xs(q) for q in imputed.quantiles.index.unique(0))
-    filled, missing = whole.filled(imputed.values), whole.missing
+    missing = whole.missing
     lower, upper = whole.filled(low), whole.filled(high)
     kinds = {column.name: column for column in whole.schema.columns}
     for row, place in np.argwhere(missing.to_numpy()):

@@ -39,7 +39,7 @@ class Recorder:
     def start(self, history: Sequence[Row] = (), *, step: int = 0) -> None:
         """Write the files that precede training, after the rows and steps of a run that is resumed."""
         self.history = list(history)
-        for name in (METRICS, TABLE):  # of a run that had ended
+        for name in (METRICS, TABLE):  # results of a run that had ended
             (self.folder / name).unlink(missing_ok=True)
         saving.save(self.vae, self.folder, self.training)
         if self.job.options.command:
@@ -118,6 +118,6 @@ class Recorder:
             rows, _ = random_rows(prepared, NEIGHBOURS)
             check = check_model(self.vae, rows, prepared.test, seed=fold_in(seed, -5), choice=seed)
             write_table(self.folder / TABLE, check)
-        except Exception as error:  # of a run that is trained and saved
+        except Exception as error:  # the run is trained and saved, and stays so
             reason = " ".join(str(error).split()) or type(error).__name__
             warn(f"drawn rows were not compared with the data: {reason}")

@@ -9,6 +9,7 @@ from scipy.stats import norm
 from probvae.data.coding import Column
 from probvae.data.kinds import NUMBERS, central_levels
 from probvae.data.schema import Schema
+from probvae.data.tables.frames import fill_gaps
 from probvae.data.value_types import split_missing
 from probvae.errors import InputError
 
@@ -160,13 +161,5 @@ def _in_zone(dates: np.ndarray, series: "pd.Series") -> Any:
 
 def _fill(frame: "pd.DataFrame", name: str, missing: np.ndarray, values: Any) -> None:
     """Fill the missing cells of a column, and keep its type where that holds the values."""
-    if not missing.any():
-        return
-    series = frame[name]
-    kind = series.dtype
-    filled = series.astype(object)
-    filled[missing] = np.asarray(values, object)[missing]
-    try:
-        frame[name] = filled.astype(kind)
-    except (ValueError, TypeError):  # such as a level that the categories of the frame lack
-        frame[name] = filled.infer_objects()
+    if missing.any():
+        frame[name] = fill_gaps(frame[name], missing, values)

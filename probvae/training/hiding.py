@@ -9,10 +9,11 @@ from probvae.seeds import Seed, split
 
 
 def hide_values(vae: VAE, x: tf.Tensor, share: float, *, seed: Seed) -> tf.Tensor:
-    """Make values of some examples missing, as many of them in one example as in another is left to chance.
+    """Hide random values of random examples.
 
-    An example is chosen with probability `share`; of a chosen one, each value is hidden with a probability
-    that is drawn for it from U(0, 1), so that any number of them is hidden equally often. y is never hidden.
+    An example is chosen with probability `share`. A rate is drawn from U(0, 1) for each chosen example, and
+    each of its values is hidden with this rate, so that every number of values is hidden equally often. y is
+    never hidden.
     Of images, pixels are hidden with all of their channels.
 
     Args:

@@ -9,10 +9,10 @@ import numpy as np
 from probvae.data.coding import Column
 from probvae.data.dataset import Options
 from probvae.data.schema import Schema
-from probvae.data.tables.frames import to_frame
+from probvae.data.tables.frames import fill_gaps, to_frame
 from probvae.data.tables.parquet_files import open_parquet
 from probvae.data.tables.table_files import codes_of
-from probvae.data.tables.text_files import Layout, as_written, layout_of, open_text
+from probvae.data.tables.text_files import Layout, as_written, layout_of, table_of
 from probvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,25 +70,20 @@ class WholeTable(NamedTuple):
 
     def _with(self, column: Column, gaps: np.ndarray, values: "pd.Series") -> "pd.Series":
         """Return a column of the file with values in its gaps [N], texts in a text file."""
-        whole = self.frame[column.name]
+        whole, seen = self.frame[column.name], ~gaps
         if self.layout is None:
-            filled = whole.astype(object)
-            filled[gaps] = values[gaps].astype(object)
-            try:
-                return filled.astype(whole.dtype)
-            except (ValueError, TypeError):  # such as fractions in a column of whole numbers
-                return filled.infer_objects()
-        texts, seen = self._texts(column), whole[~gaps]
-        between = "T" if column.unit and seen.str.contains("T").any() else " "  # of a date and its time
-        filled = whole.copy()
-        filled[gaps] = [texts.get(v) or self._text(column, v, between) for v in values[gaps].tolist()]
-        return filled
+            return fill_gaps(whole, gaps, values)
+        texts = self._texts(column, seen)
+        is_iso = bool(column.unit) and whole[seen].str.contains("T").any()
+        between = "T" if is_iso else " "  # the mark between a date and its time
+        written = whole.copy()
+        written[gaps] = [texts.get(v) or self._text(column, v, between) for v in values[gaps].tolist()]
+        return written
 
-    def _texts(self, column: Column) -> dict[Any, str]:
-        """Return the texts of levels, as the file writes them first."""
-        if not column.levels or self.layout is None:
+    def _texts(self, column: Column, seen: np.ndarray) -> dict[Any, str]:
+        """Return the texts of the levels in the cells that are seen, as the file writes them first."""
+        if not column.levels:
             return {}
-        seen = ~self.missing[column.name].to_numpy()
         levels, first = np.unique(self.typed[column.name][seen].to_numpy(object), return_index=True)
         texts = self.frame[column.name][seen].to_numpy(object)[first]
         return {level: text.strip() for level, text in zip(levels.tolist(), texts.tolist(), strict=True)}
@@ -131,8 +126,8 @@ def read_whole(path: Path, schema: Schema, options: Options) -> WholeTable:
 
     refuse_other_form(path, "The table")
     if FORMS[path.suffix.lower()][0] == "text":
-        x, labels, notations = codes_of(open_text(path, options), schema, options)
         layout = layout_of(path, options)
+        x, labels, notations = codes_of(table_of(path, layout), schema, options)
         columns = zip(*as_written(path, layout), strict=True)
         cells = {name: np.concatenate(c) for name, c in zip(layout.names, columns, strict=True)}
         frame = pd.DataFrame(cells, dtype=object)

@@ -183,6 +183,16 @@ def _series(column: Column, values: np.ndarray) -> Any:
     return _as_dtype(series, column.dtype)
 
 
+def fill_gaps(series: Any, missing: np.ndarray, values: Any) -> Any:
+    """Return a Series with values [N] in its missing cells, of its own dtype where this holds them."""
+    whole = series.astype(object)
+    whole[missing] = np.asarray(values, object)[missing]
+    try:
+        return whole.astype(series.dtype)
+    except (ValueError, TypeError):  # such as a level that the categories of the frame lack
+        return whole.infer_objects()
+
+
 def has_zone(dtype: str) -> bool:
     """Return whether a dtype is that of dates in a time zone."""
     return dtype.startswith("datetime64") and "," in dtype

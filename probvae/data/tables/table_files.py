@@ -212,8 +212,8 @@ def _numbers(table: Table, plan: Plan, labels: list[np.ndarray]) -> Iterator[np.
             return column.numbers(read, table.name, start)
 
         if plan.label is not None:
-            found = _labels(table.name, plan.label, numbers(plan.label), start)
-            labels.append(found.astype(plan.label_dtype))
+            numbers_of_labels = _labels(table.name, plan.label, numbers(plan.label), start)
+            labels.append(numbers_of_labels.astype(plan.label_dtype))
         yield np.stack([numbers(column) for column in plan.columns], axis=1)
         start += len(batch[0])
 

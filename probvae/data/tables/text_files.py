@@ -62,7 +62,11 @@ def layout_of(path: Path, options: Options) -> Layout:
 
 def open_text(path: Path, options: Options) -> Table:
     """Open a .csv or .tsv file and read its first rows."""
-    layout = layout_of(path, options)
+    return table_of(path, layout_of(path, options))
+
+
+def table_of(path: Path, layout: Layout) -> Table:
+    """Return the table in a text file of a layout."""
     missing = frozenset(("", *(word.strip().lower() for word in layout.missing_cells)))
 
     def batches() -> Iterator[list[np.ndarray]]:
