@@ -352,8 +352,8 @@ KINDS = [
     Mutant(
         "order_is_a_rotation",
         "epoch_order",
-        "rng.permutation(num_examples)",
-        "np.roll(np.arange(num_examples), rng.integers(num_examples))",
+        "permutation(np.random.default_rng([seed, 2, epoch]), num_examples)",
+        "np.roll(np.arange(num_examples), np.random.default_rng([seed, 2, epoch]).integers(num_examples))",
         ("test_an_order_is_no_rotation",),
     ),
     Mutant(
@@ -362,7 +362,7 @@ KINDS = [
     Mutant(
         "held_out_in_order",
         "split_off",
-        "np.random.default_rng(seed).permutation(size)",
+        "permutation(np.random.default_rng(seed), size)",
         "np.arange(size)",
         ("test_held_out_rows_are_drawn",),
     ),

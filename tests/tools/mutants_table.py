@@ -1133,8 +1133,8 @@ MUTANTS = [
     Mutant(
         "standardized_by_all",
         "read_table",
-        "rows = take(x, train)",
-        "rows = x",
+        "plan, take(x, train), options",
+        "plan, x, options",
         ("test_normal_columns_are_standardized_by_the_training_set_alone",),
     ),
     Mutant(
