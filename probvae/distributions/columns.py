@@ -107,6 +107,11 @@ class Columns(LibraryDistribution):
         values = tf.reshape(values, [*values.shape, *[1] * (ndims + 1 - values.shape.rank)])
         return getattr(part, name)(values[..., tf.newaxis])[..., place]
 
+    def moment_of_column(self, index: int, name: str) -> tf.Tensor:
+        """Return the mean or stddev of one column, [...]."""
+        part, place = next((p, places.index(index)) for p, places in self._pairs() if index in places)
+        return getattr(part, name)()[..., place]
+
     def _pairs(self) -> zip:
         return zip(self.parts, self.places, strict=True)
 

@@ -224,7 +224,7 @@ def _tails(columns: Any, condition: Condition) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _is_upper(columns: Any, condition: Condition) -> tf.Tensor:
     """Return where a range lies above the mean, so that the upper tail is the accurate one, [S]."""
-    return columns.mean()[..., condition.index] < condition.low
+    return columns.moment_of_column(condition.index, "mean") < condition.low
 
 
 def _rows_at(vae: VAE, conditions: Sequence[Condition], z: tf.Tensor, seed: Seed) -> np.ndarray:
@@ -250,15 +250,22 @@ def _of_range(columns: Any, condition: Condition, seed: Seed) -> tf.Tensor:
     upper, i = _is_upper(columns, condition), condition.index
     part = tf.random.stateless_uniform(tf.shape(below[0]), seed, dtype=columns.dtype)
     wanted = tf.where(upper, above[0] + part * (above[1] - above[0]), below[0] + part * (below[1] - below[0]))
-    mean, reach = columns.mean()[..., i], REACH * columns.stddev()[..., i]
-    low = tf.maximum(tf.constant(condition.low, mean.dtype), mean - reach)
-    high = tf.minimum(tf.constant(condition.high, mean.dtype), mean + reach)
-    low, high = tf.minimum(low, high), tf.maximum(low, high)
-    for _ in range(HALVINGS):
+    mean, deviation = (columns.moment_of_column(i, name) for name in ("mean", "stddev"))
+    low = tf.maximum(tf.constant(condition.low, mean.dtype), mean - REACH * deviation)
+    high = tf.minimum(tf.constant(condition.high, mean.dtype), mean + REACH * deviation)
+
+    def halve(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         middle = (low + high) / 2
         lower, higher = (
             columns.of_column(i, name, middle[tf.newaxis])[0] for name in ("cdf", "survival_function")
         )
         right = tf.where(upper, higher > wanted, lower < wanted)  # the draw lies to the right of the middle
-        low, high = tf.where(right, middle, low), tf.where(right, high, middle)
+        return tf.where(right, middle, low), tf.where(right, high, middle)
+
+    @tf.function(autograph=False)  # to trace one halving takes less time than to run all of them eagerly
+    def halved(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        ends = tf.while_loop(lambda *_: True, halve, (low, high), maximum_iterations=HALVINGS)
+        return ends[0], ends[1]
+
+    low, high = halved(tf.minimum(low, high), tf.maximum(low, high))
     return tf.clip_by_value((low + high) / 2, condition.low, condition.high)
