@@ -1,5 +1,7 @@
 """Guesses of the kinds of numbers, from samples of known distributions."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -156,3 +158,11 @@ def test_a_guess_can_be_overruled():
     assert loaded.kinds == ("normal",) and loaded.reasons == ("given",)
     assert data.load(frame).reasons == ("positive, skewed",)
     assert data.load(frame.head(90), schema=data.load(frame).schema).reasons == ()
+
+
+def test_the_reason_tells_of_a_frequent_number():
+    rng = np.random.default_rng(0)
+    hours = np.where(rng.random(2000) < 0.47, 40, rng.integers(1, 80, 2000))
+    loaded = data.load(pd.DataFrame({"a hours": hours, "b normal": rng.normal(size=2000)}))
+    assert loaded.kinds == ("normal", "normal")
+    assert re.fullmatch(r"numbers; 4[5-9]% are 40", loaded.reasons[0]) and loaded.reasons[1] == "numbers"

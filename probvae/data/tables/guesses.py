@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from probvae.data.kinds import NUMBERS
 from probvae.data.tables.readings import Reading
 from probvae.data.tables.samples import Shape, shape_of
 from probvae.data.tables.surveys import Survey
@@ -15,7 +16,7 @@ SURE = 4  # standard errors by which a shape must differ from that of a normal d
 SKEWED = 0.25  # skew of numbers whose logarithms are modelled, at least
 TAILS, TAILED = 0.005, 10  # share and number of numbers in the tails of a heavy-tailed column, at least
 
-SPIKE = 0.12  # the same share, at most; where more numbers lie far from the others, these are a spike
+SPIKE = 0.12  # the same share, at most; more numbers that lie far from the others, or are equal, are a spike
 
 
 class Guess(NamedTuple):
@@ -59,12 +60,20 @@ def guess(source: Source, survey: Survey, reading: Reading) -> Guess:
 
 
 def _of_numbers(reading: Reading) -> Guess:
-    """Guess the kind of numbers from the shape of a sample; they are normal if no rule fits."""
+    """Guess the kind of numbers from the shape of a sample; they are normal if no rule fits.
+
+    The reason says if one number is very frequent, for which only levels have a probability of its own.
+    """
     assert reading.numbers is not None
     numbers = reading.numbers.sample.numbers
     shape = shape_of(numbers)
     guesses = (rule(reading, numbers, shape) for rule in RULES)
-    return next((found for found in guesses if found is not None), Guess("normal", "numbers"))
+    own = next((guess for guess in guesses if guess is not None), Guess("normal", "numbers"))
+    distinct, counts = np.unique(numbers, return_counts=True)
+    if NUMBERS[own.kind].whole or counts.max(initial=0) <= max(TAILED, SPIKE * shape.size):
+        return own
+    often = f"{counts.max() / shape.size:.0%} are {distinct[counts.argmax()]:g}"
+    return own._replace(reason=f"{own.reason}; {often}")
 
 
 def _counts(reading: Reading, numbers: np.ndarray, shape: Shape) -> Guess | None:
