@@ -304,6 +304,11 @@ class Mixed(Likelihood):
         [_] = self.params_shape  # one kind for each column
         return Rows(self.columns, missing=self.missing, name="likelihood")
 
+    def contains(self, x: Any) -> Any:
+        """Return the mask of the values of x in the support or that may be missing, which no size may be."""
+        needed = np.array([kind_of(name).log_size > 0 for name in self.columns])
+        return super().contains(x) & ((x == x) | ~needed)
+
     def accepts(self, x: np.ndarray) -> bool:
         """Return whether all values lie in the support of their column."""
         return not first_misfit(x, self.columns)

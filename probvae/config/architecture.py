@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from probvae.config.choices import FROM_EXAMPLES, OF_TABLES
+from probvae.config.choices import FROM_EXAMPLES, OF_TABLES, refuse_sizes
 from probvae.config.fields import Settings, setting, with_attributes
 from probvae.config.limits import refuse_too_large
 from probvae.errors import InputError
@@ -60,7 +60,7 @@ class Architecture(Settings):
         (),
         help="Kinds of the columns of a table: normal, normal_shared, student_t, lognormal, bernoulli, "
         "continuous_bernoulli, poisson, negative_binomial, zero_inflated_negative_binomial, categorical:K, "
-        "ordinal:K.",
+        "ordinal:K, size:SCALE.",
     )
     classes: int = setting(
         256, 2, 65_536, help="Number K of values, 0 to K - 1, for the likelihood categorical."
@@ -119,6 +119,7 @@ class Architecture(Settings):
             raise InputError(
                 f"columns must be {self.event_shape[0]}, one for each value of x; got {len(self.columns)}."
             )
+        refuse_sizes(dict(enumerate(self.columns)))
         if self.context_dim and self.prior in FROM_EXAMPLES:
             raise InputError("The prior vamp does not know y: choose another prior for a conditional model.")
         refuse_too_large(self)

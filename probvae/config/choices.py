@@ -4,7 +4,7 @@ The tables hold the facts that must be known before TensorFlow is loaded; tests 
 functions and models themselves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -97,12 +97,16 @@ class ColumnKind(NamedTuple):
       parameters: Number of parameters of p(x|z) that a decoder gives.
       trained: Number of parameters that are trained numbers, the same for every z.
       inputs: Number of inputs of an encoder.
+      is_size: Whether the column is the logarithm of the size of its row, in units that stand behind a colon.
+      takes_size: Whether the column is a count, whose rate the size of its row multiplies.
     """
 
     levels: int | None = 0
     parameters: Callable[[int], int] = lambda levels: 2
     trained: Callable[[int], int] = lambda levels: 0
     inputs: Callable[[int], int] = lambda levels: 1
+    is_size: bool = False
+    takes_size: bool = False
 
 
 COLUMNS = {
@@ -112,9 +116,10 @@ COLUMNS = {
     "lognormal": ColumnKind(),
     "bernoulli": ColumnKind(levels=2, parameters=lambda levels: 1),
     "continuous_bernoulli": ColumnKind(parameters=lambda levels: 1),
-    "poisson": ColumnKind(parameters=lambda levels: 1),
-    "negative_binomial": ColumnKind(),
-    "zero_inflated_negative_binomial": ColumnKind(parameters=lambda levels: 3),
+    "poisson": ColumnKind(parameters=lambda levels: 1, takes_size=True),
+    "negative_binomial": ColumnKind(takes_size=True),
+    "zero_inflated_negative_binomial": ColumnKind(parameters=lambda levels: 3, takes_size=True),
+    "size": ColumnKind(is_size=True),
     "categorical": ColumnKind(None, parameters=lambda levels: levels, inputs=lambda levels: levels),
     "ordinal": ColumnKind(
         None,
@@ -153,6 +158,33 @@ def column_sizes(kind: str) -> ColumnSizes:
         raise InputError(f"A column must have at most {MAX_CLASSES:,} classes; got the kind {kind!r}.")
     levels = int(digits) if known.levels is None else known.levels
     return ColumnSizes(levels, known.parameters(levels), known.trained(levels), known.inputs(levels))
+
+
+def refuse_sizes(columns: Mapping[Any, str]) -> None:
+    """Refuse columns of which several are the size of the rows, or one is and none is a count.
+
+    Args:
+      columns: Kinds of the columns of a table, by name or index.
+
+    Raises:
+      InputError: There are such columns.
+
+    >>> refuse_sizes({"hours": "size", "calls": "poisson"})
+    """
+    kinds = {name: COLUMNS.get(kind.partition(":")[0], ColumnKind()) for name, kind in columns.items()}
+    sizes = [name for name, kind in kinds.items() if kind.is_size]
+    if len(sizes) > 1:
+        raise InputError(
+            f"One column, at most, can be the size of the rows; got {', '.join(map(repr, sizes))}: give the "
+            "others another kind."
+        )
+    counts = [name for name, kind in COLUMNS.items() if kind.takes_size]
+    if sizes and not any(kind.takes_size for kind in kinds.values()):
+        raise InputError(
+            f"Column {sizes[0]!r} is the size of the rows, which multiplies the rates of counts, and no "
+            f"column is a count: give one the kind {' or '.join(counts)}, or this one another kind, such as "
+            "lognormal."
+        )
 
 
 # The number of parameters of p(x|z) at one place of x, from an architecture `m` and the number of channels.

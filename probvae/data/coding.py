@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probvae.data.kinds import LEVELS, NUMBERS, kind_of_codes
+from probvae.data.kinds import LEVELS, NUMBERS, distribution_of
 from probvae.data.value_types import TYPES, Level, since_1970, split_missing
 from probvae.errors import InputError
 
@@ -62,13 +62,18 @@ class Column:
     @property
     def likelihood(self) -> str:
         """Kind of the distribution of the code, an entry of `Architecture.columns`."""
-        return kind_of_codes(self.kind, self.logarithm)
+        return distribution_of(self.kind, self.logarithm, self.scale)
 
     @property
     def is_ordered(self) -> bool:
         """True unless the column has levels without an order."""
         name = self.kind.partition(":")[0]
         return name not in LEVELS or LEVELS[name].ordered
+
+    @property
+    def is_size(self) -> bool:
+        """True if the column is the size of its rows, see `NumberKind`."""
+        return self.kind in NUMBERS and NUMBERS[self.kind].is_size
 
     @property
     def is_constant(self) -> bool:
@@ -117,6 +122,11 @@ class Column:
         cells, missing = split_missing(values)
         out = np.full(len(cells), np.nan)
         present = np.flatnonzero(~missing)
+        if self.is_size and missing.any():
+            raise InputError(
+                f"{self._what(source)} is the size of the rows, and no row may lack it; it is missing in row "
+                f"{int(np.argmax(missing)) + start + 1:,}: fill it in, or leave such rows out."
+            )
         if not len(present):
             return out
         if not self.levels and self.type in ("number", "integer") and cells.dtype.kind in "biuf":

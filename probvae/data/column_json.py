@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from probvae.config.choices import COLUMNS
+from probvae.config.choices import COLUMNS, refuse_sizes
 from probvae.data.coding import Column
 from probvae.data.kinds import LEVELS, NUMBERS
 from probvae.data.value_types import DTYPE, SECONDS, TYPES
@@ -13,6 +13,17 @@ from probvae.data.value_types import DTYPE, SECONDS, TYPES
 def as_tuple(value: Any) -> Any:
     """Return a list of JSON as a tuple, and other values as they are."""
     return tuple(value) if isinstance(value, list) else value
+
+
+def columns_of(contents: list[dict[str, Any]]) -> tuple[Column, ...]:
+    """Return the columns of schema.json.
+
+    Raises:
+      ValueError: A field has a value that `Schema.to_json` does not write, or there are two sizes.
+    """
+    columns = tuple(map(column_of, contents))
+    refuse_sizes({column.name: column.kind for column in columns})
+    return columns
 
 
 def column_of(content: dict[str, Any]) -> Column:
@@ -39,7 +50,8 @@ def column_of(content: dict[str, Any]) -> Column:
     if len(set(column.levels)) < len(column.levels):
         raise ValueError(f"column {column.name!r} has the levels {column.levels}")
     logarithms = kind in NUMBERS and bool(NUMBERS[kind].of_logarithms)
-    if column.likelihood.partition(":")[0] not in COLUMNS or (column.logarithm and not logarithms):
+    size = column.is_size and not column.logarithm
+    if column.likelihood.partition(":")[0] not in COLUMNS or (column.logarithm and not logarithms) or size:
         raise ValueError(f"column {column.name!r} is {column.kind!r} with the logarithm {column.logarithm}")
     if column.kind != (f"{kind}:{len(column.levels)}" if kind in LEVELS and LEVELS[kind].sized else kind):
         raise ValueError(f"column {column.name!r} is {column.kind!r} and has {len(column.levels)} levels")

@@ -13,7 +13,8 @@ from probvae.data.schema import Schema
 from probvae.errors import InputError
 
 MOST_VALUES = 10_000  # whole numbers of a range, at most
-BEYOND = 4  # an open range of counts goes up to this many times the largest count of the data
+BEYOND = 4  # an open range of counts goes up to this many times the largest count of the data; with a size,
+# also times the size that is given, relative to the largest one of the data
 RANGE, OR = "..", "|"
 
 
@@ -57,7 +58,18 @@ def conditions_of(schema: Schema, given: Mapping[str, Any]) -> list[Condition]:
     for name in given:
         if name not in places:
             raise InputError(f"given names the column {name!r}; the columns are {', '.join(schema.names)}.")
-    return [_condition(schema.columns[places[k]], places[k], value) for k, value in given.items()]
+    beyond = float(BEYOND)
+    for name, value in given.items():
+        if schema.columns[places[name]].is_size:
+            beyond *= _relative_size(schema.columns[places[name]], value)
+    return [_condition(schema.columns[places[k]], places[k], value, beyond) for k, value in given.items()]
+
+
+def _relative_size(column: Column, value: Any) -> float:
+    """Return how often the largest size of the data is in the largest one of a condition, at least 1."""
+    condition = _condition(column, 0, value)
+    codes = [code for code in condition.codes or (condition.low, condition.high) if math.isfinite(code)]
+    return max([1.0, *(column.unscaled(np.array(codes)) / (column.high or 1.0))])
 
 
 def parse(schema: Schema, texts: Sequence[str]) -> dict[str, Any]:
@@ -96,11 +108,11 @@ def _parsed(column: Column, text: str) -> Any:
     return text
 
 
-def _condition(column: Column, index: int, value: Any) -> Condition:
+def _condition(column: Column, index: int, value: Any, beyond: float = BEYOND) -> Condition:
     if isinstance(value, tuple):
         if len(value) != 2:
             raise InputError(f"A range of column {column.name!r} must be a pair (low, high); got {value!r}.")
-        return _range(column, index, *value)
+        return _range(column, index, *value, beyond)
     values = sorted(value, key=str) if isinstance(value, set | frozenset) else value
     if not isinstance(values, list):
         values = [values]
@@ -115,14 +127,14 @@ def _condition(column: Column, index: int, value: Any) -> Condition:
     return Condition(index, tuple(column.codes(numbers).tolist()))
 
 
-def _range(column: Column, index: int, low: Any, high: Any) -> Condition:
+def _range(column: Column, index: int, low: Any, high: Any, beyond: float) -> Condition:
     ends = [math.nan if end is None else float(_numbers(column, [end])[0]) for end in (low, high)]
     if column.levels and not column.is_ordered:
         raise InputError(f"The levels of column {column.name!r} have no order: list them instead of a range.")
     if ends[0] > ends[1]:
         raise InputError(f"The range of column {column.name!r} must rise; got {low!r} to {high!r}.")
     if column.levels or NUMBERS[column.kind].whole:
-        last = len(column.levels) - 1 if column.levels else BEYOND * max(float(column.high or 0), ends[0], 25)
+        last = len(column.levels) - 1 if column.levels else beyond * max(float(column.high or 0), ends[0], 25)
         first, last = np.nan_to_num(ends[0], nan=0.0), np.nan_to_num(ends[1], nan=last)
         numbers = np.arange(np.ceil(max(first, 0)), np.floor(last) + 1)
         if not len(numbers) or len(numbers) > MOST_VALUES:

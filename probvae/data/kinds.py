@@ -22,6 +22,8 @@ class NumberKind(NamedTuple):
       has_moments: Whether the numbers have a mean and a standard deviation under p(x|z); where they have
         none, the median takes the place of the mean.
       whole: Whether the numbers are whole.
+      is_size: Whether the number is the size of its row, by which the rates of counts are multiplied, and
+        which is never missing.
     """
 
     support: str
@@ -31,6 +33,7 @@ class NumberKind(NamedTuple):
     of_logarithms: str = ""
     has_moments: bool = True
     whole: bool = False
+    is_size: bool = False
 
 
 class LevelKind(NamedTuple):
@@ -69,6 +72,9 @@ NUMBERS: dict[str, NumberKind] = {
         of_logarithms="student_t",
         has_moments=False,
     ),
+    "size": NumberKind(
+        "positive numbers", _positive, standardized=True, of_logarithms="normal", is_size=True
+    ),
     "continuous_bernoulli": NumberKind("numbers from 0 to 1", lambda v: (v >= 0) & (v <= 1)),
     "poisson": _COUNT,
     "negative_binomial": _COUNT,
@@ -89,7 +95,7 @@ def names() -> tuple[str, ...]:
 
 
 def kind_of_codes(kind: str, logarithm: bool = True) -> str:
-    """Return the kind of the distribution of the codes of a column, an entry of `Architecture.columns`.
+    """Return the kind of the codes of a column, a kind of numbers or levels itself.
 
     Args:
       kind: Kind of the column.
@@ -99,6 +105,22 @@ def kind_of_codes(kind: str, logarithm: bool = True) -> str:
     ('normal', 'poisson')
     """
     return (NUMBERS[kind].of_logarithms if logarithm and kind in NUMBERS else "") or kind
+
+
+def distribution_of(kind: str, logarithm: bool = True, scale: float = 1.0) -> str:
+    """Return the kind of the distribution of the codes of a column, an entry of `Architecture.columns`.
+
+    Args:
+      kind: Kind of the column.
+      logarithm: Whether the codes are of logarithms, as in `kind_of_codes`.
+      scale: Scale of the codes, which the distribution of a size must know.
+
+    >>> distribution_of("size", scale=0.5), distribution_of("lognormal", scale=0.5)
+    ('size:0.5', 'normal')
+    """
+    if kind in NUMBERS and NUMBERS[kind].is_size:
+        return f"{kind}:{float(scale)!r}"
+    return kind_of_codes(kind, logarithm)
 
 
 def central_levels(p: np.ndarray, kind: str) -> np.ndarray:

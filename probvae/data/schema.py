@@ -13,8 +13,8 @@ import numpy as np
 from probvae.data import schema_text
 from probvae.data.binarizations import BINARIZATIONS
 from probvae.data.coding import Column, encoded
-from probvae.data.column_json import as_tuple, column_of
-from probvae.data.kinds import NUMBERS
+from probvae.data.column_json import as_tuple, columns_of
+from probvae.data.kinds import NUMBERS, kind_of_codes
 from probvae.data.value_types import as_float32, as_numbers
 from probvae.errors import InputError
 from probvae.files import strict_json
@@ -250,7 +250,7 @@ class Schema:
             )
         columns = content.pop("columns", [])
         try:
-            columns = tuple(column_of(column) for column in columns)
+            columns = columns_of(columns)
             schema = cls(**{k: as_tuple(v) for k, v in content.items()}, columns=columns)
             schema._refuse_damage()
         except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -377,12 +377,12 @@ def _decode_table(schema: Schema, x: np.ndarray) -> dict[str, np.ndarray]:
 
 def _check_table(schema: Schema, x: np.ndarray) -> None:
     for i, column in enumerate(schema.columns):
-        seen = x[:, i][~np.isnan(x[:, i])]
+        seen = x[:, i] if column.is_size else x[:, i][~np.isnan(x[:, i])]
         if column.levels:
             good = np.isin(seen, np.arange(len(column.levels)))
             expected = f"the index of a level, 0 to {len(column.levels) - 1}"
         else:
-            kind = NUMBERS[column.likelihood]
+            kind = NUMBERS[kind_of_codes(column.kind, column.logarithm)]
             good, expected = kind.contains(seen), kind.support
         if not np.all(good):
             raise InputError(f"x of column {column.name!r} must hold {expected}; got {seen[~good][0]:g}.")

@@ -19,6 +19,27 @@ def unwrap(distribution: tfd.Distribution) -> tfd.Distribution:
     return getattr(distribution, "tensor_distribution", distribution)
 
 
+def at_rows(distribution: tfd.Distribution, x: tf.Tensor) -> tfd.Distribution:
+    """Return p(x'|z) whose counts have the rates of rows x, as the size of these multiplies them.
+
+    The distributions of the values of x' are then independent, and its log-density at x is unchanged. A
+    distribution of anything but rows with a size is returned as it is.
+
+    Args:
+      distribution: p(x'|z), batch [...].
+      x: Rows, [..., D], whose batch broadcasts to that of the distribution.
+    """
+    p: Any = unwrap(distribution)
+    if hasattr(p, "at_rows"):
+        return p.at_rows(x)
+    if not hasattr(p, "reinterpreted_batch_ndims"):
+        return distribution
+    inner = at_rows(p.distribution, x)
+    if inner is p.distribution:
+        return distribution
+    return tfd.Independent(inner, p.reinterpreted_batch_ndims)
+
+
 class LibraryDistribution(ReprMixin, tfd.Distribution):
     """Base class of the distributions that do not extend a distribution of TFP.
 

@@ -1,6 +1,7 @@
 """Distribution of table rows, p(x|z): a product over columns of different kinds.
 
-A kind is a string: a key of `KINDS`, or one of `SIZED`, such as "categorical:K" for classes 0 to K - 1.
+A kind is a string: a key of `KINDS`, one of `SIZED`, such as "categorical:K" for classes 0 to K - 1, or one
+of `SCALED`, such as "size:0.5" for the logarithm of the size of a row in units of 0.5.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ SIZED: dict[str, Callable[[int], Elementwise]] = {
     "categorical": values.categorical,
     "ordinal": values.ordinal,
 }
+# Kinds of a scale, which stands behind a colon.
+SCALED: dict[str, Callable[[float], Elementwise]] = {"size": values.size}
 
 
 def kind_of(name: str) -> Elementwise:
@@ -47,14 +50,26 @@ def kind_of(name: str) -> Elementwise:
     """
     if name in KINDS:
         return KINDS[name]
-    family, _, levels = name.partition(":")
-    if family in SIZED and levels.isdecimal() and int(levels) >= 2:
-        return SIZED[family](int(levels))
-    sized = " or ".join(f"{family}:K" for family in SIZED)
+    family, _, words = name.partition(":")
+    if family in SIZED and words.isdecimal() and int(words) >= 2:
+        return SIZED[family](int(words))
+    if family in SCALED and (scale := _scale(words)):
+        return SCALED[family](scale)
+    sized = ", ".join(f"{family}:K" for family in SIZED)
+    scaled = " or ".join(f"{family}:SCALE" for family in SCALED)
     raise InputError(
-        f"The kind of a column must be one of {', '.join(KINDS)} or {sized} with K of 2 or more levels; "
-        f"got {name!r}."
+        f"The kind of a column must be one of {', '.join(KINDS)}, {sized} with K of 2 or more levels, or "
+        f"{scaled} with a SCALE above 0; got {name!r}."
     )
+
+
+def _scale(words: str) -> float:
+    """Return the scale behind the name of a kind; 0 if there is none."""
+    try:
+        scale = float(words)
+    except ValueError:
+        return 0.0
+    return scale if 0 < scale < np.inf else 0.0
 
 
 class Columns(LibraryDistribution):
@@ -89,6 +104,11 @@ class Columns(LibraryDistribution):
     def _joined(self, values: Sequence[tf.Tensor]) -> tf.Tensor:
         """Join one tensor [..., D_i] for each part in the order of the columns, [..., D]."""
         return tf.gather(tf.concat(values, axis=-1), self._order, axis=-1)
+
+    @property
+    def size_index(self) -> int | None:
+        """Index of the column that is the size of its row; None without one, or where the size is given."""
+        return None
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         own = [tf.gather(x, place, axis=-1) for place in self.places]
@@ -129,6 +149,110 @@ class Columns(LibraryDistribution):
         return self._joined([part.variance() for part in self.parts])
 
 
+class SizedColumns(Columns):
+    """Columns of which one holds the size of its row, which multiplies the rates of counts.
+
+    p(x|z) = p(size|z) prod_d p(x_d|z, size), where the first parameter of a count, the logarithm of its rate,
+    has the logarithm of the size added. The factors depend on x by the size alone, so that the batch member d
+    of `log_prob` is log p(x_d|z, size) at the size that x holds. `sample` draws the size first. The mean and
+    the variance of a count are those over all sizes; its mode is that at the mode of the logarithm.
+
+    Args:
+      kinds: Families of the columns, one for each part; that of one part is a size.
+      params: Parameters of the parts, [..., D_i, n_i] each.
+      places: Indices of the columns of each part.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[Elementwise],
+        params: Sequence[tf.Tensor],
+        places: Sequence[Sequence[int]],
+        name: str = "sized_columns",
+    ) -> None:
+        self._kinds, self._params = list(kinds), list(params)
+        [self._own] = [i for i, family in enumerate(self._kinds) if family.log_size]
+        super().__init__(
+            [family.make(p) for family, p in zip(self._kinds, self._params, strict=True)], places, name
+        )
+
+    @property
+    def size_index(self) -> int:
+        """Index of the column that is the size of its row."""
+        return self.places[self._own][0]
+
+    @property
+    def needed(self) -> tf.Tensor:
+        """Mask of the columns that are never missing, [D]."""
+        return tf.range(len(self._order)) == self.size_index
+
+    def _of_size(self, x: tf.Tensor) -> list[tfd.Distribution]:
+        """Return the parts at the size of rows, whose column [...] has the values x."""
+        log_size = (x * self._kinds[self._own].log_size)[..., tf.newaxis, tf.newaxis]
+        return [
+            family.make(p + log_size * tf.one_hot(0, family.n, dtype=p.dtype)) if family.takes_size else part
+            for family, p, part in zip(self._kinds, self._params, self.parts, strict=True)
+        ]
+
+    def at_rows(self, x: tf.Tensor) -> Columns:
+        """Return the independent columns at the size of rows x [..., D], see `base.at_rows`."""
+        x = tf.convert_to_tensor(x, self.dtype)
+        return Columns(self._of_size(x[..., self.size_index]), self.places)
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        return self.at_rows(x).log_prob(x)
+
+    def of_column(self, index: int, name: str, values: tf.Tensor) -> tf.Tensor:
+        """Return a function of the distribution of one column, which no count has without its size."""
+        [part] = [i for i, place in enumerate(self.places) if index in place]
+        if self._kinds[part].takes_size:
+            raise InputError("The counts of a row depend on its size: give it by at_rows.")
+        return super().of_column(index, name, values)
+
+    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+        seeds = split(seed, len(self.parts))
+        size = self.parts[self._own].sample(n, seed=seeds[self._own])  # p(size|z)
+        parts = self._of_size(size[..., 0])
+        drawn = [
+            size if family.log_size else part.sample(() if family.takes_size else n, seed=own)
+            for family, part, own in zip(self._kinds, parts, seeds, strict=True)
+        ]
+        return self._joined(drawn)
+
+    def _sizes(self) -> tfd.Distribution:
+        """Return the distribution of the size, batch [..., 1]."""
+        factor, own = self._kinds[self._own].log_size, self.parts[self._own]
+        return tfd.LogNormal(factor * own.mean(), factor * own.stddev())
+
+    def _mean(self) -> tf.Tensor:
+        size = self._sizes().mean()
+        means = [part.mean() for part in self.parts]
+        return self._joined(
+            [m * size if family.takes_size else m for family, m in zip(self._kinds, means, strict=True)]
+        )
+
+    def _variance(self) -> tf.Tensor:
+        """Return variances; a count is a Poisson variable whose rate, random or not, the size s multiplies.
+
+        With the rate R at size 1, its variance is E[s] E[R] + E[s^2] Var[R] + Var[s] E[R]^2.
+        """
+        sizes = self._sizes()
+        first, spread = sizes.mean(), sizes.variance()
+
+        def variance(family: Elementwise, part: tfd.Distribution) -> tf.Tensor:
+            if not family.takes_size:
+                return part.variance()
+            mean = part.mean()
+            of_rate = part.variance() - mean
+            return first * mean + (spread + tf.square(first)) * of_rate + spread * tf.square(mean)
+
+        return self._joined([variance(*pair) for pair in zip(self._kinds, self.parts, strict=True)])
+
+    def _mode(self) -> tf.Tensor:
+        parts = self._of_size(self.parts[self._own].mode()[..., 0])
+        return self._joined([part.mode() for part in parts])
+
+
 def params_size(columns: Sequence[str]) -> int:
     """Return the number of parameters of a row, those that are trained numbers among them.
 
@@ -144,14 +268,15 @@ def columns_of(params: tf.Tensor, columns: Sequence[str]) -> Columns:
     Columns of the same kind share one distribution, so a wide table takes few operations.
     """
     starts = np.cumsum([0, *(kind_of(name).n for name in columns)])
-    parts, places = [], []
-    for name in dict.fromkeys(columns):
-        kind = kind_of(name)
-        place = [i for i, other in enumerate(columns) if other == name]
-        indices = starts[place][:, None] + np.arange(kind.n)  # [D_i, n]
-        parts.append(kind.make(tf.gather(params, indices, axis=-1)))
-        places.append(place)
-    return Columns(parts, places)
+    kinds = {name: kind_of(name) for name in columns}
+    places = [[i for i, other in enumerate(columns) if other == name] for name in kinds]
+    own = []
+    for family, place in zip(kinds.values(), places, strict=True):
+        indices = starts[place][:, None] + np.arange(family.n)  # [D_i, n]
+        own.append(tf.gather(params, indices, axis=-1))
+    if any(family.log_size for family in kinds.values()):
+        return SizedColumns(list(kinds.values()), own, places)
+    return Columns([family.make(p) for family, p in zip(kinds.values(), own, strict=True)], places)
 
 
 def inputs(x: tf.Tensor, columns: Sequence[str]) -> tf.Tensor:
@@ -192,6 +317,8 @@ def first_misfit(x: np.ndarray, columns: Sequence[str]) -> str:
     for i, name in enumerate(columns):
         seen = x[..., i][~np.isnan(x[..., i])]
         kind = kind_of(name)
+        if kind.log_size and seen.size < x[..., i].size:
+            return f"column {i}, the size of the rows, which no row may lack, with missing values"
         if not np.all(kind.contains(seen)):
             return f"column {i} ({name}: {kind.support}) with values from {seen.min():g} to {seen.max():g}"
     return ""

@@ -9,7 +9,7 @@ ones. `probvae.sampling.imputation` fills them in.
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from probvae.distributions.base import Wrapper
+from probvae.distributions.base import Wrapper, at_rows
 from probvae.errors import InputError
 from probvae.seeds import Seed
 
@@ -20,7 +20,8 @@ class SeenValues(Wrapper):
     """Product over independent values whose `log_prob` leaves out the missing values (nan) of x.
 
     Everything else (`sample`, `mean`, ...) is that of the product. If the factors are whole pixels, a pixel
-    is left out if all its values are missing; `log_prob` is nan if only some are.
+    is left out if all its values are missing; `log_prob` is nan if only some are. It is nan, too, without the
+    size of a row (`columns.SizedColumns`), which no row may lack.
 
     Args:
       distribution: Product over all values, a `tfd.Independent`.
@@ -42,11 +43,18 @@ class SeenValues(Wrapper):
         factors = self.distribution.distribution  # batch shape [..., *E] without the event axes of a factor
         within = list(range(-factors.event_shape.rank, 0))  # axes of a factor: none, or channels of a pixel
         missing = tf.reduce_all(tf.math.is_nan(x), axis=within, keepdims=True)
+        if (needed := getattr(factors, "needed", None)) is not None:
+            missing = missing & tf.logical_not(needed)
         # Outside the support the gradient could be nan.
         log_prob = factors.log_prob(tf.where(missing, IN_SUPPORT, x))
         missing = tf.squeeze(missing, axis=within) if within else missing
         ndims = self.event_shape.rank - factors.event_shape.rank
         return tf.reduce_sum(tf.where(missing, 0.0, log_prob), axis=list(range(-ndims, 0)))
+
+    def at_rows(self, x: tf.Tensor) -> tfd.Distribution:
+        """Return the distribution with the rates of rows x, see `base.at_rows`."""
+        inner = at_rows(self.distribution, x)
+        return self if inner is self.distribution else SeenValues(inner)
 
     def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         return self.distribution.sample(n, seed=seed)

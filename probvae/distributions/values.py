@@ -52,6 +52,9 @@ class Elementwise(NamedTuple):
       in_browser: Whether the script of the explorer's page can compute the distribution.
       trained: Initial values of the last parameters where these belong to a column of a table and not to a
         row: trained numbers, the same for every z.
+      takes_size: Whether the first parameter is the logarithm of a rate, which the size of a row multiplies.
+      log_size: Factor from x to the logarithm of the size of its row, for the column that holds it; 0 for all
+        others.
       spread: Function from a column of a table [..., 1] to its inputs of an encoder [..., K']; None for
         `inputs`.
     """
@@ -71,6 +74,8 @@ class Elementwise(NamedTuple):
     grey_levels: bool = False
     in_browser: bool = False
     trained: tuple[float, ...] = ()
+    takes_size: bool = False
+    log_size: float = 0.0
     spread: Callable[[tf.Tensor], tf.Tensor] | None = None
 
 
@@ -305,6 +310,11 @@ def _stairs(x: tf.Tensor, levels: int) -> tf.Tensor:
     return tf.where(above > 1.0, 1.0, tf.where(above < 0.0, 0.0, above))  # nan stays nan
 
 
+def size(scale: float) -> Elementwise:
+    """Return the family of normals of x, where exp(scale x) is the size of the row."""
+    return NORMAL._replace(log_size=scale, in_browser=False)
+
+
 _number = partial(
     Elementwise,
     support="finite numbers",
@@ -322,6 +332,7 @@ _count = partial(
     to_support=tfb.Softplus,
     whole=True,
     counts=True,
+    takes_size=True,
     in_browser=True,
 )
 

@@ -30,8 +30,9 @@ def imputation_coverage(
     x = vae.sample(num_simulations, seed=seed_x).numpy()
     rng = np.random.default_rng(np.abs(seed_hidden.numpy()))
     flat = x.reshape(len(x), -1)
-    every, chosen = np.arange(len(x)), rng.integers(0, flat.shape[1], len(x))
-    hidden = rng.random(flat.shape) < 0.5
+    places = np.flatnonzero(vae.contract.may_be_missing)
+    every, chosen = np.arange(len(x)), places[rng.integers(0, len(places), len(x))]
+    hidden = (rng.random(flat.shape) < 0.5) & vae.contract.may_be_missing.reshape(-1)
     hidden[every, chosen] = True
     seen = np.where(hidden, np.nan, flat).reshape(x.shape)
     with warnings.catch_warnings():

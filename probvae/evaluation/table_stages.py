@@ -97,7 +97,7 @@ def imputation(evaluation: Evaluation) -> None:
         return
     x = evaluation.test.x[:IMPUTED]
     rng = np.random.default_rng([evaluation.options.seed, 23])
-    hidden = ~np.isnan(x) & (rng.random(x.shape) < HELD_OUT)
+    hidden = ~np.isnan(x) & (rng.random(x.shape) < HELD_OUT) & vae.contract.may_be_missing
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of few effective draws, which a note counts
         seen = np.where(hidden, np.nan, x).astype(np.float32)

@@ -162,6 +162,13 @@ def _describe_table(schema: Schema) -> list[str]:
         "x [B, D], which signatures whose names end in `_x` and ONNX files take and give, holds the columns "
         f"in the order of `{SCHEMA}`, that of their names.",
     ]
+    for column in schema.columns:
+        if column.is_size:
+            parts.append(
+                f"The column {code(column.name)} is the size of its row, and never missing. It multiplies "
+                "the rates of the counts of its row, relative to exp(location). Means of counts that are "
+                "decoded of z are those over all sizes."
+            )
     if schema.missing_cells:
         cells = ", ".join(map(code, schema.missing_cells))
         words = f"In files, empty cells and {cells} stood for missing values"

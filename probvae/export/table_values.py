@@ -33,6 +33,7 @@ SUPPORT: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "student_t": tf.math.is_finite,
     "lognormal": _is_positive,
     "log_student_t": _is_positive,
+    "size": _is_positive,
     "continuous_bernoulli": lambda v: (v >= 0) & (v <= 1),
     "poisson": _is_count,
     "negative_binomial": _is_count,
@@ -100,7 +101,9 @@ class Table:
             make(*(schema.columns[i] for i in places)) for make, places in self._places
         ]
         self.resources = [group.resource for group in self._groups if group.resource is not None]
-        self._expected = [_expected(column, schema.missing) for column in schema.columns]
+        self._may_be_missing = np.array([schema.missing and not column.is_size for column in schema.columns])
+        allowed = zip(schema.columns, self._may_be_missing, strict=True)
+        self._expected = [_expected(column, missing) for column, missing in allowed]
 
     def encode(self, cells: dict[str, tf.Tensor], seed: tf.Tensor) -> Coded:
         """Return the codes of columns, and what is wrong in each row; `seed` is not used."""
@@ -112,7 +115,7 @@ class Table:
         codes, good, missing, slopes = (
             tf.gather(tf.concat(part, axis=1), back, axis=1) for part in zip(*parts, strict=True)
         )
-        bad = ~good & ~missing if self._schema.missing else ~good | missing
+        bad = (~good | missing) & ~(missing & self._may_be_missing)
         x = tf.where(bad, np.float32(0), tf.where(missing, np.float32(np.nan), codes))  # 0 is always a code
         first = tf.argmax(tf.cast(bad, tf.int8), axis=1)
         problem = tf.where(tf.reduce_any(bad, axis=1), tf.gather(tf.constant(self._expected), first), "")

@@ -15,7 +15,7 @@ from tensorflow_probability import distributions as tfd
 
 from probvae.arguments import count
 from probvae.data.labels import is_one_hot
-from probvae.distributions.base import LibraryDistribution
+from probvae.distributions.base import LibraryDistribution, at_rows
 from probvae.distributions.support import FINITE
 from probvae.errors import InputError
 from probvae.models.contexts import context
@@ -181,8 +181,9 @@ class ConditionalVAE(VAE):
         return self.likelihood(z, y, training).log_prob(x)
 
     def likelihood_at(self, z: tf.Tensor, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        """Return p(x|z, y) at the y of joined examples."""
-        return self.likelihood(z, self.split(x)[1], training)
+        """Return p(x|z, y) at the y of joined examples, and at their size, where the model has one."""
+        values, y = self.split(x)
+        return at_rows(self.likelihood(z, y, training), values)
 
     def joint(self) -> tfd.JointDistribution:
         """Return p(z) p(x|z, y) as a joint distribution of `z` and the joined example `x`, to be pinned at x.

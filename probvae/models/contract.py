@@ -42,9 +42,14 @@ class Contract(NamedTuple):
     alone: Shape | None = None
 
     @property
+    def may_be_missing(self) -> np.ndarray:
+        """The mask of the values that may be missing, NaN, bool [*E]."""
+        return np.asarray(self.contains(np.full([1, *self.event_shape], np.nan, np.float32))[0], bool)
+
+    @property
     def missing(self) -> bool:
-        """True if values may be missing, NaN."""
-        return bool(np.all(self.contains(np.full([1, *self.event_shape], np.nan, np.float32))))
+        """True if values of x may be missing; False for examples that hold y, too."""
+        return self.alone is None and bool(np.any(self.may_be_missing))
 
     def check(self, x: Any, what: str = "x", *, batch: bool = False) -> Any:
         """Check examples, and return them as numbers of the model's type.

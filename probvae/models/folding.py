@@ -10,7 +10,7 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
-from probvae.distributions.base import Wrapper
+from probvae.distributions.base import Wrapper, at_rows
 from probvae.distributions.layers import distribution_at, is_function, one_at_a_time
 from probvae.objectives import memory
 from probvae.seeds import Seed
@@ -118,6 +118,12 @@ class UnfoldedBatch(Wrapper):
 
     def _shape_tensors(self) -> tuple[Any, Any]:
         return self.leading, self.distribution.event_shape_tensor()
+
+    def at_rows(self, x: tf.Tensor) -> tfd.Distribution:
+        """Return the distribution with the rates of rows x, see `base.at_rows`."""
+        full = tf.broadcast_to(x, tf.concat([self.leading, self.event_shape_tensor()], 0))
+        inner = at_rows(self.distribution, tf.reshape(full, [-1, *self.event_shape]))
+        return self if inner is self.distribution else UnfoldedBatch(inner, self.leading)
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         event_shape = self.event_shape_tensor()

@@ -15,7 +15,7 @@ from probvae.config.architecture import Architecture
 from probvae.data.arrays import Array
 from probvae.data.schema import Schema
 from probvae.display import kind
-from probvae.distributions.base import unwrap
+from probvae.distributions.base import at_rows, unwrap
 from probvae.distributions.support import support_of
 from probvae.errors import InputError
 from probvae.inference.marginal import Marginal
@@ -180,8 +180,8 @@ class VAE(KerasModel):
         return None
 
     def likelihood_at(self, z: tf.Tensor, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        """Return p(x|z), at the y of the examples x where the model has one."""
-        return self.likelihood(z, training=training)
+        """Return p(x|z) of the examples x: at their y, and their size, where the model has one."""
+        return at_rows(self.likelihood(z, training=training), x)
 
     def of_class(self, label: int | str | None) -> "VAE":
         """Return the model of one class, or this model if it has no classes.
@@ -254,7 +254,13 @@ class VAE(KerasModel):
         return num_samples
 
     def decoded_draws(
-        self, z: tf.Tensor, seed: Seed, y: tf.Tensor | None = None, *, loop: bool = False
+        self,
+        z: tf.Tensor,
+        seed: Seed,
+        y: tf.Tensor | None = None,
+        *,
+        rows: tf.Tensor | None = None,
+        loop: bool = False,
     ) -> tf.Tensor:
         """Draw x [N, *E] from p(x|z) at z [N, L], and y [N, C] where that is given.
 
@@ -265,17 +271,21 @@ class VAE(KerasModel):
           z: Latent variables [N, L].
           seed: Seed of the draws.
           y: The y of z, for a conditional model.
+          rows: Examples [N, *E] whose size the counts of the draws have, where the model has one; None for
+            sizes that are drawn, too.
           loop: Whether a graph draws in blocks too, in a loop, which has no gradient; without y only.
         """
         given = () if y is None else (y,)
 
         def draw(start: int, stop: int, seed: tf.Tensor) -> tf.Tensor:
             if loop:
-                return self._folded_decoder.in_loop(z[start:stop]).sample(seed=seed)
-            return self.likelihood(z[start:stop], *(y[start:stop] for y in given)).sample(seed=seed)
+                p = self._folded_decoder.in_loop(z[start:stop])
+            else:
+                p = self.likelihood(z[start:stop], *(y[start:stop] for y in given))
+            return (p if rows is None else at_rows(p, rows[start:stop])).sample(seed=seed)
 
-        rows = tf.shape(z)[0] if z.shape[0] is None else z.shape[0]
-        return memory.draw_in_blocks(draw, rows, self.params_size, as_seed(seed), loop=loop)
+        number = tf.shape(z)[0] if z.shape[0] is None else z.shape[0]
+        return memory.draw_in_blocks(draw, number, self.params_size, as_seed(seed), loop=loop)
 
     def reconstruct(self, x: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         """Return the mean of p(x|z) at one draw z ~ q(z|x), of the shape of x."""

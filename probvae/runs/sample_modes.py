@@ -84,7 +84,7 @@ def _given(run: Run, options: SampleOptions) -> Result:
     if run.schema is None or not run.schema.is_table:
         raise InputError("--given is for models of tables, whose columns have names: leave it out.")
     drawn = sample_given(vae, parse(run.schema, options.given), num, seed=fold_in(options.seed, 3))
-    samples = decode(vae, drawn.z, seed=options.seed)._replace(x=drawn.x)
+    samples = decode(vae, drawn.z, rows=drawn.x, seed=options.seed)._replace(x=drawn.x)
     lines = [
         f"given {', '.join(options.given)}",
         f"log-probability of the conditions {drawn.log_probability:.3f} ± {drawn.standard_error:.3f} nats, "

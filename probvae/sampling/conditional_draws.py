@@ -50,7 +50,8 @@ def sample_given(
     values), and weighed by p(z) P(conditions|z) / r(z), r being the density of both halves together; a range
     or a set has its probability under p(x|z). The rows come from z resampled by weight, and the columns in
     ranges and sets from p(x|z) within these; no row is rejected. Draws of z are added until their effective
-    sample size is the number of rows, or the time is over.
+    sample size is the number of rows, or the time is over. Where a column is the size of the rows, a size
+    that meets its condition is drawn with each z, and the counts have their probability given this size.
 
     Args:
       vae: Model of a table, with its schema.
@@ -80,12 +81,14 @@ def sample_given(
     fills = _fills(vae, conditions, np.asarray(seed_fill)) if vae.schema.missing else None
     step = _weighted(vae, conditions, fills)
     z: list[np.ndarray] = []
+    sizes: list[np.ndarray] = []
     log_w: list[np.ndarray] = []
     size, start = 0.0, time.monotonic()
     while size < num_draws and (not z or time.monotonic() - start < seconds):
-        drawn, weights = step(fold_in(seed_z, len(z)))
-        z.append(drawn.numpy())
-        log_w.append(weights.numpy().astype(np.float64))
+        drawn = step(fold_in(seed_z, len(z)))
+        z.append(drawn.z.numpy())
+        sizes.append(drawn.sizes.numpy())
+        log_w.append(drawn.log_weights.numpy().astype(np.float64))
         size = _effective(np.concatenate(log_w))
     weights = np.concatenate(log_w)
     if size < FEWEST:
@@ -100,7 +103,7 @@ def sample_given(
     log_mean = float(log_mean_exp(weights))
     relative = np.exp(weights - log_mean)
     return ConditionalDraws(
-        _rows_at(vae, conditions, tf.constant(rows), seed_x),
+        _rows_at(vae, conditions, tf.constant(rows), seed_x, np.concatenate(sizes)[chosen]),
         rows,
         size,
         log_mean,
@@ -147,6 +150,7 @@ def _fills(vae: VAE, conditions: Sequence[Condition], seed: np.ndarray) -> np.nd
     assert vae.schema is not None
     rng = np.random.default_rng(np.abs(seed.astype(np.int64)))
     rows = np.full([FILLS, len(vae.schema.names)], np.nan, np.float32)
+    rows[:, [column.is_size for column in vae.schema.columns]] = 0.0  # a typical one; none may be missing
     for condition in conditions:
         if condition.codes is not None:
             codes = np.array(condition.codes)
@@ -162,33 +166,73 @@ def _fills(vae: VAE, conditions: Sequence[Condition], seed: np.ndarray) -> np.nd
     return rows
 
 
+class _Weighted(NamedTuple):
+    """Draws of z [S, L], codes of the sizes of rows [S], 0 where rows have none, and log-weights [S]."""
+
+    z: tf.Tensor
+    sizes: tf.Tensor
+    log_weights: tf.Tensor
+
+
 def _weighted(
     vae: VAE, conditions: Sequence[Condition], fills: np.ndarray | None
-) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Return a compiled function from a seed to draws z [S, L] and their log-weights [S]."""
+) -> Callable[[tf.Tensor], _Weighted]:
+    """Return a compiled function from a seed to weighted draws."""
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([2], tf.int32)])
-    def step(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def step(seed: tf.Tensor) -> _Weighted:
         seed_p, seed_q = split(seed, 2)
         if fills is None:
             z = vae.prior.sample(BLOCK, seed=seed_p)
-            return z, log_probability(vae, conditions, z)
+            sizes = _sizes(vae, conditions, z, fold_in(seed, 2))
+            return _Weighted(z, sizes, log_probability(vae, conditions, z, sizes))
         q = vae.posterior(tf.constant(fills))  # q(z|x) at M rows
         z_q = tf.reshape(q.sample(BLOCK // 2 // FILLS, seed=seed_q), [BLOCK // 2, -1])
         z = tf.identity(tf.concat([vae.prior.sample(BLOCK // 2, seed=seed_p), z_q], axis=0))
+        sizes = _sizes(vae, conditions, z, fold_in(seed, 2))
         log_p = vae.prior.log_prob(z)
         log_q = tf.reduce_logsumexp(q.log_prob(z[:, tf.newaxis]), axis=1) - np.log(FILLS)
         log_r = tf.reduce_logsumexp(tf.stack([log_p, log_q]), axis=0) - np.log(2)  # r(z)
-        return z, log_p + log_probability(vae, conditions, z) - log_r
+        return _Weighted(z, sizes, log_p + log_probability(vae, conditions, z, sizes) - log_r)
 
     return step
 
 
-def log_probability(vae: VAE, conditions: Sequence[Condition], z: tf.Tensor) -> tf.Tensor:
-    """Return log P(conditions|z), [S], at z [S, L]; single values of real columns count by their density."""
+def _sizes(vae: VAE, conditions: Sequence[Condition], z: tf.Tensor, seed: Seed) -> tf.Tensor:
+    """Draw codes of sizes [S] from p(size|z), or from p(size | condition, z), at z [S, L].
+
+    Where the columns have no size, the result is 0.
+    """
+    if vae.schema is None or not any(column.is_size for column in vae.schema.columns):
+        return tf.zeros_like(z[:, 0])
     columns = columns_in(vae.likelihood(z))
-    parts = [_log_probability(columns, condition) for condition in conditions]
+    own = [condition for condition in conditions if condition.index == columns.size_index]
+    return _drawn(columns, own[0], seed) if own else columns.sample(seed=seed)[:, columns.size_index]
+
+
+def log_probability(vae: VAE, conditions: Sequence[Condition], z: tf.Tensor, sizes: Any = None) -> tf.Tensor:
+    """Return log P(conditions|z), [S], at z [S, L]; single values of real columns count by their density.
+
+    Args:
+      vae: Model of a table.
+      conditions: Conditions on its columns.
+      z: Draws [S, L].
+      sizes: Codes of the sizes of rows [S], where the columns have one, at which the counts have their
+        probability. The mean over sizes from p(size | condition, z) is P(conditions|z).
+    """
+    columns = columns_in(vae.likelihood(z))
+    i = columns.size_index
+    parts = [_log_probability(columns, condition) for condition in conditions if condition.index == i]
+    if i is not None:
+        columns = columns.at_rows(_rows_of_size(columns, sizes))
+    parts += [_log_probability(columns, condition) for condition in conditions if condition.index != i]
     return tf.add_n(parts)
+
+
+def _rows_of_size(columns: Any, sizes: Any) -> tf.Tensor:
+    """Return rows [S, D] that hold the codes [S] of their sizes and nothing else."""
+    own = tf.one_hot(columns.size_index, columns.batch_shape[-1], dtype=columns.dtype)
+    return tf.cast(sizes, columns.dtype)[:, tf.newaxis] * own
 
 
 def columns_in(distribution: Any) -> Any:
@@ -227,15 +271,26 @@ def _is_upper(columns: Any, condition: Condition) -> tf.Tensor:
     return columns.moment_of_column(condition.index, "mean") < condition.low
 
 
-def _rows_at(vae: VAE, conditions: Sequence[Condition], z: tf.Tensor, seed: Seed) -> np.ndarray:
-    """Return draws of rows from p(x | conditions, z) at z [N, L], [N, D]."""
-    rows = vae.decoded_draws(z, fold_in(seed, -1)).numpy()
+def _rows_at(
+    vae: VAE, conditions: Sequence[Condition], z: tf.Tensor, seed: Seed, sizes: Any = None
+) -> np.ndarray:
+    """Return draws of rows [N, D] from p(x | conditions, z, size) at z [N, L] and codes of sizes [N]."""
     columns = columns_in(vae.likelihood(z))
+    i = columns.size_index
+    given = None if i is None else _rows_of_size(columns, sizes)
+    rows = vae.decoded_draws(z, fold_in(seed, -1), rows=given).numpy()
+    if i is not None:
+        rows[:, i], columns = sizes, columns.at_rows(given)
     for condition in conditions:
-        own = fold_in(as_seed(seed), condition.index)
-        draw = _of_codes if condition.codes is not None else _of_range
-        rows[:, condition.index] = draw(columns, condition, own).numpy()
+        if condition.index != i:
+            own = fold_in(as_seed(seed), condition.index)
+            rows[:, condition.index] = _drawn(columns, condition, own).numpy()
     return rows
+
+
+def _drawn(columns: Any, condition: Condition, seed: Seed) -> tf.Tensor:
+    """Draw the codes of a column within its condition, [S]."""
+    return (_of_codes if condition.codes is not None else _of_range)(columns, condition, seed)
 
 
 def _of_codes(columns: Any, condition: Condition, seed: Seed) -> tf.Tensor:

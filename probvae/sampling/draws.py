@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from probvae.arguments import class_of, count, instance
+from probvae.distributions.base import at_rows
 from probvae.errors import InputError
 from probvae.inference.blocks import accepted, as_data, in_blocks
 from probvae.models.contract import check_latents
@@ -42,13 +43,22 @@ class Samples(NamedTuple):
     mode: np.ndarray | None = None
 
 
-def decode(vae: VAE, z: np.ndarray, *, x: np.ndarray | None = None, seed: Seed = 0) -> Samples:
+def decode(
+    vae: VAE,
+    z: np.ndarray,
+    *,
+    x: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
+    seed: Seed = 0,
+) -> Samples:
     """Decode values of z.
 
     Args:
       vae: Model.
       z: Values [..., L].
       x: Data [N, *E] for log-likelihoods at z [..., N, L], or None.
+      rows: Rows of a table [N, D] at z [N, L], whose size the counts have if the model has one; None for
+        draws of sizes, too, and means over them.
       seed: Seed of the draws of x.
 
     Returns:
@@ -65,12 +75,13 @@ def decode(vae: VAE, z: np.ndarray, *, x: np.ndarray | None = None, seed: Seed =
     names += ["stddev", "mode"] if is_table else []
     names += ["log_likelihood"] if x is not None else []
 
-    def decode_block(rows: slice) -> list[tf.Tensor]:
-        p = vae.likelihood(tf.constant(flat[rows]))  # p(x|z)
-        parts = [p.mean(), p.sample(seed=fold_in(seed, rows.start)), vae.prior.log_prob(flat[rows])]
+    def decode_block(block: slice) -> list[tf.Tensor]:
+        p = vae.likelihood(tf.constant(flat[block]))  # p(x|z)
+        p = p if rows is None else at_rows(p, rows[block])
+        parts = [p.mean(), p.sample(seed=fold_in(seed, block.start)), vae.prior.log_prob(flat[block])]
         parts += [p.stddev(), p.mode()] if is_table else []
         if x is not None:
-            parts.append(p.log_prob(x[np.arange(rows.start, rows.stop) % len(x)]))
+            parts.append(p.log_prob(x[np.arange(block.start, block.stop) % len(x)]))
         return parts
 
     joined = in_blocks(decode_block, len(flat), _block_size(vae))

@@ -13,6 +13,7 @@ from probvae.config.choices import column_sizes
 from probvae.data.kinds import central_levels
 from probvae.data.schema import Schema
 from probvae.distributions import traces
+from probvae.distributions.base import at_rows
 from probvae.errors import InputError
 from probvae.inference.blocks import as_data, in_blocks
 from probvae.models.vae import VAE
@@ -230,7 +231,7 @@ def _impute_block(
         p[seen] = x[seen, i, None] == np.arange(counts[i])
         if counts[i] > 2:  # a mean of the indices of levels means nothing
             mean[:, i] = central_levels(p, levels[i])
-    draws = redraw(np.concatenate(log_w), np.concatenate(z), seeds).numpy()
+    draws = redraw(x, np.concatenate(log_w), np.concatenate(z), seeds).numpy()
     ends = np.empty([0, *x.shape], np.float32)
     if quantiles:
         ends = weighted_quantiles(np.concatenate(drawn), np.concatenate(log_w), quantiles)
@@ -312,7 +313,7 @@ def _compile(vae: VAE) -> tuple[Callable[..., Any], Callable[..., tf.Tensor]]:
             x, seed = example
             seed_z, seed_x = split(fold_in(seed, chunk), 2)
             terms = log_terms(vae, x[tf.newaxis], num_samples=num_samples, seed=seed_z)  # z ~ q(z|x_seen)
-            p = vae.likelihood(terms.z)  # p(x|z)
+            p = at_rows(vae.likelihood(terms.z), x[tf.newaxis])  # p(x|z), at the size of the row
             parts = (terms.log_weights, terms.z, p.mean(), p.sample(seed=seed_x))
             return tuple(part[:, 0] for part in parts)
 
@@ -321,18 +322,21 @@ def _compile(vae: VAE) -> tuple[Callable[..., Any], Callable[..., tf.Tensor]]:
 
     weights, latents = tf.TensorSpec([None, None]), tf.TensorSpec([None, None, vae.latent_dim])
 
-    @tf.function(autograph=False, input_signature=[weights, latents, pairs, number])
-    def redraw(log_w: tf.Tensor, z: tf.Tensor, seeds: tf.Tensor, num_draws: tf.Tensor) -> tf.Tensor:
+    @tf.function(autograph=False, input_signature=[batch, weights, latents, pairs, number])
+    def redraw(
+        x: tf.Tensor, log_w: tf.Tensor, z: tf.Tensor, seeds: tf.Tensor, num_draws: tf.Tensor
+    ) -> tf.Tensor:
         def draw(example: tuple[tf.Tensor, ...]) -> tf.Tensor:
-            log_w, z, seed = example
+            x, log_w, z, seed = example
             seed_z, seed_x = split(fold_in(seed, 0), 2)
             chosen = tf.random.stateless_categorical(log_w[tf.newaxis], num_draws, seed_z)[0]  # [R]
-            return vae.decoded_draws(tf.gather(z, chosen), seed_x, loop=True)  # [R, *E]
+            rows = tf.repeat(x[tf.newaxis], num_draws, axis=0)
+            return vae.decoded_draws(tf.gather(z, chosen), seed_x, rows=rows, loop=True)  # [R, *E]
 
         log_w = tf.transpose(log_w - tf.reduce_max(log_w, axis=0))  # [N, K]
-        examples = (log_w, tf.transpose(z, [1, 0, 2]), seeds)
+        examples = (x, log_w, tf.transpose(z, [1, 0, 2]), seeds)
         with traces.forgotten():
-            x = tf.map_fn(draw, examples, fn_output_signature=z.dtype)  # [N, R, *E]
-        return tf.reshape(tf.einsum("nr...->rn...", x), [num_draws, -1, *vae.event_shape])
+            drawn = tf.map_fn(draw, examples, fn_output_signature=z.dtype)  # [N, R, *E]
+        return tf.reshape(tf.einsum("nr...->rn...", drawn), [num_draws, -1, *vae.event_shape])
 
     return traces.once(step), traces.once(redraw)

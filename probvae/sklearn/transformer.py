@@ -14,7 +14,7 @@ from probvae.arguments import flag
 from probvae.config.architecture import Architecture
 from probvae.config.training import Training
 from probvae.data.coding import Column
-from probvae.data.kinds import kind_of_codes
+from probvae.data.kinds import distribution_of
 from probvae.data.schema import Schema
 from probvae.data.tables.frames import is_frame
 from probvae.data.tables.table_files import whole_frame
@@ -254,13 +254,14 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedMo
         kinds = fields["columns"] or ()
         if isinstance(kinds, Mapping):
             raise InputError("columns must be a sequence of kinds, one for each column of an array.")
-        columns = tuple(map(kind_of_codes, kinds))
+        columns = tuple(map(distribution_of, kinds))
         logs = [own != kind for own, kind in zip(columns, kinds, strict=True)]
         likelihood = likelihood_of(Architecture(**{**fields, "columns": columns}))
         logarithms = np.array(logs or [False] * values.shape[1])
         scaled = likelihood.standardizes() if self.standardize else np.zeros(values.shape[1], bool)
         names = list(rows.columns) if is_frame(rows) else None
         coding: Any = self.coding_ if resumes else ArrayCoding.fitted(values, scaled, logarithms, names)
+        columns = tuple(distribution_of(kind, scale=s) for kind, s in zip(kinds, coding.scale, strict=False))
         return coding.encode(values), coding, columns
 
     @staticmethod

@@ -12,8 +12,8 @@ def hide_values(vae: VAE, x: tf.Tensor, share: float, *, seed: Seed) -> tf.Tenso
     """Hide random values of random examples.
 
     An example is chosen with probability `share`. A rate is drawn from U(0, 1) for each chosen example, and
-    each of its values is hidden with this rate, so that every number of values is hidden equally often. y is
-    never hidden.
+    each of its values is hidden with this rate, so that every number of values is hidden equally often. y and
+    the size of a row are never hidden.
     Of images, pixels are hidden with all of their channels.
 
     Args:
@@ -32,6 +32,7 @@ def hide_values(vae: VAE, x: tf.Tensor, share: float, *, seed: Seed) -> tf.Tenso
     channels = shape[-1] if len(shape) == 3 else 1
     hidden = tf.random.stateless_uniform([size, math.prod(shape) // channels], seed_value) < rate
     rows = tf.reshape(x, [size, -1])
+    hidden = tf.repeat(hidden, channels, axis=1) & vae.value_contract.may_be_missing.reshape(-1)
     of_y = tf.zeros([size, tf.shape(rows)[1] - math.prod(shape)], tf.bool)
-    mask = tf.concat([tf.repeat(hidden, channels, axis=1), of_y], axis=1)
+    mask = tf.concat([hidden, of_y], axis=1)
     return tf.reshape(tf.where(mask, math.nan, rows), tf.shape(x))

@@ -8,7 +8,7 @@ from marked_cases import cases
 from probvae import Architecture
 from probvae.config.choices import COLUMNS, column_sizes
 from probvae.config.limits import num_weights
-from probvae.distributions.columns import KINDS, SIZED, inputs, kind_of
+from probvae.distributions.columns import KINDS, SCALED, SIZED, inputs, kind_of
 from probvae.likelihoods import LIKELIHOODS
 from probvae.models.building import build
 from probvae.models.networks.registry import NETWORKS
@@ -22,7 +22,7 @@ SHAPES = {
     "mlp": (2, 3),
     "gated_mlp": (7,),
 }
-KIND_OF_COLUMN = (*KINDS, "categorical:4", "categorical:9", "ordinal:4", "ordinal:2")
+KIND_OF_COLUMN = (*KINDS, "categorical:4", "categorical:9", "ordinal:4", "ordinal:2", "size:0.5")
 TABLE = {"event_shape": (len(KIND_OF_COLUMN),), "likelihood": "mixed", "columns": KIND_OF_COLUMN}
 
 
@@ -66,10 +66,12 @@ def test_weights_are_those_of_the_model(name):
 
 def test_every_network_and_column_has_a_size():
     assert SHAPES.keys() == NETWORKS.keys()
-    assert {*KINDS, *SIZED} == set(COLUMNS)
+    assert {*KINDS, *SIZED, *SCALED} == set(COLUMNS)
     for name in KIND_OF_COLUMN:
         kind, sizes = kind_of(name), column_sizes(name)
         assert (sizes.parameters, sizes.trained) == (kind.n - len(kind.trained), len(kind.trained))
+        facts = COLUMNS[name.partition(":")[0]]
+        assert (facts.takes_size, facts.is_size) == (kind.takes_size, kind.log_size > 0)
         assert sizes.inputs == inputs(tf.zeros([1, 1]), (name,)).shape[1]
         assert sizes.levels == (kind.largest + 1 if kind.discrete and not kind.counts else 0)
     assert column_sizes("unknown:3") == column_sizes("ordinal") == column_sizes("normal")

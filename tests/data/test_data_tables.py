@@ -190,8 +190,9 @@ def test_kinds_are_those_of_the_mixed_likelihood():
     assert {*coded, "lognormal", "bernoulli"} == set(tables.KINDS)  # lognormal in runs of format 2
     assert {name for name, kind in kinds.LEVELS.items() if kind.sized} == set(tables.SIZED)
     for name, kind in kinds.NUMBERS.items():
-        own = tables.kind_of(kinds.kind_of_codes(name))
+        own = tables.kind_of(kinds.distribution_of(name))
         assert (own.standardizes, own.counts) == (kind.standardized, kind.whole)
+        assert (own.log_size, own.takes_size) == (kind.is_size, kind.whole)
 
 
 # ---- missing values ------------------------------------------------------------------------------

@@ -129,9 +129,23 @@ def test_misfits_are_named():
         check_support("mixed", x)
 
 
-@pytest.mark.parametrize("name", ["gauss", "categorical", "categorical:1", "categorical:x", "categorical:-2"])
+UNKNOWN = [
+    "gauss",
+    "categorical",
+    "categorical:1",
+    "categorical:x",
+    "categorical:-2",
+    "size",
+    "size:0",
+    "size:inf",
+]
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
 def test_unknown_kinds_are_refused(name):
-    with pytest.raises(InputError, match=f"must be one of normal, .* or categorical:K .* got '{name}'"):
+    with pytest.raises(
+        InputError, match=f"must be one of normal, .* categorical:K, .* or size:SCALE .* got '{name}'"
+    ):
         kind_of(name)
 
 

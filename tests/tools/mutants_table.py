@@ -583,8 +583,8 @@ MUTANTS = [
     Mutant(
         "given_prior",
         "_weighted",
-        "log_p + log_probability(vae, conditions, z) - log_r",
-        "log_probability(vae, conditions, z) - log_r",
+        "log_p + log_probability(vae, conditions, z, sizes) - log_r",
+        "log_probability(vae, conditions, z, sizes) - log_r",
         ("test_rows_are_those_of_the_model[counts]",),
     ),
     Mutant(

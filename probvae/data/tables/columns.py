@@ -14,7 +14,7 @@ from probvae.data.tables import cells
 from probvae.data.tables.guesses import guess
 from probvae.data.tables.levels import BELOW, levels_of
 from probvae.data.tables.readings import MisfitError, Reading, read_as
-from probvae.data.tables.surveys import Survey
+from probvae.data.tables.surveys import Numbers, Survey
 from probvae.data.tables.table import WRITTEN, Source
 from probvae.data.value_types import SECONDS, UNITS
 from probvae.errors import InputError
@@ -89,6 +89,8 @@ def column(
         words = f"{word} ({reading.remark})" if reading.remark else word
         raise MisfitError(f"holds {words}, which cannot be {kind}", guessed, reading.option)
     _refuse_unfit(kind, guessed, reading)
+    if NUMBERS[kind].is_size and numbers is not None:
+        _refuse_as_size(survey, numbers)
     logarithm = bool(NUMBERS[kind].of_logarithms) and not survey.old
     return Column(name, kind, reading.type, logarithm=logarithm, **about), reason
 
@@ -106,6 +108,18 @@ def _refuse_unfit(kind: str, guessed: str, reading: Reading) -> None:
             f"{', not all of them whole' if facts.whole and not numbers.whole else ''}",
             guessed,
         )
+
+
+def _refuse_as_size(survey: Survey, numbers: Numbers) -> None:
+    if survey.missing:
+        raise MisfitError(
+            f"is the size of the rows, and no row may lack it; {survey.missing:,} of its cells are empty, "
+            f"the first in row {survey.first_missing:,}",
+            "lognormal",
+            advice="fill them in, leave these rows out, or ",
+        )
+    if numbers.low == numbers.high:
+        raise MisfitError("is the size of the rows, and the same in all of them", IGNORE)
 
 
 def label_column(what: str, name: str, survey: Survey) -> tuple[Column, Reading]:

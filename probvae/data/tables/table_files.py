@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probvae.config.choices import refuse_sizes
 from probvae.data.arrays import Array, Stored, chunks, gather, store, take
 from probvae.data.coding import Column, fit, fit_as_of_old
 from probvae.data.dataset import DataSet, Options
@@ -345,6 +346,7 @@ def _decide(table: Table, options: Options) -> Plan:
             f"{table.name} has empty cells in {len(empty):,} of its columns, {empty[worst]:,} in {worst!r}: "
             "allow missing values with --missing (missing=True), or fill them in."
         )
+    refuse_sizes({column.name: column.kind for column in columns})
     columns = columns if options.old_coding else sorted(columns, key=lambda column: column.name)
     return Plan(columns, readings, label, tuple(remarks), reasons)
 
