@@ -110,6 +110,64 @@ def test_what_does_not_fit_is_refused(name):
         data.load(FRAME, kinds={column: kind})
 
 
+HOURS = pd.DataFrame({"hours": FRAME["pay"] / 99, "calls": FRAME["visits"], "days": FRAME["stars"]})
+OF_SIZE = {"hours": "size", "calls": "poisson", "days": "normal"}
+
+
+def test_a_size_comes_back_from_schema_json():
+    """The scale of its logarithms stands in the kind of its distribution; old files have no other text."""
+    d = data.load(HOURS, kinds=OF_SIZE)
+    column = column_of(d, "hours")
+    assert d.kinds == ("poisson", "normal", f"size:{column.scale!r}") and column.logarithm and column.is_size
+    schema = Schema.from_json(d.schema.to_json())
+    assert schema == d.schema and schema.sha256() == d.schema.sha256()
+    x = schema.encode(HOURS)
+    relative = np.exp(x[:, 2].astype(float) * column.scale)  # the size, relative to about its geometric mean
+    np.testing.assert_allclose(relative * np.exp(column.loc), HOURS["hours"], rtol=1e-5)
+    assert abs(np.log(relative).mean()) < 0.1  # a tenth of the rows is held out
+    assert "hours  size " in str(d.schema)
+    for changes in (
+        [(2, {"logarithm": False})],
+        [(1, {"kind": "size", "logarithm": True})],
+        [(0, {"kind": "normal"})],
+    ):
+        content = json.loads(d.schema.to_json())
+        for place, change in changes:
+            content["columns"][place] |= change
+        with pytest.raises(InputError, match=r"schema\.json is damaged"):
+            Schema.from_json(json.dumps(content))
+
+
+SIZE_REFUSED = {
+    "missing": (
+        {"hours": HOURS["hours"].where(HOURS.index != 4)},
+        {},
+        "1 of its cells .*, the first in row 5: fill",
+    ),
+    "same": ({"hours": 2.0}, {}, "the same in all of them: leave it out by .*hours=ignore"),
+    "zero": ({"hours": HOURS["days"] - 1}, {}, "must hold positive numbers to be size; found 0 to 4"),
+    "text": ({"hours": FRAME["size"]}, {}, "holds text, which cannot be size"),
+    "two": ({}, {"days": "size"}, "One column, at most, can be the size of the rows; got 'hours', 'days'"),
+    "no counts": ({}, {"calls": "normal"}, "no column is a count: give one the kind poisson or negative"),
+    "words": ({}, {"hours": "size:2"}, "must have a kind among .*size"),
+}
+
+
+@pytest.mark.parametrize("name", SIZE_REFUSED)
+def test_what_cannot_be_a_size_is_refused(name):
+    cells, kinds, message = SIZE_REFUSED[name]
+    for missing in (False, True):
+        with pytest.raises(InputError, match=message):
+            data.load(HOURS.assign(**cells), kinds=OF_SIZE | kinds, missing=missing)
+
+
+def test_a_file_without_a_size_is_refused_by_a_schema_with_one(tmp_path):
+    schema = data.load(HOURS, kinds=OF_SIZE, missing=True).schema
+    HOURS.assign(hours=HOURS["hours"].where(HOURS.index != 8)).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(InputError, match=r"'hours' of a\.csv is the size .* missing in row 9"):
+        data.load(str(tmp_path / "a.csv"), schema=schema, missing=True)
+
+
 def test_outliers_do_not_move_the_scale():
     """Quartiles decide the scale of the bulk; with mean and deviation it would vanish in x."""
     values = stats.norm.ppf((np.arange(2000) + 0.5) / 2000) * 3 + 50

@@ -36,6 +36,7 @@ COLUMNS = (  # in the order of their names, which is not that of the data
     Column("rooms", "normal", "integer", loc=4.0, scale=2.0, low=1, high=9, place=3),
     Column("seed", "normal", "date", unit="D", loc=19_000.0, scale=256.0, low=1, high=2, place=2),
     Column("sold", "bernoulli", "boolean", (False, True), place=1),
+    Column("tons", "size", "number", loc=1.0, scale=0.5, logarithm=True, low=1, high=2, place=13),
     Column("visits", "zero_inflated_negative_binomial", "integer", low=0, high=9, place=11),
     Column("wealth", "log_student_t", "number", loc=9.0, scale=2.0, logarithm=True, low=1, high=2, place=12),
 )
@@ -55,6 +56,7 @@ RAW = {
     "gain": np.array([-3e6, np.nan, 0.5]),
     "visits": np.array([0.0, np.nan, 12.0]),
     "wealth": np.array([1e9, np.nan, 2.5]),
+    "tons": np.array([2.0, 5.0, 0.25]),
 }
 
 
@@ -161,6 +163,7 @@ WRONG = {
     "rooms": (np.inf, "numbers"),
     "seed": (1e300, "numbers"),
     "sold": ("perhaps", "one of its levels"),
+    "tons": (np.nan, "positive numbers"),
 }
 
 
@@ -179,7 +182,8 @@ def test_what_the_model_does_not_know_gets_no_score(table):
     problems = [text.decode() for text in found["problem"].numpy()]
     assert problems[0] == "" and encoded["problem"].numpy().tolist() == found["problem"].numpy().tolist()
     for problem, (name, (_, expected)) in zip(problems[1:], WRONG.items(), strict=True):
-        assert problem == f"Column {name!r} must hold {expected} or be missing."
+        end = ", and no value may be missing." if name == "tons" else " or be missing."
+        assert problem == f"Column {name!r} must hold {expected}{end}"
 
 
 def code_of(folder):
