@@ -120,7 +120,7 @@ def impute(
     if hasattr(x, "columns"):
         imputed: Any = imputer.impute_frame(schema_of_frame(vae.schema), x, num_draws=num_draws, **options)
     else:
-        imputed = imputer.impute(as_data(vae, x), num_draws=num_draws, **options)
+        imputed = imputer.impute(x, num_draws=num_draws, **options)
     advice = "Use more num_samples; x may lie far from the training set."
     warn_of_few(imputed, "examples", advice, stacklevel=3)
     return imputed
@@ -149,6 +149,7 @@ class Imputer:
         self, x: np.ndarray, *, num_samples: int, num_draws: int = 0, quantiles: Sequence[float], seed: Seed
     ) -> Imputation:
         """Impute the missing values of data [N, *E]."""
+        x = as_data(self.vae, x)
         num_samples, num_draws = count("num_samples", num_samples), count("num_draws", num_draws, 0)
         quantiles = [weight("a quantile", q, above=True) for q in quantiles]
         if any(q >= 1 for q in quantiles):
@@ -182,7 +183,7 @@ class Imputer:
     ) -> FrameImputation:
         """Impute the missing cells of a DataFrame with the columns of a schema."""
         draws = draws_needed(schema, count("num_draws", num_draws, 0))
-        imputed = self.impute(as_data(self.vae, schema.encode(frame)), num_draws=draws, **options)
+        imputed = self.impute(schema.encode(frame), num_draws=draws, **options)
         return to_frames(schema, frame, imputed, num_draws, options["quantiles"])
 
 
