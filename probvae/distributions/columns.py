@@ -53,8 +53,8 @@ def kind_of(name: str) -> Elementwise:
     family, _, words = name.partition(":")
     if family in SIZED and words.isdecimal() and int(words) >= 2:
         return SIZED[family](int(words))
-    if family in SCALED and (scale := _scale(words)):
-        return SCALED[family](scale)
+    if family in SCALED and _scale(words):
+        return SCALED[family](_scale(words))
     sized = ", ".join(f"{family}:K" for family in SIZED)
     scaled = " or ".join(f"{family}:SCALE" for family in SCALED)
     raise InputError(

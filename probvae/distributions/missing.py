@@ -43,8 +43,8 @@ class SeenValues(Wrapper):
         factors = self.distribution.distribution  # batch shape [..., *E] without the event axes of a factor
         within = list(range(-factors.event_shape.rank, 0))  # axes of a factor: none, or channels of a pixel
         missing = tf.reduce_all(tf.math.is_nan(x), axis=within, keepdims=True)
-        if (needed := getattr(factors, "needed", None)) is not None:
-            missing = missing & tf.logical_not(needed)
+        needed = getattr(factors, "needed", None)  # values that are never missing
+        missing = missing if needed is None else missing & tf.logical_not(needed)
         # Outside the support the gradient could be nan.
         log_prob = factors.log_prob(tf.where(missing, IN_SUPPORT, x))
         missing = tf.squeeze(missing, axis=within) if within else missing

@@ -141,7 +141,7 @@ class Contract(NamedTuple):
             if infinite:
                 share = f"{infinite:,} of {part.size:,}"
                 raise InputError(f"{what} must be finite; it holds infinite values, {share}: mend them.")
-            if missing and not self.missing:
+            if missing and not np.any(self.may_be_missing):
                 share = f"{missing:,} of {part.size:,}"
                 raise InputError(
                     f"{what} has missing values (NaN), {share}, and the model takes none: fill them in, or "

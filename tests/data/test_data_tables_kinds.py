@@ -148,7 +148,7 @@ SIZE_REFUSED = {
     "zero": ({"hours": HOURS["days"] - 1}, {}, "must hold positive numbers to be size; found 0 to 4"),
     "text": ({"hours": FRAME["size"]}, {}, "holds text, which cannot be size"),
     "two": ({}, {"days": "size"}, "One column, at most, can be the size of the rows; got 'hours', 'days'"),
-    "no counts": ({}, {"calls": "normal"}, "no column is a count: give one the kind poisson or negative"),
+    "no counts": ({}, {"calls": "normal"}, "no column is a count: give one a kind of counts"),
     "words": ({}, {"hours": "size:2"}, "must have a kind among .*size"),
 }
 
