@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow  # the tests of each choice alone are quick
 TINY = {"units": (8,), "filters": (3,), "components": 4, "latent_dim": 3, "network": "mlp"}
 TUTORIAL = Training()
 COLUMNS = ("normal", "categorical:3", "ordinal:4", "bernoulli", "poisson", "student_t")
-COLUMNS += ("zero_inflated_negative_binomial",)
+COLUMNS += ("zero_inflated_negative_binomial", "size:0.5")
 
 
 def data_for(likelihood, event_shape, n=6):

@@ -82,6 +82,13 @@ def of_table() -> Any:
     return table_model(whole_frame(frame, kinds={"age": "normal"}, missing=True)[1])
 
 
+def of_sized_table() -> Any:
+    """A model of a table of counts and of the size of their rows."""
+    rows = np.random.default_rng(0)
+    frame = pd.DataFrame({"hours": rows.gamma(2.0, size=60), "calls": rows.poisson(3, 60)})
+    return table_model(whole_frame(frame, kinds={"hours": "size", "calls": "poisson"}, missing=True)[1])
+
+
 def check_of_table(vae: Any) -> None:
     """Drawn rows against rows of the data."""
     x = vae.sample(20, seed=1).numpy()
@@ -184,6 +191,10 @@ CALLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "sampling.sample_given": (
         of_table,
         lambda vae: sampling.sample_given(vae, {"age": (30, 40), "job": ["a", "b"]}, 3, seconds=0.0, seed=0),
+    ),
+    "sampling.sample_given of counts with a size": (
+        of_sized_table,
+        lambda vae: sampling.sample_given(vae, {"calls": (1, 9)}, 3, seconds=0.0, seed=0),
     ),
     "sampling.sample_rows": (of_table, lambda vae: sampling.sample_rows(vae, 3, seed=0)),
     "sampling.impute": (

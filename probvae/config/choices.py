@@ -182,8 +182,7 @@ def refuse_sizes(columns: Mapping[Any, str]) -> None:
     if sizes and not any(kind.takes_size for kind in kinds.values()):
         raise InputError(
             f"Column {sizes[0]!r} is the size of the rows, which multiplies the rates of counts, and no "
-            f"column is a count: give one a kind of counts ({', '.join(counts)}), or this one another kind, such "
-            "as lognormal."
+            f"column is a count: give one a kind of counts ({', '.join(counts)}), or this one another kind."
         )
 
 

@@ -4,13 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from marked_cases import cases
 from scipy import special, stats
 from statistics_helpers import ALPHA, mean_p_value
 from table_models import table_model
 
-from probvae import InputError, impute, iwae
+from probvae import InputError, VAEImputer, VAEOutlier, VAETransformer, build, impute, iwae
 from probvae.data.conditions import conditions_of
 from probvae.data.tables.table_files import whole_frame
+from probvae.distributions.base import at_rows
 from probvae.sampling.conditional_draws import columns_in, log_probability, sample_given
 from probvae.sampling.draws import decode
 from probvae.training.hiding import hide_values
@@ -73,20 +75,24 @@ def test_conditions_on_counts_have_their_probability_over_all_sizes(model):
     assert set(drawn.x[:, CALLS]) == {6, 7, 8, 9}
 
 
-def test_counts_follow_the_size_that_is_given(model):
+GIVEN = {"value": ({"hours": 30.0}, 30, 30), "range": ({"hours": (10, 20)}, 10, 20)}
+
+
+@pytest.mark.parametrize("name", cases(GIVEN, slow=("range",)))
+def test_counts_follow_the_size_that_is_given(name, model):
     """Counts have the mean and variance of their rate times the size, as means of rows with a given size do.
 
     The means over all sizes, which have no rows, are caught.
     """
-    for given, (low, high) in (({"hours": 30.0}, (30, 30)), ({"hours": (10, 20)}, (10, 20))):
-        drawn = sample_given(model, given, 500, seed=5)
-        hours = model.schema.decode(drawn.x)["hours"]
-        assert np.all((hours > low - 1e-4) & (hours < high + 1e-4)) and np.ptp(hours) >= 0.9 * (high - low)
-        rate, free = (decode(model, drawn.z, rows=rows).mean[:, CALLS] for rows in (drawn.x, None))
-        calls = drawn.x[:, CALLS]
-        assert mean_p_value((calls - rate) / np.sqrt(rate)) > ALPHA
-        assert mean_p_value((calls - rate) ** 2 / rate, 1.0) > ALPHA
-        assert mean_p_value((calls - free) ** 2 / free, 1.0) < ALPHA
+    given, low, high = GIVEN[name]
+    drawn = sample_given(model, given, 500, seed=5)
+    hours = model.schema.decode(drawn.x)["hours"]
+    assert np.all((hours > low - 1e-4) & (hours < high + 1e-4)) and np.ptp(hours) >= 0.9 * (high - low)
+    rate, free = (decode(model, drawn.z, rows=rows).mean[:, CALLS] for rows in (drawn.x, None))
+    calls = drawn.x[:, CALLS]
+    assert mean_p_value((calls - rate) / np.sqrt(rate)) > ALPHA
+    assert mean_p_value((calls - rate) ** 2 / rate, 1.0) > ALPHA
+    assert mean_p_value((calls - free) ** 2 / free, 1.0) < ALPHA
 
 
 def test_an_open_range_of_counts_goes_as_far_as_the_size_allows(model):
@@ -99,14 +105,14 @@ def test_a_missing_count_is_imputed_at_the_size_of_its_row(model):
     """Mean and draws against p(z | heat, hours, site) on the grid; the mean over all sizes is caught."""
     frame = FRAME.head(3).assign(calls=np.nan, hours=[1.0, 4.0, 400.0])
     x = model.schema.encode(frame)
-    imputed = impute(model, x, num_samples=6000, num_draws=400, seed=1)
+    imputed = impute(model, x, num_samples=3000, num_draws=400, seed=1)
     columns = columns_in(model.likelihood(GRID))
     for row, mean, draws in zip(x, imputed.mean, np.swapaxes(imputed.draws, 0, 1), strict=True):
         log_p = np.delete(columns.log_prob(row).numpy(), CALLS, axis=1).sum(axis=1)
         w = special.softmax(stats.norm.logpdf(GRID).sum(axis=1) + log_p)
         rates = columns.at_rows(np.nan_to_num(row)).mean().numpy()[:, CALLS]
         expected = w @ rates
-        np.testing.assert_allclose(mean[CALLS], expected, rtol=0.05)
+        np.testing.assert_allclose(mean[CALLS], expected, rtol=0.07)
         assert abs(w @ columns.mean().numpy()[:, CALLS] / expected - 1) > 0.15
         spread = np.sqrt(w @ (rates + rates**2) - expected**2)
         assert abs(draws[:, CALLS].mean() - expected) < 6 * spread / np.sqrt(400)
@@ -127,3 +133,53 @@ def test_the_size_is_needed_and_never_hidden(model):
     for call in (model.schema.encode, lambda frame: impute(model, frame)):
         with pytest.raises(InputError, match=r"'hours' is the size of the rows, .* missing in row 7"):
             call(frame)
+
+
+@pytest.mark.slow
+def test_rates_are_learned_better_with_the_size():
+    """Hours vary 100-fold; a model of the same columns without a size knows the rates worse, row by row.
+
+    The paired difference of squared errors of log-rates has a false-positive rate of 1e-6.
+    """
+    rng = np.random.default_rng(0)
+    z, hours = rng.normal(size=2400), np.exp(rng.uniform(0, np.log(100), 2400))
+    calls, faults = (rng.poisson(np.exp(rate) * hours) for rate in (0.5 * z, -1 - 0.5 * z))
+    heat = 2 * z + rng.normal(size=2400)
+    frame = pd.DataFrame({"hours": hours, "calls": calls, "faults": faults, "heat": heat})
+    errors, scores = [], []
+    for kind in ("size", "lognormal"):
+        kinds = {"hours": kind, "calls": "poisson", "faults": "poisson"}
+        fitted = VAETransformer(2, columns=kinds, units=(32,), epochs=80, learning_rate=3e-3, batch_size=32)
+        fitted.set_params(random_state=0).fit(frame[:400])
+        x, vae = fitted.schema_.encode(frame[400:]), fitted.vae_
+        rates = vae.likelihood_at(vae.posterior(x).mean(), x).mean().numpy()[:, 0] / hours[400:]
+        errors.append((np.log(rates) - 0.5 * z[400:]) ** 2)
+        scores.append(fitted.score_samples(frame[400:]))
+    assert errors[0].mean() < errors[1].mean() and scores[0].mean() > scores[1].mean()
+    assert mean_p_value(errors[0] - errors[1]) < ALPHA
+
+
+def test_estimators_refuse_rows_without_a_size():
+    """DataFrames and arrays; in an array the size is a kind of the sequence."""
+    frame = FRAME.drop(columns="site").assign(hours=FRAME["hours"].where(FRAME.index != 4))
+    for fit, message in (
+        (lambda: VAEImputer(columns=KINDS).fit(frame), "'hours' of DataFrame is the size of the rows"),
+        (
+            lambda: VAEImputer(columns=("poisson", "normal", "size")).fit(frame.to_numpy()),
+            "column 2, the size of the rows, which no row may lack",
+        ),
+        (lambda: VAEOutlier(columns=KINDS, missing=True).fit(frame), "'hours' of DataFrame is the size"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fit()
+
+
+def test_an_array_has_the_scale_of_its_logarithms():
+    x = FRAME[["calls", "hours"]].to_numpy()
+    transformer = VAETransformer(columns=("poisson", "size"), likelihood="mixed")
+    coded, coding, architecture = transformer._coded(x)
+    np.testing.assert_allclose(coding.scale[1], np.log(x[:, 1]).std())
+    assert architecture.columns == ("poisson", f"size:{float(coding.scale[1])!r}")
+    p = build(architecture).likelihood(np.zeros([2, 2], np.float32))
+    rates = at_rows(p, coded[[0, 1]]).mean().numpy()[:, 0]
+    np.testing.assert_allclose(rates[1] / rates[0], x[1, 1] / x[0, 1], rtol=1e-5)

@@ -624,6 +624,49 @@ KINDS = [
         "True",
         ("test_other_numbers_stay_normal",),
     ),
+    # ---- counts with a size
+    Mutant(
+        "size_parameter",
+        "SizedColumns._of_size",
+        "tf.one_hot(0, ",
+        "tf.one_hot(1, ",
+        ("test_log_prob_is_that_of_scipy_at_the_rate_times_the_size",),
+    ),
+    Mutant(
+        "size_sample",
+        "SizedColumns._sample_n",
+        "self._of_size(size[..., 0])",
+        "self.parts",
+        ("test_draws_are_those_of_the_density",),
+    ),
+    Mutant(
+        "size_variance",
+        "SizedColumns._variance",
+        "(spread + tf.square(first)) * of_rate",
+        "tf.square(first) * of_rate",
+        ("test_moments_are_those_of_draws",),
+    ),
+    Mutant(
+        "size_condition",
+        "_sizes",
+        "columns.sample(seed=seed)[:, columns.size_index]",
+        "columns.mode()[:, columns.size_index]",
+        ("test_conditions_on_counts_have_their_probability_over_all_sizes",),
+    ),
+    Mutant(
+        "size_imputed",
+        "_compile.step.draw",
+        "p = at_rows(vae.likelihood(terms.z), x[tf.newaxis])",
+        "p = vae.likelihood(terms.z)",
+        ("test_a_missing_count_is_imputed_at_the_size_of_its_row",),
+    ),
+    Mutant(
+        "size_hidden",
+        "hide_values",
+        " & vae.value_contract.may_be_missing.reshape(-1)",
+        "",
+        ("test_the_size_is_needed_and_never_hidden",),
+    ),
     # ---- values that training hides
     Mutant(
         "hidden_share",
