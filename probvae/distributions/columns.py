@@ -204,10 +204,18 @@ class SizedColumns(Columns):
 
     def of_column(self, index: int, name: str, values: tf.Tensor) -> tf.Tensor:
         """Return a function of the distribution of one column, which no count has without its size."""
-        [part] = [i for i, place in enumerate(self.places) if index in place]
-        if self._kinds[part].takes_size:
-            raise InputError("The counts of a row depend on its size: give it by at_rows.")
+        self._refuse_count(index)
         return super().of_column(index, name, values)
+
+    def moment_of_column(self, index: int, name: str) -> tf.Tensor:
+        """Return the mean or stddev of one column, but no count."""
+        self._refuse_count(index)
+        return super().moment_of_column(index, name)
+
+    def _refuse_count(self, index: int) -> None:
+        [family] = [f for f, place in zip(self._kinds, self.places, strict=True) if index in place]
+        if family.takes_size:
+            raise InputError("The counts of a row depend on its size: give it by at_rows.")
 
     def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         seeds = split(seed, len(self.parts))

@@ -143,6 +143,9 @@ def test_a_count_alone_has_no_distribution_without_its_size():
     x = columns.sample(seed=(0, 7))
     with pytest.raises(InputError, match="depend on its size"):
         columns.of_column(0, "log_prob", tf.constant([1.0]))
+    with pytest.raises(InputError, match="depend on its size"):
+        columns.moment_of_column(0, "mean")
+    np.testing.assert_array_equal(columns.moment_of_column(SIZE, "mean"), columns.mean()[:, SIZE])
     np.testing.assert_allclose(
         columns.at_rows(x).of_column(0, "log_prob", x[:, 0][None])[0], columns.log_prob(x)[:, 0], rtol=1e-5
     )
