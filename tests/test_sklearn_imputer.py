@@ -9,12 +9,13 @@ from scipy import stats
 from sklearn.base import clone
 from test_sklearn import checks_of
 
-import probvae
 from probvae.errors import InputError
+from probvae.sampling.imputation import Imputer
 from probvae.sklearn import VAEImputer
+from probvae.sklearn.mixture import impute
 
-TINY = {"units": (8,), "epochs": 2, "num_draws": 200, "random_state": 0}
-CHECKED = VAEImputer(epochs=1, units=(8,), num_draws=20)
+TINY = {"members": 2, "units": (8,), "epochs": 2, "num_draws": 200, "random_state": 0}
+CHECKED = VAEImputer(members=1, epochs=1, units=(8,), num_draws=20)
 ALPHA = 1e-6
 pytestmark = pytest.mark.filterwarnings("ignore:.*effective sample size")  # models of two epochs
 
@@ -39,6 +40,12 @@ FRAME = pd.DataFrame(
 )
 
 
+def of_member(member, x, **options):
+    """What one member imputes."""
+    with member.borrowed(Imputer, Imputer) as imputer:
+        return imputer.impute(x, **{"quantiles": (), "seed": member.training_.seed} | options)
+
+
 @pytest.fixture(scope="module")
 def of_array():
     return VAEImputer(2, **TINY).fit(holes())
@@ -57,17 +64,35 @@ def test_checks_of_scikit_learn(estimator, check, eager):
     check(estimator)
 
 
-def test_missing_cells_of_an_array_are_filled_by_the_model(of_array):
+def test_missing_cells_of_an_array_are_filled_by_the_models(of_array):
+    """The mean of two models, each with half of the draws."""
     x = holes()
-    missing, coding = np.isnan(x), of_array.transformer_.coding_
+    missing, coding = np.isnan(x), of_array.members_[0].coding_
     filled = of_array.transform(x)
     np.testing.assert_array_equal(filled[~missing], x[~missing])
     assert np.isfinite(filled).all()
-    seed = of_array.transformer_.training_.seed
-    imputed = probvae.impute(of_array.transformer_.vae_, coding.encode(x), num_samples=200, seed=seed)
-    np.testing.assert_allclose(filled[missing], coding.decode(imputed.mean)[missing], rtol=1e-6)
-    np.testing.assert_array_equal(of_array.effective_sample_size(x), imputed.effective_sample_size)
+    one, two = (of_member(member, coding.encode(x), num_samples=100) for member in of_array.members_)
+    mean = coding.decode((one.mean + two.mean) / 2)
+    np.testing.assert_allclose(filled[missing], mean[missing], rtol=1e-6)
+    assert np.abs(filled - coding.decode(one.mean))[missing].max() > 1e-3
+    effective = 4 / (1 / one.effective_sample_size + 1 / two.effective_sample_size)
+    np.testing.assert_allclose(of_array.effective_sample_size(x), effective)
     assert of_array.transform(x.astype(np.float32)).dtype == np.float32
+
+
+def test_draws_alternate_between_the_models(of_array):
+    """A row has a draw of each, in an order of its own; intervals are quantiles of all draws."""
+    x = of_array.members_[0].coding_.encode(holes())
+    imputed = impute(of_array.members_, x, num_samples=200, num_draws=2, quantiles=(0.25, 0.75))
+    parts = [of_member(member, x, num_samples=100, num_draws=100) for member in of_array.members_]
+    first, second = (part.draws[0] for part in parts)
+    in_order = np.all((imputed.draws == np.stack([first, second])) | np.isnan(first), axis=(0, 2))
+    turned = np.all(imputed.draws == np.stack([second, first]), axis=(0, 2))
+    assert np.all(in_order | turned) and in_order.any() and turned.any()
+    both = np.sort(np.concatenate([part.draws for part in parts]), axis=0)
+    np.testing.assert_array_equal(imputed.quantiles, both[[49, 149]])
+    variance = np.mean([part.sd**2 + part.mean**2 for part in parts], axis=0) - imputed.mean**2
+    np.testing.assert_allclose(imputed.sd**2, variance, atol=1e-5)
 
 
 def test_rows_do_not_depend_on_their_company(of_array):
@@ -142,8 +167,18 @@ def test_mistakes_are_named(of_array, of_frame):
         of_frame.predict_proba(FRAME, "height")
     with pytest.raises(InputError, match="lacks 'sex'"):
         of_frame.transform(FRAME.drop(columns="sex"))
+    with pytest.raises(InputError, match="members must be an integer of 1 or more; got 0"):
+        VAEImputer(members=0).fit(holes())
     with pytest.raises(InputError, match="all cells are missing"):
         VAEImputer(**TINY).fit(np.full([5, 2], np.nan))
+
+
+def test_numbers_have_one_standard_deviation_a_column(of_array, of_frame):
+    assert of_array.members_[0].architecture_.columns == ("normal_shared",) * 3
+    assert of_frame.members_[0].architecture_.columns[0] == "normal_shared"
+    frame = FRAME[["height"]]
+    asked = VAEImputer(columns={"height": "normal"}, random_state=0)._base(frame, epochs=1)
+    assert asked._coded(frame)[2].columns == ("normal",)
 
 
 def test_numbers_without_names_are_an_array(of_array):

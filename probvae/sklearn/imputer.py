@@ -1,54 +1,63 @@
 """Scikit-learn imputer: missing cells of a table from p(x_missing | x_seen) of a VAE."""
 
+import copy
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.impute import MissingIndicator
+from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from probvae.arguments import count
 from probvae.errors import InputError
-from probvae.sampling.frame_imputation import LOGARITHM_DRAWS
-from probvae.sampling.imputation import Imputation, Imputer, warn_of_few
+from probvae.sampling.frame_imputation import LOGARITHM_DRAWS, draws_needed, schema_of_frame, to_frames
+from probvae.sampling.imputation import Imputation, warn_of_few
+from probvae.sklearn import mixture
 from probvae.sklearn.inner import epochs_of_steps, inner_transformer
 from probvae.sklearn.transformer import VAETransformer
 from probvae.sklearn.validation import is_named, plain, rows_of
 
-STEPS, MOST_EPOCHS = 10_000, 2_000  # steps of training that `epochs=None` asks for, and epochs at most
+STEPS, MOST_EPOCHS = 4_000, 300  # steps of a training that `epochs=None` asks for, and epochs at most
 
 
 def _has_levels(imputer: Any) -> bool:
     """Return whether an imputer can have columns of levels: those of DataFrames, or named ones."""
-    schema = getattr(getattr(imputer, "transformer_", None), "schema_", None)
+    members = getattr(imputer, "members_", [None])
+    schema = getattr(members[0], "schema_", None)
     return bool(len(imputer.columns)) or schema is not None
 
 
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Imputer of missing cells from p(x_missing | x_seen) of a VAE, by the conventions of scikit-learn.
+    """Imputer of missing cells from p(x_missing | x_seen) of VAEs, by the conventions of scikit-learn.
 
-    The VAE is trained on the cells that are seen (MIWAE of Mattei & Frellsen 2019, arXiv:1812.02633), for
-    which `objective="iwae"` is the bound. Cells are missing where they are NaN, None or `pandas.NA`. A cell
-    of a row is imputed from the other cells of this row and the seed of the fit alone; other rows do not
-    matter.
+    The distribution is the mean of those of a few VAEs, the members, which are trained on the cells that are
+    seen (MIWAE of Mattei & Frellsen 2019, arXiv:1812.02633), for which `objective="iwae"` is the bound. They
+    differ in their seeds. Where they disagree, intervals are wider: so these hold some of the error of a
+    model. Cells are missing where they are NaN, None or `pandas.NA`. A cell of a row is imputed from the
+    other cells of this row and the seed of the fit alone; other rows do not matter.
 
     Args:
       latent_dim: L, the number of latent dimensions.
+      members: M, the number of VAEs.
       columns: Kinds of columns by name, in place of those that are guessed, for DataFrames; a sequence of
-        kinds for arrays, whose columns are all normal without it.
+        kinds for arrays. Without it, columns of numbers are normal with one standard deviation for all rows
+        (normal_shared), as that of small tables is soon too small where it is decoded for each row.
       units: Numbers of units of the hidden layers of the encoder; the decoder has them in reverse order.
       activation: Activation of the hidden layers.
       objective: Bound to maximise, a key of `probvae.objectives.registry.OBJECTIVES`.
       num_samples: Number of draws of z for each row and training step.
-      epochs: Number of passes over the rows; None for as many as give 10,000 steps, at most 2,000.
+      epochs: Number of passes over the rows; None for as many as give 4,000 steps, at most 300: more fit
+        single rows of small tables.
       batch_size: Number of rows in a step.
       learning_rate: Learning rate of Adam.
       schedule: Schedule of the learning rate, a key of `probvae.training.optimizer.SCHEDULES`.
       dropout: Fraction of the units that each hidden layer drops in training.
       weight_decay: Fraction of each kernel that a step takes off, times the learning rate.
-      validation: Fraction of rows to hold out; the weights with the best ELBO on them are kept.
+      validation: Fraction of rows that a member holds out; the weights with the best ELBO on them are kept.
       patience: Number of epochs without a better validation ELBO before training stops; 0 for no limit.
-      num_draws: K, the number of draws of z behind each imputed row.
+      num_draws: K, the number of draws of z behind each imputed row, of all members together.
       add_indicator: Whether `transform` appends a column for each that had missing cells in `fit`, 1 where a
         cell was missing.
       keep_empty_features: Whether columns without any cell are kept, filled with 0, and not left out.
@@ -56,18 +65,18 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
       verbose: Whether to print a line for each epoch.
 
     Attributes:
-      transformer_: Fitted `VAETransformer` of the columns that have cells; its `vae_` is the model.
+      members_: Fitted `VAETransformer`s of the columns that have cells; the `vae_` of each is its model.
       indicator_: Fitted `sklearn.impute.MissingIndicator`, or None.
       n_features_in_, feature_names_in_: Number and names of the columns of X.
 
     >>> x = np.random.default_rng(0).standard_normal([50, 3])
     >>> x[::5, 0] = np.nan
-    >>> imputer = VAEImputer(latent_dim=1, units=(8,), epochs=1, random_state=0).fit(x)
+    >>> imputer = VAEImputer(latent_dim=1, members=2, units=(8,), epochs=1, random_state=0).fit(x)
     >>> imputer.transform(x).shape, imputer.sample(x, num_draws=2)[1].shape
     ((50, 3), (50, 3))
     """
 
-    transformer_: VAETransformer
+    members_: list[VAETransformer]
     _kept: np.ndarray  # mask of the columns that have cells
     indicator_: MissingIndicator | None
 
@@ -75,11 +84,12 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self,
         latent_dim: int = 8,
         *,
+        members: int = 5,
         columns: Any = (),
         units: Any = (128, 128),
         activation: str = "tanh",
         objective: str = "iwae",
-        num_samples: int = 20,
+        num_samples: int = 5,
         epochs: int | None = None,
         batch_size: int = 64,
         learning_rate: float = 1e-3,
@@ -95,6 +105,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         verbose: bool = False,
     ) -> None:
         self.latent_dim = latent_dim
+        self.members = members
         self.columns = columns
         self.units = units
         self.activation = activation
@@ -131,12 +142,33 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.indicator_ = None
         if plain(self.add_indicator):
             self.indicator_ = MissingIndicator(error_on_new=False).fit(_marked(missing))
-        epochs = self.epochs
+        number, epochs = self._number(), self.epochs
         if epochs is None:
             epochs = epochs_of_steps(STEPS, len(rows), self.batch_size, most=MOST_EPOCHS)
-        transformer = inner_transformer(self, rows, epochs=epochs, missing=True)
-        self.transformer_ = transformer.fit(_columns(rows, self._kept))
+        kept = _columns(rows, self._kept)
+        base = self._base(kept, epochs)
+        x, coding, architecture = base._coded(kept)
+        random = check_random_state(self.random_state)
+        self.members_ = []
+        for _ in range(number):
+            member = copy.copy(base).set_params(random_state=random.randint(2**31 - 1))
+            self.members_.append(member._learn(x, coding, architecture))
         return self
+
+    def _number(self) -> int:
+        """Return the number of members."""
+        number = plain(self.members)
+        if type(number) is not int or number < 1:
+            raise InputError(f"members must be an integer of 1 or more; got {number!r}.")
+        return number
+
+    def _base(self, kept: Any, epochs: int) -> VAETransformer:
+        """Return the transformer that members are copies of."""
+        base = inner_transformer(self, kept, epochs=epochs, missing=True)
+        base._kinds_for_guesses = {"normal": "normal_shared"}
+        if not is_named(kept) and not len(self.columns):
+            base.set_params(likelihood="mixed", columns=("normal_shared",) * kept.shape[1])
+        return base
 
     def _rows(self, X: Any, *, reset: bool = False) -> Any:  # noqa: N803
         """Return the rows of X as an array of floats, checked by scikit-learn, or a DataFrame with names."""
@@ -190,7 +222,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Return the lower and upper ends of intervals for the missing cells, each shaped as X.
 
         They are weighted quantiles of draws, with equal tails. Seen cells stand in both; levels without an
-        order have no interval and are missing. Bounds on a cell know nothing of the error of the model.
+        order have no interval and are missing. Of the error of a model they hold what the members differ in.
 
         Args:
           X: Rows [n, D].
@@ -236,27 +268,25 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         rows = self._rows(X)
         kept = _columns(rows, self._kept)
-        model = self.transformer_
-        options = {
-            "num_samples": plain(self.num_draws),
-            "quantiles": (),
-            "seed": model.training_.seed,
-        } | options
-        coding = model.coding_
-        with model.borrowed(Imputer, Imputer) as imputer:
-            if is_named(rows):
-                imputed: Any = imputer.impute_frame(model.schema_, kept, **options)
-            else:
-                if coding.central:  # means of logarithms need draws
-                    options.setdefault("num_draws", LOGARITHM_DRAWS)
-                imputed = self._decoded(imputer.impute(coding.encode(kept), **options))
+        coding = self.members_[0].coding_
+        num_draws = count("num_draws", options.pop("num_draws", 0), 0)
+        options = {"num_samples": plain(self.num_draws), "quantiles": ()} | options
+        if is_named(rows):
+            schema = schema_of_frame(self.members_[0].schema_)
+            x, drawn = coding.encode(kept), draws_needed(schema, num_draws)
+            imputed: Any = mixture.impute(self.members_, x, num_draws=drawn, **options)
+            imputed = to_frames(schema, kept, imputed, num_draws, options["quantiles"])
+        else:
+            drawn = max(num_draws, LOGARITHM_DRAWS if coding.central else 0)  # means of logarithms need draws
+            imputed = mixture.impute(self.members_, coding.encode(kept), num_draws=drawn, **options)
+            imputed = self._decoded(imputed)
         advice = "Raise num_draws; the rows may lie far from those of fit."
         warn_of_few(imputed, "rows", advice, stacklevel=4)
         return rows, imputed
 
     def _decoded(self, imputed: Imputation) -> Imputation:
         """Return an imputation of an array in its units."""
-        coding = self.transformer_.coding_
+        coding = self.members_[0].coding_
 
         def decode(x: np.ndarray) -> np.ndarray:
             return np.asarray(coding.decode(x.reshape(-1, x.shape[-1]))).reshape(x.shape)
