@@ -217,7 +217,14 @@ class Column:
             return write(np.array(self.levels)[index], missing, self.unit)
         if self.is_constant:
             return write(np.where(missing, np.nan, float(self.low or 0)), missing, self.unit)
-        return write(self.unscaled(codes), missing, self.unit)
+        numbers = self.unscaled(codes)
+        numbers = np.maximum(numbers, 1) if self.is_positive_whole else numbers
+        return write(numbers, missing, self.unit)
+
+    @property
+    def is_positive_whole(self) -> bool:
+        """True if the values are the whole numbers from 1 on, so that a draw of 0.3 is rounded to 1."""
+        return self.type == "integer" and self.logarithm
 
     def unscaled(self, codes: np.ndarray) -> np.ndarray:
         """Return the numbers of codes [...], float64, without rounding."""

@@ -174,6 +174,7 @@ class _Numbers(_Group):
         self._kind, self._logarithm = columns[0].kind, columns[0].logarithm
         self._loc, self._scale = (np.array([getattr(c, name) for c in columns]) for name in ("loc", "scale"))
         self._whole = np.array([c.type in WHOLE for c in columns])
+        self._least = np.array([1.0 if c.is_positive_whole else -np.inf for c in columns])
         self._constant = np.array([c.is_constant for c in columns])
         self._low = np.array([c.low or 0 for c in columns], np.float64)
 
@@ -190,7 +191,11 @@ class _Numbers(_Group):
     def write(self, codes: tf.Tensor) -> tf.Tensor:
         numbers = tf.cast(codes, tf.float64) * self._scale + self._loc
         numbers = tf.exp(numbers) if self._logarithm else numbers
-        return tf.where(self._constant, self._low, tf.where(self._whole, tf.round(numbers), numbers))
+        return tf.where(
+            self._constant,
+            self._low,
+            tf.maximum(tf.where(self._whole, tf.round(numbers), numbers), self._least),
+        )
 
     def center(self, mean: tf.Tensor, stddev: tf.Tensor, mode: tf.Tensor) -> tf.Tensor:
         numbers = tf.cast(mean, tf.float64) * self._scale + self._loc

@@ -102,6 +102,7 @@ def to_frames(
             mean[column.name] = pd.Series(center, frame.index)
             sd[column.name] = pd.Series(deviation, frame.index)
             center = np.rint(center) if column.type == "integer" else center
+            center = np.maximum(center, 1) if column.is_positive_whole else center
         _fill(values, column.name, missing, center)
         if draws is not None:
             _fill_all(draws, frame, column, missing, imputed.draws[:num_draws, :, i])

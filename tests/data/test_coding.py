@@ -6,8 +6,10 @@ import pytest
 from scipy import stats
 
 from probvae.data.coding import Column, fit
+from probvae.data.kinds import NUMBERS
 from probvae.data.schema import Schema
 from probvae.errors import InputError
+from probvae.export.table_values import _Numbers as numbers_of
 
 RNG = np.random.default_rng(0)
 
@@ -137,3 +139,14 @@ def test_numbers_that_differ_little_from_each_other_are_not_constant():
     column = fitted(values)
     assert not column.is_constant and 0.5 < column.encode(values).std() < 2
     assert fitted([7.3, 7.3, 7.3]).scale == 1 and fitted([7.3, 7.3, 7.3]).is_constant
+
+
+@pytest.mark.parametrize("kind", [name for name, kind in NUMBERS.items() if kind.of_logarithms])
+def test_whole_numbers_with_logarithms_stay_positive(kind):
+    column = Column("a", kind, "integer", loc=1.0, scale=0.5, logarithm=True, low=1, high=9)
+    codes = np.array([-40.0, -3.0, -2.0, 0.0, np.nan], np.float32)  # of 2e-9, 0.61, 1, 2.7 and a missing one
+    values = column.decode(codes)
+    np.testing.assert_array_equal(values, [1, 1, 1, 3, np.nan])
+    np.testing.assert_array_equal(column.numbers(values[:-1]), values[:-1])  # the column takes its draws
+    exported = numbers_of(column).write(codes[:, np.newaxis])[:, 0]
+    np.testing.assert_array_equal(exported, [1, 1, 1, 3, np.nan])
