@@ -19,7 +19,7 @@ from probvae.sklearn.rows import RowParts
 from probvae.sklearn.transformer import VAETransformer
 from probvae.sklearn.validation import plain
 
-STEPS, MOST_EPOCHS = 1_500, 200  # steps of a training that `epochs=None` asks for, and epochs at most
+STEPS, MOST_EPOCHS = 160, 200  # steps of a training that `epochs=None` asks for, and epochs at most
 FEW = 20  # rows of a training below which none are held out for early stopping, and none are left out
 TYPICAL = 500  # rows of which `explain` takes the mean parts
 
@@ -28,8 +28,8 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
     """Outlier detector by the log-density of rows under a few small VAEs, by the conventions of scikit-learn.
 
     The density is the mean of those of the VAEs, the members, which are trained on different rows. The usual
-    case is meant, that the rows of `fit` have unknown outliers among them: members are small and stop early,
-    and each is trained a second time without the rows that it finds the least likely.
+    case is meant, that the rows of `fit` have unknown outliers among them: members are small and trained for
+    a short time, and each is trained a second time without the rows that it finds the least likely.
 
     Higher scores are more usual and `predict` gives -1 for outliers, as everywhere in scikit-learn. PyOD has
     the opposite sign: its `decision_function` is higher for outliers and its `predict` gives 1 for them.
@@ -47,7 +47,7 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
       activation: Activation of the hidden layers.
       objective: Bound to maximise, a key of `probvae.objectives.registry.OBJECTIVES`.
       num_samples: Number of draws of z for each row and training step.
-      epochs: Number of passes over the rows; None for as many as give 1,500 steps, at most 200.
+      epochs: Number of passes over the rows; None for as many as give 160 steps, at most 200.
       batch_size: Number of rows in a step.
       learning_rate: Learning rate of Adam.
       dropout: Fraction of the units that each hidden layer drops in training.
@@ -102,7 +102,7 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
         dropout: float = 0.0,
         weight_decay: float = 0.0,
         validation: float = 0.2,
-        patience: int = 20,
+        patience: int = 0,
         trim: float = 0.05,
         contamination: Any = "auto",
         num_draws: int = 100,
