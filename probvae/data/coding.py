@@ -6,7 +6,7 @@ value is NaN.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -147,7 +147,7 @@ class Column:
         read, known = TYPES[self.type].read, {}
         result = []
         for row, cell in zip(rows, cells, strict=True):
-            if cell not in known:
+            if not isinstance(cell, Hashable) or cell not in known:
                 try:
                     value = read(cell, self.unit)
                 except (ValueError, TypeError, KeyError, OverflowError):

@@ -52,6 +52,8 @@ def conditions_of(schema: Schema, given: Mapping[str, Any]) -> list[Condition]:
     """
     if not schema.is_table:
         raise InputError("Conditions are for tables, whose columns have names; the model is of other data.")
+    if not isinstance(given, Mapping):
+        raise InputError(f"given must be a mapping from names of columns to conditions; got {given!r}.")
     if not given:
         raise InputError("given must hold a condition on a column or more; it is empty.")
     places = {name: i for i, name in enumerate(schema.names)}
@@ -62,7 +64,10 @@ def conditions_of(schema: Schema, given: Mapping[str, Any]) -> list[Condition]:
     for name, value in given.items():
         if schema.columns[places[name]].is_size:
             beyond *= _relative_size(schema.columns[places[name]], value)
-    return [_condition(schema.columns[places[k]], places[k], value, beyond) for k, value in given.items()]
+    conditions = [
+        _condition(schema.columns[places[k]], places[k], value, beyond) for k, value in given.items()
+    ]
+    return sorted(conditions, key=lambda condition: condition.index)
 
 
 def _relative_size(column: Column, value: Any) -> float:
@@ -102,7 +107,7 @@ def _parsed(column: Column, text: str) -> Any:
         return text
     if OR in text:
         return text.split(OR)
-    if RANGE in text and not (column.levels and not column.is_ordered):
+    if RANGE in text and (column.is_ordered or _has_numbers(column)):
         low, high = text.split(RANGE, 1)
         return (low or None, high or None)
     return text
@@ -113,12 +118,15 @@ def _condition(column: Column, index: int, value: Any, beyond: float = BEYOND) -
         if len(value) != 2:
             raise InputError(f"A range of column {column.name!r} must be a pair (low, high); got {value!r}.")
         return _range(column, index, *value, beyond)
-    values = sorted(value, key=str) if isinstance(value, set | frozenset) else value
-    if not isinstance(values, list):
-        values = [values]
-    if not values:
+    values = value
+    if isinstance(value, set | frozenset):
+        values = sorted(value, key=str)
+    elif isinstance(value, Mapping) or np.ndim(value) != 1:
+        values = [value]
+    if not len(values):
         raise InputError(f"The condition on column {column.name!r} has no value.")
     numbers = np.unique(_numbers(column, values))
+    _refuse_parts(column, numbers)
     if len(numbers) > 1 and not column.levels and not NUMBERS[column.kind].whole:
         raise InputError(
             f"Column {column.name!r} holds {NUMBERS[column.kind].support}: give a value or a range, not "
@@ -128,25 +136,29 @@ def _condition(column: Column, index: int, value: Any, beyond: float = BEYOND) -
 
 
 def _range(column: Column, index: int, low: Any, high: Any, beyond: float) -> Condition:
-    ends = [math.nan if end is None else float(_numbers(column, [end])[0]) for end in (low, high)]
-    if column.levels and not column.is_ordered:
+    if column.levels and not column.is_ordered and not _has_numbers(column):
         raise InputError(f"The levels of column {column.name!r} have no order: list them instead of a range.")
+    ends = [math.nan if end is None else _end(column, end) for end in (low, high)]
     if ends[0] > ends[1]:
         raise InputError(f"The range of column {column.name!r} must rise; got {low!r} to {high!r}.")
+    first, last = np.nan_to_num(ends[0], nan=-math.inf), np.nan_to_num(ends[1], nan=math.inf)
     if column.levels or NUMBERS[column.kind].whole:
-        last = len(column.levels) - 1 if column.levels else beyond * max(float(column.high or 0), ends[0], 25)
-        first, last = np.nan_to_num(ends[0], nan=0.0), np.nan_to_num(ends[1], nan=last)
-        numbers = np.arange(np.ceil(max(first, 0)), np.floor(last) + 1)
+        numbers = _between(column, first, last, beyond)
         if not len(numbers) or len(numbers) > MOST_VALUES:
             raise InputError(
                 f"The range of column {column.name!r} must hold from 1 to {MOST_VALUES:,} values; it holds "
                 f"{len(numbers):,}."
             )
         return Condition(index, tuple(column.codes(numbers).tolist()))
-    half = 0.5 if column.type == "integer" else 0.0  # whole numbers are rounded when they are decoded
+    if _is_rounded(column):  # when they are decoded
+        first, last = np.ceil(first) - 0.5, np.floor(last) + 0.5
+        if first >= last:
+            raise InputError(
+                f"The range of column {column.name!r} holds no whole number; got {low!r} to {high!r}."
+            )
+    if first == last:
+        return _condition(column, index, low)
     smallest = 0.0 if column.logarithm else -math.inf
-    first = -math.inf if math.isnan(ends[0]) else ends[0] - half
-    last = math.inf if math.isnan(ends[1]) else ends[1] + half
     if last <= smallest:
         raise InputError(f"Column {column.name!r} holds positive numbers; got a range up to {high!r}.")
     return Condition(
@@ -155,6 +167,44 @@ def _range(column: Column, index: int, low: Any, high: Any, beyond: float) -> Co
         float(column.codes(np.array([first]))[0]) if first > smallest else -math.inf,
         float(column.codes(np.array([last]))[0]) if last < math.inf else math.inf,
     )
+
+
+def _end(column: Column, end: Any) -> float:
+    """Return the number of an end of a range, or the index of its level; 0 and -1 end ranges of positives."""
+    kind = None if column.levels else NUMBERS[column.kind]
+    if column.is_ordered and not (kind and (kind.whole or column.logarithm)):
+        return float(_numbers(column, [end])[0])
+    unlimited = dataclasses.replace(column, kind="normal", levels=(), logarithm=False)
+    return float(_numbers(unlimited, [end])[0])
+
+
+def _between(column: Column, first: float, last: float, beyond: float) -> np.ndarray:
+    """Return the counts, or the indices of the levels, in a range with infinite or finite ends."""
+    if column.levels and not column.is_ordered:
+        levels = np.array(column.levels, np.float64)
+        return np.flatnonzero((first <= levels) & (levels <= last)).astype(np.float64)
+    if column.levels:
+        largest = len(column.levels) - 1.0
+    else:
+        largest = beyond * max(float(column.high or 0), max(first, 0), 25)
+    last = largest if math.isinf(last) else last
+    return np.arange(np.ceil(max(first, 0)), np.floor(last) + 1)
+
+
+def _has_numbers(column: Column) -> bool:
+    """Return whether the values of a column are numbers, also as levels."""
+    return column.type in ("number", "integer")
+
+
+def _is_rounded(column: Column) -> bool:
+    """Return whether draws of a column of real codes are rounded: whole numbers, and dates."""
+    return not column.levels and not NUMBERS[column.kind].whole and column.type in ("integer", "date")
+
+
+def _refuse_parts(column: Column, numbers: np.ndarray) -> None:
+    if _is_rounded(column) and np.any(numbers != np.rint(numbers)):
+        what = "days" if column.unit == "D" else "seconds" if column.unit else "numbers"
+        raise InputError(f"Column {column.name!r} holds whole {what}: give one of them, or a range.")
 
 
 def _numbers(column: Column, values: list[Any]) -> np.ndarray:

@@ -183,9 +183,30 @@ def test_texts_of_conditions(model):
     assert found["income"].low == -np.inf and found["job"].is_value
 
 
+def test_ranges_hold_whole_values_and_reach_beyond_the_support(model):
+    """Whole numbers and days up to both ends of a range; levels that are numbers have ranges too."""
+    days = pd.date_range("2020-01-01", periods=100)
+    schema = whole_frame(pd.DataFrame({"day": days, "few": np.arange(100) % 5 + 1}))[1]
+    first, few = conditions_of(schema, {"few": (0, 2.5), "day": ("2020-02-01", "2020-02-01")})
+    day = schema.columns[first.index]
+    middle = (days[31] - pd.Timestamp(0)).days
+    np.testing.assert_allclose(day.unscaled([first.low, first.high]), [middle - 0.5, middle + 0.5])
+    assert few.codes == (0.0, 1.0)
+    assert parse(schema, ["few=2..3"]) == {"few": ("2", "3")}
+    age, height, income, visits = conditions_of(
+        model.schema, {"visits": (-3, 2), "income": (0, 9.0), "age": np.array([30]), "height": (170, 170)}
+    )
+    assert age.is_value and height.is_value and income.low == -np.inf and visits.codes == (0, 1, 2)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ("age=30", "must be a mapping"),
+        ({"age": 30.5}, "whole numbers"),
+        ({"age": (30.2, 30.8)}, "holds no whole number"),
+        ({"age": {"low": 3}}, "must hold numbers"),
+        ({"visits": (None, -1)}, "it holds 0"),
         ({}, "a condition on a column or more"),
         ({"size": 3}, "names the column 'size'; the columns are age, grade"),
         ({"job": "king"}, "has the levels .* got 'king'"),
