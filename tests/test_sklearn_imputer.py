@@ -161,16 +161,27 @@ def test_few_effective_draws_are_told(of_array):
 
 
 def test_mistakes_are_named(of_array, of_frame):
-    with pytest.raises(InputError, match="level must lie between 0 and 1; got 90"):
+    with pytest.raises(InputError, match=r"level must lie between 0 and 1, .*; got 90"):
         of_array.intervals(holes(), level=90)
+    for level in ("wide", None, 1e-17):
+        with pytest.raises(InputError, match="level must"):
+            of_array.intervals(holes(), level=level)
     with pytest.raises(InputError, match="must be a column of levels \\('sex'"):
         of_frame.predict_proba(FRAME, "height")
+    with pytest.raises(InputError, match="must be a column of levels"):
+        of_frame.predict_proba(FRAME, ["sex"])
     with pytest.raises(InputError, match="lacks 'sex'"):
         of_frame.transform(FRAME.drop(columns="sex"))
     with pytest.raises(InputError, match="members must be an integer of 1 or more; got 0"):
         VAEImputer(members=0).fit(holes())
     with pytest.raises(InputError, match="all cells are missing"):
         VAEImputer(**TINY).fit(np.full([5, 2], np.nan))
+    with pytest.raises(InputError, match="two columns named 'a'"):
+        VAEImputer(**TINY).fit(pd.DataFrame(holes(), columns=["a", "a", "b"]))
+    with pytest.raises(InputError, match="columns must be a sequence of kinds"):
+        VAEImputer(**TINY, columns=3).fit(holes())
+    with pytest.raises(InputError, match="batch_size"):
+        VAEImputer(epochs=None, batch_size="many").fit(holes())
 
 
 def test_numbers_have_one_standard_deviation_a_column(of_array, of_frame):
@@ -185,3 +196,21 @@ def test_numbers_without_names_are_an_array(of_array):
     """A DataFrame whose columns have no names counts as an array, as in scikit-learn."""
     x = holes()
     np.testing.assert_array_equal(of_array.transform(pd.DataFrame(x)), of_array.transform(x))
+
+
+def test_columns_without_cells_do_not_shift_others():
+    """Kinds, and the columns of `predict_proba`, are those of X; pandas.NA is a missing cell of an array."""
+    x = np.where(np.isnan(holes()), pd.NA, holes())
+    x[:, 1], x[:, 2] = None, np.arange(80) % 3
+    x[::9, 2] = pd.NA
+    imputer = VAEImputer(1, columns=("normal", "normal", "categorical:3"), **TINY).fit(x)
+    p = imputer.predict_proba(x, 2)
+    np.testing.assert_array_equal(p[1], [0, 1, 0])
+    for column in (1, 3, -1):
+        with pytest.raises(InputError, match=r"column of levels \(2\)"):
+            imputer.predict_proba(x, column)
+
+
+def test_whole_numbers_among_objects_stay_whole(of_frame):
+    whole = of_frame.transform(FRAME.astype({"rooms": object}))["rooms"]
+    assert {type(value) for value in whole} <= {int, np.int64}

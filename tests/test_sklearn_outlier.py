@@ -183,6 +183,7 @@ def test_parts_name_the_column_that_is_unusual(of_array, of_frame):
     parts = of_frame.explain(odd)
     assert list(parts.columns) == list(FRAME.columns) and list(parts.index) == ["row 0", "row 1"]
     assert parts.loc["row 1"].idxmin() == "size" and parts.loc["row 1", "size"] < -3
+    assert of_frame.explain(odd.assign(further=1)).equals(parts)
     turned = of_frame.explain(odd[odd.columns[::-1]])
     assert turned[odd.columns].equals(parts)
 

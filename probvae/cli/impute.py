@@ -56,19 +56,15 @@ def main(run: Path, table: Path | None, num_draws: int | None, quiet: bool, **op
     not know, are written as they are.
     """  # noqa: D301
     with quiet_start():
-        from probvae.runs.imputing import FEW, impute
-    written = impute(run, table, num_draws=num_draws or 0, **options)
+        from probvae.cli.console import Console
+        from probvae.runs.imputing import impute
+    console = Console(quiet=quiet)
+    written = impute(run, table, num_draws=num_draws or 0, observer=console, **options)
     if not quiet:
         width = max(len(name) for name in ("column", *written.missing))
         click.echo(f"{'column':{width}}  missing of {written.rows:,} rows")
         for name, number in written.missing.items():
             click.echo(f"{name:{width}}  {number:,}")
-    if written.few:
-        click.echo(
-            f"Warning: {written.few:,} rows have an effective sample size below {FEW}, and what is imputed "
-            "there is not to be trusted: raise --num-samples.",
-            err=True,
-        )
     total = sum(written.missing.values())
     names = ", ".join(path.name for path in written.paths)
     click.echo(f"filled in {total:,} cells, written to {written.paths[0].parent}: {names}")

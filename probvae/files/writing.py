@@ -1,10 +1,11 @@
 """Atomic writing of files, and the names of the two files of every saved model. No TensorFlow."""
 
 import csv
+import functools
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,17 +20,36 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
       path: Path of the file to make or replace.
       write: Function that writes the content to the binary file that it is given.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
+    _write_all({path: write})
+
+
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write files, each atomically, after the contents of all of them are on the disk."""
+    _write_all({path: functools.partial(_write_to, content) for path, content in contents.items()})
+
+
+def _write_to(content: bytes, file: IO[bytes]) -> None:
+    file.write(content)
+
+
+def _write_all(files: Mapping[Path, Callable[[IO[bytes]], Any]]) -> None:
+    temporaries: dict[str, Path] = {}
     try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
+        for path, write in files.items():
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
+            temporaries[temporary] = path
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+        for temporary, path in temporaries.items():
+            os.replace(temporary, path)
+        for folder in {path.parent for path in files}:
+            _flush_folder(folder)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        for temporary in temporaries:
+            Path(temporary).unlink(missing_ok=True)
         raise
 
 

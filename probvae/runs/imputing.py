@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from probvae.arguments import count, flag, weight
+from probvae.arguments import count, flag
 from probvae.data import from_config
 from probvae.data.tables.filling import WholeTable, read_whole, refuse_other_form
 from probvae.errors import InputError
 from probvae.files import outputs, writing
+from probvae.runs.observer import Observer
 from probvae.runs.run import Run, as_run
 from probvae.sampling.frame_imputation import FrameImputation, draws_needed, to_frames
-from probvae.sampling.imputation import FEW, Imputation, Imputer
+from probvae.sampling.imputation import FEW, Imputation, Imputer, ends_of_interval, few_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +51,7 @@ def impute(
     num_samples: int = 1000,
     seed: int = 0,
     overwrite: bool = False,
+    observer: Observer | None = None,
 ) -> ImputedFiles:
     """Fill in the missing cells of a table in a file, as `probvae-impute` does, and write it.
 
@@ -70,6 +72,7 @@ def impute(
       num_samples: K, the number of draws of z for each row.
       seed: Seed of the draws.
       overwrite: Whether existing files are replaced.
+      observer: Observer of the warning that rows have too small an effective sample size.
 
     Raises:
       InputError: The run is not on a table or takes no missing cells, the table does not fit it, or a file
@@ -77,7 +80,7 @@ def impute(
     """
     run = as_run(run)
     num_draws, overwrite = count("num_draws", num_draws, 0), flag("overwrite", overwrite)
-    ends = _ends(level)
+    ends = () if level is None else ends_of_interval(level)
     source = Path(run.training.data if table is None else outputs.path_of("table", table))
     refuse_unless_imputable(run)
     refuse_other_form(source, "The table")
@@ -89,10 +92,7 @@ def impute(
         **({"cells": target.with_name(f"{target.stem}-cells.csv")} if ends else {}),
     }
     for path in paths.values():
-        if path.exists() and source.exists() and path.samefile(source):
-            raise InputError(f"{path} is the table itself, which is not replaced: choose another --output.")
-        if path.exists() and not overwrite:
-            raise InputError(f"{path} exists: add --overwrite, or choose another --output.")
+        _refuse_target(path, source, overwrite)
     whole = _read(run, source)
     draws = draws_needed(whole.schema, num_draws)
     options: dict[str, Any] = {"num_samples": num_samples, "quantiles": ends, "seed": seed}
@@ -108,8 +108,11 @@ def impute(
         contents["cells"] = writing.csv_text(CELLS, _cells(whole, imputed, table_filled)).encode()
     with outputs.usable(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-        for name, path in paths.items():
-            writing.write_bytes(path, contents[name])
+        writing.write_files({path: contents[name] for name, path in paths.items()})
+    if words := few_in_words(
+        codes.effective_sample_size, touched, "rows", "Raise num_samples (--num-samples)."
+    ):
+        (observer or Observer()).warn(words)
     few = int(np.sum(touched & (codes.effective_sample_size < FEW)))
     return ImputedFiles(list(paths.values()), imputed, gaps.sum().to_dict(), len(whole.x), few)
 
@@ -127,6 +130,19 @@ def refuse_unless_imputable(run: Run) -> None:
         )
 
 
+def _refuse_target(path: Path, source: Path, overwrite: bool) -> None:
+    """Refuse to write a file that is the table itself, a folder, or there without `overwrite`."""
+    with outputs.usable(path.parent):
+        if not path.exists():
+            return
+        if source.exists() and path.samefile(source):
+            raise InputError(f"{path} is the table itself, which is not replaced: choose another --output.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: choose another --output.")
+    if not overwrite:
+        raise InputError(f"{path} exists: add --overwrite, or choose another --output.")
+
+
 def _read(run: Run, source: Path) -> WholeTable:
     """Read a table by the schema of a run, with the classes of its rows if the model needs them."""
     assert run.schema is not None
@@ -134,20 +150,9 @@ def _read(run: Run, source: Path) -> WholeTable:
         run.training, missing=True, schema=run.schema, labels=run.architecture.is_conditional
     )
     assert options.schema is not None
-    try:
-        return read_whole(source, options.schema, options)
-    except FileNotFoundError:
-        raise InputError(f"{source} does not exist: name a table, or bring that file back.") from None
-
-
-def _ends(level: float | None) -> tuple[float, ...]:
-    """Return the probabilities of the two ends of an interval."""
-    if level is None:
-        return ()
-    level = weight("level", level, above=True)
-    if level >= 1:
-        raise InputError(f"level must lie between 0 and 1, such as 0.9; got {level:g}.")
-    return (0.5 - level / 2, 0.5 + level / 2)
+    if not os.path.exists(source):  # False for names that are too long
+        raise InputError(f"{source} does not exist: name a table, or bring that file back.")
+    return read_whole(source, options.schema, options)
 
 
 def _impute(run: Run, whole: WholeTable, **options: Any) -> Imputation:

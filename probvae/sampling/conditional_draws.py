@@ -75,6 +75,11 @@ def sample_given(
             "Conditions are on the columns of a table, and the model has no schema of one: train it on a "
             "table, or build it with schema=data.load(frame).schema."
         )
+    if tuple(vae.event_shape) != tuple(vae.schema.event_shape):
+        raise InputError(
+            "The model is conditional, and rows given others are those of the model of one class: take that, "
+            "as by vae.given(label)."
+        )
     conditions = conditions_of(vae.schema, given)
     refuse_values("num_draws", num_draws, vae.latent_dim + len(vae.schema.names))
     seed_fill, seed_z, seed_chosen, seed_x = split(seed, 4)

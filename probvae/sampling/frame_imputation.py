@@ -9,8 +9,8 @@ from scipy.stats import norm
 from probvae.data.coding import Column
 from probvae.data.kinds import NUMBERS, central_levels
 from probvae.data.schema import Schema
-from probvae.data.tables.frames import fill_gaps
-from probvae.data.value_types import split_missing
+from probvae.data.tables.frames import fill_gaps, zone_of
+from probvae.data.value_types import TYPES, split_missing
 from probvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ def schema_of_frame(schema: Schema | None) -> Schema:
     return schema
 
 
+def rows_with_gaps(schema: Schema, frame: "pd.DataFrame") -> np.ndarray:
+    """Return which rows of a frame have a missing cell in a column of a schema, [N]."""
+    return np.any([split_missing(frame[name])[1] for name in schema.names], axis=0)
+
+
 def draws_needed(schema: Schema, num_draws: int) -> int:
     """Return the number of draws that the means of a table need."""
     return max(num_draws, LOGARITHM_DRAWS if any(c.logarithm for c in schema.columns) else 0)
@@ -101,13 +106,13 @@ def to_frames(
         else:
             mean[column.name] = pd.Series(center, frame.index)
             sd[column.name] = pd.Series(deviation, frame.index)
-            center = np.rint(center) if column.type == "integer" else center
             center = np.maximum(center, 1) if column.is_positive_whole else center
+            center = TYPES[column.type].write(center, np.isnan(center), "")
         _fill(values, column.name, missing, center)
         if draws is not None:
-            _fill_all(draws, frame, column, missing, imputed.draws[:num_draws, :, i])
+            _fill_all(draws, column, missing, imputed.draws[:num_draws, :, i])
         if ends is not None:
-            _fill_all(ends, frame, column, missing, imputed.quantiles[:, :, i])
+            _fill_all(ends, column, missing, imputed.quantiles[:, :, i])
             if not column.is_ordered:
                 ends[column.name] = ends[column.name].mask(np.tile(missing, len(quantiles)))
     return FrameImputation(
@@ -128,13 +133,9 @@ def _repeated(frame: "pd.DataFrame", name: str, keys: Sequence[Any]) -> "pd.Data
     return pd.concat([frame] * len(keys), keys=keys, names=[name]) if len(keys) else None
 
 
-def _fill_all(
-    copies: "pd.DataFrame", frame: "pd.DataFrame", column: Column, missing: np.ndarray, x: np.ndarray
-) -> None:
+def _fill_all(copies: "pd.DataFrame", column: Column, missing: np.ndarray, x: np.ndarray) -> None:
     """Fill the missing cells of a column in all copies of a frame by codes x [R, N]."""
-    drawn = column.decode(x).reshape(-1)
-    drawn = _in_zone(drawn, frame[column.name]) if column.unit else drawn
-    _fill(copies, column.name, np.tile(missing, len(x)), drawn)
+    _fill(copies, column.name, np.tile(missing, len(x)), column.decode(x).reshape(-1))
 
 
 def _moments(column: Column, imputed: Any, i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -156,7 +157,7 @@ def _in_zone(dates: np.ndarray, series: "pd.Series") -> Any:
     """Return dates, which are of UTC, in the time zone of a column, if it has one."""
     import pandas as pd
 
-    zone = getattr(series.dtype, "tz", None)
+    zone = zone_of(series)
     return dates if zone is None else pd.DatetimeIndex(dates).tz_localize("UTC").tz_convert(zone)
 
 

@@ -19,7 +19,13 @@ from probvae.inference.blocks import as_data, in_blocks
 from probvae.models.vae import VAE
 from probvae.objectives.bound import log_terms
 from probvae.objectives.memory import refuse_values
-from probvae.sampling.frame_imputation import FrameImputation, draws_needed, schema_of_frame, to_frames
+from probvae.sampling.frame_imputation import (
+    FrameImputation,
+    draws_needed,
+    rows_with_gaps,
+    schema_of_frame,
+    to_frames,
+)
 from probvae.seeds import Seed, fold_in, of_rows, split
 
 if TYPE_CHECKING:
@@ -118,24 +124,51 @@ def impute(
     options: dict[str, Any] = {"num_samples": num_samples, "quantiles": quantiles, "seed": seed}
     imputer = Imputer(vae)
     if hasattr(x, "columns"):
-        imputed: Any = imputer.impute_frame(schema_of_frame(vae.schema), x, num_draws=num_draws, **options)
+        schema = schema_of_frame(vae.schema)
+        imputed: Any = imputer.impute_frame(schema, x, num_draws=num_draws, **options)
+        touched = rows_with_gaps(schema, x)
     else:
-        imputed = imputer.impute(x, num_draws=num_draws, **options)
+        codes = as_data(vae, x)
+        imputed = imputer.impute(codes, num_draws=num_draws, **options)
+        touched = np.isnan(codes).reshape(len(codes), -1).any(axis=1)
     advice = "Use more num_samples; x may lie far from the training set."
-    warn_of_few(imputed, "examples", advice, stacklevel=3)
+    if words := few_in_words(imputed.effective_sample_size, touched, "examples", advice):
+        warnings.warn(words, stacklevel=2)
     return imputed
 
 
-def warn_of_few(imputed: Imputation | FrameImputation, noun: str, advice: str, *, stacklevel: int) -> None:
-    """Warn of examples whose effective sample size is too small, with their name and an advice."""
-    sizes = np.asarray(imputed.effective_sample_size)
-    few = int(np.sum(sizes < FEW))
-    if few:
-        warnings.warn(
-            f"{few:,} of {len(sizes):,} {noun} have an effective sample size below {FEW}: what is imputed "
-            f"there is not to be trusted. {advice}",
-            stacklevel=stacklevel,
-        )
+def few_in_words(sizes: Any, touched: np.ndarray, noun: str, advice: str) -> str:
+    """Describe examples with missing values whose effective sample size is too small; empty without them.
+
+    Args:
+      sizes: Effective sample sizes [N].
+      touched: Mask of the examples with missing values, [N].
+      noun: Name of the examples.
+      advice: Sentence that ends the description.
+    """
+    few = int(np.sum(touched & (np.asarray(sizes) < FEW)))
+    if not few:
+        return ""
+    return (
+        f"{few:,} of {len(touched):,} {noun} have an effective sample size below {FEW}: what is imputed "
+        f"there is not to be trusted. {advice}"
+    )
+
+
+def ends_of_interval(level: Any) -> tuple[float, float]:
+    """Return the probabilities of the two ends of an interval with equal tails.
+
+    Raises:
+      InputError: The level does not lie between 0 and 1.
+
+    >>> ends_of_interval(0.5)
+    (0.25, 0.75)
+    """
+    value = weight("level", level, above=True)
+    low, high = 0.5 - value / 2, 0.5 + value / 2
+    if not 0 < low < high < 1:
+        raise InputError(f"level must lie between 0 and 1, such as 0.9; got {level!r}.")
+    return low, high
 
 
 class Imputer:

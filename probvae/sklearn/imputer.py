@@ -1,6 +1,7 @@
 """Scikit-learn imputer: missing cells of a table from p(x_missing | x_seen) of a VAE."""
 
 import copy
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 from probvae.arguments import count
 from probvae.errors import InputError
 from probvae.sampling.frame_imputation import LOGARITHM_DRAWS, draws_needed, schema_of_frame, to_frames
-from probvae.sampling.imputation import Imputation, warn_of_few
+from probvae.sampling.imputation import Imputation, ends_of_interval, few_in_words
 from probvae.sklearn import mixture
-from probvae.sklearn.inner import epochs_of_steps, inner_transformer
+from probvae.sklearn.inner import epochs_of_steps, has_kinds, inner_transformer
 from probvae.sklearn.transformer import VAETransformer
 from probvae.sklearn.validation import is_named, plain, rows_of
 
@@ -26,7 +27,7 @@ def _has_levels(imputer: Any) -> bool:
     """Return whether an imputer can have columns of levels: those of DataFrames, or named ones."""
     members = getattr(imputer, "members_", [None])
     schema = getattr(members[0], "schema_", None)
-    return bool(len(imputer.columns)) or schema is not None
+    return has_kinds(imputer) or schema is not None
 
 
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -164,15 +165,27 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _base(self, kept: Any, epochs: int) -> VAETransformer:
         """Return the transformer that members are copies of."""
-        base = inner_transformer(self, kept, epochs=epochs, missing=True)
+        base = inner_transformer(self, kept, epochs=epochs, missing=True, columns=self._kinds_of_kept(kept))
         base._kinds_for_guesses = {"normal": "normal_shared"}
-        if not is_named(kept) and not len(self.columns):
+        if not is_named(kept) and not has_kinds(self):
             base.set_params(likelihood="mixed", columns=("normal_shared",) * kept.shape[1])
         return base
+
+    def _kinds_of_kept(self, kept: Any) -> Any:
+        """Return the kinds of the columns that have cells."""
+        kinds = plain(self.columns)
+        if isinstance(kinds, dict) and is_named(kept):
+            empty = {*self._frame_names} - {*kept.columns}
+            return {name: kind for name, kind in kinds.items() if name not in empty}
+        if isinstance(kinds, tuple) and len(kinds) == len(self._kept):
+            return tuple(kind for kind, seen in zip(kinds, self._kept, strict=True) if seen)
+        return self.columns
 
     def _rows(self, X: Any, *, reset: bool = False) -> Any:  # noqa: N803
         """Return the rows of X as an array of floats, checked by scikit-learn, or a DataFrame with names."""
         if not is_named(X):
+            if reset:
+                self.__dict__.pop("_frame_names", None)  # from an earlier fit
             return rows_of(self, X, missing=True, reset=reset, ensure_min_samples=2 if reset else 1)
         if reset:
             self._frame_names = list(X.columns)
@@ -228,9 +241,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
           X: Rows [n, D].
           level: Probability of an interval under the model, between 0 and 1.
         """
-        if not 0 < plain(level) < 1:
-            raise InputError(f"level must lie between 0 and 1; got {level!r}.")
-        rows, imputed = self._imputed(X, quantiles=((1 - level) / 2, (1 + level) / 2))
+        rows, imputed = self._imputed(X, quantiles=ends_of_interval(plain(level)))
         if is_named(rows):
             low, high = (imputed.quantiles.xs(q, level=0) for q in imputed.quantiles.index.unique(0))
         else:
@@ -249,11 +260,12 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
           DataFrame with a column for each level; an array where X is one.
         """
         rows, imputed = self._imputed(X)
-        place = column if is_named(rows) else int(np.sum(self._kept[:column]))
-        if place not in imputed.probabilities:
-            names = ", ".join(map(repr, imputed.probabilities)) or "none"
+        places = np.flatnonzero(self._kept).tolist()
+        of_levels = {key if is_named(rows) else places[key]: p for key, p in imputed.probabilities.items()}
+        if column not in [*of_levels]:
+            names = ", ".join(map(repr, of_levels)) or "none"
             raise InputError(f"column must be a column of levels ({names}); got {column!r}.")
-        return imputed.probabilities[place]
+        return of_levels[column]
 
     def effective_sample_size(self, X: Any) -> np.ndarray:  # noqa: N803
         """Return the effective number of the draws behind each row, [n], from 1 to `num_draws`.
@@ -281,7 +293,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             imputed = mixture.impute(self.members_, coding.encode(kept), num_draws=drawn, **options)
             imputed = self._decoded(imputed)
         advice = "Raise num_draws; the rows may lie far from those of fit."
-        warn_of_few(imputed, "rows", advice, stacklevel=4)
+        touched = np.any(_missing(kept), axis=1, keepdims=True)[:, 0]
+        if words := few_in_words(imputed.effective_sample_size, touched, "rows", advice):
+            warnings.warn(words, stacklevel=3)
         return rows, imputed
 
     def _decoded(self, imputed: Imputation) -> Imputation:

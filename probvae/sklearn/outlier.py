@@ -14,7 +14,7 @@ from probvae.config.architecture import Architecture
 from probvae.data.tables.frames import is_frame
 from probvae.errors import InputError
 from probvae.sklearn.conformal import ALL, Conformal, folds_of, lower_fence, mean_density
-from probvae.sklearn.inner import epochs_of_steps, inner_transformer
+from probvae.sklearn.inner import epochs_of_steps, has_kinds, inner_transformer
 from probvae.sklearn.rows import RowParts
 from probvae.sklearn.transformer import VAETransformer
 from probvae.sklearn.validation import plain
@@ -193,7 +193,7 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
         """Return the transformer that members are copies of, without its number of epochs."""
         base = inner_transformer(self, X, score_num_samples=self.num_draws)
         base._kinds_for_guesses = {"normal": "normal_shared"}
-        if not len(self.columns):
+        if not has_kinds(self):
             base.likelihood = "auto"
             if not base._takes_schema(X):
                 base.likelihood = "normal_shared"
@@ -275,7 +275,7 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
         p(x|z) less that of usual rows. A missing value has the part 0 before this subtraction.
 
         Returns:
-          Array; a DataFrame with the columns of X if it is one.
+          Array; a DataFrame if X is one, with those of its columns that were modelled in `fit`.
         """
         parts = self._parts(self._x(X)) - self.typical_parts_
         if not is_frame(X):
@@ -283,8 +283,10 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
         import pandas as pd
 
         schema = self.members_[0].schema_
-        names = list(X.columns) if schema is None else [column.name for column in schema.columns]
-        return pd.DataFrame(parts, X.index, names)[list(X.columns)]
+        if schema is None:
+            return pd.DataFrame(parts, X.index, X.columns)
+        frame = pd.DataFrame(parts, X.index, [column.name for column in schema.columns])
+        return frame[[name for name in X.columns if name in frame]]
 
     def _x(self, X: Any) -> np.ndarray:  # noqa: N803
         """Return coded rows."""

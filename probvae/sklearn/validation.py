@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from probvae.data.tables.frames import is_frame
+from probvae.data.tables.table import refuse_duplicates
 
 try:
     from sklearn.utils.validation import validate_data
@@ -20,8 +21,15 @@ except ImportError:  # scikit-learn before 1.6
     FINITE = "force_all_finite"
 
 
+_is_na = np.frompyfunc(lambda cell: type(cell).__name__ == "NAType", 1, 1)  # pandas.NA, which is no number
+
+
 def rows_of(estimator: Any, X: Any, *, missing: bool, **options: Any) -> np.ndarray:  # noqa: N803
     """Return rows X as an array of floats, checked by scikit-learn; `missing` allows NaN."""
+    if is_frame(X):
+        refuse_duplicates("X", tuple(X.columns))
+    elif isinstance(X, np.ndarray) and X.dtype == object:
+        X = np.where(_is_na(X).astype(bool), np.nan, X)  # noqa: N806
     options[FINITE] = "allow-nan" if missing else True
     return validate_data(estimator, X, dtype=[np.float64, np.float32], **options)
 

@@ -1,5 +1,6 @@
 """`runs.impute` and `probvae-impute`: the missing cells of files are filled in, and nothing else changes."""
 
+import re
 import warnings
 
 import numpy as np
@@ -116,6 +117,32 @@ def test_values_are_those_of_the_model_for_the_same_rows_in_python(folder, tmp_p
         )
 
 
+BOOLEANS = {  # cells of a file, and the text of a missing False
+    ("TRUE", ""): "FALSE",
+    ("True", ""): "False",
+    ("true", ""): "false",
+    ("1", ""): "0",
+    ("", ""): "false",
+    ("0", ""): "0",
+}
+
+
+@pytest.mark.parametrize("cells", BOOLEANS)
+def test_booleans_and_zones_are_written_as_in_the_file(tmp_path, cells):
+    frame = pd.DataFrame(
+        {"b": [True, False], "t": pd.to_datetime(["2020-01-01 10:30:00", "2020-01-02 11:00:01"])}
+    )
+    schema = whole_frame(frame, missing=True)[1]
+    times = pd.DataFrame({"b": cells, "t": ["2020-01-01T10:30:00+09:00", ""]})
+    times.to_csv(tmp_path / "a.csv", index=False)
+    times.replace("", None).to_parquet(tmp_path / "a.parquet")
+    values = frame.assign(b=False)
+    for name in ("a.csv", "a.parquet")[: 1 + ("true" in cells)]:
+        filled = read_whole(tmp_path / name, schema, Options(schema=schema, missing=True)).filled(values)
+        assert filled["b"][1] == BOOLEANS[cells]
+        assert filled["t"].tolist() == [times["t"][0], "2020-01-02T11:00:01+00:00"]
+
+
 @pytest.mark.parametrize("between", ["T", " "])
 def test_times_are_written_as_in_the_file(folder, tmp_path, between):
     """By the schema alone: no model is needed to see what is written."""
@@ -131,7 +158,7 @@ def test_times_are_written_as_in_the_file(folder, tmp_path, between):
 @pytest.mark.parametrize("ending", [".parquet", ".tsv"])
 def test_other_forms(folder, tmp_path, ending):
     typed = with_gaps(HOMES).assign(sold=lambda f: pd.to_datetime(f["sold"])).infer_objects()
-    typed["rooms"] = typed["rooms"].astype("Int64")
+    typed = typed.astype({"rooms": "Int64", "city": "category"})
     path = tmp_path / f"gaps{ending}"
     typed.to_parquet(path) if ending == ".parquet" else typed.to_csv(path, sep="\t", index=False)
     (full,) = runs.impute(folder / "run", path, output=tmp_path / f"full{ending}", **OPTIONS).paths
@@ -175,7 +202,10 @@ WRONG = {
     "image": (["picture.png"], "must end in .csv or .tsv or .parquet"),
     "absent": (["nowhere.csv"], "does not exist"),
     "level": (["{gaps}", "--level", "1.5"], "between 0 and 1"),
+    "tiny": (["{gaps}", "--level", "1e-17"], "between 0 and 1"),
     "draws": (["{gaps}", "--draws", "0"], "--draws"),
+    "damaged": (["{damaged}"], "cannot be read as a .parquet file"),
+    "folder": (["{gaps}", "--output", "{run}/x.csv", "--draws", "2", "--overwrite"], "is a folder"),
     "column": (["{other}"], "has no column"),
 }
 
@@ -186,19 +216,38 @@ def test_wrong_calls_write_nothing(folder, tmp_path, monkeypatch, name):
     arguments, message = WRONG[name]
     (folder / "run" / "config.csv").write_text("kept")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n3,4\n")
-    places = {"gaps": folder / "gaps.csv", "run": folder / "run", "other": tmp_path / "other.csv"}
+    damaged = folder / "damaged.parquet"
+    damaged.write_bytes(b"PAR1" + bytes(99))
+    (folder / "run" / "x-draws.csv").mkdir(exist_ok=True)
+    places = {
+        "damaged": damaged,
+        "gaps": folder / "gaps.csv",
+        "run": folder / "run",
+        "other": tmp_path / "other.csv",
+    }
     before = (folder / "gaps.csv").read_text()
     result = CliRunner().invoke(main, [str(folder / "run"), *[a.format(**places) for a in arguments]])
     assert result.exit_code == 2 and message in result.stderr, result.output
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other.csv"]
     assert (folder / "gaps.csv").read_text() == before
     assert (folder / "run" / "config.csv").read_text() == "kept"
+    assert not (folder / "run" / "x.csv").exists()
 
 
 def test_a_model_that_takes_no_missing_cells_is_refused(folder, tmp_path):
     run = runs.train({**TINY, "missing": False}, {"epochs": 0}, folder / "homes.csv", tmp_path / "run")
     with pytest.raises(InputError, match="takes no missing cells"):
         runs.impute(run, folder / "gaps.csv")
+
+
+def test_few_effective_draws_are_told_at_both_doors(folder, tmp_path):
+    few = "1 of 1 rows have an effective sample size below 10.*num_samples"
+    HOMES.head(1).assign(price=None).to_csv(tmp_path / "one.csv", index=False)
+    with pytest.warns(UserWarning, match=few):
+        runs.impute(folder / "run", tmp_path / "one.csv", output=tmp_path / "full.csv", num_samples=5)
+    arguments = [str(folder / "run"), str(tmp_path / "one.csv"), "--num-samples", "5", "--overwrite"]
+    result = CliRunner().invoke(main, [*arguments, "--output", str(tmp_path / "full.csv"), "--quiet"])
+    assert re.search(f"Warning: {few}", result.stderr), result.output
 
 
 def test_the_command_says_what_it_did(folder, tmp_path):

@@ -10,6 +10,7 @@ import probvae
 from probvae import InputError
 from probvae.data.coding import Column
 from probvae.data.schema import Schema
+from probvae.data.tables.frames import fill_gaps
 from probvae.models.building import build
 from probvae.sampling.frame_imputation import to_frames
 from probvae.sampling.imputation import Imputation
@@ -123,6 +124,8 @@ def test_dates_keep_their_time_zone_and_blank_cells_are_filled_in():
     assert imputed.values["kind"].tolist() == imputed.draws["kind"].tolist() == ["b", "b"]
     assert imputed.mean["price"].tolist() == [0.3, 0.7] and imputed.sd["price"].tolist() == [0, 0]
     assert imputed.sd["sold"].tolist() == [0, 512]
+    objects = to_frames(schema, frame.astype({"sold": object}), coded, 1)
+    assert objects.values["sold"].tolist() == imputed.values["sold"].tolist()
 
 
 def test_a_mapping_is_no_frame(vae):
@@ -151,3 +154,13 @@ def test_the_model_of_one_class_fills_in_levels_too():
     assert imputed.values["kind"].isin(["a", "b", "c"]).all() and not imputed.values["rooms"].isna().any()
     np.testing.assert_allclose(imputed.probabilities["kind"].sum(axis=1), 1, rtol=1e-5)
     assert imputed.values.loc["second", "income"] == 20_000
+
+
+def test_gaps_are_filled_in_the_zone_and_with_the_levels_that_come():
+    gap, noon = np.array([False, True]), pd.Timestamp("2020-01-01 12:00")
+    seoul = pd.Series([noon.tz_localize("Asia/Seoul"), pd.NaT])
+    for series in (seoul, seoul.astype(object)):
+        assert fill_gaps(series, gap, [noon, noon])[1] == noon.tz_localize("UTC")
+    levels = pd.Series(pd.Categorical(["a", None], ["a"]))
+    assert fill_gaps(levels, gap, ["a", "b"]).tolist() == ["a", "b"]
+    assert fill_gaps(levels, gap, ["a", "a"]).dtype == levels.dtype

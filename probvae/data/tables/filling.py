@@ -11,9 +11,11 @@ from probvae.data.dataset import Options
 from probvae.data.schema import Schema
 from probvae.data.tables.frames import fill_gaps, to_frame
 from probvae.data.tables.parquet_files import open_parquet
-from probvae.data.tables.table_files import codes_of
+from probvae.data.tables.table_files import codes_of, guarded
 from probvae.data.tables.text_files import Layout, as_written, layout_of, table_of
+from probvae.data.value_types import parse_date
 from probvae.errors import InputError
+from probvae.files.reading import refusals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,15 +71,16 @@ class WholeTable(NamedTuple):
         return frame
 
     def _with(self, column: Column, gaps: np.ndarray, values: "pd.Series") -> "pd.Series":
-        """Return a column of the file with values in its gaps [N], texts in a text file."""
+        """Return a column of the file with values in its gaps [N], texts in a column of texts."""
         whole, seen = self.frame[column.name], ~gaps
-        if self.layout is None:
+        if self.layout is None and not _holds_texts(whole[seen]):
             return fill_gaps(whole, gaps, values)
         texts = self._texts(column, seen)
-        is_iso = bool(column.unit) and whole[seen].str.contains("T").any()
-        between = "T" if is_iso else " "  # the mark between a date and its time
+        marks = _marks_of_dates(whole[seen]) if column.unit else ("", "")
         written = whole.copy()
-        written[gaps] = [texts.get(v) or self._text(column, v, between) for v in values[gaps].tolist()]
+        written[gaps] = [
+            texts.get(v) or self._text(column, v, [*texts.values()], marks) for v in values[gaps].tolist()
+        ]
         return written
 
     def _texts(self, column: Column, seen: np.ndarray) -> dict[Any, str]:
@@ -88,10 +91,13 @@ class WholeTable(NamedTuple):
         texts = self.frame[column.name][seen].to_numpy(object)[first]
         return {level: text.strip() for level, text in zip(levels.tolist(), texts.tolist(), strict=True)}
 
-    def _text(self, column: Column, value: Any, between: str) -> str:
-        """Return the text of a value in the notation of its column."""
+    def _text(self, column: Column, value: Any, texts: list[str], marks: tuple[str, str]) -> str:
+        """Return the text of a value, as the texts of its column and its marks of dates are written."""
         if column.unit:
-            return str(value)[:10] if column.unit == "D" else value.isoformat(sep=between)
+            between, zone = marks
+            return str(value)[:10] if column.unit == "D" else value.isoformat(sep=between) + zone
+        if isinstance(value, bool):
+            return _text_of_boolean(value, texts)
         if isinstance(value, float) and not column.levels:
             text = f"{value:.0f}" if column.type == "integer" else f"{value:.{DIGITS}g}"
             return text.replace(".", ",") if self.notations.get(column.name) == "," else text
@@ -125,16 +131,46 @@ def read_whole(path: Path, schema: Schema, options: Options) -> WholeTable:
     import pandas as pd
 
     refuse_other_form(path, "The table")
+    what = f"a {path.suffix.lower()} file"
     if FORMS[path.suffix.lower()][0] == "text":
-        layout = layout_of(path, options)
-        x, labels, notations = codes_of(table_of(path, layout), schema, options)
-        columns = zip(*as_written(path, layout), strict=True)
-        cells = {name: np.concatenate(c) for name, c in zip(layout.names, columns, strict=True)}
+        with refusals(path, what):
+            layout = layout_of(path, options)
+            table = guarded(path, table_of(path, layout))
+        x, labels, notations = codes_of(table, schema, options)
+        with refusals(path, what):
+            columns = zip(*as_written(path, layout), strict=True)
+            cells = {name: np.concatenate(c) for name, c in zip(layout.names, columns, strict=True)}
         frame = pd.DataFrame(cells, dtype=object)
         return WholeTable(path.name, schema, frame, to_frame(schema, x), x, labels, layout, notations)
-    x, labels, _ = codes_of(open_parquet(path, options), schema, options)
-    frame = pd.read_parquet(path)
+    with refusals(path, what):
+        table = guarded(path, open_parquet(path, options))
+    x, labels, _ = codes_of(table, schema, options)
+    with refusals(path, what):
+        frame = pd.read_parquet(path)
     return WholeTable(path.name, schema, frame, to_frame(schema, x), x, labels, None, {})
+
+
+def _holds_texts(cells: "pd.Series") -> bool:
+    """Return whether cells are texts, and no levels of a categorical."""
+    from pandas.api.types import is_string_dtype
+
+    return len(cells) > 0 and not hasattr(cells, "cat") and bool(is_string_dtype(cells))
+
+
+def _marks_of_dates(texts: "pd.Series") -> tuple[str, str]:
+    """Return the mark between a date and its time, and that of UTC where the texts of a column name zones."""
+    between = "T" if texts.str.contains("T", regex=False).any() else " "
+    zoned = [text.strip() for text in texts.tolist() if parse_date(text).zoned]
+    return between, "" if not zoned else "Z" if zoned[0].endswith("Z") else "+00:00"
+
+
+def _text_of_boolean(value: bool, texts: list[str]) -> str:
+    """Return true or false as the texts of a column write them: true, True, TRUE or 1."""
+    like = texts[0] if texts else "true"
+    if like in ("0", "1"):
+        return str(int(value))
+    text = str(value)
+    return text.upper() if like.isupper() else text if like.istitle() else text.lower()
 
 
 def refuse_other_form(path: Path, what: str, like: Path | None = None) -> None:

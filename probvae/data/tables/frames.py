@@ -184,13 +184,34 @@ def _series(column: Column, values: np.ndarray) -> Any:
 
 
 def fill_gaps(series: Any, missing: np.ndarray, values: Any) -> Any:
-    """Return a Series with values [N] in its missing cells, of its own dtype where this holds them."""
+    """Return a Series with values [N] in its missing cells, of its own dtype where this holds them.
+
+    Dates without a time zone are of UTC, and are written in that of the column, if it has one.
+    """
+    import pandas as pd
+
+    filled = np.asarray(values, object)[missing]
+    zone = zone_of(series)
+    if zone is not None:
+        dates = pd.DatetimeIndex(filled)
+        dates = dates.tz_localize("UTC") if dates.tz is None else dates
+        filled = np.asarray(dates.tz_convert(zone).astype(object))
     whole = series.astype(object)
-    whole[missing] = np.asarray(values, object)[missing]
+    whole[missing] = filled
+    if isinstance(series.dtype, pd.CategoricalDtype) and set(filled.tolist()) - set(series.dtype.categories):
+        return whole.infer_objects()  # a level that the categories of the frame lack
     try:
         return whole.astype(series.dtype)
-    except (ValueError, TypeError):  # such as a level that the categories of the frame lack
+    except (ValueError, TypeError):  # such as text in a column that was empty
         return whole.infer_objects()
+
+
+def zone_of(series: Any) -> Any:
+    """Return the time zone of a column of dates, also of one of objects; None without one."""
+    if series.dtype != object:
+        return getattr(series.dtype, "tz", None)
+    zones = (getattr(cell, "tzinfo", None) for cell in series.tolist())
+    return next((zone for zone in zones if zone is not None), None)
 
 
 def has_zone(dtype: str) -> bool:

@@ -69,15 +69,19 @@ def frame(source: Any, options: Options) -> DataSet:
 
 def _read_file(path: Path, options: Options, opened: Callable[[Path, Options], Table]) -> DataSet:
     _refuse_idle(path.name, options)
-    what = f"a {path.suffix.lower()} file"
-    with refusals(path, what):
+    with refusals(path, f"a {path.suffix.lower()} file"):
         table = opened(path, options)
+    return read_table(guarded(path, table), options)
+
+
+def guarded(path: Path, table: Table) -> Table:
+    """Return a table in a file, whose errors of reading are refusals."""
 
     def batches() -> Iterator[list[np.ndarray]]:
-        with refusals(path, what):
+        with refusals(path, f"a {path.suffix.lower()} file"):
             yield from table.batches()
 
-    return read_table(table._replace(batches=batches), options)
+    return table._replace(batches=batches)
 
 
 def _refuse_idle(name: str, options: Options) -> None:
@@ -302,7 +306,8 @@ def _survey(
         if rows >= EARLY and any(surveys[name].is_text_of_many for name in needed):
             break
     if not rows:
-        raise InputError(f"{table.name} must hold two rows or more; it holds none.")
+        least = "two rows" if options.schema is None else "one row"
+        raise InputError(f"{table.name} must hold {least} or more; it holds none.")
     return surveys
 
 
@@ -377,7 +382,9 @@ def _matched(table: Table, schema: Schema, options: Options) -> Plan:
         survey, reading = surveys[c.name], readings[c.name]
         what = f"Column {c.name!r} of {table.name}"
         if c.type in ("number", "integer") and survey.is_ambiguous:
-            raise InputError(f"{what} must hold numbers, but {reading.remark}: add {reading.option}.")
+            raise InputError(
+                f"{what} must hold numbers, but {reading.remark}: write it without a separator of thousands."
+            )
         if survey.missing and not options.missing:
             raise InputError(
                 f"{what} has {survey.missing:,} missing values, the first in row {survey.first_missing:,}, "
