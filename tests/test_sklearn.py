@@ -251,6 +251,11 @@ def test_values_that_float32_cannot_hold(wine, fitted):
         VAETransformer(**TINY).fit(wine * 1e300)
     with pytest.raises(InputError, match="3 values; got 2"):
         fitted.inverse_transform(wine[:, :2])
+    pd = pytest.importorskip("pandas")
+    tiny = {"a": [1e-300, 2e-300], "b": ["u", "v"]}
+    for close in (pd.DataFrame(tiny), np.array([[1e-300], [2e-300]])):
+        with pytest.raises(InputError, match="too close to be standardized"):
+            VAETransformer(**TINY).fit(close)
 
 
 def test_it_is_a_public_name():

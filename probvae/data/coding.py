@@ -96,8 +96,13 @@ class Column:
         mean, deviation = summary.mean, summary.deviation
         if NUMBERS[self.kind].robust and summary.spread > 0:
             mean, deviation = summary.median, summary.spread
-        if summary.low == summary.high or not deviation > 0:
+        if summary.low == summary.high:
             return dataclasses.replace(column, loc=mean)
+        if not deviation > 0:  # the squares are below the range of float64
+            raise InputError(
+                f"Column {self.name!r} has values from {summary.low:g} to {summary.high:g}, too close to be "
+                "standardized: multiply them by a number."
+            )
         scale = 2.0 ** round(math.log2(deviation))
         return dataclasses.replace(column, loc=round(mean / scale * STEPS) * scale / STEPS, scale=scale)
 

@@ -95,6 +95,8 @@ class ArrayCoding:
             loc[scaled], deviation = np.nanmean(numbers, axis=0), np.nanstd(numbers, axis=0)
         if not np.all(np.isfinite(deviation)):
             raise InputError("The values of X are too large to be standardized: divide them by a number.")
+        if np.any((deviation == 0) & (np.nanmin(numbers, axis=0) < np.nanmax(numbers, axis=0))):
+            raise InputError("The values of X are too close to be standardized: multiply them by a number.")
         varies = deviation > 1e-12 * np.abs(loc[scaled])  # the rounding error of a constant column
         scale[scaled] = np.where(varies, deviation, 1.0)
         return coding
