@@ -174,8 +174,10 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _kinds_of_kept(self, kept: Any) -> Any:
         """Return the kinds of the columns that have cells."""
         kinds = plain(self.columns)
+        if not kinds:
+            return self.columns
         if isinstance(kinds, dict) and is_named(kept):
-            empty = {*self._frame_names} - {*kept.columns}
+            empty = {*getattr(self, "_frame_names", kept.columns)} - {*kept.columns}
             return {name: kind for name, kind in kinds.items() if name not in empty}
         if isinstance(kinds, tuple) and len(kinds) == len(self._kept):
             return tuple(kind for kind, seen in zip(kinds, self._kept, strict=True) if seen)
