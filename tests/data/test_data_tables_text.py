@@ -5,6 +5,7 @@ import sys
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from probvae import InputError, data
@@ -75,6 +76,24 @@ def test_cells_that_look_like_numbers_stay_text(name, tmp_path):
     assert len(said) == 1 and message in said[0] and said == [*loaded.remarks]
     quiet, said = load(tmp_path / "a.csv", column(*cells), kinds={"a": "categorical"})
     assert said == [] and values(quiet)["a"] == sorted(cells)
+
+
+def test_dates_as_text_of_a_frame_are_told():
+    """Text of a DataFrame stays text; a remark or the refusal says how dates are read."""
+    dates = [f"2024-{1 + i % 12:02d}-{1 + i // 12 % 28:02d}" for i in range(120)]
+    for count in (2, 120):
+        frame = pd.DataFrame({"a": [dates[i % count] for i in range(120)], "b": np.arange(120) * 0.5})
+        if count == 2:
+            with pytest.warns(
+                UserWarning, match="cells like '2024-01-01' are dates, which pandas.to_datetime"
+            ):
+                assert data.load(frame).schema.columns[0].type == "text"
+        else:
+            with pytest.raises(
+                InputError, match=r"too many for categories \(.*which pandas.to_datetime reads\)"
+            ):
+                data.load(frame)
+            assert data.load(frame.assign(a=pd.to_datetime(frame["a"]))).schema.columns[0].type == "date"
 
 
 def test_what_a_warning_offers_mends(tmp_path):

@@ -3,9 +3,10 @@
 import shlex
 from typing import NamedTuple
 
-from probvae.data.kinds import NUMBERS
+from probvae.data.kinds import LEVELS, NUMBERS
 from probvae.data.tables.surveys import EXAMPLES, OLD, Numbers, Survey
 from probvae.data.tables.table import WRITTEN
+from probvae.data.value_types import parse_date
 
 SHOWN = 3  # cells that are no numbers in a message, at most
 NEARLY = 0.9  # share of numbers in a text column that is warned of
@@ -60,7 +61,7 @@ def read_as(survey: Survey, asked: str | None = None) -> Reading:
     if survey.is_boolean and survey.present:
         return Reading("boolean", survey.numbers.get("boolean"))
     if survey.form == "text" or not survey.present:
-        return Reading("text")
+        return Reading("text", remark="" if asked in LEVELS else _remark_on_dates(survey.others))
     if survey.form != WRITTEN:
         return Reading("integer" if survey.form == "integer" else "number", survey.numbers[survey.form])
     if survey.old:
@@ -68,6 +69,15 @@ def read_as(survey: Survey, asked: str | None = None) -> Reading:
         kind = "text" if numbers is None else "integer" if numbers.whole else "number"
         return Reading(kind, numbers, OLD)
     return _written(survey, asked)
+
+
+def _remark_on_dates(texts: list[str]) -> str:
+    """Return the remark on typed texts that are dates; empty if they are not."""
+    try:
+        dates = [parse_date(text) for text in texts]
+    except ValueError:
+        return ""
+    return f"cells like {texts[0]!r} are dates, which pandas.to_datetime reads" if dates else ""
 
 
 def _dates(survey: Survey, dates: Numbers) -> Reading:

@@ -105,6 +105,8 @@ class Survey:
                 self.levels = _joined(self.levels, set(texts))
             if self.form == WRITTEN:
                 self._add_written(texts, places, counts)
+            elif not self.others:
+                self.others = texts[:EXAMPLES]
         empty = np.flatnonzero(places < 0)
         if len(empty) and not self.first_missing:
             self.first_missing = self.rows + int(empty[0]) + 1
