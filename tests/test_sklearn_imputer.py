@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from test_sklearn import checks_of
 
 from probvae.errors import InputError
 from probvae.sampling.imputation import Imputer
-from probvae.sklearn import VAEImputer
+from probvae.sklearn import VAEImputer, VAEOutlier, VAETransformer
 from probvae.sklearn.mixture import impute
 
 TINY = {"members": 2, "units": (8,), "epochs": 2, "num_draws": 200, "random_state": 0}
@@ -155,9 +156,19 @@ def test_same_seed_same_numbers_and_pickles(of_frame):
 
 
 def test_few_effective_draws_are_told(of_array):
-    far = np.array([[1e3, 1e3, np.nan]])
-    with pytest.warns(UserWarning, match="1 of 1 rows have an effective sample size below 10.*num_draws"):
+    far = np.array([[1e3, 1e3, np.nan], [1e3, 1e3, 1e3]])  # nothing is imputed in the second row
+    with pytest.warns(UserWarning, match="1 of 2 rows have an effective sample size below 10.*num_draws"):
         of_array.transform(far)
+
+
+@pytest.mark.parametrize("kind", [VAEImputer, VAEOutlier, VAETransformer])
+def test_an_estimator_is_not_fitted_after_a_fit_that_failed(kind):
+    estimator = kind()
+    names = pd.DataFrame({"name": [f"person {i}" for i in range(150)], "age": np.arange(150)})
+    with pytest.raises(InputError, match="too many for categories"):
+        estimator.fit(names)
+    with pytest.raises(NotFittedError):
+        getattr(estimator, "transform" if hasattr(estimator, "transform") else "predict")(names)
 
 
 def test_mistakes_are_named(of_array, of_frame):

@@ -35,7 +35,7 @@ class FittedModel(BaseEstimator):
     @property
     def vae_(self) -> VAE:
         """Fitted `probvae.VAE` of coded rows, x = (X - loc_) / scale_ for arrays."""
-        check_is_fitted(self)
+        check_is_fitted(self, "architecture_")
         live = self._live
         if live is None:
             live = self._live = build(self.architecture_, schema=self.schema_)

@@ -33,24 +33,24 @@ def _has_levels(imputer: Any) -> bool:
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Imputer of missing cells from p(x_missing | x_seen) of VAEs, by the conventions of scikit-learn.
 
-    The distribution is the mean of those of a few VAEs, the members, which are trained on the cells that are
-    seen (MIWAE of Mattei & Frellsen 2019, arXiv:1812.02633), for which `objective="iwae"` is the bound. They
-    differ in their seeds. Where they disagree, intervals are wider: so these hold some of the error of a
-    model. Cells are missing where they are NaN, None or `pandas.NA`. A cell of a row is imputed from the
-    other cells of this row and the seed of the fit alone; other rows do not matter.
+    The distribution is the mean of the distributions of a few VAEs, the members, which differ in their seeds.
+    They are trained on the seen cells by the importance-weighted bound, `objective="iwae"` (MIWAE, Mattei &
+    Frellsen 2019, arXiv:1812.02633). Where members disagree, intervals are wider, and so include some of the
+    error of a model. Cells are missing where they are NaN, None or `pandas.NA`. A cell is imputed from the
+    other cells of its row and the seed of the fit alone; other rows do not matter.
 
     Args:
       latent_dim: L, the number of latent dimensions.
       members: M, the number of VAEs.
       columns: Kinds of columns by name, in place of those that are guessed, for DataFrames; a sequence of
         kinds for arrays. Without it, columns of numbers are normal with one standard deviation for all rows
-        (normal_shared), as that of small tables is soon too small where it is decoded for each row.
+        (normal_shared): on small tables, one that is decoded for each row soon becomes too small.
       units: Numbers of units of the hidden layers of the encoder; the decoder has them in reverse order.
       activation: Activation of the hidden layers.
       objective: Bound to maximise, a key of `probvae.objectives.registry.OBJECTIVES`.
       num_samples: Number of draws of z for each row and training step.
-      epochs: Number of passes over the rows; None for as many as give 4,000 steps, at most 300: more fit
-        single rows of small tables.
+      epochs: Number of passes over the rows; None for as many as give 4,000 steps, at most 300, as more
+        passes overfit small tables.
       batch_size: Number of rows in a step.
       learning_rate: Learning rate of Adam.
       schedule: Schedule of the learning rate, a key of `probvae.training.optimizer.SCHEDULES`.
@@ -206,8 +206,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> Any:  # noqa: N803
         """Return X with its missing cells filled in; cells that are seen do not change.
 
-        Numbers are filled in by their mean, whole numbers rounded, levels by the most probable one, or by the
-        median if they have an order.
+        A number is filled in with its mean, rounded in a column of a whole type; a category with its most
+        probable level; an ordered level with its median.
 
         Returns:
           Array [n, D], or a DataFrame where X is one; without columns that had no cell in `fit`, unless
@@ -236,8 +236,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def intervals(self, X: Any, level: float = 0.9) -> tuple[Any, Any]:  # noqa: N803
         """Return the lower and upper ends of intervals for the missing cells, each shaped as X.
 
-        They are weighted quantiles of draws, with equal tails. Seen cells stand in both; levels without an
-        order have no interval and are missing. Of the error of a model they hold what the members differ in.
+        The ends are weighted quantiles of draws, with equal tails. Both results hold the seen cells; levels
+        without an order have no interval and are missing. The intervals include the error of a model as far
+        as members disagree.
 
         Args:
           X: Rows [n, D].
@@ -272,14 +273,14 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def effective_sample_size(self, X: Any) -> np.ndarray:  # noqa: N803
         """Return the effective number of the draws behind each row, [n], from 1 to `num_draws`.
 
-        Where it is small (below 10), what is imputed is not to be trusted, and a warning says so.
+        Where the number is below 10, do not trust the imputed cells of the row; a warning says so.
         """
         _, imputed = self._imputed(X)
         return np.asarray(imputed.effective_sample_size)
 
     def _imputed(self, X: Any, **options: Any) -> tuple[Any, Any]:  # noqa: N803
         """Return the kept columns of X, and what is imputed in them."""
-        check_is_fitted(self)
+        check_is_fitted(self, "members_")
         rows = self._rows(X)
         kept = _columns(rows, self._kept)
         coding = self.members_[0].coding_
@@ -338,7 +339,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns that `transform` returns."""
-        check_is_fitted(self)
+        check_is_fitted(self, "members_")
         names = super().get_feature_names_out(input_features)
         kept = names if plain(self.keep_empty_features) else names[self._kept]
         if self.indicator_ is None:

@@ -24,9 +24,10 @@ def impute(
 ) -> Imputation:
     """Impute missing values from the mean of p_m(x_missing | x_seen) of M models.
 
-    The mean is not weighted by p_m(x_seen): the differences of the members show the error of a model, which
-    the weights of a row would hide, as the member that has overfitted it most would have the largest one.
-    Quantiles are those of draws. The draws of a row follow from its values and the seeds of the members.
+    The members have equal weights, and not the weights p_m(x_seen), which would be largest for the member
+    that has overfitted a row most, and so would hide the error of a model that the differences of members
+    show. Quantiles are those of draws. The draws of a row depend only on its values and the seeds of the
+    members.
 
     Args:
       members: Fitted transformers of one architecture, M of them.
@@ -51,7 +52,7 @@ def impute(
             i: np.mean([p.probabilities[i] for p in parts], axis=0) for i in parts[0].probabilities
         }
         for i, p in probabilities.items():
-            if p.shape[1] > 2:  # a mean of the indices of levels means nothing
+            if p.shape[1] > 2:  # indices of levels have no mean
                 mean[:, i] = central_levels(p, members[0].architecture_.columns[i])
         effective = number**2 / np.sum([1 / part.effective_sample_size for part in parts], axis=0)
         draws, ends = np.empty([0, *mean.shape], np.float32), np.empty([0, *mean.shape], np.float32)
@@ -89,7 +90,7 @@ def _of_member(
 
 
 def _alternating(draws: np.ndarray, keys: np.ndarray, number: int) -> np.ndarray:
-    """Return draws of the members in turn, which begins in each row with a random member.
+    """Return draws of the members in turn, in each row from a random member on.
 
     Args:
       draws: Draws of M members, [M, R', N, *E].

@@ -27,9 +27,9 @@ TYPICAL = 500  # rows of which `explain` takes the mean parts
 class VAEOutlier(OutlierMixin, BaseEstimator):
     """Outlier detector by the log-density of rows under a few small VAEs, by the conventions of scikit-learn.
 
-    The density is the mean of those of the VAEs, the members, which are trained on different rows. The usual
-    case is meant, that the rows of `fit` have unknown outliers among them: members are small and trained for
-    a short time, and each is trained a second time without the rows that it finds the least likely.
+    The density is the mean of the densities of the VAEs, the members, which are trained on different rows.
+    The rows of `fit` may include unknown outliers: members are small and trained for a short time, and each
+    is trained a second time without the rows that it finds the least likely.
 
     Higher scores are more usual and `predict` gives -1 for outliers, as everywhere in scikit-learn. PyOD has
     the opposite sign: its `decision_function` is higher for outliers and its `predict` gives 1 for them.
@@ -37,11 +37,11 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
     Args:
       latent_dim: L, the number of latent dimensions.
       members: M, the number of VAEs.
-      max_samples: Number of rows that a VAE is trained on, drawn without replacement, if there are more; as
-        in an isolation forest, groups of outliers stay too small to be learnt.
+      max_samples: Largest number of rows that a VAE is trained on, drawn without replacement; so, as in an
+        isolation forest, groups of outliers are too small to be learnt.
       columns: Kinds of columns by name, in place of those that are guessed, for DataFrames; a sequence of
         kinds for arrays. Without it, columns of numbers are normal with one standard deviation for all
-        rows, which shows outliers better than one that is decoded for each row.
+        rows, with which outliers stand out better than with one that is decoded for each row.
       missing: Whether rows may have missing values; their score is log p(x_seen).
       units: Numbers of units of the hidden layers of the encoder; the decoder has them in reverse order.
       activation: Activation of the hidden layers.
@@ -55,8 +55,8 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
       validation: Fraction of the rows of a member to hold out; the weights with the best ELBO on them are
         kept.
       patience: Number of epochs without a better validation ELBO before training stops; 0 for no limit.
-      trim: Fraction of the rows of a member, the least likely ones after a first training, that the second
-        one leaves out; 0 for one training.
+      trim: Fraction of the rows of a member that its second training leaves out, the least likely rows after
+        the first training; 0 for one training.
       contamination: "auto" for an `offset_` at the lower fence of the held-out scores, the first quartile
         less 1.5 times the distance of the quartiles; or the fraction of the rows of `fit` that `predict`
         calls outliers, above 0 and at most 0.5.
@@ -136,8 +136,9 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> "VAEOutlier":  # noqa: N803
         """Train the members on the rows X [n, D], an array or a DataFrame; y is not used.
 
-        Below 500 rows each member leaves out rows of its own, all of them together once; from 500 rows on a
-        fifth of the rows, at most 1,000, is left out by all. `p_values` compares with these rows.
+        Below 500 rows each member leaves out other rows, so that each row is left out once. From 500 rows on,
+        all members leave out the same fifth of the rows, at most 1,000. `p_values` compares with the rows
+        that are left out.
 
         Raises:
           InputError: A parameter or a column is invalid.
@@ -227,15 +228,15 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
     def score_samples(self, X: Any, *, return_error: bool = False) -> Any:  # noqa: N803
         """Return the log-density of each row of X [n, D], [n] in nats; higher is more usual.
 
-        It is log (1/M) sum_m p_m(x), a density in the units of X, where log p_m(x) of each member is the
-        importance-weighted bound with K = `num_draws` draws of z, in expectation at most log p_m(x). The
-        draws for a row depend on its values and the seed of the fit only.
+        The score is log (1/M) sum_m p_m(x), a density in the units of X. For log p_m(x) stands the
+        importance-weighted bound of member m with K = `num_draws` draws of z, in expectation at most
+        log p_m(x). The draws for a row depend on its values and the seed of the fit only.
 
         Args:
           X: Rows [n, D], an array or a DataFrame.
-          return_error: Whether to return the Monte Carlo standard error of each score, too, [n] in nats; it
-            is that of `decision_function`, too. Where it is not small, the weights of the draws vary too
-            much for it to be right: raise num_draws.
+          return_error: Whether to return the Monte Carlo standard error of each score, too, [n] in nats. It
+            is the error of `decision_function`, too. An error that is not small is itself unreliable, as the
+            weights of the draws vary too much: raise num_draws.
 
         Returns:
           [n], or a pair of them.
@@ -256,23 +257,25 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def p_values(self, X: Any) -> np.ndarray:  # noqa: N803
-        """Return the p-value of each row under the hypothesis that it comes as those of `fit` did, [n].
+        """Return p-values [n] of the hypotheses that a row is drawn as the rows of `fit` were.
 
-        It is (1 + number of held-out scores at least as unusual) / (n + 1), where each score is compared with
-        one by the same models. From 500 rows in `fit` on, a new row like them has a p-value of at most a with
-        a probability of at most a (split conformal). Below, the rows that each member has left out serve
-        (cross-conformal, Vovk 2015, doi:10.1007/s10472-013-9368-4): the same holds approximately, and is
-        proved for 2a. Outliers in `fit` make p-values larger.
+        The p-value is (1 + number of held-out scores at least as unusual) / (n + 1) of n held-out rows, where
+        both scores that are compared are of the same models. If `fit` had 500 rows or more, the p-value of a
+        new row of the same distribution is at most a with a probability of at most a (split conformal). With
+        fewer rows, each held-out score is that of the member that has left out the row (cross-conformal, Vovk
+        2015, doi:10.1007/s10472-013-9368-4): the probability is at most a approximately, and at most 2a by
+        proof. Outliers in `fit` make p-values larger.
         """
         return self._conformal.p_values(self._member_scores(self._x(X)))
 
     def explain(self, X: Any) -> Any:  # noqa: N803
         """Return the part of each column in the score of each row, [n, D] in nats; negative is unusual.
 
-        log p(x) is the mean of log p(x|z) over p(z|x), a sum over columns, less the divergence of p(z|x) from
-        p(z). The part of a column is the mean of its log p(x_d|z) over p(z|x), with z and the member drawn,
-        less its mean over rows of `fit` (`typical_parts_`). So the parts of a row sum to the mean of its log
-        p(x|z) less that of usual rows. A missing value has the part 0 before this subtraction.
+        log p(x) is the mean of log p(x|z) over p(z|x), which is a sum over columns, less the divergence of
+        p(z|x) from p(z). The part of column d is the mean of log p(x_d|z) over p(z|x) and over members, by
+        their posterior probability, less the mean part of the column over rows of `fit` (`typical_parts_`).
+        The parts of a row sum to its mean of log p(x|z) less that of usual rows. A missing value has the part
+        0 before `typical_parts_` is subtracted.
 
         Returns:
           Array; a DataFrame if X is one, with those of its columns that were modelled in `fit`.
@@ -290,7 +293,7 @@ class VAEOutlier(OutlierMixin, BaseEstimator):
 
     def _x(self, X: Any) -> np.ndarray:  # noqa: N803
         """Return coded rows."""
-        check_is_fitted(self)
+        check_is_fitted(self, "offset_")
         return self.members_[0]._x(X)[0]
 
     def _member_scores(self, x: np.ndarray) -> np.ndarray:

@@ -297,7 +297,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedMo
 
     def transform(self, X: Any) -> np.ndarray:  # noqa: N803
         """Return the means of q(z|x), [n, L], for rows X [n, D]."""
-        check_is_fitted(self)
+        check_is_fitted(self, "architecture_")
         x, dtype = self._x(X)
         with self._model() as model:
             means = in_whole_blocks(lambda rows: model.vae.posterior(rows).mean(), x)
@@ -309,7 +309,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedMo
         Returns:
           [n, D]; a DataFrame if the rows of `fit` were one, with the most probable level of a category.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "architecture_")
         z = check_array(X, dtype=[np.float64, np.float32])
         if z.shape[1] != self._n_features_out:
             raise InputError(
@@ -333,7 +333,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedMo
         log p(x). The draws for a row depend on its values and the seed of the fit only, so that the bound is
         reproducible and independent of the other rows. With missing values it is a bound on log p(x_seen).
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "architecture_")
         x, _ = self._x(X)
         with self._model() as model:
             return model.bounds(x, self.training_.seed) + self.coding_.log_slope(x)
@@ -351,7 +351,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedMo
           n_samples: Number of rows.
           random_state: Seed of the draws; None takes that of the estimator.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "architecture_")
         n_samples = plain(n_samples)
         if type(n_samples) is not int or n_samples < 1:
             raise InputError(f"n_samples must be an integer of 1 or more; got {n_samples!r}.")
