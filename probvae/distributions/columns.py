@@ -1,7 +1,8 @@
 """Distribution of table rows, p(x|z): a product over columns of different kinds.
 
-A kind is a string: a key of `KINDS`, one of `SIZED`, such as "categorical:K" for classes 0 to K - 1, or one
-of `SCALED`, such as "size:0.5" for the logarithm of the size of a row in units of 0.5.
+A kind is a string: a key of `KINDS`, a key of `SIZED` with a number of levels, such as "categorical:K" for
+classes 0 to K - 1, or a key of `SCALED` with a scale, such as "size:0.5" for the size of a row, whose
+logarithm is in units of 0.5.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,12 +31,12 @@ KINDS: dict[str, Elementwise] = {
     "negative_binomial": values.NEGATIVE_BINOMIAL,
     "zero_inflated_negative_binomial": values.ZERO_INFLATED_NEGATIVE_BINOMIAL,
 }
-# Kinds of K levels, whose number stands behind a colon.
+# Kinds with a number of levels K behind a colon.
 SIZED: dict[str, Callable[[int], Elementwise]] = {
     "categorical": values.categorical,
     "ordinal": values.ordinal,
 }
-# Kinds of a scale, which stands behind a colon.
+# Kinds with a scale behind a colon.
 SCALED: dict[str, Callable[[float], Elementwise]] = {"size": values.size}
 
 
@@ -152,13 +153,13 @@ class Columns(LibraryDistribution):
 class SizedColumns(Columns):
     """Columns of which one holds the size of its row, which multiplies the rates of counts.
 
-    p(x|z) = p(size|z) prod_d p(x_d|z, size), where the first parameter of a count, the logarithm of its rate,
-    has the logarithm of the size added. The factors depend on x by the size alone, so that the batch member d
-    of `log_prob` is log p(x_d|z, size) at the size that x holds. `sample` draws the size first. The mean and
-    the variance of a count are those over all sizes; its mode is that at the mode of the logarithm.
+    p(x|z) = p(size|z) prod_d p(x_d|z, size), where the logarithm of the size is added to the first parameter
+    of a count, the logarithm of its rate. Batch member d of `log_prob` is log p(x_d|z, size) at the size in
+    x. `sample` draws the size first. The mean and the variance of a count are taken over all sizes; the mode
+    of a count is taken at the mode of the logarithm of the size.
 
     Args:
-      kinds: Families of the columns, one for each part; that of one part is a size.
+      kinds: Families of the columns, one for each part; one of them is a size.
       params: Parameters of the parts, [..., D_i, n_i] each.
       places: Indices of the columns of each part.
     """
@@ -187,7 +188,7 @@ class SizedColumns(Columns):
         return tf.range(len(self._order)) == self.size_index
 
     def _of_size(self, x: tf.Tensor) -> list[tfd.Distribution]:
-        """Return the parts at the size of rows, whose column [...] has the values x."""
+        """Return the parts at the sizes of rows, where x [...] is the column of the size."""
         log_size = (x * self._kinds[self._own].log_size)[..., tf.newaxis, tf.newaxis]
         return [
             family.make(p + log_size * tf.one_hot(0, family.n, dtype=p.dtype)) if family.takes_size else part
@@ -203,19 +204,19 @@ class SizedColumns(Columns):
         return self.at_rows(x).log_prob(x)
 
     def of_column(self, index: int, name: str, values: tf.Tensor) -> tf.Tensor:
-        """Return a function of the distribution of one column, which no count has without its size."""
+        """Return a function of the distribution of one column; refuse counts, which need a size."""
         self._refuse_count(index)
         return super().of_column(index, name, values)
 
     def moment_of_column(self, index: int, name: str) -> tf.Tensor:
-        """Return the mean or stddev of one column, but no count."""
+        """Return the mean or stddev of one column; refuse counts, which need a size."""
         self._refuse_count(index)
         return super().moment_of_column(index, name)
 
     def _refuse_count(self, index: int) -> None:
         [family] = [f for f, place in zip(self._kinds, self.places, strict=True) if index in place]
         if family.takes_size:
-            raise InputError("The counts of a row depend on its size: give it by at_rows.")
+            raise InputError("The counts of a row depend on its size: give rows with their size to at_rows.")
 
     def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         seeds = split(seed, len(self.parts))
@@ -240,9 +241,10 @@ class SizedColumns(Columns):
         )
 
     def _variance(self) -> tf.Tensor:
-        """Return variances; a count is a Poisson variable whose rate, random or not, the size s multiplies.
+        """Return variances; a count is a Poisson variable of rate s R, where s is the size.
 
-        With the rate R at size 1, its variance is E[s] E[R] + E[s^2] Var[R] + Var[s] E[R]^2.
+        R is the rate at size 1, a random variable in overdispersed kinds. The variance of the count is
+        E[s] E[R] + E[s^2] Var[R] + Var[s] E[R]^2.
         """
         sizes = self._sizes()
         first, spread = sizes.mean(), sizes.variance()
@@ -262,7 +264,7 @@ class SizedColumns(Columns):
 
 
 def params_size(columns: Sequence[str]) -> int:
-    """Return the number of parameters of a row, those that are trained numbers among them.
+    """Return the number of parameters of a row, including those that are trained for a whole column.
 
     >>> params_size(("normal", "bernoulli", "categorical:4"))
     7
@@ -291,9 +293,9 @@ def inputs(x: tf.Tensor, columns: Sequence[str]) -> tf.Tensor:
     """Encode rows [..., D] for an encoder: log(1 + count), classes one-hot, ordered levels by steps.
 
     Returns:
-      [..., D'], where a categorical column takes K entries, an ordinal one K - 1 and any other one. A missing
-      value (nan) is nan in all its entries. Between two levels the encoding is linear, so pseudo-inputs have
-      gradients.
+      [..., D'], where a categorical column takes K entries, an ordinal column K - 1, and any other column one
+      entry. A missing value (nan) is nan in all its entries. Between two levels the encoding is linear, so
+      that pseudo-inputs have gradients.
     """
 
     def column(name: str, value: tf.Tensor) -> tf.Tensor:
@@ -315,7 +317,7 @@ def contains(x: Any, columns: Sequence[str]) -> Any:
 
 
 def first_misfit(x: np.ndarray, columns: Sequence[str]) -> str:
-    """Describe the first column with an observed value outside its support; "" if there is none.
+    """Describe the first column with an observed value outside its support; "" if all values fit.
 
     >>> first_misfit(np.array([[0.0, 1.0], [np.nan, 2.0]]), ("poisson", "bernoulli"))
     'column 1 (bernoulli: 0 or 1) with values from 1 to 2'

@@ -56,19 +56,19 @@ def impute(
     """Fill in the missing cells of a table in a file, as `probvae-impute` does, and write it.
 
     Cells that are not missing, and columns that the model does not know, are written as they are. A missing
-    cell gets the conditional mean, the whole number nearest to it, the most probable level, or the median of
-    ordered levels; see `probvae.impute`.
+    number is filled in with its conditional mean, or the whole number nearest to the mean; a category with
+    its most probable level; an ordered level with its median. See `probvae.impute`.
 
     Args:
       run: Run on a table, or its folder.
       table: Path of a .csv, .tsv or .parquet file with the columns of the run; None for the run's own.
       output: Path of the file to write; RUN/imputed/NAME unless given.
       num_draws: R. Above 0, a second file, NAME-draws, holds R filled tables one below the other, for
-        multiple imputation: their missing cells are joint draws. Its first column has the number of the
-        draw, from 1.
-      level: Level of intervals, such as 0.9. With it, another file, NAME-cells.csv, has a line for each
-        missing cell: its row from 1, column and value, the two ends of its interval or the probability of its
-        level, and the effective sample size of its row.
+        multiple imputation, in which the missing cells are joint draws. The first column of this file has
+        the number of the draw, from 1.
+      level: Probability of intervals, such as 0.9. With it, another file, NAME-cells.csv, has a line for each
+        missing cell: the row (from 1), the column, the value, the two ends of the interval, the probability
+        of the level, and the effective sample size of the row. What a kind of column lacks is left empty.
       num_samples: K, the number of draws of z for each row.
       seed: Seed of the draws.
       overwrite: Whether existing files are replaced.
@@ -121,7 +121,7 @@ def refuse_unless_imputable(run: Run) -> None:
     """Refuse a run whose model cannot fill in the cells of a table."""
     if run.schema is None or not run.schema.is_table:
         raise InputError(
-            f"{run.folder} is not a run on a table, and cells of tables alone are filled in: use "
+            f"{run.folder} is not a run on a table, and only cells of tables are filled in: use "
             "probvae.impute in Python for arrays."
         )
     if not run.schema.missing:
