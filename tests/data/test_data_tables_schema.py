@@ -101,7 +101,7 @@ def test_texts_stay_texts_and_commas_are_asked_for(tmp_path):
     back = trained.decode(np.concatenate([d.train, d.test]))
     assert sorted(back["zip"]) == ["120", "122", "122"] and sorted(back["v"]) == [5, 6, 7]
     other = write(tmp_path / "b.csv", "v;zip\n1,250;120\n2,500;122\n7;122\n")
-    with pytest.raises(InputError, match=r"'v' of b.csv must hold numbers, but 1,250 has .* --decimal"):
+    with pytest.raises(InputError, match=r"'v' of b.csv must hold numbers, but 1,250 has .* no separator"):
         data.load(other, schema=trained)
     for decimal, most in ((".", 2500), (",", 7)):
         d = data.load(other, schema=trained, decimal=decimal)

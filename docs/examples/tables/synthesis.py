@@ -1,7 +1,7 @@
 """Draw a census table: the quality of drawn rows, and of a classifier that learns from them (docs/tables.md).
 
     python docs/examples/tables/synthesis.py adult.csv
-    python docs/examples/tables/synthesis.py adult.csv --peers     # CTGAN's TVAE and CTGAN too
+    python docs/examples/tables/synthesis.py adult.csv --models probvae TVAE CTGAN    # its peers, too
     python docs/examples/tables/synthesis.py adult.csv --quick     # a moment only
 
 80% of the rows, chosen with seed 0, are all that models and classifiers see. Each draw has as many rows. The
@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,6 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import OrdinalEncoder
-
-import probvae
 
 NUMBERS = ["age", "fnlwgt", "education-num", "capital-gain", "capital-loss", "hours-per-week"]
 LABEL = "income"
@@ -83,14 +82,26 @@ def quality(real: pd.DataFrame, drawn: pd.DataFrame) -> tuple[float, float, floa
 
 
 def of_run(known: pd.DataFrame, further: list[str]) -> Callable[[int, int], pd.DataFrame]:
-    """Train by the command, and return a function from a number of rows and a seed to drawn rows."""
-    folder = pathlib.Path(tempfile.mkdtemp())
+    """Train by the command, and return a function from a number of rows and a seed to drawn rows.
+
+    TensorFlow stays out of this process: PyTorch, which the peers need, does not work beside it everywhere.
+    """
+    folder, commands = pathlib.Path(tempfile.mkdtemp()), pathlib.Path(sys.executable).parent
     known.to_csv(folder / "known.csv", index=False)
-    train = pathlib.Path(sys.executable).with_name("probvae-train")
-    command = [str(train), "--data", str(folder / "known.csv"), "--output", str(folder / "run")]
-    subprocess.run([*command, *SETTINGS, *further], check=True, stdout=subprocess.DEVNULL)
-    run = probvae.open_run(folder / "run")
-    return lambda n, seed: run.sample(n, seed=seed)
+
+    def call(name: str, *words: object) -> None:
+        command = [str(commands / name), *map(str, words)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    data = ["--data", folder / "known.csv", "--output", folder / "run"]
+    call("probvae-train", *data, *SETTINGS, *further)
+
+    def draw(n: int, seed: int) -> pd.DataFrame:
+        output = folder / f"draws-{seed}"
+        call("probvae-sample", folder / "run", "--num", n, "--seed", seed, "--output", output)
+        return pd.read_csv(output / "samples.csv")
+
+    return draw
 
 
 def of_peer(name: str, known: pd.DataFrame) -> Callable[[int, int], pd.DataFrame]:
@@ -131,7 +142,8 @@ def main() -> None:
     )
     parser.add_argument("table", type=pathlib.Path, help="the adult table as CTGAN's examples have it")
     parser.add_argument("--draws", type=int, default=5, help="seeds of draws")
-    parser.add_argument("--peers", action="store_true", help="train CTGAN's TVAE and CTGAN")
+    names = ["probvae", "TVAE", "CTGAN"]
+    parser.add_argument("--models", nargs="+", choices=names, default=names[:1], help="models to measure")
     parser.add_argument("--quick", action="store_true", help="one epoch, one draw")
     parser.add_argument("--set", default="", help="further options of probvae-train")
     options = parser.parse_args()
@@ -140,10 +152,9 @@ def main() -> None:
     print("| | quality | shapes | pairs | F1 | minutes of training |\n|---|---|---|---|---|---|")
     print(f"| real rows | | | | {macro_f1(known, test):.3f} | |", flush=True)
     further = options.set.split() + (["--epochs", "1"] if options.quick else [])
-    models: dict[str, Callable[[], Any]] = {"probvae": lambda: of_run(known, further)}
-    if options.peers:
-        models |= {name: lambda name=name: of_peer(name, known) for name in ("TVAE", "CTGAN")}
-    for name, train in models.items():
+    for name in options.models:
+        own = name == "probvae"
+        train = partial(of_run, known, further) if own else partial(of_peer, name, known)
         measure(name, train, known, test, 1 if options.quick else options.draws)
 
 

@@ -383,7 +383,8 @@ def _matched(table: Table, schema: Schema, options: Options) -> Plan:
         what = f"Column {c.name!r} of {table.name}"
         if c.type in ("number", "integer") and survey.is_ambiguous:
             raise InputError(
-                f"{what} must hold numbers, but {reading.remark}: write it without a separator of thousands."
+                f"{what} must hold numbers, but {reading.remark}: write its numbers with a decimal point and "
+                "no separator of thousands."
             )
         if survey.missing and not options.missing:
             raise InputError(
