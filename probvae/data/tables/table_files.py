@@ -383,8 +383,7 @@ def _matched(table: Table, schema: Schema, options: Options) -> Plan:
         what = f"Column {c.name!r} of {table.name}"
         if c.type in ("number", "integer") and survey.is_ambiguous:
             raise InputError(
-                f"{what} must hold numbers, but {reading.remark}: write its numbers with a decimal point and "
-                "no separator of thousands."
+                f"{what} must hold numbers, but {reading.remark}: write decimal points and no separators."
             )
         if survey.missing and not options.missing:
             raise InputError(
