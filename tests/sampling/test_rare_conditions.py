@@ -126,15 +126,15 @@ def test_rows_of_a_rare_condition_are_those_of_the_model(name, model):
 def test_rows_without_weights_are_caught(name, model, monkeypatch):
     """Draws of z from both halves, and from p(z) alone, that are not weighed."""
     given, low, _ = CONDITIONS[name]
-    weighted = conditional_draws._weighted
+    weighted, none = conditional_draws._weighted, tf.zeros(conditional_draws.BLOCK)
 
     def of_both(vae, conditions, fills):
         step = weighted(vae, conditions, fills)
-        return lambda seed: (step(seed)[0], tf.zeros(conditional_draws.BLOCK))
+        return lambda seed: step(seed)._replace(log_weights=none)
 
     def of_prior(vae, conditions, fills):
-        size = conditional_draws.BLOCK
-        return lambda seed: (vae.prior.sample(size, seed=seed), tf.zeros(size))
+        step = weighted(vae, conditions, fills)
+        return lambda seed: step(seed)._replace(z=vae.prior.sample(len(none), seed=seed), log_weights=none)
 
     for wrong in (of_both, of_prior):
         monkeypatch.setattr(conditional_draws, "_weighted", wrong)
