@@ -42,7 +42,7 @@ FRAME = pd.DataFrame(
 
 
 def of_member(member, x, **options):
-    """What one member imputes."""
+    """The imputation of one member."""
     with member.borrowed(Imputer, Imputer) as imputer:
         return imputer.impute(x, **{"quantiles": (), "seed": member.training_.seed} | options)
 

@@ -123,18 +123,20 @@ class Columns(LibraryDistribution):
           name: Name of the function: log_prob, cdf or survival_function.
           values: Values of the column, [K], or [K, ...] with the batch of the rows.
         """
-        part, place = next((p, places.index(index)) for p, places in self._pairs() if index in places)
+        part, place = self._part_of(index)
         ndims = self.batch_shape.rank - 1
         values = tf.reshape(values, [*values.shape, *[1] * (ndims + 1 - values.shape.rank)])
         return getattr(part, name)(values[..., tf.newaxis])[..., place]
 
     def moment_of_column(self, index: int, name: str) -> tf.Tensor:
         """Return the mean or stddev of one column, [...]."""
-        part, place = next((p, places.index(index)) for p, places in self._pairs() if index in places)
+        part, place = self._part_of(index)
         return getattr(part, name)()[..., place]
 
-    def _pairs(self) -> zip:
-        return zip(self.parts, self.places, strict=True)
+    def _part_of(self, index: int) -> tuple[tfd.Distribution, int]:
+        """Return the part that holds a column, and the place of the column in it."""
+        pairs = zip(self.parts, self.places, strict=True)
+        return next((part, places.index(index)) for part, places in pairs if index in places)
 
     def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         seeds = split(seed, len(self.parts))
@@ -203,20 +205,12 @@ class SizedColumns(Columns):
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         return self.at_rows(x).log_prob(x)
 
-    def of_column(self, index: int, name: str, values: tf.Tensor) -> tf.Tensor:
-        """Return a function of the distribution of one column; refuse counts, which need a size."""
-        self._refuse_count(index)
-        return super().of_column(index, name, values)
-
-    def moment_of_column(self, index: int, name: str) -> tf.Tensor:
-        """Return the mean or stddev of one column; refuse counts, which need a size."""
-        self._refuse_count(index)
-        return super().moment_of_column(index, name)
-
-    def _refuse_count(self, index: int) -> None:
+    def _part_of(self, index: int) -> tuple[tfd.Distribution, int]:
+        """Return the part that holds a column, and its place; refuse counts, which need a size."""
         [family] = [f for f, place in zip(self._kinds, self.places, strict=True) if index in place]
         if family.takes_size:
             raise InputError("The counts of a row depend on its size: give rows with their size to at_rows.")
+        return super()._part_of(index)
 
     def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         seeds = split(seed, len(self.parts))

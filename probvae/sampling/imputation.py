@@ -200,16 +200,8 @@ class Imputer:
         def impute_block(rows: slice) -> list[np.ndarray]:
             return _impute_block(self._step, redraw, x[rows], seeds[rows], sizes, levels, quantiles)
 
-        axes = (0, 0, 1, 0, 1, *[0] * len(levels))
-        mean, sd, draws, effective, ends, *probabilities = in_blocks(impute_block, len(x), size, axes=axes)
-        return Imputation(
-            mean,
-            sd,
-            draws if num_draws else None,
-            effective,
-            dict(zip(levels, probabilities, strict=True)),
-            ends if quantiles else None,
-        )
+        has = {"has_draws": bool(num_draws), "has_quantiles": bool(quantiles)}
+        return imputed_in_blocks(impute_block, len(x), size, [*levels], **has)
 
     def impute_frame(
         self, schema: Schema, frame: "pd.DataFrame", *, num_draws: int = 0, **options: Any
@@ -218,6 +210,38 @@ class Imputer:
         draws = draws_needed(schema, count("num_draws", num_draws, 0))
         imputed = self.impute(schema.encode(frame), num_draws=draws, **options)
         return to_frames(schema, frame, imputed, num_draws, options["quantiles"])
+
+
+def imputed_in_blocks(
+    impute_block: Callable[[slice], list[np.ndarray]],
+    number: int,
+    size: int,
+    levels: Sequence[int],
+    *,
+    has_draws: bool,
+    has_quantiles: bool,
+) -> Imputation:
+    """Impute examples in blocks.
+
+    Args:
+      impute_block: Function from a block to means, deviations, draws [R, n, *E], effective sample sizes,
+        quantiles [Q, n, *E], and the probabilities of each column with levels.
+      number: Number of examples.
+      size: Number of examples in a block, at most.
+      levels: Indices of the columns with levels.
+      has_draws: Whether the draws are returned.
+      has_quantiles: Whether the quantiles are returned.
+    """
+    axes = (0, 0, 1, 0, 1, *[0] * len(levels))
+    mean, sd, draws, effective, ends, *probabilities = in_blocks(impute_block, number, size, axes=axes)
+    return Imputation(
+        mean,
+        sd,
+        draws if has_draws else None,
+        effective,
+        dict(zip(levels, probabilities, strict=True)),
+        ends if has_quantiles else None,
+    )
 
 
 def _levels(vae: VAE) -> dict[int, str]:

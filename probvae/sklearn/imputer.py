@@ -187,7 +187,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Return the rows of X as an array of floats, checked by scikit-learn, or a DataFrame with names."""
         if not is_named(X):
             if reset:
-                self.__dict__.pop("_frame_names", None)  # from an earlier fit
+                self.__dict__.pop("_frame_names", None)  # the names of an earlier fit
             return rows_of(self, X, missing=True, reset=reset, ensure_min_samples=2 if reset else 1)
         if reset:
             self._frame_names = list(X.columns)

@@ -8,8 +8,7 @@ import numpy as np
 
 from probvae.config.choices import column_sizes
 from probvae.data.kinds import central_levels
-from probvae.inference.blocks import in_blocks
-from probvae.sampling.imputation import HELD, Imputation, Imputer
+from probvae.sampling.imputation import HELD, Imputation, Imputer, imputed_in_blocks
 from probvae.seeds import of_rows
 from probvae.sklearn.transformer import VAETransformer
 
@@ -66,16 +65,9 @@ def impute(
         return [*moments, draws, effective, ends, *probabilities.values()]
 
     size = int(np.clip(HELD // (max(drawn, 1) * x.shape[1]), 1, len(x)))
-    mean, sd, draws, effective, ends, *levels = in_blocks(block, len(x), size, axes=(0, 0, 1, 0, 1))
-    places = [i for i, kind in enumerate(members[0].architecture_.columns) if column_sizes(kind).levels]
-    return Imputation(
-        mean,
-        sd,
-        draws if num_draws else None,
-        effective,
-        dict(zip(places, levels, strict=True)),
-        ends if quantiles else None,
-    )
+    levels = [i for i, kind in enumerate(members[0].architecture_.columns) if column_sizes(kind).levels]
+    has = {"has_draws": bool(num_draws), "has_quantiles": bool(quantiles)}
+    return imputed_in_blocks(block, len(x), size, levels, **has)
 
 
 def _of_member(

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from marked_cases import cases
 from scipy import stats
-from table_models import table_model
+from table_models import model_of_frame
 
 from probvae.data.conditions import conditions_of, parse
 from probvae.data.tables.table_files import whole_frame
@@ -33,13 +33,7 @@ GRID = np.stack(np.meshgrid(AXIS, AXIS), -1).reshape(-1, 2).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def model():
-    """A model whose columns depend on z, with weights far from those of the start."""
-    _, schema = whole_frame(FRAME, kinds=KINDS, missing=True)
-    vae = table_model(schema)
-    rng = np.random.default_rng(1)
-    for v in vae.decoder.trainable_variables:
-        v.assign(v + 0.7 * rng.standard_normal(v.shape))
-    return vae
+    return model_of_frame(FRAME, KINDS, 0.7)
 
 
 def weights_on_grid(vae, given):

@@ -7,11 +7,10 @@ import tensorflow as tf
 from marked_cases import cases
 from scipy import special, stats
 from statistics_helpers import ALPHA, mean_p_value
-from table_models import table_model
+from table_models import model_of_frame
 
 from probvae import InputError, VAEImputer, VAEOutlier, VAETransformer, build, impute, iwae
 from probvae.data.conditions import conditions_of
-from probvae.data.tables.table_files import whole_frame
 from probvae.distributions.base import at_rows
 from probvae.sampling.conditional_draws import columns_in, log_probability, sample_given
 from probvae.sampling.draws import decode
@@ -37,13 +36,7 @@ WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 @pytest.fixture(scope="module")
 def model():
-    """A model whose columns depend on z, with weights far from those of the start."""
-    _, schema = whole_frame(FRAME, kinds=KINDS, missing=True)
-    vae = table_model(schema)
-    rng = np.random.default_rng(1)
-    for v in vae.decoder.trainable_variables:
-        v.assign(v + 0.5 * rng.standard_normal(v.shape))
-    return vae
+    return model_of_frame(FRAME, KINDS, 0.5)
 
 
 def sizes_on_grid(model):

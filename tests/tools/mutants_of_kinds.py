@@ -166,7 +166,7 @@ KINDS = [
     Mutant(
         "decode_of_no_block",
         "decode",
-        "p.sample(seed=fold_in(seed, rows.start))",
+        "p.sample(seed=fold_in(seed, block.start))",
         "p.sample(seed=fold_in(seed, 0))",
         ("test_no_seed_is_used_twice[sampling.decode]",),
     ),
