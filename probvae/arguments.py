@@ -134,17 +134,18 @@ def sample_shape(value: Any) -> None:
         count("The number of draws", size, 0)
 
 
-def weight(name: str, value: Any, low: float = 0.0, *, above: bool = False) -> Any:
+def weight(name: str, value: Any, low: float = 0.0, *, high: float = math.inf, above: bool = False) -> Any:
     """Check a finite number, and return it; a tensor of a graph is returned unchanged.
 
     Args:
       name: Name of the argument, for the message.
       value: Number: an int, a float, or an array or tensor without axes.
       low: Smallest number that is allowed.
+      high: Largest number that is allowed.
       above: Whether the number must be above `low`.
 
     Raises:
-      InputError: The value is of another type, not finite, or too small.
+      InputError: The value is of another type, not finite, too small, or too large.
 
     >>> weight("beta", 0.5)
     0.5
@@ -154,8 +155,9 @@ def weight(name: str, value: Any, low: float = 0.0, *, above: bool = False) -> A
         return value
     real = isinstance(number, int | float | np.number | np.ndarray) and not isinstance(number, bool)
     real = real and not np.ndim(number) and np.asarray(number).dtype.kind in "iuf"
-    if not real or not math.isfinite(number) or number < low or (above and number == low):
+    if not real or not math.isfinite(number) or not low <= number <= high or (above and number == low):
         bound = "" if low == -math.inf else f" {'above' if above else 'of at least'} {low:g}"
+        bound = bound if high == math.inf else f" from {low:g} to {high:g}"
         raise InputError(f"{name} must be a finite number{bound}; got {_shown(value)}.")
     return value
 

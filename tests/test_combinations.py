@@ -161,7 +161,7 @@ def test_every_network_trains(network):
 
 
 WITH_IAF = [  # quickly, those that treat the gradient of q(z|x) in a way of their own, or are refused
-    pytest.param(o, "iaf", marks=[] if o in ("elbo", "stl", "dreg", "beta_tc") else pytest.mark.slow)
+    pytest.param(o, "iaf", marks=[] if o in ("elbo", "stl", "dreg", "piwae", "beta_tc") else pytest.mark.slow)
     for o in OBJECTIVES
 ]
 
@@ -175,7 +175,8 @@ def test_every_objective_trains_or_is_refused(objective, posterior):
         if "beta_warmup" in OBJECTIVES[objective].options
         else {}
     )
-    training = Training(objective=objective, num_samples=4, **warmup)
+    groups = 2 if OBJECTIVES[objective].one_group else 1
+    training = Training(objective=objective, num_samples=4, groups=groups, **warmup)
     if objective == "beta_tc" and posterior != "diagonal":
         with pytest.raises(
             (InputError, ValueError, NotImplementedError), match=r"diagonal|independent|factor"

@@ -15,6 +15,7 @@ from probvae.cli.command import COMMAND_LINE, Command
 from probvae.cli.start import make_strategy, quiet_start, thread_options
 from probvae.config.architecture import DECIDED_BY_DATA, Architecture
 from probvae.config.choices import CHOICES, OF_TABLES, RECIPES
+from probvae.config.fields import kind_of
 from probvae.config.training import CHANGEABLE, Every, Training
 from probvae.environment import __version__
 from probvae.errors import InputError
@@ -35,20 +36,21 @@ def _as_option(name: str) -> str:
 def _setting(name: str) -> Callable[[Any], Any]:
     """Return the option of a field of `Architecture` or `Training`, whose default the recipe decides."""
     default, about = SETTINGS[name].default, SETTINGS[name].metadata
-    options: dict[str, Any] = {"type": type(default), "metavar": about["metavar"] or None}
+    kind = kind_of(SETTINGS[name].type)
+    options: dict[str, Any] = {"type": kind, "metavar": about["metavar"] or None}
     if name in CHOICES:
         options = {"type": click.Choice(CHOICES[name])}
     elif SETTINGS[name].type == tuple[str, ...]:
         options |= {"type": str, "multiple": True, "callback": lambda context, option, values: values or None}
     elif isinstance(default, tuple):
         options |= {"type": str, "callback": _integers, "metavar": about["metavar"] or "N,N,..."}
-    elif isinstance(default, bool):
+    elif kind is bool:
         options = {"is_flag": True}
-    elif isinstance(default, int | float):
-        options["metavar"] = "X" if isinstance(default, float) else "N"
+    elif kind in (int, float):
+        options["metavar"] = "X" if kind is float else "N"
     text = re.sub("`(.*?)`", lambda match: _as_option(match[1]), about["help"])
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-    text += "" if isinstance(default, bool) else f" [{about['unset'] or shown or 'none'}]"
+    text += "" if kind is bool else f" [{about['unset'] or shown or 'none'}]"
     return click.option(_as_option(name), default=None, help=text, **options)
 
 

@@ -20,11 +20,14 @@ class Objective(NamedTuple):
     one_draw: str = ""  # objective that it equals with one draw of z, which is then refused; empty if allowed
     whole_batch: bool = False  # whether the value of an example depends on the other examples of its batch
     num_examples: bool = False  # whether its function also takes the size of the training set
+    one_group: str = ""  # objective that it equals with one group of draws, as with `one_draw`
+    mixes_elbo: bool = False  # whether beta is the share of the ELBO in it, 0 unless set, not the KL's weight
 
 
 OBJECTIVES = {
     "elbo": Objective(options=("beta", "beta_warmup", "analytic_kl")),
-    "iwae": Objective(one_draw="elbo"),
+    "iwae": Objective(options=("groups", "beta"), one_draw="elbo", mixes_elbo=True),
+    "piwae": Objective(options=("groups",), one_group="iwae"),
     "stl": Objective(options=("beta", "beta_warmup")),
     "dreg": Objective(one_draw="stl"),
     "renyi": Objective(options=("alpha",), one_draw="elbo"),

@@ -55,6 +55,10 @@ def with_attributes(cls: Class) -> Class:
 class Settings(display.Configuration):
     """A dataclass of settings, which checks their types, ranges and choices."""
 
+    def chosen(self, name: str) -> Any:
+        """Return the value of a setting, also of one that others decide unless it is set."""
+        return getattr(self, name)
+
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
@@ -62,15 +66,28 @@ class Settings(display.Configuration):
             object.__setattr__(self, f.name, value)
             low, high = f.metadata["range"]
             for number in value if isinstance(value, tuple) else (value,):
-                if low is not None and not low <= number <= high:
+                if low is not None and number is not None and not low <= number <= high:
                     raise InputError(f"{f.name} must be from {low:,} to {high:,}; got {value}.")
             if f.name in CHOICES and value not in CHOICES[f.name]:
                 names = ", ".join(CHOICES[f.name])
                 raise InputError(f"{f.name} must be one of {names}; got {value!r}.")
 
 
+def kind_of(hint: Any) -> Any:
+    """Return the type of a field, without None for one whose value other settings decide.
+
+    >>> kind_of(float | None)
+    <class 'float'>
+    """
+    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    return kinds[0] if type(None) in typing.get_args(hint) else hint
+
+
 def _as_type(name: str, value: Any, hint: Any) -> Any:
     """Check a value against the type of a field; an int may stand for a float and a list for a tuple."""
+    if value is None and kind_of(hint) is not hint:
+        return None
+    hint = kind_of(hint)
     if typing.get_origin(hint) is tuple:
         kind = typing.get_args(hint)[0]
         if isinstance(value, list | tuple) and all(type(v) is kind for v in value):

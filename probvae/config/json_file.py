@@ -69,6 +69,8 @@ def _read(cls: Any, config: dict[str, Any], name: str) -> Any:
     if not isinstance(part, dict):
         raise InputError(f"{name} in config.json must be an object; got {part!r}.")
     _refuse_unknown(f"{name} in config.json", part, {f.name for f in dataclasses.fields(cls)})
+    if "beta" in part and "groups" not in part:  # written before beta depended on the objective
+        part = {**part, "beta": None if part["beta"] == 1 else part["beta"]}
     return cls(**part)
 
 

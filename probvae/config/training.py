@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from probvae.config.choices import OBJECTIVES
 from probvae.config.fields import Settings, setting, with_attributes
@@ -83,9 +84,18 @@ class Training(Settings):
         0.0, 0.0, 0.9, help="Fraction of the training set held out; the weights best on it are kept."
     )
     objective: str = setting("elbo", help="Bound to maximise.")
-    num_samples: int = setting(1, 1, 100_000, help="Number of draws of z for each example and step.")
+    num_samples: int = setting(
+        1, 1, 100_000, help="Number of draws of z for each example and step; with `groups`, in each group."
+    )
+    groups: int = setting(1, 1, 100_000, help="Number of groups of draws, for the objectives iwae and piwae.")
     analytic_kl: bool = setting(False, help="Compute the KL in closed form, not by Monte Carlo.")
-    beta: float = setting(1.0, 0.0, 1e6, help="Weight of the KL, after its warm-up.")
+    beta: float | None = setting(
+        None,
+        0.0,
+        1e6,
+        help="Weight of the KL, after its warm-up; for the objective iwae, weight of the ELBO in it.",
+        unset="1; 0 for iwae",
+    )
     beta_warmup: str = setting("none", help="Curve along which beta rises from zero.")
     beta_warmup_steps: int = setting(
         0, 0, 10**9, help="Steps in which beta rises; for cyclic, steps of a cycle."
@@ -166,11 +176,7 @@ class Training(Settings):
         self._refuse_idle_options()
         if self.patience and not self.validation:
             raise InputError("patience needs a validation set: set validation to a fraction (0.1, say).")
-        same = OBJECTIVES[self.objective].one_draw
-        if same and self.num_samples == 1:
-            raise InputError(
-                f"{self.objective} with one draw is the {same}: set num_samples to 2 or more (5, say)."
-            )
+        self._refuse_other_objective()
         if self.parts > 1 and self.whole_batch:
             raise InputError(f"The objective {self.objective} looks at a batch as a whole: set parts to 1.")
         if self.labels == "semi" and self.whole_batch:
@@ -201,6 +207,31 @@ class Training(Settings):
             for option in entry.options:
                 owners.setdefault(option, []).append(objective)
         return {option: names for option, names in owners.items() if self.objective not in names}
+
+    def chosen(self, name: str) -> Any:
+        """Return the value of a setting; of beta that of the objective if none is set."""
+        if name == "beta" and self.beta is None:
+            return 0.0 if OBJECTIVES[self.objective].mixes_elbo else 1.0
+        return super().chosen(name)
+
+    def _refuse_other_objective(self) -> None:
+        """Refuse numbers with which the objective is another one."""
+        entry = OBJECTIVES[self.objective]
+        if entry.one_draw and self.num_samples == 1:
+            raise InputError(
+                f"{self.objective} with one draw is the {entry.one_draw}: set num_samples to 2 or more "
+                "(5, say)."
+            )
+        if entry.one_group and self.groups == 1:
+            raise InputError(
+                f"{self.objective} with one group of draws is the {entry.one_group}: set groups to 2 or more "
+                "(8, say)."
+            )
+        if entry.mixes_elbo and self.chosen("beta") >= 1:
+            raise InputError(
+                f"beta is the weight of the elbo in the objective {self.objective}, at least 0 and below 1, "
+                f"with which it would be the elbo; got {self.beta:g}."
+            )
 
     def _refuse_idle_options(self) -> None:
         """Refuse an option that has no effect because of another choice."""

@@ -178,7 +178,7 @@ def _architecture(vae: VAE) -> str:
 
 def _settings(config: Any, *, idle: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Return the fields of a configuration with their values, without idle and empty ones."""
-    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    values = {f.name: config.chosen(f.name) for f in dataclasses.fields(config)}
     empty = [name for name, value in values.items() if isinstance(value, tuple | str | bool) and not value]
     return [
         (name, code(", ".join(map(str, value)) if isinstance(value, tuple) else value))

@@ -9,6 +9,7 @@ from .bound import stl as stl
 from .importance_weighted import chi as chi
 from .importance_weighted import dreg as dreg
 from .importance_weighted import iwae as iwae
+from .importance_weighted import piwae as piwae
 from .importance_weighted import renyi as renyi
 from .rate import beta_tc as beta_tc
 from .rate import free_bits as free_bits

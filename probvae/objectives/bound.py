@@ -101,6 +101,7 @@ def log_terms(
     x: tf.Tensor,
     *,
     num_samples: int = 1,
+    groups: int = 1,
     seed: Seed,
     q: tfd.Distribution | None = None,
     path: Callable[[tf.Tensor], tf.Tensor] | None = None,
@@ -114,7 +115,8 @@ def log_terms(
     Args:
       vae: Model of x.
       x: Data [B, *E].
-      num_samples: S, the number of draws of z for each example.
+      num_samples: Number of draws of z for each example and group.
+      groups: Number of groups of draws; S is the number of draws of all groups, one group after the other.
       seed: Seed of the draws, an int or an int32 pair.
       q: q(z|x), batch [B], instead of the encoder's.
       path: Function that returns z unchanged and may change its gradient. If given, the gradient of log
@@ -128,20 +130,44 @@ def log_terms(
       InputError: The model does not take x, the number of draws is below 1, or a gradient of so many draws
         does not fit into memory.
     """
-    x, num_samples = checked(vae, x), count("num_samples", num_samples)
-    q = vae.posterior(x) if q is None else q  # q(z|x)
-    sizes = [shape.num_elements() or 1 for shape in (q.batch_shape, q.event_shape)]
-    memory.refuse_values("num_samples", num_samples, sizes[0] * (sizes[1] + 3))  # z, and the three terms
-    z = q.sample(num_samples, seed=as_seed(seed))  # [S, B, L]
+    x, q, z = drawn(vae, x, num_samples=num_samples, groups=groups, seed=seed, q=q)
     z = z if path is None else path(z)
     log_posterior = q.log_prob if path is None else lambda z: path_log_prob(q, z)
     log_q = log_posterior(z)
-    log_likelihood, log_prior = _decoded(vae, tf.convert_to_tensor(x), z, loop)
+    log_likelihood, log_prior = decoded(vae, x, z, loop=loop)
     return LogTerms(log_likelihood, log_prior, log_q, z)
 
 
-def _decoded(vae: Model, x: tf.Tensor, z: tf.Tensor, loop: bool) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return log p(x|z) and log p(z), [S, B], in blocks of draws where no gradient is recorded."""
+def drawn(
+    vae: Model,
+    x: Any,
+    *,
+    num_samples: int,
+    groups: int = 1,
+    seed: Seed,
+    q: tfd.Distribution | None = None,
+) -> tuple[tf.Tensor, tfd.Distribution, tf.Tensor]:
+    """Return x as a tensor, q(z|x) and draws z from it, [S, B, L].
+
+    The arguments are those of `log_terms`.
+    """
+    x, groups, num_samples = checked(vae, x), count("groups", groups), count("num_samples", num_samples)
+    q = vae.posterior(x) if q is None else q  # q(z|x)
+    sizes = [shape.num_elements() or 1 for shape in (q.batch_shape, q.event_shape)]
+    values = sizes[0] * (sizes[1] + 3)  # z, and the three terms
+    memory.refuse_values("num_samples", num_samples, groups * values)
+    return tf.convert_to_tensor(x), q, q.sample(groups * num_samples, seed=as_seed(seed))
+
+
+def decoded(vae: Model, x: tf.Tensor, z: tf.Tensor, *, loop: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return log p(x|z) and log p(z), [S, B], in blocks of draws where no gradient is recorded.
+
+    Args:
+      vae: Model of x.
+      x: Data [B, *E].
+      z: Latent values [S, B, L].
+      loop: As in `log_terms`.
+    """
     if not (tf.executing_eagerly() or loop):
         return vae.likelihood(z).log_prob(x), vae.prior.log_prob(z)
     event, row = x.shape[z.shape.rank - 2 :], z.shape[-1:]
@@ -163,12 +189,12 @@ def _decoded(vae: Model, x: tf.Tensor, z: tf.Tensor, loop: bool) -> tuple[tf.Ten
     return log_likelihood, memory.by_rows(vae.prior.log_prob, scoring, z, loop=loop)
 
 
-def log_weights(vae: Model, x: tf.Tensor, *, num_samples: int = 1, seed: Seed) -> tf.Tensor:
-    """Return log p(x|z) + log p(z) - log q(z|x) for `num_samples` draws of z from q(z|x), [S, B].
+def log_weights(vae: Model, x: tf.Tensor, *, num_samples: int = 1, groups: int = 1, seed: Seed) -> tf.Tensor:
+    """Return log p(x|z) + log p(z) - log q(z|x) for draws of z from q(z|x), [S, B].
 
     The arguments are those of `log_terms`. The mean of exp(log w) is an unbiased estimate of p(x).
     """
-    return log_terms(vae, x, num_samples=num_samples, seed=seed).log_weights
+    return log_terms(vae, x, num_samples=num_samples, groups=groups, seed=seed).log_weights
 
 
 def elbo(

@@ -7,28 +7,89 @@ import numpy as np
 import tensorflow as tf
 
 from probvae.arguments import weight
-from probvae.objectives.bound import Model, log_terms, log_weights
+from probvae.objectives.bound import Model, decoded, drawn, log_terms, log_weights
 from probvae.objectives.gradients import scale_path
 from probvae.seeds import Seed
 
 
-def iwae(vae: Model, x: tf.Tensor, *, num_samples: int = 50, seed: Seed) -> tf.Tensor:
+def iwae(
+    vae: Model, x: tf.Tensor, *, num_samples: int = 50, seed: Seed, groups: int = 1, beta: float = 0.0
+) -> tf.Tensor:
     """Estimate the importance-weighted bound E[log (1/K) sum_k w_k], K = `num_samples`.
+
+    With more than one group, the estimate is the mean of M bounds, each of K draws of its own: the bound is
+    the same, and its estimate and gradient have 1/M of the variance. Rainforth et al. call this the MIWAE,
+    which is not the bound of Mattei & Frellsen 2019 for missing values. With beta, the estimate is beta times
+    the ELBO of the same draws and 1 - beta times the importance-weighted bound (their CIWAE), so that the
+    gradient of the encoder is less noisy.
 
     Args:
       vae: Model of x.
       x: Data [B, *E].
-      num_samples: K, the number of draws of z for each example; 1 gives the single-sample `elbo`.
+      num_samples: K, the number of draws of z for each example and group; 1 gives the `elbo`.
       seed: Seed of the draws, an int or an int32 pair.
+      groups: M, the number of groups of draws.
+      beta: Weight of the ELBO, from 0 to 1.
 
     Returns:
       [B], nats per example, at most log p(x) in expectation; to be maximised.
 
+    Raises:
+      InputError: The number of draws or groups is below 1, or beta is not from 0 to 1.
+
     References:
-      Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519, equation 8.
+      Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519, equation 8. Rainforth et al. 2018,
+      arXiv:1802.04537, section 5, on groups and beta.
     """
-    log_w = log_weights(vae, x, num_samples=num_samples, seed=seed)  # [K, B]
-    return tf.reduce_logsumexp(log_w, axis=0) - np.log(num_samples)
+    weight("beta", beta, high=1.0)
+    log_w = log_weights(vae, x, num_samples=num_samples, groups=groups, seed=seed)  # [M K, B]
+    bound = _mean_of_groups(log_w, groups)
+    if isinstance(beta, int | float) and beta == 0:
+        return bound
+    return beta * tf.reduce_mean(log_w, axis=0) + (1 - beta) * bound
+
+
+def _mean_of_groups(log_w: tf.Tensor, groups: int) -> tf.Tensor:
+    """Return the mean over M groups of the log of the mean weight of their draws, [B]; log_w is [M K, B]."""
+    number = log_w.shape[0] // groups
+    bounds = tf.reduce_logsumexp(tf.reshape(log_w, [groups, number, -1]), axis=1) - np.log(number)  # [M, B]
+    return bounds[0] if groups == 1 else tf.reduce_mean(bounds, axis=0)
+
+
+def piwae(vae: Model, x: tf.Tensor, *, num_samples: int = 8, seed: Seed, groups: int = 8) -> tf.Tensor:
+    """Estimate `iwae` of all M K draws, with an encoder that ascends the mean of the M bounds of K draws.
+
+    The value, and the gradient of decoder and prior, are those of `iwae` with M K draws, the tightest bound;
+    the gradient of the encoder is that of `iwae` with M groups of K draws, which has more signal and less
+    noise. So this is `iwae` if M is 1. Variables that encoder and prior share, as with a VampPrior or a
+    ladder, get the sum of both gradients.
+
+    Args:
+      vae: Model of x.
+      x: Data [B, *E].
+      num_samples: K, the number of draws of z for each example and group.
+      seed: Seed of the draws, an int or an int32 pair.
+      groups: M, the number of groups of draws.
+
+    Returns:
+      [B], nats per example, at most log p(x) in expectation; to be maximised.
+
+    Raises:
+      InputError: The number of draws or groups is below 1.
+
+    References:
+      Rainforth et al. 2018, arXiv:1802.04537, section 5.
+    """
+    x, q, z = drawn(vae, x, num_samples=num_samples, groups=groups, seed=seed)
+    copy, log_q = tf.stop_gradient(z), q.log_prob(z)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(copy)
+        log_joint = tf.add_n(decoded(vae, x, copy))  # log p(x, z) [M K, B]
+    slope = tf.stop_gradient(tape.gradient(log_joint, copy))
+    path = tf.reduce_sum(slope * (z - copy), axis=-1)  # zero, with the gradient of log p(x, z) at z
+    of_encoder = _mean_of_groups(tf.stop_gradient(log_joint) + path - log_q, groups)
+    of_decoder = tf.reduce_logsumexp(log_joint - tf.stop_gradient(log_q), axis=0) - np.log(log_joint.shape[0])
+    return of_decoder + of_encoder - tf.stop_gradient(of_encoder)
 
 
 def dreg(vae: Model, x: tf.Tensor, *, num_samples: int = 50, seed: Seed) -> tf.Tensor:

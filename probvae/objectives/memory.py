@@ -250,7 +250,9 @@ def refuse_gradient(cost: Cost, num_samples: int, batch_size: int) -> None:
         _refuse(EAGER_GRADIENT * values, num_samples, batch_size)
 
 
-def refuse_step(vae: Any, objective: Callable[..., tf.Tensor], batch_size: int) -> None:
+def refuse_step(
+    vae: Any, objective: Callable[..., tf.Tensor], batch_size: int, *, groups: int | None = None
+) -> None:
     """Refuse a training step that does not fit into the memory that is free.
 
     What it needs is read from its graph, which is made only if the step is large.
@@ -259,12 +261,14 @@ def refuse_step(vae: Any, objective: Callable[..., tf.Tensor], batch_size: int) 
       vae: Model.
       objective: Function `(vae, x, *, seed) -> [B]`; the number of its draws is its default `num_samples`.
       batch_size: B, the number of examples in a step.
+      groups: Number of groups of draws; None for the default `groups` of the objective.
 
     Raises:
       InputError: It does not fit; the message says how many draws, or examples, would.
     """
-    num_samples, event = _draws_of(objective), vae.event_shape
-    rows = batch_size * num_samples
+    num_samples, event = _default_of(objective, "num_samples"), vae.event_shape
+    groups = _default_of(objective, "groups") if groups is None else groups
+    rows = batch_size * num_samples * groups
 
     def step(x: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -274,7 +278,7 @@ def refuse_step(vae: Any, objective: Callable[..., tf.Tensor], batch_size: int) 
     values = int(np.prod(event)) + vae.latent_dim
     if rows * Cost(vae, "step", step, event, vae.prior.dtype, values, vae).most > BUDGET:
         needed = peak_bytes(graph_of(step, [batch_size, *event], vae.prior.dtype))
-        _refuse(needed, num_samples, batch_size)
+        _refuse(needed, num_samples, batch_size, groups)
 
 
 def refuse_values(name: str, number: Any, size: int) -> None:
@@ -300,14 +304,14 @@ def refuse_values(name: str, number: Any, size: int) -> None:
         )
 
 
-def _draws_of(objective: Callable[..., tf.Tensor]) -> int:
-    """Return the number of draws of an objective, 1 if it does not say."""
-    parameter = inspect.signature(objective).parameters.get("num_samples")
+def _default_of(objective: Callable[..., tf.Tensor], name: str) -> int:
+    """Return the default of an argument of an objective that is a number, 1 if it has none."""
+    parameter = inspect.signature(objective).parameters.get(name)
     default = None if parameter is None else parameter.default
     return int(default) if isinstance(default, int | np.integer) else 1
 
 
-def _refuse(needed: float, num_samples: int, batch_size: int) -> None:
+def _refuse(needed: float, num_samples: int, batch_size: int, groups: int = 1) -> None:
     """Refuse a gradient that needs more bytes than are free; a GPU has memory of its own."""
     free = available_memory()
     if free is None or tf.config.list_physical_devices("GPU") or needed <= FREE_SHARE * free:
@@ -317,7 +321,8 @@ def _refuse(needed: float, num_samples: int, batch_size: int) -> None:
     what = f"{batch_size:,} examples"
     advice = f"use a batch of at most {examples:,}"
     if draws >= 1:
-        what = f"{num_samples:,} draws for each of {what}"
+        several = f"{groups:,} groups of " if groups > 1 else ""
+        what = f"{several}{num_samples:,} draws for each of {what}"
         advice = f"use at most {draws:,} draws (num_samples), or a smaller batch"
     raise InputError(
         f"A gradient with {what} needs about {_gigabytes(needed)} of memory, and {_gigabytes(free)} are "

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from probvae.objectives.bound import elbo, stl
-from probvae.objectives.importance_weighted import chi, dreg, iwae, renyi
+from probvae.objectives.importance_weighted import chi, dreg, iwae, piwae, renyi
 from probvae.objectives.rate import beta_tc, free_bits, mmd
 
 OBJECTIVES: dict[str, Callable[..., Any]] = {
     "elbo": elbo,
     "iwae": iwae,
+    "piwae": piwae,
     "stl": stl,
     "dreg": dreg,
     "renyi": renyi,

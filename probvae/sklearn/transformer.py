@@ -55,7 +55,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedMo
         results are in the units of X. The columns of a mixed DataFrame always are, see `schema_`.
       objective: Bound to maximise, a key of `probvae.objectives.registry.OBJECTIVES`.
       num_samples: Number of draws of z for each row and training step.
-      beta: Weight of the KL.
+      beta: Weight of the KL, or with the objective iwae of the ELBO; None: 1, or 0.
       epochs: Number of passes over the rows.
       batch_size: Number of rows in a step.
       learning_rate: Learning rate of Adam.
@@ -112,7 +112,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedMo
         standardize: bool = True,
         objective: str = "elbo",
         num_samples: int = 1,
-        beta: float = 1.0,
+        beta: float | None = None,
         epochs: int = 100,
         batch_size: int = 32,
         learning_rate: float = 1e-3,

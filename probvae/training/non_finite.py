@@ -136,7 +136,7 @@ def step_error(
     what, which, largest = "the objective or its gradient is", "", 0.0
     for x, seed, places in inputs:
         largest = max(largest, float(np.nanmax(np.abs(x), initial=0)))
-        finding = diagnose(vae, objective, x, seed, num_samples=training.num_samples)
+        finding = diagnose(vae, objective, x, seed, num_samples=training.num_samples * training.groups)
         if finding is not None:
             what = finding.what
             bad = np.unique(places[finding.examples])  # without the padding of a part

@@ -40,7 +40,9 @@ def make_objective(
     ) -> tf.Tensor:
         chosen = dict(options)
         if "beta" in options:
-            chosen["beta"] = training.beta * (warmup(iterations) if training.beta_warmup != "none" else 1.0)
+            chosen["beta"] = training.chosen("beta") * (
+                warmup(iterations) if training.beta_warmup != "none" else 1.0
+            )
         return function(vae, x, num_samples=num_samples, seed=seed, **chosen)
 
     objective: Objective = bound
@@ -98,4 +100,5 @@ def try_objective(vae: VAE, data: Prepared, training: Training) -> None:
 def refuse_large_step(vae: VAE, objective: Objective, data: Prepared, training: Training) -> None:
     """Refuse a training whose steps, or their parts in this process, do not fit into memory."""
     workers = int(getattr(tf.distribute.get_strategy().extended, "_num_workers", 1))
-    refuse_step(vae, objective, -(-min(training.batch_size, len(data.train)) // workers))
+    size = -(-min(training.batch_size, len(data.train)) // workers)
+    refuse_step(vae, objective, size, groups=training.groups)

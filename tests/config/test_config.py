@@ -33,7 +33,16 @@ REGISTRIES = {
         ({"free_bits": 1.0}, "free_bits is an option of the objective free_bits; got objective 'elbo'"),
         ({"alpha": 2}, "alpha is an option of the objective renyi"),
         ({"mmd_weight": 1}, "mmd_weight is an option of the objective mmd"),
-        ({"objective": "iwae", "num_samples": 5, "beta": 2}, "beta is an option of the objectives elbo, stl"),
+        (
+            {"objective": "dreg", "num_samples": 5, "beta": 2},
+            "beta is an option of the objectives elbo, iwae",
+        ),
+        (
+            {"objective": "iwae", "num_samples": 5, "beta": 1},
+            "at least 0 and below 1, with which it would be",
+        ),
+        ({"objective": "dreg", "num_samples": 5, "groups": 2}, "groups is an option of the objectives iwae"),
+        ({"objective": "piwae", "num_samples": 5}, "piwae with one group of draws is the iwae: set groups"),
         ({"beta_warmup_steps": 30}, "beta_warmup_steps needs a beta_warmup"),
         ({"objective": "dreg"}, "dreg with one draw is the stl: set num_samples"),
         ({"objective": "renyi"}, "renyi with one draw is the elbo"),

@@ -272,6 +272,14 @@ def test_objective_options_reach_the_objective(x):
         ({"num_samples": 4}, probvae.elbo(vae, x, num_samples=4, seed=1)),
         ({"analytic_kl": True}, probvae.elbo(vae, x, analytic_kl=True, seed=1)),
         ({"objective": "iwae", "num_samples": 4}, probvae.iwae(vae, x, num_samples=4, seed=1)),
+        (
+            {"objective": "iwae", "num_samples": 4, "groups": 2, "beta": 0.1},
+            probvae.iwae(vae, x, num_samples=4, groups=2, beta=0.1, seed=1),
+        ),
+        (
+            {"objective": "piwae", "num_samples": 4, "groups": 2},
+            objectives.piwae(vae, x, num_samples=4, groups=2, seed=1),
+        ),
         ({"objective": "stl", "beta": 0.5}, objectives.stl(vae, x, seed=1, beta=0.5)),
         ({"objective": "dreg", "num_samples": 4}, objectives.dreg(vae, x, num_samples=4, seed=1)),
         (

@@ -161,7 +161,7 @@ def settings(config: Architecture | Training, *, has_images: bool) -> list[tuple
     Fields that only images have are left out unless `has_images`.
     """
     return [
-        (field.name, shown(getattr(config, field.name)), getattr(config, field.name) != field.default)
+        (field.name, shown(config.chosen(field.name)), getattr(config, field.name) != field.default)
         for field in dataclasses.fields(config)
         if has_images or not field.metadata["of_images"]
     ]
@@ -177,7 +177,7 @@ def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     rows = []
     for part in ("architecture", "training"):
         for f in dataclasses.fields(getattr(runs[0], part)):
-            values = [getattr(getattr(run, part), f.name) for run in runs]
+            values = [getattr(run, part).chosen(f.name) for run in runs]
             if any(value != values[0] for value in values):
                 rows.append((f.name, [shown(value) for value in values]))
     return rows
