@@ -3,6 +3,7 @@ from .aggregation import aggregate_posterior as aggregate_posterior
 from .bars import Bars as Bars
 from .checks import Check as Check
 from .checks import LabelAccuracy as LabelAccuracy
+from .checks import calibration_error as calibration_error
 from .checks import label_accuracy as label_accuracy
 from .checks import predictive_check as predictive_check
 from .columns import Associations as Associations

@@ -117,3 +117,38 @@ def label_accuracy(
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     guessers = KNeighborsClassifier(k), probe, DummyClassifier(strategy="most_frequent")
     return LabelAccuracy(*(accuracy(guesser) for guesser in guessers))
+
+
+BINS = 15  # number of bins of the largest probability
+RESAMPLES = 200  # number of samples of the bootstrap
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> Estimate:
+    """Estimate the expected calibration error of predicted classes.
+
+    It is the mean over `BINS` bins of equal width of |accuracy - mean largest probability|, weighted by the
+    examples in the bin. It is too large in expectation, by the noise within the bins; its error is that of
+    a bootstrap.
+
+    Args:
+      probabilities: Probabilities of the classes, [N, C].
+      labels: Classes, [N], whole numbers from 0.
+      seed: Seed of the bootstrap.
+
+    References:
+      Guo et al. 2017, arXiv:1706.04599, equation 3.
+
+    >>> calibration_error(np.array([[0.9, 0.1], [0.9, 0.1]]), np.array([0, 1])).value
+    0.4
+    """
+    confidence = np.max(probabilities, axis=1).astype(np.float64)
+    right = np.argmax(probabilities, axis=1) == labels
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+
+    def error(rows: Any) -> float:
+        excess = np.bincount(bins[rows], weights=(right - confidence)[rows], minlength=BINS)
+        return float(np.sum(np.abs(excess)) / len(labels))
+
+    rng = np.random.default_rng([seed, 29])
+    resampled = [error(rng.integers(len(labels), size=len(labels))) for _ in range(RESAMPLES)]
+    return Estimate(error(slice(None)), float(np.std(resampled, ddof=1)))

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from probvae.evaluation import contexts, latents
+from probvae.evaluation.checks import BINS, calibration_error
 from probvae.evaluation.latent_stages import (
     aggregate,
     certificate,
@@ -227,10 +228,26 @@ def classes(evaluation: Evaluation, most: int = 1000) -> None:
     evaluation.add("log_marginal_over_classes", line, log_p, note=note)
     right = np.argmax(log_joint, axis=1) == np.argmax(y[:n], axis=1)
     evaluation.add("bayes_accuracy", "class of the largest p(x, y)", right.astype(np.float64), unit="right")
-    by_classifier = evaluation.vae.test_metrics(examples).get("test_accuracy")
-    if by_classifier is not None:
-        evaluation.add("classifier_accuracy", "class of the largest q(y|x)", by_classifier, unit="right")
     evaluation.stop_unless_all(n, len(x))
+
+
+def classifier(evaluation: Evaluation) -> None:
+    """Compare q(y|x) of a model with a classifier with the labels of all test images."""
+    x = evaluation.test.x
+    probabilities = evaluation.vae.class_probabilities(x)
+    if probabilities is None:
+        return
+    labels = np.argmax(evaluation.vae.contexts_of(x), axis=1)
+    right = (np.argmax(probabilities, axis=1) == labels).astype(np.float64)
+    evaluation.add("classifier_accuracy", "class of the largest q(y|x)", right, unit="right")
+    error = calibration_error(probabilities, labels, seed=evaluation.options.seed)
+    evaluation.add_number(
+        "classifier_calibration_error",
+        "expected calibration error of q(y|x)",
+        error,
+        len(x),
+        note=f"mean distance of the largest q(y|x) from the accuracy, in {BINS} bins",
+    )
 
 
 STAGES: dict[str, Callable[[Evaluation], None]] = {
@@ -245,6 +262,7 @@ STAGES: dict[str, Callable[[Evaluation], None]] = {
     "imputation": imputation,
     "labels": labels,
     "classes": classes,
+    "classifier": classifier,
     "outlier scores": outlier_scores,
     "gaps": gaps,
     "annealing": annealed,

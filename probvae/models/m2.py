@@ -92,12 +92,17 @@ class M2VAE(ConditionalVAE):
 
     def test_metrics(self, x: Array) -> dict[str, np.ndarray]:
         """Return whether the likeliest class of q(y|x) is the label, 1 or 0 for each joined example."""
+        right = np.argmax(self.class_probabilities(x), axis=1) == np.argmax(self.contexts_of(x), axis=1)
+        return {"test_accuracy": right.astype(np.float64)}
 
-        def correct(rows: slice) -> np.ndarray:
-            value, y = self.split(x[rows].astype(np.float32))
-            return np.argmax(log_class_probabilities(self, value), axis=1) == np.argmax(y, axis=1)
+    def class_probabilities(self, x: Array) -> np.ndarray:
+        """Return q(y|x) of joined examples, [N, C]."""
 
-        return {"test_accuracy": in_blocks(correct, len(x), 500).astype(np.float64)}
+        def probabilities(rows: slice) -> np.ndarray:
+            value, _ = self.split(x[rows].astype(np.float32))
+            return np.exp(log_class_probabilities(self, value))
+
+        return in_blocks(probabilities, len(x), 500)
 
     def log_likelihood(self, z: tf.Tensor, example: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return log p(x|z, y) of joined examples; nan where the class is unknown."""

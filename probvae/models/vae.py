@@ -228,6 +228,10 @@ class VAE(KerasModel):
         """Return further measures of test examples, [N] each, by the names of their means in metrics.json."""
         return {}
 
+    def class_probabilities(self, x: Array) -> np.ndarray | None:
+        """Return q(y|x) of joined examples, [N, C]; None for a model without a classifier."""
+        return None
+
     # ---- distributions of x ------------------------------------------------------------------------
 
     def marginal(self, num_samples: int = 100, method: str = "iwae", *, seed: Seed = 0) -> tfd.Distribution:

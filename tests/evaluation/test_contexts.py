@@ -6,7 +6,7 @@ from conditional_models import ConditionalLinearGaussian, tiny, tiny_m2
 from scipy.special import logsumexp
 
 from probvae.errors import InputError
-from probvae.evaluation import contexts, state
+from probvae.evaluation import calibration_error, contexts, state
 from probvae.evaluation.stages import STAGES, run_stages
 from probvae.models import conditional
 
@@ -80,11 +80,37 @@ def test_classes_of_the_m2_model(eager):
     )
     STAGES["bounds"](e)
     STAGES["classes"](e)
+    STAGES["classifier"](e)
     results = state.metrics(e)
     guesses = np.argmax(vae.classifier(x).mean(), axis=1)
     assert results["classifier_accuracy"]["mean"] == pytest.approx(np.mean(guesses == labels))
     below = e.arrays["log_marginal_over_classes"]
     assert np.all(below > e.arrays["iwae"] - np.log(3) - 1e-6)  # p(x) is more than p(x, y) of one class
+    probabilities = vae.classifier(x).mean().numpy()
+    error = results["classifier_calibration_error"]
+    assert error["mean"] == pytest.approx(calibration_error(probabilities, labels).value, rel=1e-5)
+
+
+def test_calibration_error_is_the_hand_written_one():
+    """A frequency is compared with a mean probability within each bin, not of all examples."""
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet([0.5, 0.5, 0.5], 400)
+    labels = np.array([rng.choice(3, p=p) for p in probabilities])
+    top, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    expected = 0.0
+    for low in np.arange(15) / 15:
+        inside = (top >= low) & (top < low + 1 / 15)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - top[inside].mean())
+    found = calibration_error(probabilities, labels)
+    assert found.value == pytest.approx(expected, abs=1e-12) and 0.005 < found.standard_error < 0.05
+    assert found.value > abs(right.mean() - top.mean()) + 0.005
+    assert calibration_error(probabilities, labels) == found
+    overconfident = probabilities**3 / np.sum(probabilities**3, axis=1, keepdims=True)
+    assert calibration_error(overconfident, labels).value > found.value + 5 * found.standard_error
+    certain = np.eye(3)[labels]
+    assert calibration_error(certain, labels).value == 0
+    assert calibration_error(certain, (labels + 1) % 3).value == 1
 
 
 def test_outliers_of_a_conditional_model_are_scored_by_x(eager):

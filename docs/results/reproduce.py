@@ -1,0 +1,158 @@
+"""Derive numbers of docs/results.md and of README again, and compare them with the record.
+
+    python docs/results/reproduce.py --list
+    python docs/results/reproduce.py perceptron-elbo --mnist mnist.npz
+    python docs/results/reproduce.py --quick
+
+The command trains the model of each name, evaluates it and compares every measure with the record. On a
+machine of the same description, the same seed must give the same digits. Elsewhere the difference must be at
+most 4 sqrt(s² + draws²), where s is the deviation over seeds, pooled over the rows of a kind, and draws the
+Monte Carlo error. The error over images is printed, but not used, as the test images are the same. A training
+that was interrupted, by Ctrl-C for example, goes on when the command is given again.
+"""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import pages
+import record
+from entries import ENTRIES, Entry, kin
+from measures import Measure, read_evaluation
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice([*ENTRIES]), metavar="[NAME]...")
+@click.option("--list", "lists", is_flag=True, help="List the names with their seeds and minutes.")
+@click.option("--quick", is_flag=True, help="Make a small version of the entries, of all without a NAME.")
+@click.option(
+    "--seed", "seeds", type=int, multiple=True, help="Seed to train with; repeatable. [all of the entry]"
+)
+@click.option("--mnist", metavar="PATH", help="mnist.npz, instead of a download.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("runs/results"),
+    metavar="FOLDER",
+    help="Folder of the runs. [runs/results]",
+)
+@click.option(
+    "--write", is_flag=True, help="Write the results into the record, and the tables into the pages."
+)
+def main(
+    names: tuple[str, ...],
+    lists: bool,
+    quick: bool,
+    seeds: tuple[int, ...],
+    mnist: str | None,
+    output: Path,
+    write: bool,
+) -> None:
+    """Train, evaluate and compare the results of docs/results.md."""
+    path = record.QUICK if quick else record.PATH
+    if lists:
+        for line in listed(record.read(path)):
+            click.echo(line)
+        return
+    if not names and not quick and not write:
+        raise click.UsageError("Give the NAME of an entry, or --list, --quick or --write.")
+    failed = []
+    for name in names or (ENTRIES if quick else ()):
+        entry = ENTRIES[name]
+        for seed in seeds or (entry.seeds[:1] if quick else entry.seeds):
+            run = made(name, entry, seed, output / f"{name}-{seed}", quick=quick, mnist=mnist)
+            for line, fails in compared(name, seed, run, record.read(path)):
+                click.echo(line)
+                failed += [name] if fails else []
+            if write:
+                record.add(path, name, seed, run)
+    if write and not quick:
+        pages.write(record.read(path))
+    if failed:
+        raise SystemExit(f"not as recorded: {', '.join(dict.fromkeys(failed))}")
+
+
+def listed(recorded: record.Record) -> Iterator[str]:
+    """Yield a line for each entry: its name, seeds, and recorded minutes and machines."""
+    for name, entry in ENTRIES.items():
+        runs = recorded.get(name, {})
+        minutes = ", ".join(f"{run['minutes']:.0f} min" for run in runs.values())
+        where = "; ".join(dict.fromkeys(run["machine"] for run in runs.values()))
+        yield f"{name}: {len(runs)} of {len(entry.seeds)} seeds recorded"
+        yield f"    probvae-train {entry.train}"
+        if runs:
+            yield f"    {minutes}; {where}"
+
+
+def made(
+    name: str, entry: Entry, seed: int, folder: Path, *, quick: bool, mnist: str | None
+) -> dict[str, Any]:
+    """Train and evaluate a model, and return its measures, minutes of training and machine."""
+    words = shlex.split(entry.train) + (shlex.split(entry.quick) if quick else [])
+    words += ["--data", mnist] if mnist and not quick and "--data mnist " in f"{entry.train} " else []
+    train(words, seed, folder)
+    evaluations = []
+    for i, options in enumerate(entry.evaluate):
+        target = folder / f"evaluation-{i}"
+        evaluate(folder, shlex.split(options) + (shlex.split(entry.quick_evaluate) if quick else []), target)
+        evaluations.append(read_evaluation(target))
+    seconds = json.loads((folder / "metrics.json").read_text())["training_seconds"]
+    return {
+        "measures": {key: list(value) for key, value in entry.measure(evaluations).items()},
+        "minutes": round(seconds / 60, 1),
+        "machine": record.machine(),
+    }
+
+
+def train(words: list[str], seed: int, folder: Path) -> None:
+    """Train a run, or go on with it where it has stopped."""
+    from probvae.cli import train as command
+
+    metrics = folder / "metrics.json"
+    if metrics.exists() and not json.loads(metrics.read_text())["interrupted"]:
+        return
+    if (folder / "config.json").exists():
+        arguments = ["--resume", str(folder)]
+    else:
+        arguments = [*words, "--seed", str(seed), "--output", str(folder)]
+    click.echo(f"probvae-train {shlex.join(arguments)}")
+    command.main.main([*arguments, "--quiet"], standalone_mode=False)
+    if not metrics.exists() or json.loads(metrics.read_text())["interrupted"]:
+        raise SystemExit("interrupted: the same command goes on with the training")
+
+
+def evaluate(folder: Path, options: list[str], target: Path) -> None:
+    """Evaluate a run, unless this is done."""
+    from probvae.cli import evaluate as command
+
+    if (target / "metrics.json").exists():
+        return
+    arguments = [str(folder), *options, "--output", str(target), "--quiet"]
+    click.echo(f"probvae-evaluate {shlex.join(arguments)}")
+    command.main.main(arguments, standalone_mode=False)
+
+
+def compared(
+    name: str, seed: int, run: dict[str, Any], recorded: record.Record
+) -> Iterator[tuple[str, bool]]:
+    """Yield a line for each measure, and whether it fails."""
+    before = recorded.get(name, {}).get(str(seed), {})
+    same_machine = before.get("machine") == run["machine"]
+    for key, numbers in run["measures"].items():
+        found = Measure(*numbers)
+        old = Measure(*before["measures"][key]) if same_machine and key in before["measures"] else None
+        usual = record.expected(recorded, name, key, kin(name))
+        verdict = record.compare(found, old, usual)
+        errors = f"± {found.images:.2g} images ± {found.draws:.2g} draws"
+        yield f"{name}, seed {seed}, {key}: {found.value:.6g} {errors}: {verdict.text}", verdict.fails
+
+
+if __name__ == "__main__":
+    main()
