@@ -178,14 +178,16 @@ class TrainingConsole(Console):
         layers = f" in layers of {sizes}" if architecture.is_hierarchy else ""
         y = f"; {architecture.num_classes} classes y" if architecture.is_conditional else ""
         image = len(architecture.event_shape) == 3
+        draws = f"{training.num_samples} draw{'s' if training.num_samples > 1 else ''}"
+        draws = f"{training.groups} groups of {draws}" if training.groups > 1 else draws
         lines = {
             "model": f"{architecture.posterior} q(z|x), {architecture.likelihood} p(x|z), "
             f"{architecture.prior} p(z); latent {architecture.latent_dim}{layers}{y}, {architecture.network} "
             f"{','.join(map(str, widths))}, {weights:,} weights",
             "data": from_config.describe(examples) + (f", binarize {training.binarize}" if image else ""),
-            "recipe": f"{self.recipe}: Adam {training.learning_rate:g} {training.schedule}, batches of "
-            f"{training.batch_size}, {training.objective} with {training.num_samples} draw"
-            f"{'s' if training.num_samples > 1 else ''}, seed {training.seed}",
+            "recipe": f"{self.recipe}: {training.optimizer.capitalize()} {training.learning_rate:g} "
+            f"{training.schedule}, batches of {training.batch_size}, {training.objective} with {draws}, seed "
+            f"{training.seed}",
             "folder": str(job.folder),
         }
         if training.hide:

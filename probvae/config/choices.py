@@ -278,6 +278,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "decimal": ("auto", ".", ","),
     "labels": ("none", "condition", "semi"),
     "beta_warmup": ("none", "linear", "cyclic", "cosine"),
+    "optimizer": ("adam", "muon"),
     "schedule": ("constant", "cosine", "linear", "exponential"),
     "on_nonfinite": ("stop", "skip"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),

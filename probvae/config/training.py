@@ -107,7 +107,12 @@ class Training(Settings):
     mmd_weight: float = setting(10.0, 0.0, 1e6, help="Weight of the discrepancy in the objective mmd.")
     batch_size: int = setting(32, 1, 1_000_000, help="Number of examples in a batch.")
     epochs: int = setting(10, 0, 1_000_000, help="Number of passes over the training set.")
-    learning_rate: float = setting(1e-4, 0.0, 10.0, help="Highest learning rate of Adam.")
+    optimizer: str = setting(
+        "adam",
+        help="Optimizer. muon: orthogonal steps for the kernels of layers, and adam for other weights; for "
+        "perceptrons and large batches.",
+    )
+    learning_rate: float = setting(1e-4, 0.0, 10.0, help="Highest learning rate.")
     schedule: str = setting("constant", help="Curve along which the learning rate falls.")
     warmup_steps: int = setting(0, 0, 10**9, help="Steps in which the learning rate rises from zero.")
     clip_norm: float = setting(

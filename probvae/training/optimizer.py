@@ -1,10 +1,11 @@
-"""Optimizer, and schedules of the learning rate.
+"""Optimizers, and schedules of the learning rate.
 
-Each entry of `SCHEDULES` is a function `(learning_rate, steps) -> learning rate or Keras schedule`.
+Each entry of `OPTIMIZERS` is a class of Keras optimizers, and each entry of `SCHEDULES` a function
+`(learning_rate, steps) -> learning rate or Keras schedule`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -18,6 +19,12 @@ class FusedAdam(tf_keras.optimizers.Adam):
 
     Its moving average of the weights, if `use_ema`, forgets the initial weights sooner than that of Keras.
     """
+
+    kernels: frozenset[str] = frozenset()  # keys of the kernels of layers
+
+    def choose_kernels(self, kernels: Iterable[tf.Variable]) -> None:
+        """Say which variables are kernels of layers, not by their names, which differ between replicas."""
+        self.kernels = frozenset(self._var_key(kernel) for kernel in kernels)
 
     @property
     def ema_momentum(self) -> tf.Tensor:
@@ -50,6 +57,53 @@ class FusedAdam(tf_keras.optimizers.Adam):
         )
 
 
+class Muon(FusedAdam):
+    """Momentum made orthogonal for the kernels of layers, and Adam for all other variables.
+
+    A kernel is a matrix, in which a convolution has a row for each place and channel of its input. The step
+    is nearly the nearest matrix with orthonormal rows or columns to the momentum, times 0.2 sqrt(longer side)
+    and the learning rate. In root mean square it is as large as the steps of Adam usually are, so that
+    kernels and other variables have one learning rate.
+
+    References:
+      Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks,
+      https://kellerjordan.github.io/posts/muon. Liu et al. 2025, arXiv:2502.16982, on the size of the step.
+    """
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        """Update a variable and its momentum."""
+        if self._var_key(variable) not in self.kernels:
+            super().update_step(gradient, variable)
+            return
+        momentum = self._momentums[self._index_dict[self._var_key(variable)]]
+        momentum.assign(MOMENTUM * momentum + gradient)
+        ahead = gradient + MOMENTUM * momentum  # Nesterov
+        matrix = tf.reshape(ahead, [-1, ahead.shape[-1]])
+        size = 0.2 * math.sqrt(max(matrix.shape)) * tf.cast(self.learning_rate, variable.dtype)
+        variable.assign_sub(size * tf.reshape(orthogonal(matrix), tf.shape(ahead)))
+
+
+MOMENTUM = 0.95
+STEPS_OF_NEWTON = 5
+
+
+def orthogonal(matrix: tf.Tensor) -> tf.Tensor:
+    """Return nearly the nearest matrix with orthonormal rows or columns; its singular values are about 1.
+
+    A matrix U S V' has U V' as the nearest. Each step changes the singular values by one odd polynomial of
+    degree 5, which moves them from 0 to 1 into the range of 0.7 to 1.2.
+    """
+    wide = matrix.shape[0] <= matrix.shape[1]
+    x = matrix if wide else tf.transpose(matrix)
+    x = x / (tf.norm(x) + 1e-7)
+    for _ in range(STEPS_OF_NEWTON):
+        square = tf.matmul(x, x, transpose_b=True)
+        x = 3.4445 * x + tf.matmul(-4.7750 * square + 2.0315 * tf.matmul(square, square), x)
+    return x if wide else tf.transpose(x)
+
+
+OPTIMIZERS: dict[str, type[FusedAdam]] = {"adam": FusedAdam, "muon": Muon}
+
 LAST_RATE = 0.01  # last learning rate of `exponential`, as a fraction of the first
 
 decays = tf_keras.optimizers.schedules
@@ -81,7 +135,7 @@ class _Warmup(tf_keras.optimizers.schedules.LearningRateSchedule):
 def make_optimizer(
     training: Training, num_examples: int, variables: Sequence[tf.Variable] = ()
 ) -> tf_keras.optimizers.Optimizer:
-    """Build Adam with the schedule over all steps of the training; with loss scaling for `mixed_float16`.
+    """Build the optimizer with the schedule over all steps; with loss scaling for `mixed_float16`.
 
     The weight decay leaves out those of the trained `variables` that are not kernels.
     """
@@ -89,17 +143,17 @@ def make_optimizer(
     rate = SCHEDULES[training.schedule](training.learning_rate, steps)
     if training.warmup_steps:
         rate = _Warmup(rate, training.warmup_steps)
-    adam = FusedAdam(
+    optimizer = OPTIMIZERS[training.optimizer](
         rate,
         weight_decay=training.weight_decay or None,
         use_ema=training.average > 0,
         ema_momentum=training.average,
     )
-    # Not by their names: the copies of a variable on other replicas have other names.
-    adam.exclude_from_weight_decay([variable for variable in variables if not _is_kernel(variable)])
+    optimizer.choose_kernels([variable for variable in variables if _is_kernel(variable)])
+    optimizer.exclude_from_weight_decay([variable for variable in variables if not _is_kernel(variable)])
     if training.precision != "mixed_float16":
-        return adam
-    return tf_keras.mixed_precision.LossScaleOptimizer(adam)
+        return optimizer
+    return tf_keras.mixed_precision.LossScaleOptimizer(optimizer)
 
 
 def _is_kernel(variable: tf.Variable) -> bool:

@@ -23,6 +23,7 @@ REGISTRIES = {
     "beta_warmup": objectives.WARMUPS,
     "binarize": data.BINARIZATIONS,
     "schedule": optimizer.SCHEDULES,
+    "optimizer": optimizer.OPTIMIZERS,
     "crop": data.CROPS,
 }
 

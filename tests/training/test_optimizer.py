@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from probvae.config.training import Training
-from probvae.training.optimizer import SCHEDULES, FusedAdam, make_optimizer
+from probvae.training.optimizer import SCHEDULES, FusedAdam, make_optimizer, orthogonal
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -51,3 +51,42 @@ def test_sparse_gradients_are_taken_too():
     optimizer.apply_gradients([(tape.gradient(loss, table), table)])
     np.testing.assert_allclose(table[1], 0.9, rtol=1e-3)
     np.testing.assert_array_equal(table[0], 1.0)
+
+
+@pytest.mark.parametrize("shape", [(30, 30), (40, 9), (9, 40), (7, 1), (1, 7)])
+def test_an_orthogonal_step_has_the_singular_vectors_of_the_momentum(shape):
+    """And singular values near one, also where those of the momentum differ by a factor of fifty."""
+    rng = np.random.default_rng(0)
+    u, s, v = np.linalg.svd(rng.standard_normal(shape), full_matrices=False)
+    matrix = (u * np.geomspace(1, 0.02, len(s))) @ v
+    found = u.T @ orthogonal(tf.constant(1e-6 * matrix, tf.float32)).numpy() @ v.T
+    values = np.diag(found)
+    assert np.all((values > 0.6) & (values < 1.25)) and np.abs(found - np.diag(values)).max() < 0.02
+    assert np.abs(u.T @ matrix @ v.T - np.eye(len(s))).max() > 0.5 or len(s) == 1
+
+
+def test_muon_steps_along_the_kernels_momentum_and_as_adam_along_others():
+    """By hand over three steps, of the kernels of a dense layer and of a convolution."""
+    rng = np.random.default_rng(1)
+    shapes = {"dense/kernel": [6, 4], "conv/kernel": [3, 3, 2, 5], "dense/bias": [4], "prior/locs": [6, 4]}
+    grads = [[rng.standard_normal(shape) for shape in shapes.values()] for _ in range(3)]
+    found = {}
+    for name in ("adam", "muon"):
+        variables = [tf.Variable(np.ones(shape, np.float32), name=key) for key, shape in shapes.items()]
+        training = Training(optimizer=name, learning_rate=0.01)
+        optimizer = make_optimizer(training, 100, variables)
+        for step in grads:
+            step = [tf.constant(g, tf.float32) for g in step]
+            optimizer.apply_gradients(zip(step, variables, strict=True))
+        found[name] = [v.numpy() for v in variables]
+    for ours, adam in zip(found["muon"][2:], found["adam"][2:], strict=True):
+        np.testing.assert_array_equal(ours, adam)
+    for place, rows in ((0, 6), (1, 18)):
+        value, momentum = np.ones(grads[0][place].shape), 0.0
+        for step in grads:
+            momentum = 0.95 * momentum + step[place]
+            ahead = (0.95 * momentum + step[place]).reshape(rows, -1)
+            towards = orthogonal(tf.constant(ahead, tf.float32)).numpy()
+            value = value - 0.01 * 0.2 * np.sqrt(rows) * towards.reshape(value.shape)
+        np.testing.assert_allclose(found["muon"][place], value, atol=1e-5)
+        assert np.abs(found["muon"][place] - found["adam"][place]).max() > 1e-3
