@@ -25,6 +25,7 @@ from .models.vae import VAE as VAE
 from .objectives.bound import elbo as elbo
 from .objectives.bound import log_weights as log_weights
 from .objectives.importance_weighted import iwae as iwae
+from .runs.collection import pretrained as pretrained
 from .runs.run import Run as Run
 from .runs.run import open_run as open_run
 from .sampling.imputation import impute as impute

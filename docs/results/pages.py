@@ -1,6 +1,7 @@
 """The tables of docs/results.md and of README, written from the record between their marks.
 
-A table stands between `<!-- results: NAME -->` and `<!-- end of results -->`.
+A table stands between `<!-- results: NAME -->` and `<!-- end of results -->`. With
+`<!-- results: NAME, MEASURE -->` it has the rows of one measure alone, and no commands.
 """
 
 import re
@@ -14,19 +15,23 @@ from measures import SHARES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("docs/results.md", "README.md", "docs/ko/README.md")
-MARKED = re.compile(r"(<!-- results: ([a-z-]+) -->\n).*?(\n?<!-- end of results -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- results: ([a-z-]+)(?:, (.+?))? -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
 def write(recorded: record.Record, root: Path = ROOT) -> None:
     """Write the tables into the pages."""
     for name in PAGES:
         path = root / name
-        text = path.read_text()
-        path.write_text(MARKED.sub(lambda m: m[1] + "\n".join(table(recorded, m[2])) + m[3], text))
+        path.write_text(MARKED.sub(lambda match: filled(recorded, match), path.read_text()))
 
 
-def table(recorded: record.Record, title: str) -> Iterator[str]:
-    """Yield the lines of a table: the results of its rows, then their commands."""
+def filled(recorded: record.Record, match: re.Match[str]) -> str:
+    """Return the text between two marks, and the marks."""
+    return match[1] + "\n".join(table(recorded, match[2], match[3])) + "\n" + match[3]
+
+
+def table(recorded: record.Record, title: str, only: str | None = None) -> Iterator[str]:
+    """Yield the lines of a table: the results of its rows, of one measure or of all, then their commands."""
     rows = {name: entry for name, entry in ENTRIES.items() if entry.table == title}
     yield "| model | measure | mean | ± seeds | ± images | ± draws | published |"
     yield "|---|---|---:|---:|---:|---:|---|"
@@ -34,7 +39,7 @@ def table(recorded: record.Record, title: str) -> Iterator[str]:
         measures = list(
             dict.fromkeys(key for run in recorded.get(name, {}).values() for key in run["measures"])
         )
-        for i, key in enumerate(measures):
+        for i, key in enumerate([only] if only in measures else measures):
             found = record.expected(recorded, name, key, kin(name))
             assert found is not None
             cells = [entry.row if i == 0 else "", key, _number(key, found.value)]
@@ -42,6 +47,8 @@ def table(recorded: record.Record, title: str) -> Iterator[str]:
             yield f"| {' | '.join([*cells, entry.published if i == 0 else ''])} |"
         if not measures:
             yield f"| {entry.row} | not run yet | | | | | {entry.published} |"
+    if only is not None:
+        return
     yield ""
     yield "| model | name, seeds | minutes, machine |"
     yield "|---|---|---|"

@@ -36,6 +36,7 @@ from measures import Measure, read_evaluation
     "--seed", "seeds", type=int, multiple=True, help="Seed to train with; repeatable. [all of the entry]"
 )
 @click.option("--mnist", metavar="PATH", help="mnist.npz, instead of a download.")
+@click.option("--adult", metavar="PATH", help="adult.csv, for the model of this table.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -52,6 +53,7 @@ def main(
     quick: bool,
     seeds: tuple[int, ...],
     mnist: str | None,
+    adult: str | None,
     output: Path,
     write: bool,
 ) -> None:
@@ -67,7 +69,14 @@ def main(
     for name in names or (ENTRIES if quick else ()):
         entry = ENTRIES[name]
         for seed in seeds or (entry.seeds[:1] if quick else entry.seeds):
-            run = made(name, entry, seed, output / f"{name}-{seed}", quick=quick, mnist=mnist)
+            run = made(
+                name,
+                entry,
+                seed,
+                output / f"{name}-{seed}",
+                quick=quick,
+                places={"mnist": mnist, "adult.csv": adult},
+            )
             for line, fails in compared(name, seed, run, record.read(path)):
                 click.echo(line)
                 failed += [name] if fails else []
@@ -92,11 +101,11 @@ def listed(recorded: record.Record) -> Iterator[str]:
 
 
 def made(
-    name: str, entry: Entry, seed: int, folder: Path, *, quick: bool, mnist: str | None
+    name: str, entry: Entry, seed: int, folder: Path, *, quick: bool, places: dict[str, str | None]
 ) -> dict[str, Any]:
     """Train and evaluate a model, and return its measures, minutes of training and machine."""
-    words = shlex.split(entry.train) + (shlex.split(entry.quick) if quick else [])
-    words += ["--data", mnist] if mnist and not quick and "--data mnist " in f"{entry.train} " else []
+    words = shlex.split(f"{entry.train} {entry.quick}" if quick else entry.train)
+    words = [places.get(word) or word for word in words]
     train(words, seed, folder)
     evaluations = []
     for i, options in enumerate(entry.evaluate):

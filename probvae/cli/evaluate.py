@@ -21,6 +21,11 @@ from probvae.cli.start import (
 from probvae.environment import __version__
 
 
+def _names(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
+    """Return the names in a text with commas, in which hyphens stand for spaces."""
+    return tuple(name.strip().replace("-", " ") for name in text.split(",") if name.strip())
+
+
 @click.command("probvae-evaluate", cls=Command, context_settings={"max_content_width": 100})
 @run_argument
 @data_option
@@ -74,6 +79,14 @@ from probvae.environment import __version__
     metavar="N",
     help="Number of test examples, 20 or more, on which q(z|x) is compared with draws of p(z|x); slow. [0]",
 )
+@click.option(
+    "--stages",
+    metavar="NAME,...",
+    default="",
+    callback=_names,
+    help="Parts of the evaluation beside the bounds: exact, rate-and-distortion, classifier, gaps, annealing "
+    "or another. [all]",
+)
 @click.option("--outliers", metavar="NAME|PATH", help="Another data set, scored as outliers.")
 @click.option(
     "--compare",
@@ -122,7 +135,8 @@ def main(
     """  # noqa: D301
     # Importance sampling and quadrature run in parts, one for each core. The long chain of annealing uses all
     # cores in each step.
-    parts = 1 if options["ais_images"] or strategy != "none" else None
+    anneals = options["ais_images"] and (not options["stages"] or "annealing" in options["stages"])
+    parts = 1 if anneals or strategy != "none" else None
     with quiet_start(functools.partial(make_strategy, strategy, threads, inter_threads, parts)) as devices:
         from probvae.cli.console import EvaluationConsole, print_comparison
         from probvae.runs.comparison import compare_evaluations, read_comparable

@@ -5,12 +5,13 @@ from pathlib import Path
 import click
 
 from probvae.cli.command import Command
+from probvae.cli.start import RunFolder
 from probvae.environment import __version__
 from probvae.errors import InputError
 
 
 @click.command("probvae-report", cls=Command, context_settings={"max_content_width": 100})
-@click.argument("runs", metavar="RUN_DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN_DIR...", nargs=-1, required=True, type=RunFolder())
 @click.option(
     "--output",
     type=click.Path(path_type=Path),

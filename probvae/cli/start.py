@@ -12,11 +12,27 @@ from typing import Any, ClassVar
 import click
 
 from probvae.errors import InputError
+from probvae.runs.collection import located
 from probvae.training.cluster import WorkerLostError
 
 AT_LEAST_NONE, AT_LEAST_ONE = click.IntRange(min=0), click.IntRange(min=1)
 
-run_argument = click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+
+class RunFolder(click.Path):
+    """The folder of a run, or the name of a model of the package, which is copied to runs/NAME."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path of the folder."""
+        try:
+            return located(Path(os.fspath(value)))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
+run_argument = click.argument("run", metavar="RUN_DIR", type=RunFolder())
 data_option = click.option(
     "--data", metavar="NAME|PATH", help="Data to use instead of those of the run. [the run's]"
 )

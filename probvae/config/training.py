@@ -80,6 +80,12 @@ class Training(Settings):
         help="Use of the labels. condition: p(x|z, y). semi: the same, with q(y|x) for unknown labels.",
     )
     labelled: float = setting(1.0, 0.0, 1.0, help="Fraction of the training labels that semi sees.")
+    label_seed: int = setting(
+        0,
+        0,
+        2**31 - 1,
+        help="Seed of the choice of the labels that semi sees; all runs with one seed see the same.",
+    )
     validation: float = setting(
         0.0, 0.0, 0.9, help="Fraction of the training set held out; the weights best on it are kept."
     )
@@ -174,8 +180,9 @@ class Training(Settings):
         object.__setattr__(self, "na", tuple(part.strip() for text in self.na for part in text.split(",")))
         if not self.labelled:
             raise InputError("labelled must be above 0: some labels must be known. Got 0.")
-        if self.labels != "semi" and self.labelled != 1:
-            raise InputError("labelled is an option of labels semi: leave it out, or set labels to semi.")
+        for name, unset in (("labelled", 1), ("label_seed", 0)):
+            if self.labels != "semi" and getattr(self, name) != unset:
+                raise InputError(f"{name} is an option of labels semi: leave it out, or set labels to semi.")
         if self.beta_warmup != "none" and not self.beta_warmup_steps:
             raise InputError(f"beta_warmup {self.beta_warmup} needs beta_warmup_steps, 1 or more.")
         self._refuse_idle_options()

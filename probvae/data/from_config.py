@@ -119,7 +119,7 @@ def prepare(examples: DataSet, training: Training, architecture: Architecture) -
         labels.one_hot(np.asarray(y), num_classes) for y in (examples.train_labels, examples.test_labels)
     )
     if training.labels == "semi":
-        train = forget_labels(train, training.labelled)
+        train = forget_labels(train, training.labelled, seed=training.label_seed)
     joined = labels.join_prepared(prepared, train, test)
     if prepared.validation is None:
         return joined

@@ -277,7 +277,7 @@ def run_stages(
     on_stage: Callable[[str], None] = lambda name: None,
     on_lines: Callable[[list[Line]], None] = lambda lines: None,
 ) -> list[str]:
-    """Run every stage until one is stopped.
+    """Run the stages that `Options.stages` names until one is stopped.
 
     Args:
       evaluation: Evaluation whose lines and arrays are filled.
@@ -287,7 +287,8 @@ def run_stages(
     Returns:
       The names of the stages that were not finished.
     """
-    names = list(STAGES)
+    chosen = evaluation.options.stages
+    names = [name for name in STAGES if not chosen or name in chosen or name == "bounds"]
     for i, name in enumerate(names):
         before = len(evaluation.lines)
         on_stage(name)

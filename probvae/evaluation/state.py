@@ -53,6 +53,7 @@ class Options:
       calibrate: Whether to certify the encoder on simulated images.
       calibrate_images: Number of test images for a certificate from draws of p(z|x).
       seed: Seed of all draws.
+      stages: Names of the stages to run, of `evaluation.STAGES`, beside the first, "bounds"; all if empty.
     """
 
     num_samples: int = 100
@@ -63,6 +64,7 @@ class Options:
     calibrate: bool = False
     calibrate_images: int = 0
     seed: int = 0
+    stages: tuple[str, ...] = ()
 
 
 class Images(NamedTuple):

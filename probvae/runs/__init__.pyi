@@ -1,3 +1,5 @@
+from .collection import PRETRAINED as PRETRAINED
+from .collection import pretrained as pretrained
 from .comparison import Comparison as Comparison
 from .comparison import compare_evaluations as compare_evaluations
 from .evaluation import evaluate as evaluate

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from probvae.arguments import flag
+from probvae.arguments import choice, flag
 from probvae.data import from_config
 from probvae.data.binarization import random_rows
 from probvae.errors import InputError, with_fields
 from probvae.evaluation import state
 from probvae.evaluation.outliers import save_scores
-from probvae.evaluation.stages import run_stages
+from probvae.evaluation.stages import STAGES, run_stages
 from probvae.evaluation.table_check import NEIGHBOURS
 from probvae.figures import calibration, curves, posterior
 from probvae.figures.images import to_png
@@ -81,6 +81,8 @@ def evaluate(
     """
     flag("force", force)
     chosen, observer = with_fields(state.Options, options, "evaluate"), observer or Observer()
+    for stage in chosen.stages:
+        choice("Each of stages", stage, STAGES)
     strategy = strategy or tf.distribute.get_strategy()
     run = as_run(run, data)
     folder = run.folder / EVALUATION if output is None else Path(output)

@@ -14,6 +14,7 @@ from probvae.errors import InputError
 from probvae.files import npz, outputs
 from probvae.files.writing import SCHEMA, WEIGHTS
 from probvae.runs import files
+from probvae.runs.collection import located
 from probvae.runs.command_line import train_command
 from probvae.runs.files import EvaluationResults
 from probvae.runs.folder import COMMANDS, EVALUATION, HISTORY, IMAGES, METRICS, PER_EXAMPLE, PICTURES
@@ -40,7 +41,7 @@ def open_run(folder: str | os.PathLike[str]) -> "Run":
     """Open a run folder of `probvae-train`, also during its training; only config.json is read.
 
     Args:
-      folder: Folder of the run.
+      folder: Folder of the run, or the name of a model of the package, a key of `probvae.runs.PRETRAINED`.
 
     Returns:
       `Run`.
@@ -79,7 +80,7 @@ class Run:
     def __init__(
         self, folder: str | os.PathLike[str], source: str | None = None, *, lenient: bool = False
     ) -> None:
-        self.folder, self.source, self.lenient = outputs.path_of("run", folder), source, lenient
+        self.folder, self.source, self.lenient = located(outputs.path_of("run", folder)), source, lenient
         self.architecture, self.training, self.schema_sha256 = files.read_config(self.folder)
         self.name = self.folder.resolve().name or str(self.folder)
         self._pictures: dict[str, bytes] = {}
@@ -391,10 +392,8 @@ class Run:
         return [*rows, ("evaluation", "yes" if evaluated else "none")]
 
     def __repr__(self) -> str:
-        return (
-            "\n".join([f"<Run {self.folder}", *(f"  {name:12}  {value}" for name, value in self._facts())])
-            + ">"
-        )
+        lines = [f"<Run {self.folder}", *(f"  {name:12}  {value}" for name, value in self._facts())]
+        return "\n".join(lines) + ">"
 
     def _repr_html_(self) -> str:
         return display.table(f"Run {self.folder}", [*self._facts(), ("command", self.command)])

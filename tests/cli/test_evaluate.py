@@ -173,6 +173,7 @@ def test_an_evaluation_is_replaced_only_when_asked(evaluated, runs):
         (["RUN", "--outliers", "digits"], r"takes x of shape \[8, 9, 1\]"),
         (["RUN", "--outliers", "digits", "--train-images", "0"], "--outliers needs training examples"),
         (["RUN", "--compare", "absent"], "There is no run folder absent"),
+        (["RUN", "--stages", "exact,bound"], "Each of stages must be one of bounds, exact, .*; got 'bound'"),
         ([], "Missing argument"),
     ],
 )
@@ -197,6 +198,15 @@ def test_an_evaluation_of_other_weights_is_not_compared_with(evaluated, runs, tm
     np.savez(tmp_path / "run" / "weights.npz", **{k: v + 1 for k, v in weights.items()})
     result = invoke(runs / "five", "--compare", tmp_path / "run", "--output", tmp_path / "out")
     assert result.exit_code == 2 and "is of other weights than the run has now" in result.output
+
+
+def test_chosen_stages_alone_are_run_and_the_bounds_in_any_case(runs, tmp_path):
+    arguments = ["--num-samples", 5, "--limit", 4, "--stages", "bits-per-dimension", "--output", tmp_path]
+    result = invoke(runs / "five", *arguments)
+    assert result.exit_code == 0, result.output
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(content["seconds"]) == ["bounds", "bits per dimension"] and content["unfinished"] == []
+    assert set(content["results"]) == {"elbo", "iwae", "bits_per_dimension"}
 
 
 @pytest.mark.slow
@@ -236,5 +246,6 @@ def test_ctrl_c_gives_what_it_has(runs, tmp_path):
 
 def test_defaults_of_the_command_are_those_of_the_options():
     defaults = {p.name: p.default for p in main.params if p.name in Options.__dataclass_fields__}
-    assert defaults == {name: f.default for name, f in Options.__dataclass_fields__.items()}
+    assert defaults.pop("stages") == "" and Options().stages == ()  # a text with commas, and its names
+    assert defaults == {n: f.default for n, f in Options.__dataclass_fields__.items() if n != "stages"}
     assert list(STAGES)[:2] == ["bounds", "exact"]

@@ -49,6 +49,8 @@ REGISTRIES = {
         ({"objective": "renyi"}, "renyi with one draw is the elbo"),
         ({"objective": "mmd", "labels": "semi"}, "mmd looks at a batch as a whole"),
         ({"labels": "semi", "labelled": 0}, "labelled must be above 0"),
+        ({"labels": "condition", "labelled": 0.5}, "labelled is an option of labels semi"),
+        ({"label_seed": 3}, "label_seed is an option of labels semi"),
         ({"patience": 3}, "patience needs a validation set"),
     ],
 )

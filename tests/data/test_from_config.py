@@ -41,6 +41,17 @@ def test_semi_supervised_hides_labels_of_the_training_set_alone(labelled):
     assert np.all(a.test[:, 64:].sum(axis=1) == 1)
 
 
+def test_a_label_seed_chooses_the_known_labels_and_the_seed_of_a_run_does_not(labelled):
+    def known(**fields):
+        training = Training(data=str(labelled), labels="semi", labelled=0.3, **fields)
+        examples = from_config.read(training, missing=False)
+        architecture = Architecture(**from_config.shape_fields(examples, training, "bernoulli"))
+        return from_config.prepare(examples, training, architecture).train[:, 64:].any(axis=1).tolist()
+
+    assert known() == known(seed=5) == known(label_seed=0) != known(label_seed=1)
+    assert sum(known()) == sum(known(label_seed=1))
+
+
 def test_unlabelled_data_and_unknown_classes_are_refused(labelled, tmp_path):
     training = Training(data=str(labelled), labels="condition")
     examples = from_config.read(training, missing=False)
