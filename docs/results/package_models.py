@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from probvae.data import from_config
+from probvae.data.dataset import DataSet
 from probvae.export import card
 from probvae.runs import open_run
 from probvae.runs.collection import EXAMPLES, PRETRAINED, SHIPPED
@@ -21,7 +23,7 @@ from probvae.runs.collection import EXAMPLES, PRETRAINED, SHIPPED
 ENTRY = {"mnist-tutorial": "tutorial-tuned"}  # entries of other names than their models
 DATA = {"mnist.npz": "mnist"}  # names of data in place of their paths
 COPIED = ("config.json", "schema.json", "weights.npz", "metrics.json", "history.csv", "commands.json")
-NUMBER = 100  # number of test examples
+NUMBER = 100  # number of test examples, and of training examples
 LICENSE = "mit"
 
 
@@ -43,14 +45,30 @@ def package(name: str, source: Path) -> None:
             text = text.replace(f'"{old}"', f'"{new}"')
         json.loads(text)
         (folder / file).write_text(text)
-    test = from_config.prepare(run.examples, run.training, run.architecture).test[:NUMBER]
-    whole = np.all(test == test.astype(np.uint8))
-    np.savez_compressed(folder / EXAMPLES, x=test.astype(np.uint8 if whole else np.float32))
+    test = from_config.prepare(run.examples, run.training, run.architecture).test[:NUMBER].astype(np.float32)
+    np.savez_compressed(folder / EXAMPLES, x=test)
+    write_few_examples(run.examples, folder)
     shipped = open_run(folder)
     origin = card.provenance(folder, LICENSE)
     loading = f'## How to load\n\n```python\nvae = probvae.pretrained("{name}")\n```'
     text = card.render(shipped.model, origin, ()).replace("## How to load", loading)
     (folder / card.CARD).write_text(text)
+
+
+def write_few_examples(data: DataSet, folder: Path) -> None:
+    """Write the values of the first training and test examples, for use where the data cannot be read."""
+    if data.schema.is_table:
+        rows = data.schema.decode(np.asarray(data.test[:NUMBER]))
+        pd.DataFrame(rows).to_csv(folder / "few_examples.csv", index=False)
+        return
+    arrays = {
+        "x_train": data.train,
+        "y_train": data.train_labels,
+        "x_test": data.test,
+        "y_test": data.test_labels,
+    }
+    few = {name: np.asarray(array[:NUMBER]) for name, array in arrays.items()}
+    np.savez_compressed(folder / "few_examples.npz", **few)
 
 
 def main(runs: Path) -> None:

@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING
 from probvae.errors import InputError
 from probvae.files.outputs import usable
 from probvae.files.writing import WEIGHTS
+from probvae.runs.folder import EVALUATION
 
 if TYPE_CHECKING:
     from probvae.models.vae import VAE
 
-SHIPPED = Path(__file__).with_name("pretrained")  # a folder for each model, with the files of its run
+SHIPPED = Path(__file__).with_name("shipped")  # a folder for each model, with the files of its run
 RUNS = Path("runs")  # folder of the copies, below the current one
 EXAMPLES = "examples.npz"  # the first test examples, x of the model
 
 PRETRAINED = {
     "mnist-tutorial": "the tutorial's model of MNIST, two latent dimensions, the tuned recipe",
-    "mnist-vamp": "MNIST, eight latent dimensions, VampPrior of 50 pseudo-inputs",
-    "mnist-flow": "MNIST, eight latent dimensions, prior of coupling layers (RealNVP)",
     "digits-classes": "the digits of scikit-learn, given their class",
     "adult": "the census table Adult: numbers and categories, any columns given any others",
 }
@@ -67,7 +66,8 @@ def located(folder: Path) -> Path:
         with usable(copy):
             RUNS.mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(dir=RUNS) as part:
-                shutil.copytree(SHIPPED / name, Path(part) / name).rename(copy)
+                kept = shutil.ignore_patterns(EVALUATION)  # so that an evaluation is the user's own
+                shutil.copytree(SHIPPED / name, Path(part) / name, ignore=kept).rename(copy)
     weights = copy / WEIGHTS
     if not weights.exists() or not filecmp.cmp(weights, SHIPPED / name / WEIGHTS, shallow=False):
         raise InputError(

@@ -18,6 +18,7 @@ from probvae.data.splits import refuse_other_shape
 from probvae.errors import InputError
 
 TABLES = (".csv", ".tsv", ".parquet")
+FEW_EXAMPLES = "few_examples.*"  # file of a model that comes with the package
 
 
 class _Run(Protocol):
@@ -85,6 +86,8 @@ def read_examples(run: _Run, known: Known, source: str | None, *, labels: bool =
 
     Raises:
       InputError: The data cannot be read, do not fit the schema, or need a schema that is unknown.
+
+    A model that comes with the package has a few examples beside it, for where its data cannot be read.
     """
     if known.examples is not None and known.source == (source or run.training.data):
         return known.examples
@@ -94,15 +97,18 @@ def read_examples(run: _Run, known: Known, source: str | None, *, labels: bool =
             f"of its table; they are read from {run.training.data!r} alone, which is absent or has changed. "
             "Bring that file back, or train anew: no rows can be coded or scored until then."
         )
-    try:
-        examples = from_config.read(
-            run.training,
-            missing=run.architecture.missing,
-            schema=known.schema,
-            source=source,
-            labels=labels,
+
+    def read(place: str | None) -> DataSet:
+        return from_config.read(
+            run.training, missing=run.architecture.missing, schema=known.schema, source=place, labels=labels
         )
+
+    try:
+        examples = read(source)
     except InputError as error:
+        few = next(iter(run.folder.glob(FEW_EXAMPLES)), None)
+        if source is None and few is not None:
+            return dataclasses.replace(read(str(few)), name=f"a few examples of {run.training.data}")
         where = f" The run was trained on {run.training.data!r}; --data says where that is now."
         raise InputError(f"{error}{'' if source else where}") from None
     refuse_other_shape(examples.name, run.architecture.event_shape, examples.event_shape)
