@@ -7,7 +7,10 @@ seed, the folder and the place of the data.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
+import tfp_vae
 from measures import Evaluation, Measure, results
 
 
@@ -26,6 +29,8 @@ class Entry:
       published: Value of the literature, with its source; empty for none.
       quick: Options that make a small version of the training.
       quick_evaluate: Options that make a small version of the evaluations.
+      program: Name of the program that takes the options of `train`.
+      made: Function `(words, seed, folder) -> measures and minutes` of another program than probvae-train.
     """
 
     table: str
@@ -38,6 +43,8 @@ class Entry:
     published: str = ""
     quick: str = "--data digits --epochs 1 --warmup-steps 0"
     quick_evaluate: str = "--num-samples 20 --limit 50"
+    program: str = "probvae-train"
+    made: Callable[[Sequence[str], int, Path], dict[str, Any]] | None = None
 
 
 # Two parts of a batch on any machine, so that the numbers do not depend on its cores.
@@ -64,6 +71,22 @@ def perceptron(row: str, options: str, **fields: object) -> Entry:
         kind="perceptrons",
         quick=SMALL_NETWORK,
         **fields,  # type: ignore[arg-type]
+    )
+
+
+def tfp(row: str, beta: int, published: str = "") -> Entry:
+    """Return an entry of the networks of TensorFlow Probability's notebook."""
+    return Entry(
+        "tfp",
+        row,
+        f"--beta {beta} --data mnist",
+        (),
+        LIKELIHOOD,
+        kind="tfp",
+        published=published,
+        quick="--data digits --epochs 1 --depth 4 --num-samples 20 --limit 50",
+        program="tfp_vae.made",
+        made=tfp_vae.made,
     )
 
 
@@ -142,6 +165,8 @@ ENTRIES = {
     ),
     "gated-standard": gated("standard normal prior", ""),
     "gated-vamp": gated("VampPrior, 500 pseudo-inputs", "--prior vamp --components 500"),
+    "tfp-twice": tfp("KL counted twice, as in the notebook", 2, published="loss 119.48, the notebook"),
+    "tfp-once": tfp("ELBO", 1),
     "sphere": Entry(
         "sphere",
         "z on the sphere in 11 dimensions",

@@ -95,7 +95,7 @@ def listed(recorded: record.Record) -> Iterator[str]:
         minutes = ", ".join(f"{run['minutes']:.0f} min" for run in runs.values())
         where = "; ".join(dict.fromkeys(run["machine"] for run in runs.values()))
         yield f"{name}: {len(runs)} of {len(entry.seeds)} seeds recorded"
-        yield f"    probvae-train {entry.train}"
+        yield f"    {entry.program} {entry.train}"
         if runs:
             yield f"    {minutes}; {where}"
 
@@ -106,6 +106,8 @@ def made(
     """Train and evaluate a model, and return its measures, minutes of training and machine."""
     words = shlex.split(f"{entry.train} {entry.quick}" if quick else entry.train)
     words = [places.get(word) or word for word in words]
+    if entry.made is not None:
+        return {**entry.made(words, seed, folder), "machine": record.machine()}
     train(words, seed, folder)
     evaluations = []
     for i, options in enumerate(entry.evaluate):
