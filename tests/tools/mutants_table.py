@@ -32,7 +32,67 @@ class Mutant(NamedTuple):
 MUTANTS = [
     # ---- objectives
     Mutant(
-        "iwae_log_k", "iwae", "- np.log(num_samples)", "", ("test_bounds_lie_below_the_marginal_in_order",)
+        "iwae_log_k",
+        ("iwae", "_mean_of_groups"),
+        ("- np.log(num_samples)", "- np.log(number)"),
+        ("", ""),
+        ("test_bounds_lie_below_the_marginal_in_order",),
+    ),
+    Mutant(
+        "iwae_groups_across_draws",
+        "_mean_of_groups",
+        "tf.reshape(log_w, [groups, number, -1]), axis=1",
+        "tf.reshape(log_w, [number, groups, -1]), axis=0",
+        ("test_groups_and_beta_are_the_hand_written_ones",),
+    ),
+    Mutant(
+        "iwae_share_of_the_other_bound",
+        "iwae",
+        "beta * tf.reduce_mean(log_w, axis=0) + (1 - beta) * bound",
+        "(1 - beta) * tf.reduce_mean(log_w, axis=0) + beta * bound",
+        ("test_groups_and_beta_are_the_hand_written_ones",),
+    ),
+    Mutant(
+        "piwae_encoder_of_all_draws",
+        "piwae",
+        "path - log_q, groups)",
+        "path - log_q, 1)",
+        ("test_piwae_has_the_gradients_of_two_bounds",),
+    ),
+    Mutant(
+        "piwae_without_the_path",
+        "piwae",
+        "tf.stop_gradient(log_joint) + path - log_q",
+        "tf.stop_gradient(log_joint) - log_q",
+        ("test_piwae_has_the_gradients_of_two_bounds",),
+    ),
+    Mutant(
+        "piwae_decoder_of_the_draws_of_the_encoder",
+        "piwae",
+        "log_joint - tf.stop_gradient(log_q), axis=0",
+        "log_joint - log_q, axis=0",
+        ("test_piwae_has_the_gradients_of_two_bounds",),
+    ),
+    Mutant(
+        "muon_without_nesterov",
+        "update_step",
+        "ahead = gradient + MOMENTUM * momentum",
+        "ahead = momentum",
+        ("test_muon_steps_along_the_kernels_momentum_and_as_adam_along_others",),
+    ),
+    Mutant(
+        "muon_size_of_the_shorter_side",
+        "update_step",
+        "math.sqrt(max(matrix.shape))",
+        "math.sqrt(min(matrix.shape))",
+        ("test_muon_steps_along_the_kernels_momentum_and_as_adam_along_others",),
+    ),
+    Mutant(
+        "calibration_error_without_bins",
+        "calibration_error",
+        "minlength=BINS)",
+        "minlength=BINS).sum()",
+        ("test_calibration_error_is_the_hand_written_one",),
     ),
     Mutant(
         "elbo_beta",
@@ -938,8 +998,8 @@ MUTANTS = [
     Mutant(
         "objective_beta",
         "make_objective",
-        "training.beta * (warmup",
-        "1.0 * (warmup",
+        ("training.beta * (warmup", 'training.chosen("beta") *'),
+        ("1.0 * (warmup", "1.0 *"),
         ("test_beta_follows_the_steps_of_the_optimizer",),
     ),
     Mutant(
