@@ -209,3 +209,18 @@ def test_recipes_are_valid_and_the_tutorials_is_the_tutorial():
     tutorial = Training(**RECIPES["tutorial"])
     assert (tutorial.batch_size, tutorial.epochs, tutorial.learning_rate) == (32, 10, 1e-4)
     assert (tutorial.num_samples, tutorial.binarize, tutorial.schedule) == (1, "threshold", "constant")
+
+
+def test_a_beta_written_before_it_depended_on_the_objective_is_read_as_it_was_meant():
+    """With the objective iwae, 1 stood for no weight of the KL; now it would be the ELBO."""
+    architecture = Architecture()
+    for objective, written, meant in (("iwae", 1.0, 0.0), ("elbo", 1.0, 1.0), ("elbo", 2.0, 2.0)):
+        fields = {"objective": objective, "num_samples": 5}
+        text = json.loads(to_json(architecture, Training(**fields)))
+        text["training"]["beta"] = written
+        del text["training"]["groups"]
+        training = from_json(json.dumps(text)).training
+        assert training.chosen("beta") == meant and training.groups == 1
+    text["training"] |= {"groups": 1, "objective": "iwae", "beta": 1.0}
+    with pytest.raises(InputError, match="at least 0 and below 1"):
+        from_json(json.dumps(text))
