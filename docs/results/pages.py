@@ -27,7 +27,7 @@ def write(recorded: record.Record, root: Path = ROOT) -> None:
 
 def filled(recorded: record.Record, match: re.Match[str]) -> str:
     """Return the text between two marks, and the marks."""
-    return match[1] + "\n".join(table(recorded, match[2], match[3])) + "\n" + match[3]
+    return match[1] + "\n".join(table(recorded, match[2], match[3])) + "\n" + match[4]
 
 
 def table(recorded: record.Record, title: str, only: str | None = None) -> Iterator[str]:

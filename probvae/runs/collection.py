@@ -23,6 +23,7 @@ EXAMPLES = "examples.npz"  # the first test examples, x of the model
 
 PRETRAINED = {
     "mnist-tutorial": "the tutorial's model of MNIST, two latent dimensions, the tuned recipe",
+    "mnist-vamp": "MNIST, eight latent dimensions, VampPrior of 50 pseudo-inputs",
     "digits-classes": "the digits of scikit-learn, given their class",
     "adult": "the census table Adult: numbers and categories, any columns given any others",
 }

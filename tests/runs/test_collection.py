@@ -81,5 +81,5 @@ def test_another_run_in_the_place_of_the_copy_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["mnist", "", 3, None])
 def test_other_names_are_refused(name):
-    with pytest.raises(InputError, match="name must be one of mnist-tutorial, digits-classes"):
+    with pytest.raises(InputError, match="name must be one of mnist-tutorial, mnist-vamp"):
         probvae.pretrained(name)
