@@ -42,7 +42,8 @@ def machine() -> str:
     processor = found.get("model name", platform.machine())
     if "cpu family" in found:
         processor += f" (family {found['cpu family']}, model {found['model']})"
-    return f"{processor}, {cores()} cores, TensorFlow {version('tensorflow')}"
+    number = f"{cores()} core{'s' if cores() > 1 else ''}"
+    return f"{processor}, {number}, TensorFlow {version('tensorflow')}"
 
 
 class Expected(NamedTuple):

@@ -103,11 +103,20 @@ def listed(recorded: record.Record) -> Iterator[str]:
 def made(
     name: str, entry: Entry, seed: int, folder: Path, *, quick: bool, places: dict[str, str | None]
 ) -> dict[str, Any]:
-    """Train and evaluate a model, and return its measures, minutes of training and machine."""
+    """Return the measures of an entry, its minutes of training and its machine, made unless this is done."""
     words = shlex.split(f"{entry.train} {entry.quick}" if quick else entry.train)
     words = [places.get(word) or word for word in words]
+    result = folder / "result.json"
+    if not result.exists():
+        run = measured(entry, words, seed, folder, quick=quick)
+        result.write_text(json.dumps({**run, "machine": record.machine()}))
+    return json.loads(result.read_text())
+
+
+def measured(entry: Entry, words: list[str], seed: int, folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Train and evaluate a model, and return its measures and the minutes of its training."""
     if entry.made is not None:
-        return {**entry.made(words, seed, folder), "machine": record.machine()}
+        return entry.made(words, seed, folder)
     train(words, seed, folder)
     evaluations = []
     for i, options in enumerate(entry.evaluate):
@@ -118,7 +127,6 @@ def made(
     return {
         "measures": {key: list(value) for key, value in entry.measure(evaluations).items()},
         "minutes": round(seconds / 60, 1),
-        "machine": record.machine(),
     }
 
 

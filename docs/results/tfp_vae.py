@@ -9,7 +9,6 @@ anew in every epoch.
 
 import argparse
 import functools
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,9 +67,7 @@ def build(depth: int = DEPTH) -> probvae.VAE:
 
 
 def made(words: Sequence[str], seed: int, folder: Path) -> dict[str, Any]:
-    """Train and evaluate, unless this is done, and return the measures and the minutes of the training."""
-    if (folder / "measures.json").exists():
-        return json.loads((folder / "measures.json").read_text())
+    """Train and evaluate, and return the measures and the minutes of the training."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--beta", type=float, default=1.0)
     parser.add_argument("--epochs", type=int, default=15)
@@ -95,13 +92,11 @@ def made(words: Sequence[str], seed: int, folder: Path) -> dict[str, Any]:
         f"NLL, K = {options.num_samples:,}": _negative(found.bound, found.standard_error),
         "loss with beta": Measure(options.beta * terms["kl"] - terms["log_likelihood"]),
     }
-    result = {
+    folder.mkdir(parents=True, exist_ok=True)
+    return {
         "measures": {key: list(value) for key, value in measures.items()},
         "minutes": round(seconds / 60, 1),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "measures.json").write_text(json.dumps(result))
-    return result
 
 
 def _negative(values: np.ndarray, errors: np.ndarray) -> Measure:
