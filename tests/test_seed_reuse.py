@@ -268,7 +268,7 @@ SLOW = {n for n in CALLS if n.startswith(("inference.ais", "inference.reverse", 
 SLOW |= {n for n in CALLS if n.startswith("inference.posterior_samples")}
 # What only calls functions that are called here, or chooses rows by NumPy; see also the stages in
 # evaluation/test_stages.py.
-OTHERS = ("log_terms", "two_sided", "check_rows")
+OTHERS = ("log_terms", "two_sided", "check_rows", "calibration_error")
 COMPILED = {"vae.fit", "training.Trainer", "inference.exact", *SLOW}  # Keras, and what is quicker so
 
 

@@ -52,8 +52,10 @@ def iwae(
 def _mean_of_groups(log_w: tf.Tensor, groups: int) -> tf.Tensor:
     """Return the mean over M groups of the log of the mean weight of their draws, [B]; log_w is [M K, B]."""
     number = log_w.shape[0] // groups
-    bounds = tf.reduce_logsumexp(tf.reshape(log_w, [groups, number, -1]), axis=1) - np.log(number)  # [M, B]
-    return bounds[0] if groups == 1 else tf.reduce_mean(bounds, axis=0)
+    if groups == 1:
+        return tf.reduce_logsumexp(log_w, axis=0) - np.log(number)
+    log_w = tf.reshape(log_w, tf.concat([[groups, number], tf.shape(log_w)[1:]], axis=0))  # [M, K, B]
+    return tf.reduce_mean(tf.reduce_logsumexp(log_w, axis=1) - np.log(number), axis=0)
 
 
 def piwae(vae: Model, x: tf.Tensor, *, num_samples: int = 8, seed: Seed, groups: int = 8) -> tf.Tensor:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from probvae.errors import InputError
 from probvae.files.outputs import usable
 from probvae.files.writing import WEIGHTS
-from probvae.runs.folder import EVALUATION
 
 if TYPE_CHECKING:
     from probvae.models.vae import VAE
@@ -62,6 +61,8 @@ def located(folder: Path) -> Path:
     name = str(folder)
     if name not in PRETRAINED or folder.exists():
         return folder
+    from probvae.runs.folder import EVALUATION  # needs NumPy, which --help does without
+
     copy = RUNS / name
     if not copy.exists():
         with usable(copy):

@@ -38,8 +38,8 @@ def test_the_deviation_is_pooled_over_the_rows_of_a_kind():
     [
         (11.0, Measure(11.0), "the recorded digits", False),
         (11.0 + 1e-12, Measure(11.0), "NOT the digits recorded on this machine", True),
-        (11.0 + 4.9, None, "within 5.656", False),
-        (11.0 + 5.8, None, "BEYOND 5.656", True),
+        (11.0 + 4.9, None, "within 5.657", False),
+        (11.0 + 5.8, None, "BEYOND 5.657", True),
         (float("nan"), None, "BEYOND", True),
     ],
 )

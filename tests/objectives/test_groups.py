@@ -40,6 +40,17 @@ def test_groups_of_one_draw_are_the_elbo_and_one_group_changes_no_bit():
     np.testing.assert_array_equal(iwae(VAE, X, num_samples=K, seed=2), plain)
 
 
+def test_batches_of_several_axes_have_the_values_of_their_examples():
+    """As those of every class in the M2 model, [C, B, D]."""
+    x = tf.reshape(X, [2, 2, -1])
+    q = VAE.posterior(x)
+    z = q.sample(M * K, seed=(0, 3))
+    log_w = VAE.likelihood(z).log_prob(x) + VAE.prior.log_prob(z) - q.log_prob(z)
+    expected = (logsumexp(log_w.numpy().reshape(M, K, 2, 2), axis=1) - np.log(K)).mean(axis=0)
+    np.testing.assert_allclose(iwae(VAE, x, num_samples=K, groups=M, seed=3), expected, rtol=1e-5)
+    assert piwae(VAE, x, num_samples=K, groups=M, seed=3).shape == [2, 2]
+
+
 PRIOR = tfd.MultivariateNormalDiag(tf.Variable([0.3, -0.2]), tf.Variable([1.2, 0.7]))
 TRAINED = probvae.VAE(PRIOR, VAE.encoder, VAE.decoder)
 

@@ -34,15 +34,15 @@ MUTANTS = [
     Mutant(
         "iwae_log_k",
         ("iwae", "_mean_of_groups"),
-        ("- np.log(num_samples)", "- np.log(number)"),
-        ("", ""),
+        ("- np.log(num_samples)", "log_w, axis=0) - np.log(number)"),
+        ("", "log_w, axis=0)"),
         ("test_bounds_lie_below_the_marginal_in_order",),
     ),
     Mutant(
-        "iwae_groups_across_draws",
+        "iwae_groups_and_draws_exchanged",
         "_mean_of_groups",
-        "tf.reshape(log_w, [groups, number, -1]), axis=1",
-        "tf.reshape(log_w, [number, groups, -1]), axis=0",
+        "[groups, number]",
+        "[number, groups]",
         ("test_groups_and_beta_are_the_hand_written_ones",),
     ),
     Mutant(
