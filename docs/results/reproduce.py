@@ -69,14 +69,8 @@ def main(
     for name in names or (ENTRIES if quick else ()):
         entry = ENTRIES[name]
         for seed in seeds or (entry.seeds[:1] if quick else entry.seeds):
-            run = made(
-                name,
-                entry,
-                seed,
-                output / f"{name}-{seed}",
-                quick=quick,
-                places={"mnist": mnist, "adult.csv": adult},
-            )
+            places = {"mnist": mnist, "adult.csv": adult}
+            run = made(entry, seed, output / f"{name}-{seed}", quick=quick, places=places)
             for line, fails in compared(name, seed, run, record.read(path)):
                 click.echo(line)
                 failed += [name] if fails else []
@@ -101,27 +95,40 @@ def listed(recorded: record.Record) -> Iterator[str]:
 
 
 def made(
-    name: str, entry: Entry, seed: int, folder: Path, *, quick: bool, places: dict[str, str | None]
+    entry: Entry, seed: int, folder: Path, *, quick: bool, places: dict[str, str | None]
 ) -> dict[str, Any]:
-    """Return the measures of an entry, its minutes of training and its machine, made unless this is done."""
+    """Return the measures of an entry, its minutes of training and its machine, made unless this is done.
+
+    What has been asked for, and the result, stand in a file beside the folder of the run. So a training goes
+    on where it has stopped, and a folder of other options is refused.
+    """
     words = shlex.split(f"{entry.train} {entry.quick}" if quick else entry.train)
     words = [places.get(word) or word for word in words]
-    result = folder / "result.json"
-    if not result.exists():
-        run = measured(entry, words, seed, folder, quick=quick)
-        result.write_text(json.dumps({**run, "machine": record.machine()}))
-    return json.loads(result.read_text())
+    options = [f"{text} {entry.quick_evaluate}" if quick else text for text in entry.evaluate]
+    asked = {"train": words, "evaluate": options, "seed": seed}
+    path = folder.with_name(f"{folder.name}.json")
+    known = json.loads(path.read_text()) if path.exists() else None
+    foreign = folder.exists() if known is None else known["asked"] != asked
+    if foreign:
+        raise SystemExit(f"{folder} has a run with other options: move it away, or choose another --output")
+    if known is None or known["result"] is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"asked": asked, "result": None}))
+        result = {**measured(entry, words, options, seed, folder), "machine": record.machine()}
+        known = {"asked": asked, "result": result}
+        path.write_text(json.dumps(known))
+    return known["result"]
 
 
-def measured(entry: Entry, words: list[str], seed: int, folder: Path, *, quick: bool) -> dict[str, Any]:
+def measured(entry: Entry, words: list[str], options: list[str], seed: int, folder: Path) -> dict[str, Any]:
     """Train and evaluate a model, and return its measures and the minutes of its training."""
     if entry.made is not None:
         return entry.made(words, seed, folder)
     train(words, seed, folder)
     evaluations = []
-    for i, options in enumerate(entry.evaluate):
+    for i, text in enumerate(options):
         target = folder / f"evaluation-{i}"
-        evaluate(folder, shlex.split(options) + (shlex.split(entry.quick_evaluate) if quick else []), target)
+        evaluate(folder, shlex.split(text), target)
         evaluations.append(read_evaluation(target))
     seconds = json.loads((folder / "metrics.json").read_text())["training_seconds"]
     return {

@@ -1,5 +1,6 @@
 """docs/results: the record, the comparison with it, the tables, and a small version of every entry."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -111,6 +112,32 @@ def test_the_list_names_every_entry():
     said = CliRunner().invoke(reproduce.main, ["--list"]).output
     assert all(f"{name}: " in said for name in ENTRIES) and "probvae-train --data mnist" in said
     assert all(name in kin(name) for name in ENTRIES)
+
+
+def test_a_result_is_made_once_and_of_the_options_that_are_asked_for(tmp_path):
+    """An interrupted one is made again, and a folder of other options is refused, not read."""
+    calls = []
+
+    def program(words, seed, folder):
+        calls.append((words, seed))
+        folder.mkdir(exist_ok=True)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return {"measures": {"NLL": [float(seed), 0.0, 0.0]}, "minutes": 0.1}
+
+    entry = dataclasses.replace(ENTRIES["tfp-once"], made=program)
+    options = {"quick": False, "places": {"mnist": "here.npz"}}
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.made(entry, 3, tmp_path / "a-3", **options)
+    first = reproduce.made(entry, 3, tmp_path / "a-3", **options)
+    assert first["measures"] == {"NLL": [3.0, 0.0, 0.0]} and first["machine"] == record.machine()
+    assert reproduce.made(entry, 3, tmp_path / "a-3", **options) == first
+    assert len(calls) == 2 and calls[0] == calls[1] and "here.npz" in calls[0][0]
+    with pytest.raises(SystemExit, match="a-3 has a run with other options"):
+        reproduce.made(entry, 3, tmp_path / "a-3", quick=True, places={})
+    (tmp_path / "b-0").mkdir()
+    with pytest.raises(SystemExit, match="b-0 has a run with other options"):
+        reproduce.made(entry, 0, tmp_path / "b-0", **options)
 
 
 @pytest.mark.slow
