@@ -21,6 +21,7 @@ RECORD = ROOT / "docs" / "ko" / "sources.json"
 PAGES = {"docs/ko/README.md": "README.md", "docs/ko/tutorial.md": "docs/tutorial.md"}  # translation: source
 
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+WRITTEN = re.compile("<!-- results: .*?<!-- end of results -->", re.DOTALL)
 Record = dict[str, dict[str, list[str]]]  # source: heading: hashes of the section and of its translation
 
 
@@ -33,8 +34,8 @@ class Section(NamedTuple):
 
     @property
     def hash(self) -> str:
-        """Of heading and text, apart from white space."""
-        words = " ".join([self.heading, *self.text.split()])
+        """Of heading and text, apart from white space and the tables that docs/results writes."""
+        words = " ".join([self.heading, *WRITTEN.sub("", self.text).split()])
         return hashlib.sha256(words.encode()).hexdigest()[:16]
 
     @property
