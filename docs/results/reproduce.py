@@ -27,6 +27,10 @@ import record
 from entries import ENTRIES, Entry, kin
 from measures import Measure, read_evaluation
 
+from probvae.cli.start import make_strategy
+
+PARTS = 2  # parts of a batch, as in all entries, which threads process in parallel
+
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice([*ENTRIES]), metavar="[NAME]...")
@@ -65,6 +69,7 @@ def main(
         return
     if not names and not quick and not write:
         raise click.UsageError("Give the NAME of an entry, or --list, --quick or --write.")
+    make_strategy("none", None, None, PARTS)  # one setting of threads, whichever program comes first
     failed = []
     for name in names or (ENTRIES if quick else ()):
         entry = ENTRIES[name]
@@ -172,12 +177,12 @@ def compared(
     before = recorded.get(name, {}).get(str(seed), {})
     same_machine = before.get("machine") == run["machine"]
     for key, numbers in run["measures"].items():
-        found = Measure(*numbers)
+        measure = Measure(*numbers)
         old = Measure(*before["measures"][key]) if same_machine and key in before["measures"] else None
         usual = record.expected(recorded, name, key, kin(name))
-        verdict = record.compare(found, old, usual)
-        errors = f"± {found.images:.2g} images ± {found.draws:.2g} draws"
-        yield f"{name}, seed {seed}, {key}: {found.value:.6g} {errors}: {verdict.text}", verdict.fails
+        verdict = record.compare(measure, old, usual)
+        errors = f"± {measure.images:.2g} images ± {measure.draws:.2g} draws"
+        yield f"{name}, seed {seed}, {key}: {measure.value:.6g} {errors}: {verdict.text}", verdict.fails
 
 
 if __name__ == "__main__":
