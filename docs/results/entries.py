@@ -13,6 +13,8 @@ from typing import Any
 import tfp_vae
 from measures import Evaluation, Measure, results
 
+SMALL = "--data digits --epochs 1 --warmup-steps 0"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -41,7 +43,7 @@ class Entry:
     kind: str
     seeds: tuple[int, ...] = (0,)
     published: str = ""
-    quick: str = "--data digits --epochs 1 --warmup-steps 0 --filters 4,8"
+    quick: str = f"{SMALL} --filters 4,8"
     quick_evaluate: str = "--num-samples 20 --limit 50"
     program: str = "probvae-train"
     made: Callable[[Sequence[str], int, Path], dict[str, Any]] | None = None
@@ -51,7 +53,6 @@ class Entry:
 DYNAMIC = "--data mnist --binarize dynamic --parts 2"
 BOUND = ("--num-samples 5000 --stages bounds",)
 LIKELIHOOD = partial(results, keys=("iwae", "elbo"))
-SMALL = "--data digits --epochs 1 --warmup-steps 0"
 SMALL_NETWORK = f"{SMALL} --units 16 --latent-dim 4"
 BURDA = "Burda et al. 2016, arXiv:1509.00519"
 RAINFORTH = "Rainforth et al. 2018, arXiv:1802.04537"
@@ -177,7 +178,7 @@ ENTRIES = {
         kind="sphere",
         seeds=(0, 1, 2),
         published="93.16 ± 0.31, Davidson et al. 2018, arXiv:1804.00891",
-        quick="--data digits --epochs 1 --warmup-steps 0 --units 16 --latent-dim 4",
+        quick=SMALL_NETWORK,
     ),
     "mnist-vamp": shipped("`mnist-vamp`", f"{SMALL_MODEL} --prior vamp --components 50"),
     "mnist-flow": shipped("`mnist-flow`", f"{SMALL_MODEL} --prior realnvp"),

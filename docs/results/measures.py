@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probvae.evaluation import mean_estimate
+
 
 class Measure(NamedTuple):
     """A number with its errors; the deviation over seeds is known to the record alone.
@@ -38,7 +40,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         return Evaluation(metrics["results"], dict(arrays))
 
 
-# The keys of an evaluation whose measures are printed as costs, with their names in the tables.
+# Names of the measures in the tables, by the key of the line of an evaluation.
 NAMES = {
     "iwae": "NLL, K = {K:,}",
     "elbo": "-ELBO",
@@ -73,25 +75,18 @@ def corrected(evaluations: Iterable[Evaluation]) -> dict[str, Measure]:
     images is taken off the NLL of all images; the error over images adds those of both parts.
     """
     whole, part = evaluations
-    few, many = whole.arrays["iwae"].astype(np.float64), part.arrays["iwae"].astype(np.float64)
-    gain = many - few[: len(many)]
-    errors = [e.arrays["iwae_monte_carlo_error"].astype(np.float64) for e in (whole, part)]
-    draws = np.hypot(_of_mean(errors[0]), _of_mean(errors[1]))
-    images = np.hypot(_standard_error(few), _standard_error(gain))
+    few, many = (negative_mean(e.arrays["iwae"], e.arrays["iwae_monte_carlo_error"]) for e in (whole, part))
+    number = len(part.arrays["iwae"])
+    gain = mean_estimate(part.arrays["iwae"].astype(np.float64) - whole.arrays["iwae"][:number])
+    images, draws = np.hypot(few.images, gain.standard_error), np.hypot(few.draws, many.draws)
     return {
-        "-ELBO": results([whole], ["elbo"])["-ELBO"],
-        **results([whole], ["iwae"]),
-        f"NLL, first {len(many):,} images, K = 5,000": Measure(
-            -many.mean(), _standard_error(many), _of_mean(errors[1])
-        ),
-        "NLL, K = 5,000, corrected": Measure(-few.mean() - gain.mean(), images, draws),
+        **results([whole], ["elbo", "iwae"]),
+        f"NLL, first {number:,} images, K = 5,000": many,
+        "NLL, K = 5,000, corrected": Measure(few.value - gain.mean, float(images), float(draws)),
     }
 
 
-def _standard_error(values: np.ndarray) -> float:
-    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
-
-
-def _of_mean(errors: np.ndarray) -> float:
-    """Return the error of a mean of numbers with independent errors."""
-    return float(np.sqrt(np.sum(errors**2)) / len(errors))
+def negative_mean(values: np.ndarray, errors: np.ndarray) -> Measure:
+    """Return the negative of the mean of values by image, [N], with Monte Carlo errors [N]."""
+    mean = mean_estimate(values, errors)
+    return Measure(-mean.mean, mean.standard_error, mean.monte_carlo_error or 0.0)

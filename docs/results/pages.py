@@ -39,11 +39,11 @@ def table(recorded: record.Record, title: str, only: str | None = None) -> Itera
         measures = list(
             dict.fromkeys(key for run in recorded.get(name, {}).values() for key in run["measures"])
         )
-        for i, key in enumerate([only] if only in measures else measures):
-            found = record.expected(recorded, name, key, kin(name))
-            assert found is not None
-            cells = [entry.row if i == 0 else "", key, _number(key, found.value)]
-            cells += [_error(error) for error in (found.seeds, found.images, found.draws)]
+        for i, key in enumerate(key for key in measures if only in (None, key)):
+            expected = record.expected(recorded, name, key, kin(name))
+            assert expected is not None
+            cells = [entry.row if i == 0 else "", key, _number(key, expected.value)]
+            cells += [_error(error) for error in (expected.seeds, expected.images, expected.draws)]
             yield f"| {' | '.join([*cells, entry.published if i == 0 else ''])} |"
         if not measures:
             yield f"| {entry.row} | not run yet | | | | | {entry.published} |"

@@ -13,7 +13,7 @@ from measures import Measure
 from probvae.environment import cores
 
 PATH = Path(__file__).with_name("record.json")
-QUICK = Path(__file__).with_name("quick.json")  # of the small versions
+QUICK = Path(__file__).with_name("quick.json")  # record of the small versions
 SIGMAS = 4  # largest difference, in errors, that passes as the same result
 
 Record = dict[str, dict[str, dict[str, Any]]]  # by entry and seed: measures, minutes, machine
@@ -38,10 +38,10 @@ def machine() -> str:
     """Return the processor, its number of cores, and the version of TensorFlow."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     pairs = (line.partition(":") for line in reversed(lines))  # so that the first processor is the last
-    found = {name.strip(): value.strip() for name, _, value in pairs}
-    processor = found.get("model name", platform.machine())
-    if "cpu family" in found:
-        processor += f" (family {found['cpu family']}, model {found['model']})"
+    facts = {name.strip(): value.strip() for name, _, value in pairs}
+    processor = facts.get("model name", platform.machine())
+    if "cpu family" in facts:
+        processor += f" (family {facts['cpu family']}, model {facts['model']})"
     number = f"{cores()} core{'s' if cores() > 1 else ''}"
     return f"{processor}, {number}, TensorFlow {version('tensorflow')}"
 
@@ -76,11 +76,11 @@ def measures_of(runs: Mapping[str, Mapping[str, Any]], measure: str) -> list[Mea
 
 def expected(record: Record, name: str, measure: str, kind: Iterable[str]) -> Expected | None:
     """Return the recorded value of a measure, or None if there is none; `kind` are the entries to pool."""
-    found = measures_of(record.get(name, {}), measure)
-    if not found:
+    measures = measures_of(record.get(name, {}), measure)
+    if not measures:
         return None
-    value, images, draws = np.mean(found, axis=0)
-    return Expected(float(value), pooled(record, kind, measure), float(images), float(draws), len(found))
+    value, images, draws = np.mean(measures, axis=0)
+    return Expected(float(value), pooled(record, kind, measure), float(images), float(draws), len(measures))
 
 
 def pooled(record: Record, names: Iterable[str], measure: str) -> float:

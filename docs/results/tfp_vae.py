@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from measures import Measure
+from measures import Measure, negative_mean
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
@@ -85,11 +85,11 @@ def made(words: Sequence[str], seed: int, folder: Path) -> dict[str, Any]:
         x = data.feed(tf.constant(train), fold_in(seed, epoch))
         vae.fit(x, batch_size=256, verbose=2)
     seconds = time.perf_counter() - start
-    found = inference.importance(vae, test, num_samples=options.num_samples, seed=seed)
+    estimates = inference.importance(vae, test, num_samples=options.num_samples, seed=seed)
     terms = vae.evaluate(test, batch_size=500, verbose=0, return_dict=True)
     measures = {
-        "-ELBO": _negative(found.elbo, found.elbo_standard_error),
-        f"NLL, K = {options.num_samples:,}": _negative(found.bound, found.standard_error),
+        "-ELBO": negative_mean(estimates.elbo, estimates.elbo_standard_error),
+        f"NLL, K = {options.num_samples:,}": negative_mean(estimates.bound, estimates.standard_error),
         "loss with beta": Measure(options.beta * terms["kl"] - terms["log_likelihood"]),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,10 +97,3 @@ def made(words: Sequence[str], seed: int, folder: Path) -> dict[str, Any]:
         "measures": {key: list(value) for key, value in measures.items()},
         "minutes": round(seconds / 60, 1),
     }
-
-
-def _negative(values: np.ndarray, errors: np.ndarray) -> Measure:
-    """Return the measure of the negative of estimates by image."""
-    image_error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
-    draw_error = float(np.sqrt(np.sum(errors.astype(np.float64) ** 2)) / len(errors))
-    return Measure(-float(np.mean(values, dtype=np.float64)), image_error, draw_error)

@@ -97,12 +97,12 @@ def test_a_cost_has_the_other_sign_and_the_number_of_draws():
 
 def test_the_tables_of_the_pages_are_those_of_the_record():
     """Nobody has written a number of them by hand."""
-    found = 0
+    number = 0
     for name in pages.PAGES:
         text = (pages.ROOT / name).read_text()
         assert text == pages.MARKED.sub(lambda m: pages.filled(record.read(), m), text)
-        found += len(pages.MARKED.findall(text))
-    assert found >= 3
+        number += len(pages.MARKED.findall(text))
+    assert number >= 3
     text = (pages.ROOT / pages.PAGES[0]).read_text()
     assert {entry.table for entry in ENTRIES.values()} <= {m[2] for m in pages.MARKED.finditer(text)}
     changed = json.loads(json.dumps(record.read()))

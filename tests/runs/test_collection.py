@@ -38,11 +38,11 @@ def test_every_model_meets_its_printed_elbo(name):
         run.evaluation.arrays["elbo"].mean(dtype=np.float64), rel=1e-6
     )
 
-    slope = vae.schema.log_slope(x) if vae.schema.has_units else 0.0  # of a density in units of the data
+    slope = vae.schema.log_slope(x) if vae.schema.has_units else 0.0  # to a density in units of the data
 
     def p_value():
         found = probvae.elbo(vae, x, num_samples=50, seed=5).numpy() + slope
-        scale = error * np.sqrt(1 + 1000 / 50)  # of a difference of means of 50 and of 1,000 draws
+        scale = error * np.sqrt(1 + 1000 / 50)  # errors of differences between 50 and 1,000 draws
         return 2 * stats.norm.sf(abs(np.sum(found - printed)) / np.linalg.norm(scale))
 
     assert p_value() > ALPHA
